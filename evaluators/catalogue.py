@@ -1,0 +1,12 @@
+"""All evaluators, by the name of their metric."""
+
+from paredown.evaluators.accuracy import ACCURACY
+from paredown.evaluators.latency_ms import LATENCY_MS
+from paredown.evaluators.macs import MACS
+from paredown.evaluators.params import PARAMS
+from paredown.evaluators.size_bytes import SIZE_BYTES
+from paredown.evaluators.specimen import Evaluator
+
+EVALUATORS: dict[str, Evaluator] = {
+    evaluator.metric.name: evaluator for evaluator in (ACCURACY, LATENCY_MS, SIZE_BYTES, MACS, PARAMS)
+}

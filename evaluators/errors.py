@@ -1,0 +1,15 @@
+"""Errors of tasks, training and measurement; see `paredown.spaces.errors` for the tree."""
+
+from paredown.spaces.errors import ParedownError
+
+
+class TaskError(ParedownError):
+    """The data of a task is missing, malformed or too little."""
+
+
+class EvaluationError(ParedownError):
+    """A candidate could not be trained or measured: the trial fails with this reason."""
+
+
+class TrialInterrupted(ParedownError):
+    """The driver asked a running trial to stop."""

@@ -1,0 +1,113 @@
+"""Latency of the exported file on this machine, batch 1, one thread.
+
+Machines are noisy, and plain medians drift by tens of percent. So each run of the model is paired with a
+run of the baseline's file right beside it, in alternating order; the median of the pairs' ratios, times the
+baseline's median that was measured once, repeats within a percent even under load. A lock lets one process
+at a time measure on a machine.
+"""
+
+import math
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from paredown.evaluators.errors import EvaluationError
+from paredown.evaluators.measurement import Measurement, Metric
+from paredown.evaluators.onnx_model import open_session
+from paredown.evaluators.specimen import Evaluator, Specimen
+from paredown.spaces.families.family import ImageShape
+
+METRIC = Metric("latency_ms", "ms", "measured", untrained_tolerance=0.1)
+PAIRS = 60
+WARM_UP_RUNS = 20
+SLICE_S = 0.001
+"""A timed slice repeats the model until it lasts this long: the clock and the call are then no part of it."""
+
+
+def this_device() -> str:
+    """Return the name of this machine's processor and of the runtime."""
+    for line in _lines(Path("/proc/cpuinfo")):
+        if line.startswith("model name"):
+            return f"{line.partition(':')[2].strip()}, ONNX Runtime, 1 thread"
+    return f"{platform.processor() or platform.machine()}, ONNX Runtime, 1 thread"
+
+
+def measurement_lock() -> FileLock:
+    """Return the lock under which a machine measures one model at a time."""
+    return FileLock(Path(tempfile.gettempdir(), "paredown-measurement.lock"), mode=0o666)
+
+
+def median_with_interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the median and the half width of its 95 % confidence interval, free of any distribution.
+
+    Source:
+        Conover, Practical Nonparametric Statistics, 3rd edition, section 3.2 (order statistics).
+    """
+    ordered = np.sort(values)
+    n = len(ordered)
+    reach = 1.96 * math.sqrt(n) / 2
+    low = ordered[max(0, math.floor(n / 2 - reach))]
+    high = ordered[min(n - 1, math.ceil(n / 2 + reach))]
+    return float(np.median(ordered)), float(high - low) / 2
+
+
+def _measure(specimen: Specimen) -> Measurement:
+    if specimen.file is None:
+        raise EvaluationError("latency_ms: there is no exported file yet")
+    run = _runner(specimen.file, specimen.shape)
+    with measurement_lock():
+        if specimen.reference is None:
+            seconds = _slices(run)
+            median, spread = median_with_interval(seconds * 1e3)
+        else:
+            ratios = _ratios(run, _runner(specimen.reference.file, specimen.reference.shape))
+            median, spread = (v * specimen.reference.latency_ms for v in median_with_interval(ratios))
+    return Measurement(METRIC.name, median, spread, "measured", this_device())
+
+
+def _runner(file: Path, shape: ImageShape) -> Callable[[], object]:
+    session = open_session(file)
+    inputs = {session.get_inputs()[0].name: np.zeros((1, *shape), dtype=np.float32)}
+    return lambda: session.run(None, inputs)
+
+
+def _slices(run: Callable[[], object]) -> NDArray[np.float64]:
+    repeats = _warm(run)
+    return np.array([_seconds(run, repeats) for _ in range(PAIRS)])
+
+
+def _ratios(run: Callable[[], object], reference: Callable[[], object]) -> NDArray[np.float64]:
+    repeats, reference_repeats = _warm(run), _warm(reference)
+    ratios = []
+    for pair in range(PAIRS):
+        if pair % 2:
+            own, other = _seconds(run, repeats), _seconds(reference, reference_repeats)
+        else:
+            other, own = _seconds(reference, reference_repeats), _seconds(run, repeats)
+        ratios.append(own / other)
+    return np.array(ratios)
+
+
+def _warm(run: Callable[[], object]) -> int:
+    """Run until the code is warm and return how many runs fill a slice."""
+    return max(1, round(SLICE_S / min(_seconds(run, 1) for _ in range(WARM_UP_RUNS))))
+
+
+def _seconds(run: Callable[[], object], repeats: int) -> float:
+    start = time.perf_counter()
+    for _ in range(repeats):
+        run()
+    return (time.perf_counter() - start) / repeats
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+LATENCY_MS = Evaluator(METRIC, "file", _measure)

@@ -1,0 +1,66 @@
+"""The exported model: write it from a network, run it through ONNX Runtime."""
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from paredown.evaluators.errors import EvaluationError
+from paredown.spaces.families.family import ImageShape
+
+OPSET = 17
+BATCH = 64
+
+
+def export(model: nn.Module, shape: ImageShape) -> bytes:
+    """Return the network as an ONNX model: input `image`, `n x c x h x w`, output `logits`, `n x classes`.
+
+    Batch normalisation is folded into the convolutions; the batch size is free.
+    """
+    device = next(model.parameters()).device
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # The TorchScript exporter is deprecated, and ten times as fast: docs/decisions/0002.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            model.cpu().eval(),
+            (torch.zeros(1, *shape),),
+            buffer,
+            input_names=["image"],
+            output_names=["logits"],
+            dynamic_axes={"image": {0: "batch"}, "logits": {0: "batch"}},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    model.to(device)
+    return buffer.getvalue()
+
+
+def open_session(model: Path | bytes) -> onnxruntime.InferenceSession:
+    """Return a session that uses one thread and does not spin while it waits.
+
+    Raises:
+        EvaluationError: ONNX Runtime cannot load the file.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    source = model if isinstance(model, bytes) else str(model)
+    try:
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exception classes share no root but Exception
+        raise EvaluationError(f"ONNX Runtime cannot load the model: {error}") from error
+
+
+def logits(session: onnxruntime.InferenceSession, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return `n x classes` for `n x c x h x w`, in batches."""
+    name = session.get_inputs()[0].name
+    parts = [session.run(None, {name: images[i : i + BATCH]})[0] for i in range(0, len(images), BATCH)]
+    return np.concatenate(parts)

@@ -1,0 +1,1 @@
+"""Tasks: data, splits and classes."""

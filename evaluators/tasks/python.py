@@ -1,0 +1,138 @@
+"""A task from a function of the user's: `python: package.module:function`.
+
+The function takes no argument and returns a mapping with `train`, `validation` and `test`, each a pair of
+arrays (images, labels) or a sequence of (image, label), such as a PyTorch dataset. An image is a PIL image,
+or an array or tensor of `h x w`, `h x w x c` or `c x h x w`, in 0 to 255 (integers) or 0 to 1 (floats). An entry
+`classes` names the classes.
+"""
+
+import functools
+import hashlib
+import importlib
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import BaseModel, ConfigDict
+
+from paredown.evaluators.errors import TaskError
+from paredown.evaluators.tasks.resizing import squared
+from paredown.evaluators.tasks.task import SPLITS, Augmentation, Loader, Split, SplitName, Task, sampled
+from paredown.spaces.knob import Range
+
+LARGEST_SIDE = 224
+
+
+class PythonOptions(BaseModel):
+    """What a study file may say.
+
+    Attributes:
+        function: `package.module:function`, importable from the study file's folder.
+        flip: Mirror half of the training images.
+        crop: Shift training images by up to this share of their side.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    function: str
+    flip: bool = False
+    crop: float = 0.0
+
+
+def _load(options: PythonOptions, folder: Path) -> Task:
+    returned = _function(options.function, folder)()
+    if not isinstance(returned, Mapping):
+        raise TaskError(f"function: {options.function} returned {type(returned).__name__}, not a mapping")
+    if missing := [name for name in SPLITS if name not in returned]:
+        raise TaskError(f"function: {options.function} returned no {missing[0]!r}; needed: {', '.join(SPLITS)}")
+    splits = {name: _pairs(returned[name], f"function: {options.function}: {name}") for name in SPLITS}
+    largest = max(int(labels.max()) for _, labels in splits.values())
+    classes = tuple(str(c) for c in returned.get("classes", range(largest + 1)))
+    if largest >= len(classes):
+        raise TaskError(f"function: {options.function}: label {largest} has no name in classes")
+    for name in SPLITS:
+        sampled(splits[name][1], classes, f"function: {options.function}: {name}")
+    images = splits["train"][0]
+    side = min(LARGEST_SIDE, min(images[0].size))
+    return Task(
+        name="python",
+        classes=classes,
+        channels=1 if images[0].mode == "L" else 3,
+        resolutions=Range(8, max(8, side // 4 * 4), 4),
+        load=functools.partial(_split, splits=splits, mode=images[0].mode),
+        digest=_digest(splits),
+        augmentation=Augmentation(options.flip, options.crop),
+    )
+
+
+def _function(path: str, folder: Path) -> Any:
+    module_name, _, name = path.partition(":")
+    if not module_name or not name:
+        raise TaskError(f"function: {path!r} is not of the form package.module:function")
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise TaskError(f"function: cannot import {module_name!r} from {folder}: {error}") from error
+    if not callable(function := getattr(module, name, None)):
+        raise TaskError(f"function: {module_name} has no function {name!r}")
+    return function
+
+
+def _pairs(data: Any, where: str) -> tuple[list[Image.Image], NDArray[np.int64]]:
+    if isinstance(data, tuple) and len(data) == 2 and hasattr(data[0], "shape"):
+        images: Iterable[Any] = data[0]
+        labels = np.asarray(data[1])
+    else:
+        rows = [data[i] for i in range(len(data))]
+        images = [row[0] for row in rows]
+        labels = np.asarray([int(row[1]) for row in rows])
+    pictures = [_picture(image, where) for image in images]
+    if not pictures or len(pictures) != len(labels):
+        raise TaskError(f"{where}: {len(pictures)} images and {len(labels)} labels")
+    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
+        raise TaskError(f"{where}: labels must be integers from 0; got {labels.dtype}, smallest {labels.min()}")
+    return pictures, labels.astype(np.int64)
+
+
+def _picture(image: Any, where: str) -> Image.Image:
+    if isinstance(image, Image.Image):
+        return image.convert("L" if image.mode in {"L", "1"} else "RGB")
+    array = np.asarray(image)
+    if not np.isfinite(array).all():
+        raise TaskError(f"{where}: an image has values that are not finite")
+    if np.issubdtype(array.dtype, np.floating):
+        if array.min() < 0 or array.max() > 1:
+            raise TaskError(f"{where}: floats must lie in 0 to 1; found {array.min():g} to {array.max():g}")
+        array = np.round(array * 255)
+    array = array.astype(np.uint8)
+    if array.ndim == 3 and array.shape[0] in (1, 3):
+        array = array.transpose(1, 2, 0)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
+        raise TaskError(f"{where}: an image has shape {array.shape}; allowed: h x w, h x w x 3, 3 x h x w")
+    return Image.fromarray(array)
+
+
+def _split(
+    name: SplitName, resolution: int, *, splits: dict[SplitName, tuple[list[Image.Image], NDArray[np.int64]]], mode: str
+) -> Split:
+    images, labels = splits[name]
+    return Split(np.stack([squared(image, resolution, mode) for image in images]), labels)
+
+
+def _digest(splits: Mapping[SplitName, tuple[list[Image.Image], NDArray[np.int64]]]) -> str:
+    content = hashlib.sha256()
+    for images, labels in splits.values():
+        content.update(labels.tobytes())
+        for image in images:
+            content.update(image.tobytes())
+    return content.hexdigest()
+
+
+PYTHON = Loader("python", PythonOptions, "function", _load)

@@ -1,0 +1,1 @@
+"""Who looks, and how: samplers, drivers and the command line."""

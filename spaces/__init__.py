@@ -1,0 +1,1 @@
+"""What may be built: families, compression methods and the joint space over them."""

@@ -1,0 +1,23 @@
+"""Errors that a user can act on.
+
+The tree::
+
+    ParedownError                 root; every one of them is the user's to mend
+      SpaceError                  a knob, family or step that does not exist, or a value outside its range
+      InfeasibleCandidate         a candidate that cannot be built or breaks a limit: rejected, not failed
+      (evaluators/errors.py)      TaskError, EvaluationError
+      (studies/errors.py)         StudyError and its kinds
+      (search/errors.py)          ConfigError
+"""
+
+
+class ParedownError(Exception):
+    """Root of the errors that carry a message for the user."""
+
+
+class SpaceError(ParedownError):
+    """A knob, family or step that does not exist, or a value outside its range."""
+
+
+class InfeasibleCandidate(ParedownError):
+    """The candidate cannot be built, or breaks a limit that is known before training."""

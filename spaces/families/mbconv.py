@@ -1,0 +1,142 @@
+"""Mobile inverted bottlenecks with EfficientNet's compound scaling.
+
+Source:
+    Tan, Le, EfficientNet, ICML 2019, section 3.3 (compound scaling, equation 3);
+    Sandler et al., MobileNetV2, CVPR 2018, section 3.3 (the block);
+    Hu et al., Squeeze-and-Excitation Networks, CVPR 2018, section 3.
+"""
+
+import math
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from paredown.spaces.families.family import Family, ImageShape
+from paredown.spaces.knob import Choice, Knob, Knobs, Range
+
+STEM_CHANNELS = 8
+HEAD_CHANNELS = 48
+STAGES = ((8, 1, 1), (12, 1, 2), (20, 1, 2))
+"""Channels, blocks and stride of each stage at depth 1 and width 1."""
+ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "hardswish": nn.Hardswish}
+PHI_MAX = 7
+GAMMA = 1.15
+MULTIPLE = 4
+"""Channels and resolutions are multiples of it."""
+
+
+class SqueezeExcite(nn.Module):
+    """Scale each channel by a gate computed from the means of all channels."""
+
+    def __init__(self, channels: int, squeezed: int) -> None:
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.reduce = nn.Conv2d(channels, squeezed, 1)
+        self.activation = nn.ReLU()
+        self.expand = nn.Conv2d(squeezed, channels, 1)
+        self.gate = nn.Sigmoid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `n x c x h x w` to the same shape."""
+        gates: Tensor = self.gate(self.expand(self.activation(self.reduce(self.pool(x)))))
+        return x * gates
+
+
+class InvertedBottleneck(nn.Module):
+    """Expand, filter each channel on its own, excite, project; with a residual where shapes allow."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, knobs: Knobs) -> None:
+        super().__init__()
+        hidden = inputs * int(knobs["expansion"])
+        activation = ACTIVATIONS[str(knobs["activation"])]
+        layers: list[nn.Module] = []
+        if hidden != inputs:
+            layers += [*_convolution(inputs, hidden, 1, 1), activation()]
+        layers += [*_convolution(hidden, hidden, int(knobs["kernel"]), stride, groups=hidden), activation()]
+        if knobs["squeeze_excite"]:
+            layers.append(SqueezeExcite(hidden, max(MULTIPLE, inputs // 4)))
+        layers += _convolution(hidden, outputs, 1, 1)
+        self.body = nn.Sequential(*layers)
+        self.has_residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `n x inputs x h x w` to `n x outputs x h/stride x w/stride`."""
+        y: Tensor = self.body(x)
+        return x + y if self.has_residual else y
+
+
+def _convolution(inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) -> list[nn.Module]:
+    return [
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(outputs),
+    ]
+
+
+def _knobs(resolutions: Range) -> Mapping[str, Knob]:
+    smallest = resolutions.nearest(float(resolutions.high) / GAMMA**PHI_MAX)
+    return {
+        "scaling": Choice(("compound", "free")),
+        "phi": Range(0.0, float(PHI_MAX), 0.5, only_if=("scaling", "compound")),
+        "alpha": Range(1.0, 1.5, 0.05, only_if=("scaling", "compound")),
+        "beta": Range(1.0, 1.5, 0.05, only_if=("scaling", "compound")),
+        "gamma": Range(1.0, 1.5, 0.05, only_if=("scaling", "compound")),
+        "smallest_resolution": Range(*(int(smallest),) * 2, step=int(resolutions.step), only_if=("scaling", "compound")),
+        "depth": Range(1.0, 4.0, 0.5, only_if=("scaling", "free")),
+        "width": Range(0.5, 3.0, 0.25, only_if=("scaling", "free")),
+        "resolution": Range(resolutions.low, resolutions.high, resolutions.step, only_if=("scaling", "free")),
+        "kernel": Choice((3, 5)),
+        "expansion": Choice((2, 4, 6)),
+        "squeeze_excite": Choice((False, True)),
+        "activation": Choice(("relu", "silu", "hardswish")),
+    }
+
+
+def scaling(knobs: Knobs) -> tuple[float, float, int]:
+    """Return the multipliers of depth and width, and the resolution in pixels.
+
+    Source:
+        EfficientNet, equation 3: depth alpha^phi, width beta^phi, resolution gamma^phi.
+    """
+    if knobs["scaling"] == "free":
+        return float(knobs["depth"]), float(knobs["width"]), int(knobs["resolution"])
+    phi = float(knobs["phi"])
+    resolution = float(knobs["smallest_resolution"]) * float(knobs["gamma"]) ** phi
+    return float(knobs["alpha"]) ** phi, float(knobs["beta"]) ** phi, _rounded(resolution)
+
+
+def _rounded(value: float) -> int:
+    return max(MULTIPLE, round(value / MULTIPLE) * MULTIPLE)
+
+
+def _build(knobs: Knobs, shape: ImageShape, classes: int) -> nn.Module:
+    depth, width, _ = scaling(knobs)
+    activation = ACTIVATIONS[str(knobs["activation"])]
+    channels = _rounded(STEM_CHANNELS * width)
+    layers: list[nn.Module] = [*_convolution(shape[0], channels, 3, 2), activation()]
+    for stage_channels, blocks, stride in STAGES:
+        outputs = _rounded(stage_channels * width)
+        for block in range(math.ceil(blocks * depth)):
+            layers.append(InvertedBottleneck(channels, outputs, stride if block == 0 else 1, knobs))
+            channels = outputs
+    head = _rounded(HEAD_CHANNELS * width)
+    layers += [*_convolution(channels, head, 1, 1), activation()]
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(head, classes)]
+    return nn.Sequential(*layers)
+
+
+MBCONV = Family(
+    name="mbconv",
+    knobs=_knobs,
+    baseline={
+        "scaling": "compound",
+        "alpha": 1.2,
+        "beta": 1.1,
+        "gamma": GAMMA,
+        "kernel": 3,
+        "expansion": 4,
+        "activation": "silu",
+    },
+    resolution=lambda knobs: scaling(knobs)[2],
+    build=_build,
+    source="Tan, Le, EfficientNet, ICML 2019; Sandler et al., MobileNetV2, CVPR 2018",
+)

@@ -1,0 +1,170 @@
+"""Knobs: the dimensions of the space, each a frozen set of values."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from paredown.spaces.errors import SpaceError
+
+Value = str | int | float | bool
+Knobs = Mapping[str, Value]
+Condition = tuple[str, Value]
+
+
+class Suggester(Protocol):
+    """What a knob needs of a sampler; an Optuna trial is one."""
+
+    def suggest_categorical(self, name: str, choices: tuple[Value, ...]) -> Value:
+        """Pick one of the choices."""
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
+        """Pick an integer of the range."""
+
+    def suggest_float(self, name: str, low: float, high: float, *, step: float | None = None) -> float:
+        """Pick a number of the range."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a few values.
+
+    Attributes:
+        values: What may be chosen.
+        only_if: `(sibling, value)`: the knob counts only while its sibling has that value.
+    """
+
+    values: tuple[Value, ...]
+    only_if: Condition | None = None
+
+    def __contains__(self, value: object) -> bool:
+        return any(value == v and isinstance(value, bool) == isinstance(v, bool) for v in self.values)
+
+    def __str__(self) -> str:
+        return "one of " + ", ".join(str(v) for v in self.values)
+
+    @property
+    def lowest(self) -> Value:
+        """The first value, taken while the knob is inactive."""
+        return self.values[0]
+
+    @property
+    def highest(self) -> Value:
+        """The last value."""
+        return self.values[-1]
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether there is nothing to choose."""
+        return len(self.values) == 1
+
+    def nearest(self, value: Value) -> Value:
+        """Return the value itself where it is allowed, else the first one."""
+        return value if value in self else self.values[0]
+
+    def suggest(self, trial: Suggester, name: str) -> Value:
+        """Ask the sampler."""
+        return trial.suggest_categorical(name, self.values)
+
+    def narrowed(self, spec: object) -> "Choice":
+        """Return the part of the knob that a study file asks for: a value or a list of values.
+
+        Raises:
+            SpaceError: A value is not one of the knob's.
+        """
+        wanted = tuple(spec) if isinstance(spec, list) else (spec,)
+        if not wanted:
+            raise SpaceError(f"[] leaves nothing to choose; allowed: {self}")
+        for value in wanted:
+            if value not in self:
+                raise SpaceError(f"{value!r} is not allowed; allowed: {self}")
+        return replace(self, values=tuple(v for v in self.values if v in wanted))
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, both included, in steps; integers where all three are.
+
+    Attributes:
+        low: The smallest value.
+        high: The largest value.
+        step: Distance of neighbours.
+        only_if: `(sibling, value)`: the knob counts only while its sibling has that value.
+    """
+
+    low: float
+    high: float
+    step: float
+    only_if: Condition | None = None
+
+    def __contains__(self, value: object) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:
+            return False
+        steps = (value - self.low) / self.step
+        return math.isclose(steps, round(steps), abs_tol=1e-6)
+
+    def __str__(self) -> str:
+        return f"{self.low} to {self.high} in steps of {self.step}"
+
+    @property
+    def lowest(self) -> Value:
+        """The smallest value, taken while the knob is inactive."""
+        return self._number(self.low)
+
+    @property
+    def highest(self) -> Value:
+        """The largest value."""
+        return self._number(self.high)
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether there is nothing to choose."""
+        return self.low == self.high
+
+    def nearest(self, value: Value) -> Value:
+        """Return the allowed value nearest to a number."""
+        if isinstance(value, str):
+            return self.lowest
+        steps = round((min(max(value, self.low), self.high) - self.low) / self.step)
+        return self._number(min(self.low + steps * self.step, self.high))
+
+    def narrowed(self, spec: object) -> "Range":
+        """Return the part of the range that a study file asks for: a number or `{low, high, step}`.
+
+        Raises:
+            SpaceError: The bounds are upside down, outside the range or no numbers.
+        """
+        if isinstance(spec, Mapping):
+            if unknown := set(spec) - {"low", "high", "step"}:
+                raise SpaceError(f"unknown key {sorted(unknown)[0]!r}; allowed: low, high, step")
+            low, high, step = (spec.get(k, getattr(self, k)) for k in ("low", "high", "step"))
+        else:
+            low, high, step = spec, spec, self.step
+        for value in (low, high, step):
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise SpaceError(f"{value!r} is no number; allowed: {self}")
+        if low > high:
+            raise SpaceError(f"low {low} is above high {high}; the range is upside down")
+        if low not in self or high not in self:
+            raise SpaceError(f"{low if low not in self else high} is not allowed; allowed: {self}")
+        if step <= 0 or not math.isclose(step / self.step, round(step / self.step)):
+            raise SpaceError(f"step {step} is not a positive multiple of {self.step}")
+        if low != high and high not in (narrow := replace(self, low=low, high=high, step=step)):
+            raise SpaceError(f"high {high} is not reached from low {low} in steps of {narrow.step}")
+        return replace(self, low=self._number(low), high=self._number(high), step=self._number(step))
+
+    def suggest(self, trial: Suggester, name: str) -> Value:
+        """Ask the sampler."""
+        if self._is_integer:
+            return trial.suggest_int(name, int(self.low), int(self.high), step=int(self.step))
+        return self._number(trial.suggest_float(name, self.low, self.high, step=self.step))
+
+    @property
+    def _is_integer(self) -> bool:
+        return all(isinstance(v, int) for v in (self.low, self.high, self.step))
+
+    def _number(self, value: float) -> int | float:
+        return round(value) if self._is_integer else round(float(value), 10)
+
+
+Knob = Choice | Range

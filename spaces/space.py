@@ -1,0 +1,168 @@
+"""The joint space: families times compression steps."""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from paredown.spaces.candidate import Candidate
+from paredown.spaces.compression.step import Step
+from paredown.spaces.errors import SpaceError
+from paredown.spaces.families.family import Family
+from paredown.spaces.knob import Choice, Knob, Knobs, Range, Suggester, Value
+
+FAMILY = "family"
+"""Name of the knob that picks the family, asked only where there are several."""
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """Every candidate that a study may try.
+
+    All knobs are asked of the sampler every time, also those of families and steps that turn out
+    inactive: most samplers model only knobs that are always there. The candidate names active ones only.
+
+    Attributes:
+        families: The architecture families.
+        steps: The compression steps, in order of application.
+        knobs: Every knob under its dotted name, `<family or step>.<knob>`.
+        baseline: The reference: the first family's largest network, uncompressed.
+    """
+
+    families: Mapping[str, Family]
+    steps: Mapping[str, Step]
+    knobs: Mapping[str, Knob]
+    baseline: Candidate
+
+    def sample(self, trial: Suggester) -> Candidate:
+        """Ask the sampler for every knob that leaves a choice and return the candidate."""
+        values = {n: knob.lowest if knob.is_fixed else knob.suggest(trial, n) for n, knob in self._asked().items()}
+        return self.candidate(values)
+
+    def draw(self, seed: int) -> Candidate:
+        """Return a candidate whose knobs are drawn independently and uniformly."""
+        return self.sample(_Dice(random.Random(seed)))
+
+    def candidate(self, values: Knobs) -> Candidate:
+        """Return the candidate that a value for every knob describes, without what is inactive."""
+        family = str(values.get(FAMILY, next(iter(self.families))))
+        steps = {}
+        for name, step in self.steps.items():
+            if values[f"{name}.{step.switch}"] != step.off:
+                steps[name] = self._active(name, values)
+        return Candidate(family, self._active(family, values), steps)
+
+    def values(self, candidate: Candidate) -> dict[str, Value]:
+        """Return a value for every knob: the candidate's, the lowest where inactive, the nearest allowed."""
+        named = {f"{candidate.family}.{k}": v for k, v in candidate.knobs.items()} | {FAMILY: candidate.family}
+        for name, step in self.steps.items():
+            knobs = candidate.steps.get(name, {step.switch: step.off})
+            named |= {f"{name}.{k}": v for k, v in knobs.items()}
+        asked = self._asked().items()
+        return {n: knob.nearest(named.get(n, knob.lowest)) for n, knob in asked if not knob.is_fixed}
+
+    def describe(self) -> dict[str, str]:
+        """Return a line for each knob, for reports and to compare two spaces."""
+        return {name: str(knob) for name, knob in self._asked().items()}
+
+    @property
+    def size(self) -> int:
+        """How many combinations of knob values there are, inactive ones counted too."""
+        product = 1
+        for knob in self._asked().values():
+            product *= len(knob.values) if not isinstance(knob, Range) else round((knob.high - knob.low) / knob.step) + 1
+        return product
+
+    def _asked(self) -> dict[str, Knob]:
+        family = {FAMILY: Choice(tuple(self.families))} if len(self.families) > 1 else {}
+        return family | dict(self.knobs)
+
+    def _active(self, prefix: str, values: Knobs) -> dict[str, Value]:
+        return _active(self.knobs, prefix, values)
+
+
+class _Dice:
+    """A sampler without memory."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+
+    def suggest_categorical(self, name: str, choices: tuple[Value, ...]) -> Value:
+        return self._rng.choice(choices)
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
+        return self._rng.randrange(low, high + 1, step)
+
+    def suggest_float(self, name: str, low: float, high: float, *, step: float | None = None) -> float:
+        width = step or (high - low)
+        return low + width * self._rng.randint(0, round((high - low) / width))
+
+
+def joint_space(
+    families: Mapping[str, Family],
+    steps: Mapping[str, Step],
+    resolutions: Range,
+    overrides: Mapping[str, object],
+    baseline: Mapping[str, Value],
+) -> SearchSpace:
+    """Return the space of the families and steps, narrowed to what a study file asks for.
+
+    Args:
+        families: The architecture families, the first one being the baseline's.
+        steps: The compression steps, in order of application.
+        resolutions: Input sides that the task allows, in pixels.
+        overrides: Knob name to a value (fixed), a list or `{low, high, step}` (narrowed), or None
+            (dropped: a step is off, another knob takes its lowest value).
+        baseline: Knob name of the first family to its value in the reference network.
+
+    Raises:
+        SpaceError: A knob does not exist, or a value is outside its range; the message begins with the
+            knob's name.
+    """
+    allowed: dict[str, Knob] = {}
+    for family in families.values():
+        allowed |= {f"{family.name}.{k}": knob for k, knob in family.knobs(resolutions).items()}
+    for step in steps.values():
+        allowed |= {f"{step.name}.{k}": knob for k, knob in step.knobs.items()}
+    off = {f"{step.name}.{step.switch}": step.off for step in steps.values()}
+    knobs = dict(allowed)
+    for name, spec in overrides.items():
+        knob = _known(allowed, name)
+        try:
+            knobs[name] = knob.narrowed(off.get(name, knob.lowest) if spec is None else spec)
+        except SpaceError as error:
+            raise SpaceError(f"{name}: {error}") from None
+    first = next(iter(families.values()))
+    return SearchSpace(families, steps, knobs, _baseline(first, allowed, knobs, baseline))
+
+
+def _baseline(
+    family: Family, allowed: Mapping[str, Knob], knobs: Mapping[str, Knob], wanted: Mapping[str, Value]
+) -> Candidate:
+    """Return what the user names, and for the rest the family's reference or the largest that is left."""
+    for name, value in wanted.items():
+        if value not in _known(allowed, name):
+            raise SpaceError(f"{name}: {value!r} is not allowed; allowed: {allowed[name]}")
+    values: dict[str, Value] = {}
+    for name, knob in knobs.items():
+        owner, _, short = name.partition(".")
+        if owner == family.name:
+            values[name] = wanted.get(name, knob.nearest(family.baseline.get(short, knob.highest)))
+    return Candidate(family.name, _active(knobs, family.name, values))
+
+
+def _known(knobs: Mapping[str, Knob], name: str) -> Knob:
+    if name not in knobs:
+        raise SpaceError(f"{name}: no such knob; allowed: {', '.join(sorted(knobs))}")
+    return knobs[name]
+
+
+def _active(knobs: Mapping[str, Knob], prefix: str, values: Knobs) -> dict[str, Value]:
+    """Return the values of a family's or step's active knobs, under their short names."""
+    active = {}
+    for name, knob in knobs.items():
+        owner, _, short = name.partition(".")
+        if owner != prefix:
+            continue
+        if knob.only_if is None or values[f"{prefix}.{knob.only_if[0]}"] == knob.only_if[1]:
+            active[short] = values[name]
+    return active

@@ -1,0 +1,1 @@
+"""What happened: studies in a SQL database, fronts, reports and exports."""
