@@ -60,6 +60,15 @@ class SearchSpace:
         asked = self._asked().items()
         return {n: knob.nearest(named.get(n, knob.lowest)) for n, knob in asked if not knob.is_fixed}
 
+    def smallest(self) -> Candidate:
+        """Return the candidate with the least of everything and every step at its strongest."""
+        values = {name: knob.lowest for name, knob in self._asked().items()}
+        for name, step in self.steps.items():
+            switch = self.knobs[f"{name}.{step.switch}"]
+            if switch.lowest == step.off:
+                values[f"{name}.{step.switch}"] = switch.highest
+        return self.candidate(values)
+
     def describe(self) -> dict[str, str]:
         """Return a line for each knob, for reports and to compare two spaces."""
         return {name: str(knob) for name, knob in self._asked().items()}

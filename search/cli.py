@@ -1,0 +1,355 @@
+"""The command `paredown`.
+
+Nothing heavy is imported here: each command imports what it needs when it runs.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from paredown.search.errors import ConfigError
+from paredown.spaces.errors import ParedownError
+
+if TYPE_CHECKING:  # for annotations alone: these load torch, and --help must not
+    from paredown.studies.study import Study
+
+DONE, BUG, WRONG_INPUT, STOPPED = 0, 1, 2, 3
+
+app = typer.Typer(
+    help="Search architecture and compression together; get a Pareto front of small, fast, exported models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study; `paredown studies` lists them.")]
+Storage = Annotated[
+    str, typer.Option(envvar="PAREDOWN_STORAGE", help="Database, e.g. sqlite:///paredown.db", metavar="URL")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+DEFAULT_STORAGE = "sqlite:///paredown.db"
+
+
+@app.command()
+def search(
+    study_file: Annotated[Path | None, typer.Argument(metavar="[STUDY.yaml]", help="Study file; none: the digits.")] = None,
+    study: Annotated[str | None, typer.Option(help="Name of the study, instead of the file's.")] = None,
+    trials: Annotated[int | None, typer.Option(help="Finished trials that the study shall have.")] = None,
+    timeout: Annotated[str | None, typer.Option(help="Stop after this time, e.g. 10m or 8h.")] = None,
+    workers: Annotated[str | None, typer.Option(help="Processes, or auto: one a core.")] = None,
+    driver: Annotated[str | None, typer.Option(help="local or ray.")] = None,
+    ray_address: Annotated[str | None, typer.Option(help="Of a Ray cluster; none: this machine.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="tpe, nsga2 or random.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of sampler and training.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for models and report. [paredown-out/STUDY]")] = None,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Run or continue a study; the same command goes on where it was stopped."""
+    from paredown.search import run
+    from paredown.search.config import read_config
+    from paredown.search.setup import set_up
+
+    given = {
+        "study": study,
+        "trials": trials,
+        "timeout": timeout,
+        "workers": int(workers) if workers and workers.isdigit() else workers,
+        "driver": driver,
+        "sampler": sampler,
+        "seed": seed,
+    }
+    config = read_config(study_file, given)
+    where = str(study_file) if study_file else "default study"
+    folder = study_file.parent if study_file else Path()
+    console = _console()
+    with console.status("loading the task"):
+        setup = set_up(config, where, folder, out or Path("paredown-out", config.study))
+    opened, outcome = run.search(setup, storage, console, where=where, address=ray_address)
+    if opened.baseline() is None:
+        console.print(f"{outcome.reason}; no trial has finished yet")
+        raise typer.Exit(STOPPED)
+    exported, refused, report = run.finish(opened, console)
+    if as_json:
+        document = _front_document(opened) | {
+            "reason": outcome.reason,
+            "counts": opened.counts(),
+            "exported": [str(path) for path in exported],
+            "refused": refused,
+            "report": str(report),
+            "seconds": {"wall": round(outcome.wall_s, 2), "outside_trials": round(outcome.overhead_s, 3)},
+        }
+        _print_json(document)
+    else:
+        _print_front(opened)
+        for path in exported:
+            typer.echo(f"model   {_relative(path)}")
+        typer.echo(f"report  {_relative(report)}")
+    for reason in refused:
+        console.print(f"not exported: {reason}", markup=False)
+    console.print(f"{outcome.reason}. Next: paredown select {opened.name} --max size_bytes=60k", markup=False)
+    raise typer.Exit(STOPPED if outcome.interrupted else DONE)
+
+
+@app.command()
+def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
+    """List the studies of a database."""
+    from paredown.studies.study import list_studies
+
+    rows = list_studies(storage)
+    if as_json:
+        _print_json({"studies": rows})
+        return
+    _print_table(
+        ["study", "created", "trials", "folder"],
+        [[r["study"], r["created_at"], ", ".join(f"{n} {s}" for s, n in r["trials"].items()), r["folder"]] for r in rows],
+    )
+
+
+@app.command()
+def show(study: StudyName, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
+    """Show every trial of a study, with the reason of those that failed or were rejected."""
+    opened = _open(storage, study)
+    rows, models = opened.rows(), {m.trial: m for m in opened.models()}
+    for row in rows:
+        if row["number"] in models:
+            row["metrics"] = {n: m.value for n, m in models[row["number"]].measurements.items()}
+    if as_json:
+        _print_json({"study": study, "config": opened.config, "counts": opened.counts(), "trials": rows})
+        return
+    metrics = [o.metric for o in opened.objectives]
+    from paredown.search.progress import shown
+
+    lines = []
+    for row in rows:
+        values = [shown(m, row["metrics"][m.name]) if "metrics" in row else "" for m in metrics]
+        lines.append([str(row["number"]), row["state"], *values, row["reason"].partition("\n")[0][:90]])
+    _print_table(["trial", "state", *(m.name for m in metrics), "reason"], lines)
+
+
+@app.command()
+def front(
+    study: StudyName,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
+) -> None:
+    """Show the Pareto front, with the change of each metric against the baseline."""
+    opened = _open(storage, study)
+    if as_json:
+        _print_json(_front_document(opened))
+    elif as_csv:
+        _print_csv(_front_document(opened)["models"])
+    else:
+        _print_front(opened)
+
+
+@app.command()
+def select(
+    study: StudyName,
+    most: Annotated[list[str] | None, typer.Option("--max", help="METRIC=VALUE, e.g. size_bytes=60k", metavar="LIMIT")] = None,
+    least: Annotated[list[str] | None, typer.Option("--min", help="METRIC=VALUE, e.g. accuracy=0.95", metavar="LIMIT")] = None,
+    export_to: Annotated[Path | None, typer.Option("--export", help="Also export the model into this folder.")] = None,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Choose the best model that keeps the limits: the highest first objective, ties by the next."""
+    from paredown.search.limits import read_limits
+    from paredown.studies.selection import select as choose
+    from paredown.studies.summary import model_summary
+
+    limits = read_limits(most or [], least or [])
+    opened = _open(storage, study)
+    metrics = [o.metric for o in opened.objectives if o.optimised]
+    model = choose(opened.models(), metrics, limits)
+    summary = model_summary(model, opened.baseline(), opened.folder)
+    shown = {o.metric.name: o.limit for o in limits}
+    if export_to is not None:
+        summary["exported"] = str(_export(opened, [model], export_to)[0])
+    if as_json:
+        _print_json({"study": study, "limits": shown, "model": summary})
+        return
+    _print_models(opened, [model])
+    typer.echo(f"candidate  {model.candidate}")
+    if export_to is None:
+        typer.echo(f"export it: paredown export {study} --trial {model.trial}")
+    else:
+        typer.echo(f"model      {summary['exported']}")
+
+
+@app.command()
+def export(
+    study: StudyName,
+    whole_front: Annotated[bool, typer.Option("--front", help="Export every model of the front.")] = False,
+    trial: Annotated[list[int] | None, typer.Option(help="Number of a trial; may be repeated.")] = None,
+    format_name: Annotated[str, typer.Option("--format", help="Format: onnx.")] = "onnx",
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder. [paredown-out/STUDY/models]")] = None,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Write models as folders: the file, a manifest and a card; each is verified against its network."""
+    from paredown.search.run import best_models
+    from paredown.studies.exporters.catalogue import EXPORTERS
+    from paredown.studies.selection import chosen_among
+
+    if format_name not in EXPORTERS:
+        raise ConfigError(f"--format: {format_name!r} does not exist; allowed: {', '.join(EXPORTERS)}")
+    if not whole_front and not trial:
+        raise ConfigError("say which models: --front, or --trial N")
+    opened = _open(storage, study)
+    models = best_models(opened) if whole_front else []
+    models += [m for m in chosen_among(opened.models(), trial or []) if m not in models]
+    if not models:
+        raise ConfigError(f"study {study!r} has no finished model yet; run `paredown search` first")
+    paths = _export(opened, models, out or Path(opened.folder, "models"), format_name)
+    if as_json:
+        _print_json({"study": study, "exported": [str(p) for p in paths]})
+        return
+    for path in paths:
+        typer.echo(f"model   {_relative(path)}")
+
+
+@app.command()
+def report(
+    study: StudyName,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="File. [paredown-out/STUDY/report.html]")] = None,
+    storage: Storage = DEFAULT_STORAGE,
+) -> None:
+    """Write one self-contained page: front, hypervolume, knobs that matter, all models with their changes."""
+    from paredown.studies.report import write_report
+
+    opened = _open(storage, study)
+    file = out or Path(opened.folder, "report.html")
+    write_report(opened, file)
+    typer.echo(f"report  {_relative(file)}")
+
+
+@app.command()
+def predict(
+    model_dir: Annotated[Path, typer.Argument(help="Folder of an exported model.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")],
+    as_json: AsJson = False,
+) -> None:
+    """Run an exported model on images."""
+    from paredown.studies.prediction import predict_images
+
+    results = predict_images(model_dir, images)
+    if as_json:
+        _print_json({"model": str(model_dir), "predictions": results})
+        return
+    _print_table(
+        ["image", "class", "probability"],
+        [[r["image"], r["class"], f"{r['top'][0]['probability']:.3f}"] for r in results],
+    )
+
+
+@app.command()
+def retry(study: StudyName, storage: Storage = DEFAULT_STORAGE) -> None:
+    """Put the failed trials of a study first in line for the next search."""
+    from paredown.search.setup import stored_space
+
+    opened = _open(storage, study)
+    count = opened.retry(stored_space(opened.config).values)
+    typer.echo(f"{count} failed trials are in line; the next `paredown search` of {study!r} runs them")
+
+
+def _open(storage: str, name: str) -> "Study":
+    from paredown.search.setup import stored_objectives
+    from paredown.studies.study import Study
+
+    return Study.open(storage, name, stored_objectives)
+
+
+def _export(opened: "Study", models: list[Any], out: Path, format_name: str = "onnx") -> list[Path]:
+    from paredown.search.run import export_models
+
+    console = _console()
+    paths, refused = [], []
+    with console.status("exporting"):
+        for result in export_models(opened, models, format_name, out):
+            if isinstance(result, Path):
+                paths.append(result)
+            else:
+                refused.append(result)
+    for reason in refused:
+        console.print(f"not exported: {reason}", markup=False)
+    if not paths:
+        raise refused[0]
+    return paths
+
+
+def _front_document(opened: "Study") -> dict[str, Any]:
+    from paredown.search.run import best_models
+    from paredown.studies.summary import front_summary
+
+    objectives = [o.metric.name for o in opened.objectives if o.optimised]
+    return front_summary(opened.name, objectives, opened.baseline(), best_models(opened), opened.folder)
+
+
+def _print_front(opened: "Study") -> None:
+    from paredown.search.run import best_models
+
+    _print_models(opened, best_models(opened))
+
+
+def _print_models(opened: "Study", models: list[Any]) -> None:
+    from paredown.search.tables import model_rows
+
+    _print_table(*model_rows(opened, models))
+
+
+def _print_table(head: list[str], rows: list[list[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*(head), box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    console = Console(markup=True, highlight=False)
+    # A pipe has no width: the table then takes what it needs.
+    console.print(table, width=None if console.is_terminal else 240, no_wrap=not console.is_terminal)
+
+
+def _print_csv(models: list[dict[str, Any]]) -> None:
+    import csv
+
+    names = list(models[0]["metrics"]) if models else []
+    writer = csv.writer(sys.stdout)
+    writer.writerow(["trial", *names, *(f"delta_{n}" for n in names), "candidate", "artifact"])
+    for m in models:
+        deltas = [m["deltas"].get(n, "") for n in names]
+        writer.writerow([m["trial"], *(m["metrics"].get(n, "") for n in names), *deltas, json.dumps(m["candidate"]), m["artifact"]])
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    print(json.dumps(document, indent=2, allow_nan=False))
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def _relative(path: Path) -> Path:
+    absolute = path.absolute()
+    return absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    sys.stderr.write(f"paredown: {message}\n")
+    sys.exit(code)
+
+
+def main(command: Callable[[], Any] = app) -> None:
+    """Run the command line; errors that the user can mend become one message and exit code 2."""
+    try:
+        command()
+    except ParedownError as error:
+        _fail(str(error), WRONG_INPUT)
+    except KeyboardInterrupt:
+        _fail("stopped; all that is finished is saved, the same command goes on", STOPPED)

@@ -1,0 +1,172 @@
+"""The study file: what a user writes, checked."""
+
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from paredown.search import quantity
+from paredown.search.errors import ConfigError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TaskSection(_Section):
+    """Which data; options are checked by the task itself."""
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+    shorthand: Any = None
+
+
+class SpaceSection(_Section):
+    """Which part of the joint space.
+
+    Attributes:
+        families: Names of architecture families; the first one is the baseline's.
+        steps: Names of compression steps; their order is the catalogue's.
+        knobs: Knob to a value, a list, `{low, high, step}` or null.
+        baseline: Knob to its value in the reference network.
+    """
+
+    families: list[str] = Field(default=["mbconv"], min_length=1)
+    steps: list[str] = Field(default_factory=list)
+    knobs: dict[str, Any] = Field(default_factory=dict)
+    baseline: dict[str, Any] = Field(default_factory=dict)
+
+
+class TrainingSection(_Section):
+    """How each candidate is trained; see `paredown.evaluators.training.TrainingPlan`."""
+
+    epochs: int = Field(default=20, ge=1)
+    finetune_epochs: int = Field(default=8, ge=0)
+    batch_size: int = Field(default=64, ge=2)
+    learning_rate: float = Field(default=4e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    patience: int = Field(default=6, ge=1)
+    max_seconds: float = Field(default=600, gt=0)
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class StudyConfig(_Section):
+    """A study file.
+
+    Attributes:
+        study: Name of the study.
+        task: Which data.
+        objectives: Metrics that span the front.
+        limits: Metric to its worst acceptable value.
+        space: Which part of the joint space.
+        training: How candidates are trained.
+        sampler: Name in the catalogue of samplers.
+        seed: Of sampler and training.
+        trials: Stop when the study has so many finished trials.
+        timeout: Stop after so many seconds.
+        workers: Processes; "auto" is one a core.
+        driver: Where trials run.
+        trial_timeout: A trial that runs longer fails.
+        max_failures: Stop after so many failures in a row.
+    """
+
+    study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
+    task: TaskSection
+    objectives: list[str] = Field(min_length=2)
+    limits: dict[str, float] = Field(default_factory=dict)
+    space: SpaceSection = SpaceSection()
+    training: TrainingSection = TrainingSection()
+    sampler: str = "tpe"
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    trials: int = Field(default=40, ge=1)
+    timeout: float | None = None
+    workers: int | Literal["auto"] = "auto"
+    driver: str = "local"
+    trial_timeout: float = 3600
+    max_failures: int = Field(default=10, ge=1)
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _task(cls, value: Any) -> Any:
+        """Accept `digits`, `image_folder: {path: ...}` and `python: package.module:function`."""
+        if isinstance(value, str):
+            return {"name": value}
+        if isinstance(value, dict) and len(value) == 1 and "name" not in value:
+            name, options = next(iter(value.items()))
+            if isinstance(options, dict):
+                return {"name": name, "options": options}
+            return {"name": name, "shorthand": options}
+        return value
+
+    @field_validator("limits", mode="before")
+    @classmethod
+    def _limits(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {metric: _checked(quantity.number, limit, f"{metric}: ") for metric, limit in value.items()}
+
+    @field_validator("timeout", "trial_timeout", mode="before")
+    @classmethod
+    def _seconds(cls, value: Any) -> Any:
+        return None if value is None else _checked(quantity.seconds, value, "")
+
+    @field_validator("workers")
+    @classmethod
+    def _workers(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and not 1 <= value <= 256:
+            raise ValueError(f"{value} is not allowed; allowed: 1 to 256, or auto")
+        return value
+
+
+def _checked(read: Any, value: Any, where: str) -> float:
+    try:
+        return float(read(value))
+    except ConfigError as error:
+        raise ValueError(f"{where}{error}") from None
+
+
+def read_config(path: Path | None, overrides: dict[str, Any]) -> StudyConfig:
+    """Return a checked study file; without a path the default one.
+
+    Args:
+        path: Of a YAML file.
+        overrides: Top-level keys given on the command line.
+
+    Raises:
+        ConfigError: The file is missing, is no YAML, or says something that is not allowed; the message
+            names file and key.
+    """
+    where = str(path) if path else "default study"
+    try:
+        text = path.read_text() if path else (resources.files("paredown.search") / "default.yaml").read_text()
+    except OSError as error:
+        raise ConfigError(f"{where}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{where}: is no text file: {error}") from error
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}: is no valid YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{where}: must hold keys such as study, task and objectives")
+    given = {key: value for key, value in overrides.items() if value is not None}
+    try:
+        return StudyConfig.model_validate(data | given)
+    except ValidationError as error:
+        lines = [_explained(where, problem, given) for problem in error.errors()]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _explained(where: str, problem: Any, given: dict[str, Any]) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["loc"] and problem["loc"][0] in given:
+        where = "command line"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        section = {"space": SpaceSection, "training": TrainingSection}.get(str(problem["loc"][0]), StudyConfig)
+        return f"{where}: {key}: no such key; allowed: {', '.join(section.model_fields)}"
+    shown = "" if problem["type"] in {"missing", "value_error"} else f" (got {problem['input']!r})"
+    return f"{where}: {key}: {message}{shown}"

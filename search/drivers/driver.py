@@ -1,0 +1,40 @@
+"""What a driver is."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from paredown.evaluators.training import OnEpoch
+from paredown.search.supply import Supply, Watcher
+from paredown.search.trial import Baseline, TrialPlan
+from paredown.spaces.candidate import Candidate
+from paredown.spaces.families.catalogue import FAMILIES
+from paredown.studies.front import Model
+from paredown.studies.result import TrialResult
+
+RunTrial = Callable[[Candidate, TrialPlan, OnEpoch], TrialResult]
+
+
+class Driver(Protocol):
+    """Runs trials until the supply ends.
+
+    Raises:
+        KeyboardInterrupt: The user or the system asked to stop; running trials are given back.
+        SearchAborted: The supply says that going on makes no sense.
+    """
+
+    def __call__(
+        self, supply: Supply, plan: TrialPlan, workers: int, watcher: Watcher, run: RunTrial, address: str | None
+    ) -> None:
+        """Run trials."""
+
+
+def with_reference(plan: TrialPlan, baseline: Model | None) -> TrialPlan:
+    """Return the plan with the finished baseline in it."""
+    if baseline is None:
+        return plan
+    candidate = baseline.candidate
+    resolution = FAMILIES[candidate.family].resolution(candidate.knobs)
+    reference = Baseline(Path(plan.folder, baseline.artifact), resolution, baseline["latency_ms"])
+    return replace(plan, baseline=reference)

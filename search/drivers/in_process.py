@@ -1,0 +1,137 @@
+"""Trials in processes of this machine, one each worker.
+
+A worker that crashes, is killed for want of memory or hangs costs its trial and nothing else: it is replaced.
+"""
+
+import multiprocessing
+import signal
+import time
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+from paredown.evaluators.errors import TrialInterrupted
+from paredown.search.drivers.driver import RunTrial, with_reference
+from paredown.search.supply import Supply, Watcher
+from paredown.search.trial import TrialPlan
+from paredown.spaces.candidate import Candidate
+from paredown.studies.result import TrialResult
+
+POLL_S = 1.0
+GRACE = 1.5
+"""A worker that does not stop by itself is killed after so many times the trial's timeout."""
+
+
+@dataclass
+class _Worker:
+    process: SpawnProcess
+    pipe: "Connection[Any, Any]"
+    number: int | None = None
+    started: float = 0.0
+
+
+def run_in_processes(
+    supply: Supply, plan: TrialPlan, workers: int, watcher: Watcher, run: RunTrial, address: str | None = None
+) -> None:
+    """Run trials in worker processes; see `Driver`."""
+    del address
+    pool = [_spawn(run) for _ in range(workers)]
+    try:
+        while True:
+            for worker in pool:
+                if worker.number is None and (asked := supply.next()) is not None:
+                    worker.number, worker.started = asked.number, time.monotonic()
+                    worker.pipe.send((asked.candidate, with_reference(plan, supply.baseline)))
+            if supply.stopped:
+                return
+            supply.renew()
+            for pipe in wait([worker.pipe for worker in pool if worker.number is not None], timeout=POLL_S):
+                at = next(i for i, worker in enumerate(pool) if worker.pipe is pipe)
+                if not _receive(pool[at], supply, watcher):
+                    pool[at] = _spawn(run)
+            for at, worker in enumerate(pool):
+                if _hangs(worker, plan.timeout_s):
+                    reason = f"timeout: no end after {GRACE * plan.timeout_s:g} s; its process was killed"
+                    _end(worker)
+                    supply.tell(_taken(worker), TrialResult("failed", reason))
+                    pool[at] = _spawn(run)
+    finally:
+        for worker in pool:
+            _end(worker)
+
+
+def _spawn(run: RunTrial) -> _Worker:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(theirs, run), daemon=True)
+    process.start()
+    theirs.close()
+    return _Worker(process, ours)
+
+
+def _work(pipe: "Connection[Any, Any]", run: RunTrial) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def on_epoch(epoch: int, metrics: dict[str, float]) -> bool:
+        pipe.send(("epoch", epoch, metrics))
+        return True
+
+    while True:
+        try:
+            job: tuple[Candidate, TrialPlan] = pipe.recv()
+        except (EOFError, OSError):
+            return  # the parent is gone
+        try:
+            pipe.send(("result", run(*job, on_epoch)))
+        except (TrialInterrupted, BrokenPipeError):
+            return
+
+
+def _receive(worker: _Worker, supply: Supply, watcher: Watcher) -> bool:
+    """Take one message; return whether the worker still lives."""
+    try:
+        kind, *content = worker.pipe.recv()
+    except (EOFError, ConnectionResetError):
+        worker.process.join()
+        supply.tell(_taken(worker), TrialResult("failed", _death(worker.process.exitcode)))
+        return False
+    if kind == "epoch":
+        watcher.epoch(_running(worker), *content)
+    else:
+        supply.tell(_taken(worker), content[0])
+    return True
+
+
+def _running(worker: _Worker) -> int:
+    assert worker.number is not None, "messages come from workers that run a trial"
+    return worker.number
+
+
+def _taken(worker: _Worker) -> int:
+    number = _running(worker)
+    worker.number = None
+    return number
+
+
+def _death(code: int | None) -> str:
+    if code is not None and code < 0:
+        hint = "; the machine may be out of memory" if -code == signal.SIGKILL else ""
+        return f"its process was killed by {signal.Signals(-code).name}{hint}"
+    return f"its process ended with exit code {code}"
+
+
+def _hangs(worker: _Worker, timeout_s: float) -> bool:
+    return worker.number is not None and time.monotonic() - worker.started > GRACE * timeout_s
+
+
+def _end(worker: _Worker) -> None:
+    worker.process.kill()
+    worker.process.join()
+    worker.pipe.close()
+
+
+def threads_each(plan: TrialPlan, workers: int, cores: int) -> TrialPlan:
+    """Return the plan with the machine's cores divided between the workers."""
+    return replace(plan, threads=max(1, cores // workers))

@@ -1,0 +1,163 @@
+"""Trials through Ray Tune, on this machine or a cluster.
+
+The searcher holds nothing that the study does not: Ray's own snapshots are not needed to resume. Ray's
+OptunaSearch is not used: it stores stopped trials as complete ones, leaves those with NaN running for ever
+and knows no limits.
+"""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+from paredown.search.drivers.driver import RunTrial, with_reference
+from paredown.search.errors import SearchAborted
+from paredown.search.supply import Supply, Watcher
+from paredown.search.trial import TrialPlan
+from paredown.studies.result import TrialResult
+
+RESULT = "trial_result"
+
+
+def run_on_ray(
+    supply: Supply, plan: TrialPlan, workers: int, watcher: Watcher, run: RunTrial, address: str | None = None
+) -> None:
+    """Run trials as Ray Tune trials; see `Driver`.
+
+    Args:
+        supply: Trials and budget.
+        plan: How a trial runs; its folder must be shared where the cluster has several machines.
+        workers: Trials at a time.
+        watcher: Told what happens; epochs are told when the trial ends.
+        run: Runs one trial.
+        address: Of a cluster; None starts Ray on this machine.
+    """
+    os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled" if address is None else "token")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    import ray
+    from ray import tune
+
+    searcher = _searcher(supply, plan, watcher)
+    is_ours = not ray.is_initialized()
+    with _stdout_to_stderr(), tempfile.TemporaryDirectory(prefix="paredown-ray-") as folder:
+        if is_ours:
+            # The cores are divided by us; Ray only counts workers.
+            size = {} if address else {"num_cpus": workers}
+            ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR", **size)
+        try:
+            tune.Tuner(
+                tune.with_parameters(_trainable(), run=run),
+                tune_config=tune.TuneConfig(
+                    search_alg=searcher, num_samples=-1, max_concurrent_trials=workers, reuse_actors=True
+                ),
+                run_config=tune.RunConfig(
+                    storage_path=folder,
+                    verbose=0,
+                    callbacks=[_renewal(supply)],
+                    failure_config=tune.FailureConfig(max_failures=0),
+                ),
+            ).fit()
+        finally:
+            if is_ours:
+                ray.shutdown()
+    if searcher.aborted is not None:
+        raise searcher.aborted
+
+
+def _searcher(supply: Supply, plan: TrialPlan, watcher: Watcher) -> Any:
+    from ray.tune.search import Searcher
+
+    class StudySearcher(Searcher):  # type: ignore[misc]
+        """Asks and tells a supply; its only state is which Ray trial runs which of ours."""
+
+        def __init__(self) -> None:
+            super().__init__(metric=RESULT, mode="max")
+            self.aborted: SearchAborted | None = None
+            self._numbers: dict[str, int] = {}
+
+        def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+            if self.aborted is not None:
+                return str(Searcher.FINISHED)
+            asked = supply.next()
+            if asked is None:
+                return str(Searcher.FINISHED) if supply.stopped or not supply.running else None
+            self._numbers[trial_id] = asked.number
+            return {"candidate": asked.candidate, "plan": with_reference(plan, supply.baseline)}
+
+        def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+            number = self._numbers.pop(trial_id, None)
+            if number is None:
+                return
+            if result is not None and RESULT in result:
+                outcome = TrialResult.from_json(result[RESULT])
+            else:
+                outcome = TrialResult("failed", "its Ray worker died" if error else "Ray stopped it")
+            for epoch, metrics in outcome.curve:
+                watcher.epoch(number, epoch, dict(metrics))
+            try:
+                supply.tell(number, outcome)
+            except SearchAborted as aborted:
+                self.aborted = aborted
+
+        def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+            """Nothing to learn before the end."""
+
+        def save(self, checkpoint_path: str) -> None:
+            """Nothing: the study is the state."""
+
+        def restore(self, checkpoint_path: str) -> None:
+            """Nothing: the study is the state."""
+
+        def set_search_properties(self, metric: str | None, mode: str | None, config: Any, **spec: Any) -> bool:
+            return True
+
+    return StudySearcher()
+
+
+def _trainable() -> Any:
+    from ray import tune
+
+    class TrialActor(tune.Trainable):  # type: ignore[misc]
+        """Runs one trial in one step, then is given the next."""
+
+        def setup(self, config: dict[str, Any], run: RunTrial) -> None:
+            self._run, self._job = run, config
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self._job = new_config
+            return True
+
+        def step(self) -> dict[str, Any]:
+            result = self._run(self._job["candidate"], self._job["plan"], lambda epoch, metrics: True)
+            return {RESULT: result.to_json(), "done": True}
+
+        def save_checkpoint(self, checkpoint_dir: str) -> None:
+            """Nothing: a trial is one step."""
+
+        def load_checkpoint(self, checkpoint: Any) -> None:
+            """Nothing: a trial is one step."""
+
+    return TrialActor
+
+
+def _renewal(supply: Supply) -> Any:
+    from ray.tune import Callback
+
+    class Renewal(Callback):  # type: ignore[misc]
+        """Renews the leases while Ray waits for results."""
+
+        def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+            supply.renew()
+
+    return Renewal()
+
+
+@contextlib.contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """Ray prints tables, also when told to be silent; standard output is for results."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield

@@ -1,0 +1,45 @@
+"""Quantities as people write them: 60k, 2M, 90s, 8h."""
+
+import math
+
+from paredown.search.errors import ConfigError
+
+FACTORS = {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def number(text: str | float) -> float:
+    """Return a number that may end in k, M, G, Ki, Mi or Gi.
+
+    Raises:
+        ConfigError: It is no number.
+    """
+    return _scaled(text, FACTORS, "a number such as 2, 0.95, 60k or 1.5M")
+
+
+def seconds(text: str | float) -> float:
+    """Return a time in seconds that may end in s, m, h or d.
+
+    Raises:
+        ConfigError: It is no time, or not positive.
+    """
+    value = _scaled(text, SECONDS, "a time such as 90s, 10m or 8h")
+    if value <= 0:
+        raise ConfigError(f"{text!r} is not a positive time")
+    return value
+
+
+def _scaled(text: str | float, factors: dict[str, int] | dict[str, float], wanted: str) -> float:
+    digits = str(text).strip()
+    factor = 1.0
+    for suffix in sorted(factors, key=len, reverse=True):
+        if digits.endswith(suffix):
+            digits, factor = digits[: -len(suffix)], factors[suffix]
+            break
+    try:
+        value = float(digits) * factor
+    except ValueError:
+        raise ConfigError(f"{text!r} is not {wanted}") from None
+    if isinstance(text, bool) or not math.isfinite(value):
+        raise ConfigError(f"{text!r} is not {wanted}")
+    return value

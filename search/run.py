@@ -1,0 +1,156 @@
+"""A search from beginning to end: study, driver, exports, report."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from paredown.search.drivers.catalogue import DRIVERS
+from paredown.search.drivers.driver import RunTrial
+from paredown.search.drivers.in_process import threads_each
+from paredown.search.errors import ConfigError
+from paredown.search.progress import ProgressDisplay
+from paredown.search.samplers.catalogue import SAMPLERS
+from paredown.search.setup import Setup, probe_limits, stored_task
+from paredown.search.supply import Budget, Supply
+from paredown.search.trial import MODEL_FILE, WEIGHTS_FILE, rebuild, run_trial
+from paredown.studies.errors import ExportRefused
+from paredown.studies.exporters.catalogue import EXPORTERS
+from paredown.studies.exporters.exporter import Shipment
+from paredown.studies.front import Model, front
+from paredown.studies.report import write_report
+from paredown.studies.study import Study
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a search ended.
+
+    Attributes:
+        reason: Why it ended.
+        interrupted: Whether more trials were wanted.
+        overhead_s: Seconds in sampler, database and display.
+        wall_s: Seconds from the first to the last trial.
+    """
+
+    reason: str
+    interrupted: bool
+    overhead_s: float
+    wall_s: float
+
+
+def search(
+    setup: Setup,
+    url: str,
+    console: Console,
+    *,
+    where: str,
+    run: RunTrial = run_trial,
+    address: str | None = None,
+) -> tuple[Study, Outcome]:
+    """Run or continue a study until its budget is spent.
+
+    Args:
+        setup: What to search.
+        url: Of the database.
+        console: For progress.
+        where: How messages name the study file.
+        run: Runs one trial.
+        address: Of a Ray cluster.
+
+    Raises:
+        ParedownError: The study cannot be opened, or its configuration contradicts the stored one.
+        SearchAborted: The baseline failed, or too many trials in a row.
+    """
+    config = setup.config
+    if config.driver not in DRIVERS:
+        raise ConfigError(f"{where}: driver: {config.driver!r} does not exist; allowed: {', '.join(DRIVERS)}")
+    probe_limits(setup, where)
+    study = Study.create(url, config.study, setup.stored, setup.plan.objectives, str(setup.plan.folder))
+    # A resumed sampler must not repeat its first draws: the seed moves on with the study.
+    finished = sum(study.counts().values())
+    study.use(SAMPLERS[config.sampler](config.seed + finished, config.trials))
+    deadline = None if config.timeout is None else time.monotonic() + config.timeout
+    budget = Budget(config.trials, deadline, config.max_failures)
+    cores = os.cpu_count() or 1
+    workers = min(cores, config.trials) if config.workers == "auto" else config.workers
+    metrics = [o.metric for o in setup.plan.objectives if o.optimised]
+    begin, reason, interrupted = time.monotonic(), "", False
+    display = ProgressDisplay(console, study.name, metrics, budget, study.models(), study.counts())
+    supply = Supply(study, setup.space, budget, display)
+    try:
+        with display, _sigterm_is_interrupt():
+            DRIVERS[config.driver](supply, threads_each(setup.plan, workers, cores), workers, display, run, address)
+        reason = supply.stopped
+        interrupted = reason == "the time is up"
+    except KeyboardInterrupt:
+        reason, interrupted = "stopped; the same command goes on", True
+    finally:
+        study.leave()
+    return study, Outcome(reason, interrupted, supply.asking_s + display.showing_s, time.monotonic() - begin)
+
+
+def export_models(study: Study, models: Sequence[Model], format_name: str, out: Path) -> Iterator[Path | ExportRefused]:
+    """Export models one after the other; yields the folder of each, or why it was refused.
+
+    The accuracy on the test images is measured on a model's first export and kept in the study.
+    """
+    task, baseline = stored_task(study.config), study.baseline()
+    assert baseline is not None, "where there are models there is a baseline"
+    for model in models:
+        artifact = Path(study.folder, model.artifact)
+        try:
+            for name in (MODEL_FILE, WEIGHTS_FILE):
+                if not (artifact / name).is_file():
+                    raise ExportRefused(f"trial {model.trial}: {artifact / name} is gone; `paredown search --out` names the study's folder")
+            network, shape = rebuild(model.candidate, task, artifact / WEIGHTS_FILE)
+            known = model.measurements.get("test_accuracy")
+            shipment = Shipment(study.name, model, baseline, task, network, shape, artifact / MODEL_FILE, known)
+            folder = out / f"trial-{model.trial:04d}"
+            test = EXPORTERS[format_name](shipment, folder)
+        except ExportRefused as refused:
+            yield refused
+            continue
+        if known is None:
+            study.add_measurement(model.trial, test)
+        yield folder
+
+
+def best_models(study: Study) -> list[Model]:
+    """Return the study's front."""
+    return front(study.models(), [o.metric for o in study.objectives if o.optimised])
+
+
+def finish(study: Study, console: Console) -> tuple[list[Path], list[str], Path]:
+    """Export the front and write the report; return the folders, refusals and the report's path."""
+    folder = Path(study.folder)
+    exported: list[Path] = []
+    refused: list[str] = []
+    with console.status("exporting the front"):
+        for result in export_models(study, best_models(study), "onnx", folder / "models"):
+            if isinstance(result, Path):
+                exported.append(result)
+            else:
+                refused.append(str(result))
+        report = folder / "report.html"
+        write_report(study, report)
+    return exported, refused, report
+
+
+@contextmanager
+def _sigterm_is_interrupt() -> Iterator[None]:
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+

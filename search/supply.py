@@ -1,0 +1,145 @@
+"""Which trial comes next, and when there is none: the budget of a search."""
+
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+from paredown.search.errors import SearchAborted
+from paredown.spaces.space import SearchSpace
+from paredown.studies.front import Model
+from paredown.studies.result import TrialResult
+from paredown.studies.study import Asked, Study
+
+MAX_SKIPPED = 500
+"""So many rejected or known candidates in a row end the search."""
+RENEW_S = 20.0
+
+
+class Watcher(Protocol):
+    """Told what happens, to show it."""
+
+    def started(self, asked: Asked) -> None:
+        """A trial starts."""
+
+    def epoch(self, number: int, epoch: int, metrics: dict[str, float]) -> None:
+        """A running trial has finished an epoch."""
+
+    def finished(self, number: int, result: TrialResult) -> None:
+        """A trial has ended."""
+
+    def skipped(self) -> None:
+        """The sampler proposed a known candidate."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When a search ends.
+
+    Attributes:
+        trials: The study has so many done and failed trials.
+        deadline: `time.monotonic()` after which no trial starts; None for no limit.
+        max_failures: So many trials in a row failed.
+    """
+
+    trials: int
+    deadline: float | None = None
+    max_failures: int = 10
+
+
+class Supply:
+    """Hands out trials of a study until the budget is spent.
+
+    Done and failed trials count; rejected and known ones cost next to nothing and do not. The baseline runs
+    alone: all others are compared with it.
+
+    Attributes:
+        stopped: Why there are no more trials; empty while there are.
+        asking_s: Time spent in the study's database and sampler.
+    """
+
+    def __init__(self, study: Study, space: SearchSpace, budget: Budget, watcher: Watcher) -> None:
+        self._study, self._space, self._budget, self._watcher = study, space, budget, watcher
+        self._running: set[int] = set()
+        counts = study.counts()
+        self._spent = counts.get("done", 0) + counts.get("failed", 0)
+        self._skipped = self._failures = 0
+        self._baseline = study.baseline(space.baseline)
+        self._renewed = 0.0
+        self.stopped = ""
+        self.asking_s = 0.0
+        study.recover()
+
+    @property
+    def baseline(self) -> Model | None:
+        """The finished reference, once there is one."""
+        return self._baseline
+
+    @property
+    def running(self) -> frozenset[int]:
+        """Numbers of the trials handed out and not yet told."""
+        return frozenset(self._running)
+
+    def next(self) -> Asked | None:
+        """Return a trial to start now; None to wait for a running one, or where `stopped` says why."""
+        start = time.perf_counter()
+        try:
+            while not self._is_over():
+                if self._baseline is None and self._running:
+                    return None
+                asked = self._study.ask(self._space.sample, self._space.baseline)
+                if asked is not None:
+                    self._running.add(asked.number)
+                    self._watcher.started(asked)
+                    return asked
+                self._skipped += 1
+                self._watcher.skipped()
+            return None
+        finally:
+            self.asking_s += time.perf_counter() - start
+
+    def tell(self, number: int, result: TrialResult) -> None:
+        """Store the outcome of a trial.
+
+        Raises:
+            SearchAborted: It was the baseline and it failed, or too many trials in a row failed.
+        """
+        start = time.perf_counter()
+        if number not in self._running:
+            return  # told before
+        self._running.discard(number)
+        result = self._study.tell(number, result)
+        if self._baseline is None:
+            self._baseline = self._study.baseline(self._space.baseline)
+        self.asking_s += time.perf_counter() - start
+        self._watcher.finished(number, result)
+        if self._baseline is None:
+            raise SearchAborted(f"the baseline (trial {number}) {result.outcome}: {result.reason}")
+        if result.outcome == "rejected":
+            self._skipped += 1
+            return
+        self._spent += 1
+        self._skipped = 0
+        self._failures = self._failures + 1 if result.outcome == "failed" else 0
+        if self._failures >= self._budget.max_failures:
+            raise SearchAborted(f"{self._failures} trials in a row failed; the last one: {result.reason}")
+
+    def renew(self) -> None:
+        """Renew the leases, at most every 20 s."""
+        if time.monotonic() - self._renewed > RENEW_S:
+            self._study.renew(sorted(self._running))
+            self._renewed = time.monotonic()
+
+    def _is_over(self) -> bool:
+        if self._spent + len(self._running) >= self._budget.trials:
+            if not self._running:
+                self.stopped = f"{self._spent} trials are done"
+            return True
+        if self._budget.deadline is not None and time.monotonic() > self._budget.deadline:
+            if not self._running:
+                self.stopped = "the time is up"
+            return True
+        if self._skipped >= MAX_SKIPPED:
+            if not self._running:
+                self.stopped = f"the last {self._skipped} candidates were known or rejected: the space is exhausted"
+            return True
+        return False

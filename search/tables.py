@@ -1,0 +1,44 @@
+"""Models as rows of a table for the terminal."""
+
+from collections.abc import Sequence
+
+from paredown.evaluators.catalogue import EVALUATORS
+from paredown.evaluators.measurement import Metric
+from paredown.search.progress import shown
+from paredown.spaces.compression.catalogue import STEPS
+from paredown.studies.front import Model, deltas, faster_on_paper_only
+from paredown.studies.study import Study
+
+
+def model_rows(study: Study, models: Sequence[Model]) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows: the baseline first, then the models, each metric with its change."""
+    baseline = study.baseline()
+    if baseline is None:
+        return ["trial"], []
+    metrics: list[Metric] = [EVALUATORS[name].metric for name in baseline.measurements if name in EVALUATORS]
+    order = [o.metric.name for o in study.objectives]
+    metrics.sort(key=lambda m: order.index(m.name) if m.name in order else len(order))
+    rows = [_row(baseline, metrics, baseline)]
+    rows += [_row(model, metrics, baseline) for model in models if model.trial != baseline.trial]
+    return ["trial", *(m.name for m in metrics), "compression"], rows
+
+
+def _row(model: Model, metrics: Sequence[Metric], baseline: Model) -> list[str]:
+    changes = deltas(model, baseline)
+    cells = [f"{model.trial}"]
+    for metric in metrics:
+        value = shown(metric, model[metric.name])
+        if model.trial != baseline.trial:
+            change = changes[metric.name]
+            is_share = metric.name.endswith("accuracy")
+            good = change > 0 if is_share else change < 0
+            colour = "green" if good else "red" if change else "dim"
+            text = f"{100 * change:+.2f} pt" if is_share else f"{change:+.0%}"
+            value += f" [{colour}]{text}[/]"
+        cells.append(value)
+    said = ", ".join(f"{name} {knobs[STEPS[name].switch]}" for name, knobs in model.candidate.steps.items())
+    if model.trial == baseline.trial:
+        said = "baseline"
+    elif faster_on_paper_only(model, baseline):
+        said += " (fewer MACs, no faster)"
+    return [*cells, said]

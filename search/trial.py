@@ -1,0 +1,336 @@
+"""One trial: from a candidate and a plan to measured numbers and files. No database, no global state.
+
+The one place that decides what an error means: a candidate that cannot be or breaks a known limit is
+rejected, everything else that goes wrong is a failure with its reason, and the search goes on.
+"""
+
+import contextlib
+import functools
+import os
+import shutil
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+from safetensors.torch import save_file as save_tensors
+from torch import nn
+
+from paredown.evaluators.catalogue import EVALUATORS
+from paredown.evaluators.errors import EvaluationError, TaskError, TrialInterrupted
+from paredown.evaluators.measurement import Measurement, Objective, broken_limits
+from paredown.evaluators.onnx_model import export, slimmed
+from paredown.evaluators.specimen import Reference, Specimen
+from paredown.evaluators.tasks.catalogue import TASKS
+from paredown.evaluators.tasks.task import Task
+from paredown.evaluators.training import OnEpoch, TrainingData, TrainingPlan, fit, predict, recalibrate
+from paredown.spaces.candidate import Candidate
+from paredown.spaces.compression.catalogue import STEPS
+from paredown.spaces.errors import InfeasibleCandidate
+from paredown.spaces.families.catalogue import FAMILIES
+from paredown.spaces.families.family import ImageShape
+from paredown.studies.result import TrialResult
+
+CALIBRATION_IMAGES = 64
+FINETUNE_RATE = 0.5
+"""Peak learning rate of fine-tuning, as a share of that of training."""
+MODEL_FILE, WEIGHTS_FILE, TEACHER_FILE = "model.onnx", "weights.safetensors", "teacher.safetensors"
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """Enough to load a task in another process.
+
+    Attributes:
+        name: In the catalogue.
+        options: As JSON of its options.
+        folder: Where relative paths start.
+    """
+
+    name: str
+    options: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The finished reference trial.
+
+    Attributes:
+        artifact: Folder of its files.
+        resolution: Side of its input, in pixels.
+        latency_ms: Its median latency.
+    """
+
+    artifact: Path
+    resolution: int
+    latency_ms: float
+
+
+@dataclass(frozen=True)
+class TrialPlan:
+    """All that a trial needs besides the candidate.
+
+    Attributes:
+        task: Which data.
+        objectives: Metrics optimised and limited.
+        training: How to train.
+        folder: The study's folder.
+        baseline: None while the baseline itself runs.
+        timeout_s: The trial fails after so long.
+        threads: Of PyTorch; 0 leaves its own choice.
+    """
+
+    task: TaskSpec
+    objectives: tuple[Objective, ...]
+    training: TrainingPlan
+    folder: Path
+    baseline: Baseline | None = None
+    timeout_s: float = 3600.0
+    threads: int = 0
+
+
+@functools.lru_cache(maxsize=4)
+def load_task(spec: TaskSpec) -> Task:
+    """Return the task, loaded once a process."""
+    loader = TASKS[spec.name]
+    return loader.load(loader.options.model_validate_json(spec.options), spec.folder)
+
+
+def run_trial(candidate: Candidate, plan: TrialPlan, on_epoch: OnEpoch = lambda epoch, metrics: True) -> TrialResult:
+    """Build, train, compress, export and measure a candidate.
+
+    Args:
+        candidate: What to build.
+        plan: How.
+        on_epoch: Told after each epoch; answers whether to go on.
+
+    Raises:
+        TrialInterrupted: `on_epoch` answered no.
+    """
+    run = _Run(candidate, plan, on_epoch)
+    try:
+        return run.result()
+    except InfeasibleCandidate as error:
+        return TrialResult("rejected", str(error), run.measurements, "", run.facts, tuple(run.curve))
+    except TrialInterrupted:
+        raise
+    except (EvaluationError, TaskError) as error:
+        return TrialResult("failed", str(error), {}, "", run.facts, tuple(run.curve))
+    except Exception as error:  # whatever breaks in one candidate must not end the night
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        reason = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
+        facts = run.facts | {"traceback": traceback.format_exc()[-4000:]}
+        return TrialResult("failed", reason, {}, "", facts, tuple(run.curve))
+
+
+@dataclass
+class _Run:
+    candidate: Candidate
+    plan: TrialPlan
+    on_epoch: OnEpoch
+    measurements: dict[str, Measurement] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    curve: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {"seconds": {k: round(v, 3) for k, v in self.seconds.items()}}
+
+    def result(self) -> TrialResult:
+        self._prepare()
+        with self._timed("build"):
+            model = self._built()
+            self._check_before_training(model)
+            self.data = TrainingData.of(self.task, self.resolution)
+        model = self._trained(model)
+        with tempfile.TemporaryDirectory(prefix="paredown-") as folder:
+            self._export(model, Path(folder))
+            with self._timed("measure"):
+                self._measure(self._specimen(model, Path(folder, MODEL_FILE)), ("model", "file", "data"))
+            artifact = self._keep(Path(folder))
+        return TrialResult("done", "", self.measurements, artifact, self.facts, tuple(self.curve))
+
+    def _prepare(self) -> None:
+        self.started = time.monotonic()
+        if self.plan.threads:
+            torch.set_num_threads(self.plan.threads)
+        torch.manual_seed(self.plan.training.seed)
+        self.task = load_task(self.plan.task)
+        self.resolution = FAMILIES[self.candidate.family].resolution(self.candidate.knobs)
+        self.shape: ImageShape = (self.task.channels, self.resolution, self.resolution)
+
+    def _built(self) -> nn.Module:
+        return FAMILIES[self.candidate.family].build(self.candidate.knobs, self.shape, len(self.task.classes))
+
+    def _check_before_training(self, model: nn.Module) -> None:
+        """Look at what the untrained network already shows, and reject it where that breaks a limit."""
+        compressed = compress(model, self.candidate, self.shape)
+        self._measure(Specimen(compressed, self.shape), ("model",))
+        self._reject_if_broken()
+        limited = {o.metric.name for o in self.plan.objectives if o.limit is not None}
+        if any(EVALUATORS[name].needs == "file" for name in limited):
+            with tempfile.TemporaryDirectory(prefix="paredown-") as folder:
+                file = Path(folder, MODEL_FILE)
+                file.write_bytes(self._rewritten(export(compressed, self.shape)))
+                self._measure(self._specimen(compressed, file), ("file",))
+            self._reject_if_broken()
+
+    def untrained(self) -> dict[str, float]:
+        """Return what the untrained network shows, by metric; raise where it breaks a limit."""
+        self._prepare()
+        self._check_before_training(self._built())
+        return {name: m.value for name, m in self.measurements.items()}
+
+    def _reject_if_broken(self) -> None:
+        values = {name: m.value for name, m in self.measurements.items()}
+        if broken := broken_limits(self.plan.objectives, values, untrained=True):
+            raise InfeasibleCandidate("; ".join(broken))
+
+    def _trained(self, model: nn.Module) -> nn.Module:
+        training, deadline = self.plan.training, time.monotonic() + self.plan.training.max_seconds
+        model = model.to(training.device)
+        loss = self._distillation()
+        with self._timed("train"):
+            epochs = fit(
+                model,
+                self.data,
+                training,
+                epochs=training.epochs,
+                learning_rate=training.learning_rate,
+                deadline=deadline,
+                on_epoch=self._after_epoch,
+                **loss,
+            )
+        if any(STEPS[name].transform for name in self.candidate.steps):
+            with self._timed("compress"):
+                model = compress(model, self.candidate, self.shape, self.data)
+            if training.finetune_epochs:
+                with self._timed("finetune"):
+                    fit(
+                        model,
+                        self.data,
+                        training,
+                        epochs=training.finetune_epochs,
+                        learning_rate=training.learning_rate * FINETUNE_RATE,
+                        deadline=deadline,
+                        first_epoch=epochs,
+                        on_epoch=self._after_epoch,
+                        **loss,
+                    )
+        recalibrate(model, self.data)
+        return model
+
+    def _distillation(self) -> dict[str, Any]:
+        for name, knobs in self.candidate.steps.items():
+            combine = STEPS[name].loss
+            if combine is not None and self.plan.baseline is not None:
+                teacher: NDArray[np.float32] = load_file(self.plan.baseline.artifact / TEACHER_FILE)["logits"]
+                return {
+                    "teacher": teacher,
+                    "combined": lambda loss, logits, soft, c=combine, k=knobs: c(loss, logits, soft, k),
+                }
+        return {}
+
+    def _after_epoch(self, epoch: int, metrics: dict[str, float]) -> bool:
+        self.curve.append((epoch, metrics))
+        if (elapsed := time.monotonic() - self.started) > self.plan.timeout_s:
+            raise EvaluationError(f"timeout: {elapsed:.0f} s are over the limit of {self.plan.timeout_s:g} s")
+        return self.on_epoch(epoch, metrics)
+
+    def _rewritten(self, model: bytes) -> bytes:
+        split = TrainingData.of(self.task, self.resolution)
+        images = split.normalise(split.train.images[:CALIBRATION_IMAGES])
+        for name, knobs in self.candidate.steps.items():
+            rewrite = STEPS[name].rewrite
+            if rewrite is not None:
+                model = rewrite(model, knobs, images)
+        return slimmed(model)
+
+    def _export(self, model: nn.Module, folder: Path) -> None:
+        with self._timed("export"):
+            (folder / MODEL_FILE).write_bytes(self._rewritten(export(model, self.shape)))
+            state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+            save_tensors(state, folder / WEIGHTS_FILE)
+            if self.plan.baseline is None:
+                teacher = predict(model, self.data.normalise(self.data.train.images)).numpy()
+                save_file({"logits": teacher}, folder / TEACHER_FILE)
+
+    def _specimen(self, model: nn.Module, file: Path) -> Specimen:
+        data = TrainingData.of(self.task, self.resolution)
+        baseline, reference = self.plan.baseline, None
+        if baseline is not None:
+            shape = (self.task.channels, baseline.resolution, baseline.resolution)
+            reference = Reference(baseline.artifact / MODEL_FILE, shape, baseline.latency_ms)
+        images = data.normalise(data.validation.images)
+        return Specimen(model, self.shape, file, images, data.validation.labels, reference)
+
+    def _measure(self, specimen: Specimen, needs: tuple[str, ...]) -> None:
+        for name, evaluator in EVALUATORS.items():
+            if evaluator.needs in needs:
+                self.measurements[name] = evaluator.evaluate(specimen)
+
+    def _keep(self, folder: Path) -> str:
+        """Move the files to the study's folder under the candidate's digest, in one step."""
+        artifact = f"trials/{self.candidate.digest[:16]}"
+        target = self.plan.folder / artifact
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=target.parent) as stage:
+            fresh = Path(stage, "files")
+            shutil.copytree(folder, fresh)
+            if target.exists():  # left by a run that was killed before its result was stored
+                os.replace(target, Path(stage, "old"))
+            os.replace(fresh, target)
+        return artifact
+
+    @contextlib.contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - start
+
+
+def compress(
+    model: nn.Module, candidate: Candidate, shape: ImageShape, data: TrainingData | None = None
+) -> nn.Module:
+    """Return the network after the candidate's structural steps; batch statistics re-estimated where there is data."""
+    device = next(model.parameters()).device
+    example = torch.zeros(1, *shape, device=device)
+    for name, step in STEPS.items():
+        if step.transform is not None and name in candidate.steps:
+            model = step.transform(model, candidate.steps[name], example)
+            if data is not None:
+                recalibrate(model, data)
+    return model
+
+
+def rebuild(candidate: Candidate, task: Task, weights: Path) -> tuple[nn.Module, ImageShape]:
+    """Return the trained network of a finished trial and the shape of its input.
+
+    Structural steps decide shapes by knobs alone, so the untrained network takes the stored weights.
+    """
+    from safetensors.torch import load_file as load_tensors
+
+    resolution = FAMILIES[candidate.family].resolution(candidate.knobs)
+    shape = (task.channels, resolution, resolution)
+    model = FAMILIES[candidate.family].build(candidate.knobs, shape, len(task.classes))
+    model = compress(model, candidate, shape)
+    model.load_state_dict(load_tensors(weights))
+    return model.eval(), shape
+
+
+def measure_untrained(candidate: Candidate, plan: TrialPlan) -> dict[str, float]:
+    """Return what a candidate shows before training, by metric: all that the plan's limits judge."""
+    run = _Run(candidate, plan, lambda epoch, metrics: True)
+    with contextlib.suppress(InfeasibleCandidate):
+        run.untrained()
+    return {name: m.value for name, m in run.measurements.items()}

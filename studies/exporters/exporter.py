@@ -1,0 +1,44 @@
+"""What an exporter is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from paredown.evaluators.measurement import Measurement
+from paredown.evaluators.tasks.task import Task
+from paredown.spaces.families.family import ImageShape
+from paredown.studies.front import Model
+
+
+@dataclass(frozen=True)
+class Shipment:
+    """A model on its way out of the study.
+
+    Attributes:
+        study: Name of the study.
+        model: The finished trial.
+        baseline: The reference trial.
+        task: The data.
+        network: The trained PyTorch network that the file must agree with.
+        shape: Channels, height, width of one input.
+        file: The ONNX model that the trial measured.
+        test_accuracy: On images the search never saw; None to measure it now.
+    """
+
+    study: str
+    model: Model
+    baseline: Model
+    task: Task
+    network: nn.Module
+    shape: ImageShape
+    file: Path
+    test_accuracy: Measurement | None = None
+
+
+Export = Callable[[Shipment, Path], Measurement]
+"""(shipment, folder that does not exist yet) -> test accuracy; the folder appears whole or not at all."""
+
+Manifest = dict[str, Any]

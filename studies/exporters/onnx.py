@@ -1,0 +1,199 @@
+"""Export as a folder: `model.onnx`, `manifest.json`, `README.md`.
+
+The file is the very one that the trial measured. Before it leaves, ONNX Runtime and PyTorch must agree on the
+validation images.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paredown.evaluators.accuracy import share_correct
+from paredown.evaluators.catalogue import EVALUATORS
+from paredown.evaluators.measurement import Measurement
+from paredown.evaluators.onnx_model import logits, open_session
+from paredown.evaluators.tasks.task import normalisation_at, split_at
+from paredown.evaluators.training import predict
+from paredown.studies.errors import ExportRefused
+from paredown.studies.exporters.exporter import Export, Manifest, Shipment
+from paredown.studies.front import deltas, faster_on_paper_only
+
+MODEL_FILE, MANIFEST_FILE, CARD_FILE = "model.onnx", "manifest.json", "README.md"
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far the file may stray from the network.
+
+    Attributes:
+        error: Largest difference of a logit, as a share of the largest logit; None where only labels count.
+        agreement: Least share of images with the same label.
+    """
+
+    error: float | None
+    agreement: float
+
+
+TOLERANCES = {"fp32": Tolerance(1e-3, 0.999), "fp16": Tolerance(2e-2, 0.99), "int8": Tolerance(None, 0.9)}
+
+
+def export_onnx(shipment: Shipment, folder: Path) -> Measurement:
+    """Verify a model and write its folder; see `Export`.
+
+    Raises:
+        ExportRefused: The file and the network disagree, or the file cannot be read.
+    """
+    parity = _parity(shipment)
+    test = shipment.test_accuracy or _test_accuracy(shipment)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=folder.parent) as stage:
+        fresh = Path(stage, "model")
+        fresh.mkdir()
+        shutil.copyfile(shipment.file, fresh / MODEL_FILE)
+        manifest = _manifest(shipment, parity, test)
+        (fresh / CARD_FILE).write_text(_card(manifest))
+        manifest["files"] = {name: _sha256(fresh / name) for name in (MODEL_FILE, CARD_FILE)}
+        (fresh / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2) + "\n")
+        if folder.exists():
+            os.replace(folder, Path(stage, "old"))
+        os.replace(fresh, folder)
+    return test
+
+
+def _parity(shipment: Shipment) -> dict[str, float]:
+    resolution = shipment.shape[1]
+    images = normalisation_at(shipment.task, resolution)(split_at(shipment.task, "validation", resolution).images)
+    expected = predict(shipment.network, images).numpy()
+    actual = logits(open_session(shipment.file), images)
+    error = float(np.abs(expected - actual).max())
+    agreement = float((expected.argmax(1) == actual.argmax(1)).mean())
+    precision = str(shipment.model.candidate.steps.get("quantization", {}).get("weights", "fp32"))
+    tolerance = TOLERANCES[precision]
+    where = f"trial {shipment.model.trial}"
+    if not np.isfinite(actual).all():
+        raise ExportRefused(f"{where}: the file's output is not finite")
+    if tolerance.error is not None and error > tolerance.error * max(1.0, float(np.abs(expected).max())):
+        raise ExportRefused(
+            f"{where}: the file's logits differ from the network's by up to {error:g}; "
+            f"allowed for {precision}: {tolerance.error:g} of the largest logit"
+        )
+    if agreement < tolerance.agreement:
+        raise ExportRefused(
+            f"{where}: file and network agree on {agreement:.1%} of {len(images)} validation images; "
+            f"needed for {precision}: {tolerance.agreement:.1%}"
+        )
+    return {"max_abs_error": error, "label_agreement": agreement, "images": len(images)}
+
+
+def _test_accuracy(shipment: Shipment) -> Measurement:
+    resolution = shipment.shape[1]
+    split = split_at(shipment.task, "test", resolution)
+    images = normalisation_at(shipment.task, resolution)(split.images)
+    return share_correct(logits(open_session(shipment.file), images), split.labels, "test_accuracy")
+
+
+def _manifest(shipment: Shipment, parity: dict[str, float], test: Measurement) -> Manifest:
+    model, baseline, task = shipment.model, shipment.baseline, shipment.task
+    normalise = normalisation_at(task, shipment.shape[1])
+    measured = {**model.measurements, "test_accuracy": test}
+    return {
+        "format": 1,
+        "study": shipment.study,
+        "trial": model.trial,
+        "candidate": model.candidate.to_json(),
+        "digest": model.candidate.digest,
+        "metrics": {name: _described(m) for name, m in measured.items()},
+        "baseline": {"trial": baseline.trial, "metrics": {n: m.value for n, m in baseline.measurements.items()}},
+        "deltas": deltas(model, baseline),
+        "slower_than_macs_suggest": faster_on_paper_only(model, baseline),
+        "parity": parity,
+        "task": task.name,
+        "classes": list(task.classes),
+        "preprocessing": {
+            "mode": "L" if task.channels == 1 else "RGB",
+            "resolution": shipment.shape[1],
+            "resize": "crop to the central square, then bilinear",
+            "scale": "divide by 255, subtract mean, divide by std",
+            "mean": list(normalise.mean),
+            "std": list(normalise.std),
+            "layout": "n x c x h x w, float32",
+        },
+        "versions": {n: version(n) for n in ("paredown", "torch", "onnx", "onnxruntime")},
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _described(measurement: Measurement) -> dict[str, Any]:
+    known = EVALUATORS.get(measurement.metric)
+    unit = known.metric.unit if known else "1"
+    return {k: v for k, v in measurement.to_json().items() if k != "metric"} | {"unit": unit}
+
+
+def _card(manifest: Manifest) -> str:
+    lines = [
+        f"# {manifest['study']}, trial {manifest['trial']}",
+        "",
+        f"An image classifier with {len(manifest['classes'])} classes, found by Paredown "
+        f"{manifest['versions']['paredown']} and exported as ONNX.",
+        "",
+        "| metric | this model | baseline | change |",
+        "|---|---:|---:|---:|",
+    ]
+    for name, metric in manifest["metrics"].items():
+        spread = f" ± {metric['spread']:.3g}" if metric["spread"] else ""
+        reference = manifest["baseline"]["metrics"].get(name)
+        change = manifest["deltas"].get(name)
+        shown = "" if change is None else f"{change:+.4f}" if name.endswith("accuracy") else f"{change:+.1%}"
+        unit = "" if metric["unit"] == "1" else f" {metric['unit']}"
+        lines.append(
+            f"| {name} ({metric['how']}) | {metric['value']:.6g}{spread}{unit} "
+            f"| {'' if reference is None else f'{reference:.6g}'} | {shown} |"
+        )
+    if manifest["slower_than_macs_suggest"]:
+        lines += ["", "**Note:** it needs fewer MACs than the baseline and yet is not faster on this device."]
+    device = manifest["metrics"].get("latency_ms", {}).get("device", "")
+    parity, preprocessing = manifest["parity"], manifest["preprocessing"]
+    lines += [
+        "",
+        "± is half of the 95 % confidence interval. `accuracy` is on the validation images that guided the search, "
+        "`test_accuracy` on images it never saw.",
+        f"Latency: batch 1 on {device}." if device else "",
+        "",
+        "## Use",
+        "",
+        "```",
+        "paredown predict . image.png",
+        "```",
+        "",
+        f"Input `image`: {preprocessing['layout']}, {preprocessing['mode']}, {preprocessing['resolution']} x "
+        f"{preprocessing['resolution']} pixels ({preprocessing['resize']}; {preprocessing['scale']}; mean "
+        f"{preprocessing['mean']}, std {preprocessing['std']}). Output `logits`, one a class: "
+        f"{', '.join(manifest['classes'][:20])}{', ...' if len(manifest['classes']) > 20 else ''}.",
+        "",
+        "## Origin",
+        "",
+        f"ONNX Runtime and PyTorch agree on {parity['label_agreement']:.2%} of {parity['images']} validation images; "
+        f"largest difference of a logit {parity['max_abs_error']:.3g}.",
+        "",
+        "```json",
+        json.dumps(manifest["candidate"], indent=2),
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+ONNX: Export = export_onnx

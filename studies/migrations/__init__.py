@@ -1,0 +1,1 @@
+"""Schema versions of our tables; forward only."""

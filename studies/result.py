@@ -1,0 +1,53 @@
+"""What a trial came to: plain data that crosses processes and networks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from paredown.evaluators.measurement import Measurement
+
+Outcome = Literal["done", "rejected", "failed"]
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """The outcome of a trial.
+
+    Attributes:
+        outcome: done, rejected before training, or failed.
+        reason: Why it was rejected or failed.
+        measurements: By metric name.
+        artifact: Folder of its files, relative to the study's folder.
+        facts: Seconds of each stage, and notes.
+        curve: Metrics after each epoch.
+    """
+
+    outcome: Outcome
+    reason: str = ""
+    measurements: Mapping[str, Measurement] = field(default_factory=dict)
+    artifact: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    curve: tuple[tuple[int, Mapping[str, float]], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data that JSON can hold."""
+        return {
+            "outcome": self.outcome,
+            "reason": self.reason,
+            "measurements": {name: m.to_json() for name, m in self.measurements.items()},
+            "artifact": self.artifact,
+            "facts": dict(self.facts),
+            "curve": [[epoch, dict(metrics)] for epoch, metrics in self.curve],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "TrialResult":
+        """Return the result that `to_json` wrote."""
+        return cls(
+            outcome=data["outcome"],
+            reason=data["reason"],
+            measurements={name: Measurement(**m) for name, m in data["measurements"].items()},
+            artifact=data["artifact"],
+            facts=data["facts"],
+            curve=tuple((epoch, metrics) for epoch, metrics in data["curve"]),
+        )

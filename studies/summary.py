@@ -1,0 +1,33 @@
+"""The stable JSON that scripts read, built from models."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from paredown.studies.front import Model, deltas, faster_on_paper_only
+
+
+def model_summary(model: Model, baseline: Model | None, folder: str) -> dict[str, Any]:
+    """Return a model as plain data: metrics, how far to trust them, and how it differs from the baseline."""
+    return {
+        "trial": model.trial,
+        "candidate": model.candidate.to_json(),
+        "metrics": {name: m.value for name, m in model.measurements.items()},
+        "spreads": {name: m.spread for name, m in model.measurements.items() if m.spread},
+        "deltas": deltas(model, baseline) if baseline else {},
+        "slower_than_macs_suggest": bool(baseline and faster_on_paper_only(model, baseline)),
+        "feasible": model.feasible,
+        "artifact": str(Path(folder, model.artifact)),
+    }
+
+
+def front_summary(
+    study: str, objectives: Sequence[str], baseline: Model | None, models: Sequence[Model], folder: str
+) -> dict[str, Any]:
+    """Return a front as plain data; accuracy deltas are differences, all others shares of the baseline."""
+    return {
+        "study": study,
+        "objectives": list(objectives),
+        "baseline": model_summary(baseline, baseline, folder) if baseline else None,
+        "models": [model_summary(model, baseline, folder) for model in models],
+    }
