@@ -75,7 +75,11 @@ def slimmed(model: bytes) -> bytes:
     """
     proto = onnx.load_from_string(model)
     graph = proto.graph
-    if any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for n in graph.node for a in n.attribute):
+    if any(
+        a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+        for n in graph.node
+        for a in n.attribute
+    ):
         return model  # nested graphs see outer names
     del graph.value_info[:]
     del proto.metadata_props[:]

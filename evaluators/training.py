@@ -13,7 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paredown.evaluators.errors import EvaluationError, TrialInterrupted
-from paredown.evaluators.tasks.task import Augmentation, Normalisation, Split, Task, normalisation_at, split_at
+from paredown.evaluators.tasks.task import (
+    Augmentation,
+    Normalisation,
+    Split,
+    Task,
+    normalisation_at,
+    split_at,
+)
 
 OnEpoch = Callable[[int, dict[str, float]], bool]
 """(epoch, metrics) -> whether to go on."""

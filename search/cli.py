@@ -3,7 +3,6 @@
 Nothing heavy is imported here: each command imports what it needs when it runs.
 """
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from paredown.search.errors import ConfigError
+from paredown.search.printing import (
+    front_document,
+    print_csv,
+    print_json,
+    print_models,
+    print_table,
+    progress_console,
+    relative,
+)
 from paredown.spaces.errors import ParedownError
 
 if TYPE_CHECKING:  # for annotations alone: these load torch, and --help must not
@@ -36,7 +44,9 @@ DEFAULT_STORAGE = "sqlite:///paredown.db"
 
 @app.command()
 def search(
-    study_file: Annotated[Path | None, typer.Argument(metavar="[STUDY.yaml]", help="Study file; none: the digits.")] = None,
+    study_file: Annotated[
+        Path | None, typer.Argument(metavar="[STUDY.yaml]", help="Study file; none: the digits.")
+    ] = None,
     study: Annotated[str | None, typer.Option(help="Name of the study, instead of the file's.")] = None,
     trials: Annotated[int | None, typer.Option(help="Finished trials that the study shall have.")] = None,
     timeout: Annotated[str | None, typer.Option(help="Stop after this time, e.g. 10m or 8h.")] = None,
@@ -66,7 +76,7 @@ def search(
     config = read_config(study_file, given)
     where = str(study_file) if study_file else "default study"
     folder = study_file.parent if study_file else Path()
-    console = _console()
+    console = progress_console()
     with console.status("loading the task"):
         setup = set_up(config, where, folder, out or Path("paredown-out", config.study))
     opened, outcome = run.search(setup, storage, console, where=where, address=ray_address)
@@ -75,7 +85,7 @@ def search(
         raise typer.Exit(STOPPED)
     exported, refused, report = run.finish(opened, console)
     if as_json:
-        document = _front_document(opened) | {
+        document = front_document(opened) | {
             "reason": outcome.reason,
             "counts": opened.counts(),
             "exported": [str(path) for path in exported],
@@ -83,12 +93,12 @@ def search(
             "report": str(report),
             "seconds": {"wall": round(outcome.wall_s, 2), "outside_trials": round(outcome.overhead_s, 3)},
         }
-        _print_json(document)
+        print_json(document)
     else:
-        _print_front(opened)
+        print_models(opened, run.best_models(opened))
         for path in exported:
-            typer.echo(f"model   {_relative(path)}")
-        typer.echo(f"report  {_relative(report)}")
+            typer.echo(f"model   {relative(path)}")
+        typer.echo(f"report  {relative(report)}")
     for reason in refused:
         console.print(f"not exported: {reason}", markup=False)
     console.print(f"{outcome.reason}. Next: paredown select {opened.name} --max size_bytes=60k", markup=False)
@@ -98,15 +108,18 @@ def search(
 @app.command()
 def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
     """List the studies of a database."""
-    from paredown.studies.study import list_studies
+    from paredown.studies.records import list_studies
 
     rows = list_studies(storage)
     if as_json:
-        _print_json({"studies": rows})
+        print_json({"studies": rows})
         return
-    _print_table(
+    print_table(
         ["study", "created", "trials", "folder"],
-        [[r["study"], r["created_at"], ", ".join(f"{n} {s}" for s, n in r["trials"].items()), r["folder"]] for r in rows],
+        [
+            [r["study"], r["created_at"], ", ".join(f"{n} {s}" for s, n in r["trials"].items()), r["folder"]]
+            for r in rows
+        ],
     )
 
 
@@ -119,7 +132,7 @@ def show(study: StudyName, storage: Storage = DEFAULT_STORAGE, as_json: AsJson =
         if row["number"] in models:
             row["metrics"] = {n: m.value for n, m in models[row["number"]].measurements.items()}
     if as_json:
-        _print_json({"study": study, "config": opened.config, "counts": opened.counts(), "trials": rows})
+        print_json({"study": study, "config": opened.config, "counts": opened.counts(), "trials": rows})
         return
     metrics = [o.metric for o in opened.objectives]
     from paredown.search.progress import shown
@@ -128,7 +141,7 @@ def show(study: StudyName, storage: Storage = DEFAULT_STORAGE, as_json: AsJson =
     for row in rows:
         values = [shown(m, row["metrics"][m.name]) if "metrics" in row else "" for m in metrics]
         lines.append([str(row["number"]), row["state"], *values, row["reason"].partition("\n")[0][:90]])
-    _print_table(["trial", "state", *(m.name for m in metrics), "reason"], lines)
+    print_table(["trial", "state", *(m.name for m in metrics), "reason"], lines)
 
 
 @app.command()
@@ -139,20 +152,26 @@ def front(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
 ) -> None:
     """Show the Pareto front, with the change of each metric against the baseline."""
+    from paredown.search.run import best_models
+
     opened = _open(storage, study)
     if as_json:
-        _print_json(_front_document(opened))
+        print_json(front_document(opened))
     elif as_csv:
-        _print_csv(_front_document(opened)["models"])
+        print_csv(front_document(opened)["models"])
     else:
-        _print_front(opened)
+        print_models(opened, best_models(opened))
 
 
 @app.command()
 def select(
     study: StudyName,
-    most: Annotated[list[str] | None, typer.Option("--max", help="METRIC=VALUE, e.g. size_bytes=60k", metavar="LIMIT")] = None,
-    least: Annotated[list[str] | None, typer.Option("--min", help="METRIC=VALUE, e.g. accuracy=0.95", metavar="LIMIT")] = None,
+    most: Annotated[
+        list[str] | None, typer.Option("--max", help="METRIC=VALUE, e.g. size_bytes=60k", metavar="LIMIT")
+    ] = None,
+    least: Annotated[
+        list[str] | None, typer.Option("--min", help="METRIC=VALUE, e.g. accuracy=0.95", metavar="LIMIT")
+    ] = None,
     export_to: Annotated[Path | None, typer.Option("--export", help="Also export the model into this folder.")] = None,
     storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,
@@ -171,9 +190,9 @@ def select(
     if export_to is not None:
         summary["exported"] = str(_export(opened, [model], export_to)[0])
     if as_json:
-        _print_json({"study": study, "limits": shown, "model": summary})
+        print_json({"study": study, "limits": shown, "model": summary})
         return
-    _print_models(opened, [model])
+    print_models(opened, [model])
     typer.echo(f"candidate  {model.candidate}")
     if export_to is None:
         typer.echo(f"export it: paredown export {study} --trial {model.trial}")
@@ -207,10 +226,10 @@ def export(
         raise ConfigError(f"study {study!r} has no finished model yet; run `paredown search` first")
     paths = _export(opened, models, out or Path(opened.folder, "models"), format_name)
     if as_json:
-        _print_json({"study": study, "exported": [str(p) for p in paths]})
+        print_json({"study": study, "exported": [str(p) for p in paths]})
         return
     for path in paths:
-        typer.echo(f"model   {_relative(path)}")
+        typer.echo(f"model   {relative(path)}")
 
 
 @app.command()
@@ -225,7 +244,7 @@ def report(
     opened = _open(storage, study)
     file = out or Path(opened.folder, "report.html")
     write_report(opened, file)
-    typer.echo(f"report  {_relative(file)}")
+    typer.echo(f"report  {relative(file)}")
 
 
 @app.command()
@@ -239,9 +258,9 @@ def predict(
 
     results = predict_images(model_dir, images)
     if as_json:
-        _print_json({"model": str(model_dir), "predictions": results})
+        print_json({"model": str(model_dir), "predictions": results})
         return
-    _print_table(
+    print_table(
         ["image", "class", "probability"],
         [[r["image"], r["class"], f"{r['top'][0]['probability']:.3f}"] for r in results],
     )
@@ -267,7 +286,7 @@ def _open(storage: str, name: str) -> "Study":
 def _export(opened: "Study", models: list[Any], out: Path, format_name: str = "onnx") -> list[Path]:
     from paredown.search.run import export_models
 
-    console = _console()
+    console = progress_console()
     paths, refused = [], []
     with console.status("exporting"):
         for result in export_models(opened, models, format_name, out):
@@ -280,64 +299,6 @@ def _export(opened: "Study", models: list[Any], out: Path, format_name: str = "o
     if not paths:
         raise refused[0]
     return paths
-
-
-def _front_document(opened: "Study") -> dict[str, Any]:
-    from paredown.search.run import best_models
-    from paredown.studies.summary import front_summary
-
-    objectives = [o.metric.name for o in opened.objectives if o.optimised]
-    return front_summary(opened.name, objectives, opened.baseline(), best_models(opened), opened.folder)
-
-
-def _print_front(opened: "Study") -> None:
-    from paredown.search.run import best_models
-
-    _print_models(opened, best_models(opened))
-
-
-def _print_models(opened: "Study", models: list[Any]) -> None:
-    from paredown.search.tables import model_rows
-
-    _print_table(*model_rows(opened, models))
-
-
-def _print_table(head: list[str], rows: list[list[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*(head), box=None, header_style="bold", pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    console = Console(markup=True, highlight=False)
-    # A pipe has no width: the table then takes what it needs.
-    console.print(table, width=None if console.is_terminal else 240, no_wrap=not console.is_terminal)
-
-
-def _print_csv(models: list[dict[str, Any]]) -> None:
-    import csv
-
-    names = list(models[0]["metrics"]) if models else []
-    writer = csv.writer(sys.stdout)
-    writer.writerow(["trial", *names, *(f"delta_{n}" for n in names), "candidate", "artifact"])
-    for m in models:
-        deltas = [m["deltas"].get(n, "") for n in names]
-        writer.writerow([m["trial"], *(m["metrics"].get(n, "") for n in names), *deltas, json.dumps(m["candidate"]), m["artifact"]])
-
-
-def _print_json(document: dict[str, Any]) -> None:
-    print(json.dumps(document, indent=2, allow_nan=False))
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    return Console(stderr=True)
-
-
-def _relative(path: Path) -> Path:
-    absolute = path.absolute()
-    return absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute
 
 
 def _fail(message: str, code: int) -> NoReturn:

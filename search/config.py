@@ -121,6 +121,9 @@ class StudyConfig(_Section):
         return value
 
 
+SECTIONS = {"space": SpaceSection.model_fields, "training": TrainingSection.model_fields}
+
+
 def _checked(read: Any, value: Any, where: str) -> float:
     try:
         return float(read(value))
@@ -166,7 +169,7 @@ def _explained(where: str, problem: Any, given: dict[str, Any]) -> str:
         where = "command line"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
-        section = {"space": SpaceSection, "training": TrainingSection}.get(str(problem["loc"][0]), StudyConfig)
-        return f"{where}: {key}: no such key; allowed: {', '.join(section.model_fields)}"
+        fields = SECTIONS.get(str(problem["loc"][0]), StudyConfig.model_fields)
+        return f"{where}: {key}: no such key; allowed: {', '.join(fields)}"
     shown = "" if problem["type"] in {"missing", "value_error"} else f" (got {problem['input']!r})"
     return f"{where}: {key}: {message}{shown}"

@@ -6,14 +6,20 @@ from collections.abc import Sequence
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 
 from paredown.evaluators.measurement import Metric
 from paredown.search.supply import Budget
 from paredown.studies.front import Model, front, hypervolume
-from paredown.studies.result import TrialResult
-from paredown.studies.study import Asked
+from paredown.studies.result import Asked, TrialResult
 
 
 class ProgressDisplay:
@@ -23,7 +29,15 @@ class ProgressDisplay:
         showing_s: Time spent on the display.
     """
 
-    def __init__(self, console: Console, name: str, metrics: Sequence[Metric], budget: Budget, before: Sequence[Model], counts: dict[str, int]) -> None:
+    def __init__(
+        self,
+        console: Console,
+        name: str,
+        metrics: Sequence[Metric],
+        budget: Budget,
+        before: Sequence[Model],
+        counts: dict[str, int],
+    ) -> None:
         self._console, self._metrics, self._budget = console, tuple(metrics), budget
         self._models = list(before)
         self._baseline = self._models[0] if self._models else None
@@ -62,7 +76,11 @@ class ProgressDisplay:
     def epoch(self, number: int, epoch: int, metrics: dict[str, float]) -> None:
         """Show how far a trial is."""
         if number in self._running:
-            text = f"epoch {epoch + 1}, accuracy {metrics['accuracy']:.3f}" if "accuracy" in metrics else f"epoch {epoch + 1}"
+            text = (
+                f"epoch {epoch + 1}, accuracy {metrics['accuracy']:.3f}"
+                if "accuracy" in metrics
+                else f"epoch {epoch + 1}"
+            )
             self._running[number] = (self._running[number][0], text)
 
     def skipped(self) -> None:
@@ -99,7 +117,11 @@ class ProgressDisplay:
         return f"{minutes // 60} h {minutes % 60} min left" if minutes >= 60 else f"{minutes}:{seconds:02d} left"
 
     def _line(self, number: int, result: TrialResult) -> str:
-        values = ", ".join(f"{m.name} {shown(m, result.measurements[m.name].value)}" for m in self._metrics if m.name in result.measurements)
+        values = ", ".join(
+            f"{m.name} {shown(m, result.measurements[m.name].value)}"
+            for m in self._metrics
+            if m.name in result.measurements
+        )
         said = result.reason.splitlines()[0] if result.reason else values
         return f"trial {number} {result.outcome}: {said} [{self._spent} of {self._budget.trials}, {self._left()}]"
 
@@ -111,7 +133,10 @@ class ProgressDisplay:
             best = front(self._models, self._metrics)
             for metric in self._metrics:
                 model = min(best, key=lambda m: metric.loss(m[metric.name]))
-                value, reference = shown(metric, model[metric.name]), shown(metric, self._baseline[metric.name])
+                value, reference = (
+                    shown(metric, model[metric.name]),
+                    shown(metric, self._baseline[metric.name]),
+                )
                 table.add_row(f"best {metric.name}", f"{value} (trial {model.trial}; baseline {reference})")
             share = hypervolume(self._models, self._metrics, self._baseline)
             table.add_row("front", f"{len(best)} models, hypervolume {share:.4f}")
@@ -128,5 +153,9 @@ def shown(metric: Metric, value: float) -> str:
         return f"{value:.4f} ms"
     for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= factor:
-            return f"{value / factor:.1f} {prefix}{metric.unit}" if len(metric.unit) < 4 else f"{value / factor:.1f} {prefix}"
+            return (
+                f"{value / factor:.1f} {prefix}{metric.unit}"
+                if len(metric.unit) < 4
+                else f"{value / factor:.1f} {prefix}"
+            )
     return f"{value:.0f} {metric.unit}" if len(metric.unit) < 4 else f"{value:.0f}"

@@ -15,11 +15,13 @@ from paredown.search.drivers.catalogue import DRIVERS
 from paredown.search.drivers.driver import RunTrial
 from paredown.search.drivers.in_process import threads_each
 from paredown.search.errors import ConfigError
+from paredown.search.network import rebuild
+from paredown.search.plan import MODEL_FILE, WEIGHTS_FILE
 from paredown.search.progress import ProgressDisplay
 from paredown.search.samplers.catalogue import SAMPLERS
 from paredown.search.setup import Setup, probe_limits, stored_task
-from paredown.search.supply import Budget, Supply
-from paredown.search.trial import MODEL_FILE, WEIGHTS_FILE, rebuild, run_trial
+from paredown.search.supply import TIME_IS_UP, Budget, Supply
+from paredown.search.trial import run_trial
 from paredown.studies.errors import ExportRefused
 from paredown.studies.exporters.catalogue import EXPORTERS
 from paredown.studies.exporters.exporter import Shipment
@@ -88,7 +90,7 @@ def search(
         with display, _sigterm_is_interrupt():
             DRIVERS[config.driver](supply, threads_each(setup.plan, workers, cores), workers, display, run, address)
         reason = supply.stopped
-        interrupted = reason == "the time is up"
+        interrupted = reason == TIME_IS_UP
     except KeyboardInterrupt:
         reason, interrupted = "stopped; the same command goes on", True
     finally:
@@ -108,7 +110,10 @@ def export_models(study: Study, models: Sequence[Model], format_name: str, out: 
         try:
             for name in (MODEL_FILE, WEIGHTS_FILE):
                 if not (artifact / name).is_file():
-                    raise ExportRefused(f"trial {model.trial}: {artifact / name} is gone; `paredown search --out` names the study's folder")
+                    raise ExportRefused(
+                        f"trial {model.trial}: {artifact / name} is gone; "
+                        "`paredown search --out` names the study's folder"
+                    )
             network, shape = rebuild(model.candidate, task, artifact / WEIGHTS_FILE)
             known = model.measurements.get("test_accuracy")
             shipment = Shipment(study.name, model, baseline, task, network, shape, artifact / MODEL_FILE, known)
@@ -153,4 +158,3 @@ def _sigterm_is_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-

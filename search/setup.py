@@ -17,8 +17,9 @@ from paredown.evaluators.tasks.task import Task
 from paredown.evaluators.training import TrainingPlan
 from paredown.search.config import SpaceSection, StudyConfig, TaskSection
 from paredown.search.errors import ConfigError
+from paredown.search.plan import TaskSpec, TrialPlan, load_task
 from paredown.search.samplers.catalogue import SAMPLERS
-from paredown.search.trial import TaskSpec, TrialPlan, load_task, measure_untrained
+from paredown.search.trial import measure_untrained
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.errors import SpaceError
 from paredown.spaces.families.catalogue import FAMILIES

@@ -7,12 +7,13 @@ from typing import Protocol
 from paredown.search.errors import SearchAborted
 from paredown.spaces.space import SearchSpace
 from paredown.studies.front import Model
-from paredown.studies.result import TrialResult
-from paredown.studies.study import Asked, Study
+from paredown.studies.result import Asked, TrialResult
+from paredown.studies.study import Study
 
 MAX_SKIPPED = 500
 """So many rejected or known candidates in a row end the search."""
 RENEW_S = 20.0
+TIME_IS_UP = "the time is up"
 
 
 class Watcher(Protocol):
@@ -60,10 +61,8 @@ class Supply:
     def __init__(self, study: Study, space: SearchSpace, budget: Budget, watcher: Watcher) -> None:
         self._study, self._space, self._budget, self._watcher = study, space, budget, watcher
         self._running: set[int] = set()
-        counts = study.counts()
-        self._spent = counts.get("done", 0) + counts.get("failed", 0)
         self._skipped = self._failures = 0
-        self._baseline = study.baseline(space.baseline)
+        self._baseline = study.baseline()
         self._renewed = 0.0
         self.stopped = ""
         self.asking_s = 0.0
@@ -84,9 +83,11 @@ class Supply:
         start = time.perf_counter()
         try:
             while not self._is_over():
-                if self._baseline is None and self._running:
-                    return None
-                asked = self._study.ask(self._space.sample, self._space.baseline)
+                if self._baseline is None and self._study.counts().get("running"):
+                    self._baseline = self._study.baseline()  # another process may have finished it
+                    if self._baseline is None:
+                        return None
+                asked = self._study.ask(self._space.sample)
                 if asked is not None:
                     self._running.add(asked.number)
                     self._watcher.started(asked)
@@ -109,7 +110,7 @@ class Supply:
         self._running.discard(number)
         result = self._study.tell(number, result)
         if self._baseline is None:
-            self._baseline = self._study.baseline(self._space.baseline)
+            self._baseline = self._study.baseline()
         self.asking_s += time.perf_counter() - start
         self._watcher.finished(number, result)
         if self._baseline is None:
@@ -117,7 +118,6 @@ class Supply:
         if result.outcome == "rejected":
             self._skipped += 1
             return
-        self._spent += 1
         self._skipped = 0
         self._failures = self._failures + 1 if result.outcome == "failed" else 0
         if self._failures >= self._budget.max_failures:
@@ -130,16 +130,15 @@ class Supply:
             self._renewed = time.monotonic()
 
     def _is_over(self) -> bool:
-        if self._spent + len(self._running) >= self._budget.trials:
-            if not self._running:
-                self.stopped = f"{self._spent} trials are done"
-            return True
-        if self._budget.deadline is not None and time.monotonic() > self._budget.deadline:
-            if not self._running:
-                self.stopped = "the time is up"
-            return True
-        if self._skipped >= MAX_SKIPPED:
-            if not self._running:
-                self.stopped = f"the last {self._skipped} candidates were known or rejected: the space is exhausted"
-            return True
-        return False
+        counts = self._study.counts()
+        spent = counts.get("done", 0) + counts.get("failed", 0)
+        reason = ""
+        if spent + counts.get("running", 0) >= self._budget.trials:
+            reason = f"{spent} trials are done"
+        elif self._budget.deadline is not None and time.monotonic() > self._budget.deadline:
+            reason = TIME_IS_UP
+        elif self._skipped >= MAX_SKIPPED:
+            reason = f"the last {self._skipped} candidates were known or rejected: little of the space is left"
+        if reason and not self._running:
+            self.stopped = reason
+        return bool(reason)

@@ -9,6 +9,9 @@ from paredown.spaces.compression.catalogue import STEPS
 from paredown.studies.front import Model, deltas, faster_on_paper_only
 from paredown.studies.study import Study
 
+SHORT = {"channel_pruning": "prune", "distillation": "distil", "low_rank": "rank", "quantization": "bits"}
+"""Names of steps where room is scarce; others appear in full."""
+
 
 def model_rows(study: Study, models: Sequence[Model]) -> tuple[list[str], list[list[str]]]:
     """Return head and rows: the baseline first, then the models, each metric with its change."""
@@ -36,7 +39,8 @@ def _row(model: Model, metrics: Sequence[Metric], baseline: Model) -> list[str]:
             text = f"{100 * change:+.2f} pt" if is_share else f"{change:+.0%}"
             value += f" [{colour}]{text}[/]"
         cells.append(value)
-    said = ", ".join(f"{name} {knobs[STEPS[name].switch]}" for name, knobs in model.candidate.steps.items())
+    steps = model.candidate.steps.items()
+    said = ", ".join(f"{SHORT.get(name, name)} {knobs[STEPS[name].switch]}" for name, knobs in steps) or "none"
     if model.trial == baseline.trial:
         said = "baseline"
     elif faster_on_paper_only(model, baseline):

@@ -5,7 +5,6 @@ rejected, everything else that goes wrong is a failure with its reason, and the 
 """
 
 import contextlib
-import functools
 import os
 import shutil
 import tempfile
@@ -25,12 +24,12 @@ from torch import nn
 
 from paredown.evaluators.catalogue import EVALUATORS
 from paredown.evaluators.errors import EvaluationError, TaskError, TrialInterrupted
-from paredown.evaluators.measurement import Measurement, Objective, broken_limits
+from paredown.evaluators.measurement import Measurement, broken_limits
 from paredown.evaluators.onnx_model import export, slimmed
 from paredown.evaluators.specimen import Reference, Specimen
-from paredown.evaluators.tasks.catalogue import TASKS
-from paredown.evaluators.tasks.task import Task
-from paredown.evaluators.training import OnEpoch, TrainingData, TrainingPlan, fit, predict, recalibrate
+from paredown.evaluators.training import OnEpoch, TrainingData, fit, predict, recalibrate
+from paredown.search.network import compress
+from paredown.search.plan import MODEL_FILE, TEACHER_FILE, WEIGHTS_FILE, TrialPlan, load_task
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.errors import InfeasibleCandidate
@@ -41,67 +40,6 @@ from paredown.studies.result import TrialResult
 CALIBRATION_IMAGES = 64
 FINETUNE_RATE = 0.5
 """Peak learning rate of fine-tuning, as a share of that of training."""
-MODEL_FILE, WEIGHTS_FILE, TEACHER_FILE = "model.onnx", "weights.safetensors", "teacher.safetensors"
-
-
-@dataclass(frozen=True)
-class TaskSpec:
-    """Enough to load a task in another process.
-
-    Attributes:
-        name: In the catalogue.
-        options: As JSON of its options.
-        folder: Where relative paths start.
-    """
-
-    name: str
-    options: str
-    folder: Path
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """The finished reference trial.
-
-    Attributes:
-        artifact: Folder of its files.
-        resolution: Side of its input, in pixels.
-        latency_ms: Its median latency.
-    """
-
-    artifact: Path
-    resolution: int
-    latency_ms: float
-
-
-@dataclass(frozen=True)
-class TrialPlan:
-    """All that a trial needs besides the candidate.
-
-    Attributes:
-        task: Which data.
-        objectives: Metrics optimised and limited.
-        training: How to train.
-        folder: The study's folder.
-        baseline: None while the baseline itself runs.
-        timeout_s: The trial fails after so long.
-        threads: Of PyTorch; 0 leaves its own choice.
-    """
-
-    task: TaskSpec
-    objectives: tuple[Objective, ...]
-    training: TrainingPlan
-    folder: Path
-    baseline: Baseline | None = None
-    timeout_s: float = 3600.0
-    threads: int = 0
-
-
-@functools.lru_cache(maxsize=4)
-def load_task(spec: TaskSpec) -> Task:
-    """Return the task, loaded once a process."""
-    loader = TASKS[spec.name]
-    return loader.load(loader.options.model_validate_json(spec.options), spec.folder)
 
 
 def run_trial(candidate: Candidate, plan: TrialPlan, on_epoch: OnEpoch = lambda epoch, metrics: True) -> TrialResult:
@@ -297,35 +235,6 @@ class _Run:
             yield
         finally:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - start
-
-
-def compress(
-    model: nn.Module, candidate: Candidate, shape: ImageShape, data: TrainingData | None = None
-) -> nn.Module:
-    """Return the network after the candidate's structural steps; batch statistics re-estimated where there is data."""
-    device = next(model.parameters()).device
-    example = torch.zeros(1, *shape, device=device)
-    for name, step in STEPS.items():
-        if step.transform is not None and name in candidate.steps:
-            model = step.transform(model, candidate.steps[name], example)
-            if data is not None:
-                recalibrate(model, data)
-    return model
-
-
-def rebuild(candidate: Candidate, task: Task, weights: Path) -> tuple[nn.Module, ImageShape]:
-    """Return the trained network of a finished trial and the shape of its input.
-
-    Structural steps decide shapes by knobs alone, so the untrained network takes the stored weights.
-    """
-    from safetensors.torch import load_file as load_tensors
-
-    resolution = FAMILIES[candidate.family].resolution(candidate.knobs)
-    shape = (task.channels, resolution, resolution)
-    model = FAMILIES[candidate.family].build(candidate.knobs, shape, len(task.classes))
-    model = compress(model, candidate, shape)
-    model.load_state_dict(load_tensors(weights))
-    return model.eval(), shape
 
 
 def measure_untrained(candidate: Candidate, plan: TrialPlan) -> dict[str, float]:

@@ -35,7 +35,9 @@ class SearchSpace:
 
     def sample(self, trial: Suggester) -> Candidate:
         """Ask the sampler for every knob that leaves a choice and return the candidate."""
-        values = {n: knob.lowest if knob.is_fixed else knob.suggest(trial, n) for n, knob in self._asked().items()}
+        values = {
+            n: knob.lowest if knob.is_fixed else knob.suggest(trial, n) for n, knob in self._asked().items()
+        }
         return self.candidate(values)
 
     def draw(self, seed: int) -> Candidate:
@@ -53,7 +55,9 @@ class SearchSpace:
 
     def values(self, candidate: Candidate) -> dict[str, Value]:
         """Return a value for every knob: the candidate's, the lowest where inactive, the nearest allowed."""
-        named = {f"{candidate.family}.{k}": v for k, v in candidate.knobs.items()} | {FAMILY: candidate.family}
+        named = {f"{candidate.family}.{k}": v for k, v in candidate.knobs.items()} | {
+            FAMILY: candidate.family
+        }
         for name, step in self.steps.items():
             knobs = candidate.steps.get(name, {step.switch: step.off})
             named |= {f"{name}.{k}": v for k, v in knobs.items()}
@@ -78,7 +82,11 @@ class SearchSpace:
         """How many combinations of knob values there are, inactive ones counted too."""
         product = 1
         for knob in self._asked().values():
-            product *= len(knob.values) if not isinstance(knob, Range) else round((knob.high - knob.low) / knob.step) + 1
+            product *= (
+                len(knob.values)
+                if not isinstance(knob, Range)
+                else round((knob.high - knob.low) / knob.step) + 1
+            )
         return product
 
     def _asked(self) -> dict[str, Knob]:

@@ -1,9 +1,13 @@
 """The one place with an engine: opens the database, sets it up, brings the schema up to date.
 
-SQLite is used as several processes need it: write-ahead log, a long busy timeout and `BEGIN IMMEDIATE`, without
-which two processes are handed the same waiting trial.
+SQLite is used as several processes need it: write-ahead log, a long busy timeout and `BEGIN IMMEDIATE`,
+without which two processes are handed the same waiting trial.
 """
 
+import contextlib
+import hashlib
+import tempfile
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,30 +18,38 @@ import alembic.script
 import optuna
 import sqlalchemy
 from alembic.runtime.migration import MigrationContext
+from filelock import FileLock
 from optuna.storages import RDBStorage
 from sqlalchemy import Connection, Engine, event
-from sqlalchemy.engine import URL, CreateEnginePlugin, make_url
+from sqlalchemy.engine import URL, make_url
 
 from paredown.studies.errors import DatabaseUnusable
 from paredown.studies.tables import PREFIX
 
 BUSY_TIMEOUT_MS = 60_000
-PLUGIN = "paredown_sqlite"
 VERSION_TABLE = PREFIX + "alembic_version"
 
 
-class SqlitePlugin(CreateEnginePlugin):
-    """Attaches the events when an engine is made, before its first connection.
+def _use_well(engine: Engine) -> None:
+    """Attach the events; connections made before them are dropped.
 
-    RDBStorage makes its engine and its tables in one go; events added afterwards would come too late.
+    Optuna opens a second connection inside a first transaction while it makes its tables, so
+    `BEGIN IMMEDIATE` can only come after that.
     """
+    event.listen(engine, "connect", _set_up)
+    event.listen(engine, "begin", _begin)
+    engine.dispose()
 
-    def engine_created(self, engine: Engine) -> None:
-        """Set up each connection and each transaction."""
-        if engine.dialect.name != "sqlite":
-            return
-        event.listen(engine, "connect", _set_up)
-        event.listen(engine, "begin", _begin)
+
+@contextlib.contextmanager
+def _one_at_a_time(file: Path | None) -> Iterator[None]:
+    """Let one process at a time make the tables of a SQLite file."""
+    if file is None:
+        yield
+        return
+    name = hashlib.sha256(str(file.absolute()).encode()).hexdigest()[:16]
+    with FileLock(Path(tempfile.gettempdir(), f"paredown-{name}.lock"), mode=0o666):
+        yield
 
 
 def _set_up(connection: Any, record: object) -> None:
@@ -67,12 +79,14 @@ def open_storage(url: str, *, must_exist: bool = False) -> RDBStorage:
     file = Path(address.database) if address.get_backend_name() == "sqlite" and address.database else None
     if must_exist and file is not None and not file.exists():
         raise DatabaseUnusable(f"--storage {url}: there is no file {file}; run `paredown search` first")
-    sqlalchemy.dialects.plugins.register(PLUGIN, __name__, SqlitePlugin.__name__)
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        storage = RDBStorage(url, engine_kwargs={"plugins": [PLUGIN]})
-        _upgrade(storage.engine, url)
+        with _one_at_a_time(file):
+            storage = RDBStorage(url)
+            if file is not None:
+                _use_well(storage.engine)
+            _upgrade(storage.engine, url)
     except sqlalchemy.exc.ArgumentError as error:
         raise DatabaseUnusable(f"--storage {url}: {error}") from error
     except ImportError as error:
@@ -80,6 +94,8 @@ def open_storage(url: str, *, must_exist: bool = False) -> RDBStorage:
     except sqlalchemy.exc.SQLAlchemyError as error:
         reason = str(getattr(error, "orig", None) or error)
         raise DatabaseUnusable(f"--storage {url}: cannot be used as a database: {reason}") from error
+    except optuna.exceptions.StorageInternalError as error:
+        raise DatabaseUnusable(f"--storage {url}: cannot be used as a database: {error.__cause__}") from error
     except RuntimeError as error:  # Optuna's word for a schema newer or older than itself
         raise DatabaseUnusable(f"--storage {url}: {error}") from error
     finally:

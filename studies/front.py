@@ -59,8 +59,8 @@ def front(models: Sequence[Model], metrics: Sequence[Metric]) -> list[Model]:
 def hypervolume(models: Sequence[Model], metrics: Sequence[Metric], baseline: Model) -> float:
     """Return the share of the box between perfection and the reference point that the models dominate.
 
-    Costs reach from 0 to 1.1 times the baseline's, shares such as accuracy from their highest value to 0; each
-    axis is scaled to 1, so a study without limits ends between 0 and 1, whatever its units.
+    Costs reach from 0 to 1.1 times the baseline's, shares such as accuracy from their highest value to 0;
+    each axis is scaled to 1, so the result lies between 0 and 1 whatever the units.
 
     Source:
         Zitzler, Thiele, Multiobjective Evolutionary Algorithms: A Comparative Case Study, IEEE TEC 1999.

@@ -49,7 +49,9 @@ def _manifest(folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads(file.read_text())
         digests = manifest["files"]
     except FileNotFoundError:
-        raise StudyError(f"{folder}: no exported model: there is no manifest.json; `paredown export` makes one") from None
+        raise StudyError(
+            f"{folder}: no exported model: there is no manifest.json; `paredown export` makes one"
+        ) from None
     except (ValueError, KeyError, OSError) as error:
         raise StudyError(f"{file}: cannot be read as a manifest: {error}") from error
     for name, digest in digests.items():

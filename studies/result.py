@@ -1,12 +1,27 @@
-"""What a trial came to: plain data that crosses processes and networks."""
+"""What a trial is asked and what it came to: plain data that crosses processes and networks."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from paredown.evaluators.measurement import Measurement
+from paredown.spaces.candidate import Candidate
 
 Outcome = Literal["done", "rejected", "failed"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A trial to run.
+
+    Attributes:
+        number: Its number in the study.
+        candidate: What to build.
+    """
+
+    number: int
+    candidate: Candidate
 
 
 @dataclass(frozen=True)
@@ -39,6 +54,13 @@ class TrialResult:
             "facts": dict(self.facts),
             "curve": [[epoch, dict(metrics)] for epoch, metrics in self.curve],
         }
+
+    def if_finite(self) -> "TrialResult":
+        """Return the result itself, or a failure where a measurement is not finite."""
+        for m in self.measurements.values():
+            if not math.isfinite(m.value):
+                return TrialResult("failed", f"{m.metric} is {m.value}", {}, "", self.facts, self.curve)
+        return self
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "TrialResult":

@@ -32,7 +32,9 @@ def select(models: Sequence[Model], objectives: Sequence[Metric], limits: Sequen
         raise NothingFits("the study has no finished model yet; run `paredown search` first")
     nearest = min(feasible, key=lambda m: max(o.violation(m[o.metric.name]) for o in limits))
     broken = [o.describe(nearest[o.metric.name]) for o in limits if o.violation(nearest[o.metric.name]) > 0]
-    raise NothingFits(f"none of {len(feasible)} models keeps the limits; the nearest is trial {nearest.trial}: {'; '.join(broken)}")
+    raise NothingFits(
+        f"none of {len(feasible)} models keeps the limits; the nearest is trial {nearest.trial}: {'; '.join(broken)}"
+    )
 
 
 def chosen_among(models: Sequence[Model], numbers: Sequence[int]) -> list[Model]:

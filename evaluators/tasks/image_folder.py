@@ -98,9 +98,7 @@ def _halves(files: Files, seed: int, folder: Path) -> tuple[Files, Files]:
     labels = [label for _, label in files]
     if min(np.bincount(labels)) < 2:
         raise TaskError(f"path: {folder} needs 2 images of each class, since there is no test folder")
-    first, second = train_test_split(
-        np.arange(len(files)), test_size=0.5, stratify=labels, random_state=seed
-    )
+    first, second = train_test_split(np.arange(len(files)), test_size=0.5, stratify=labels, random_state=seed)
     return tuple(files[i] for i in sorted(first)), tuple(files[i] for i in sorted(second))
 
 
@@ -130,7 +128,9 @@ def _opened(file: Path) -> Image.Image:
     try:
         return Image.open(file)
     except (UnidentifiedImageError, OSError) as error:
-        raise TaskError(f"path: {file} is no image that can be read ({error}); remove or replace it") from error
+        raise TaskError(
+            f"path: {file} is no image that can be read ({error}); remove or replace it"
+        ) from error
 
 
 def _split(name: SplitName, resolution: int, *, splits: dict[str, Files], mode: str) -> Split:

@@ -128,5 +128,3 @@ def sampled(labels: NDArray[np.int64], classes: tuple[str, ...], where: str) -> 
         if count == 0:
             raise TaskError(f"{where}: class {name!r} has no image; give it some or remove its folder")
     return labels
-
-

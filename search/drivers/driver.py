@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Protocol
 
 from paredown.evaluators.training import OnEpoch
+from paredown.search.plan import Baseline, TrialPlan
 from paredown.search.supply import Supply, Watcher
-from paredown.search.trial import Baseline, TrialPlan
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.studies.front import Model
@@ -25,7 +25,13 @@ class Driver(Protocol):
     """
 
     def __call__(
-        self, supply: Supply, plan: TrialPlan, workers: int, watcher: Watcher, run: RunTrial, address: str | None
+        self,
+        supply: Supply,
+        plan: TrialPlan,
+        workers: int,
+        watcher: Watcher,
+        run: RunTrial,
+        address: str | None,
     ) -> None:
         """Run trials."""
 

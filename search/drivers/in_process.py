@@ -13,8 +13,8 @@ from typing import Any
 
 from paredown.evaluators.errors import TrialInterrupted
 from paredown.search.drivers.driver import RunTrial, with_reference
+from paredown.search.plan import TrialPlan
 from paredown.search.supply import Supply, Watcher
-from paredown.search.trial import TrialPlan
 from paredown.spaces.candidate import Candidate
 from paredown.studies.result import TrialResult
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from paredown.search.drivers.driver import RunTrial, with_reference
 from paredown.search.errors import SearchAborted
+from paredown.search.plan import TrialPlan
 from paredown.search.supply import Supply, Watcher
-from paredown.search.trial import TrialPlan
 from paredown.studies.result import TrialResult
 
 RESULT = "trial_result"
@@ -68,7 +68,7 @@ def run_on_ray(
         raise searcher.aborted
 
 
-def _searcher(supply: Supply, plan: TrialPlan, watcher: Watcher) -> Any:
+def _searcher(supply: Supply, plan: TrialPlan, watcher: Watcher) -> Any:  # noqa: C901 (a class: Ray loads late)
     from ray.tune.search import Searcher
 
     class StudySearcher(Searcher):  # type: ignore[misc]
@@ -80,11 +80,10 @@ def _searcher(supply: Supply, plan: TrialPlan, watcher: Watcher) -> Any:
             self._numbers: dict[str, int] = {}
 
         def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-            if self.aborted is not None:
-                return str(Searcher.FINISHED)
-            asked = supply.next()
+            asked = None if self.aborted else supply.next()
             if asked is None:
-                return str(Searcher.FINISHED) if supply.stopped or not supply.running else None
+                # None asks Ray to come back later: a running trial may open the way for others.
+                return str(Searcher.FINISHED) if self.aborted or supply.stopped else None
             self._numbers[trial_id] = asked.number
             return {"candidate": asked.candidate, "plan": with_reference(plan, supply.baseline)}
 
@@ -92,10 +91,7 @@ def _searcher(supply: Supply, plan: TrialPlan, watcher: Watcher) -> Any:
             number = self._numbers.pop(trial_id, None)
             if number is None:
                 return
-            if result is not None and RESULT in result:
-                outcome = TrialResult.from_json(result[RESULT])
-            else:
-                outcome = TrialResult("failed", "its Ray worker died" if error else "Ray stopped it")
+            outcome = _outcome(result, error)
             for epoch, metrics in outcome.curve:
                 watcher.epoch(number, epoch, dict(metrics))
             try:
@@ -116,6 +112,12 @@ def _searcher(supply: Supply, plan: TrialPlan, watcher: Watcher) -> Any:
             return True
 
     return StudySearcher()
+
+
+def _outcome(result: dict[str, Any] | None, error: bool) -> TrialResult:
+    if result is not None and RESULT in result:
+        return TrialResult.from_json(result[RESULT])
+    return TrialResult("failed", "its Ray worker died" if error else "Ray stopped it")
 
 
 def _trainable() -> Any:

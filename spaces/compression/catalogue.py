@@ -10,6 +10,4 @@ from paredown.spaces.compression.low_rank import LOW_RANK
 from paredown.spaces.compression.quantization import QUANTIZATION
 from paredown.spaces.compression.step import Step
 
-STEPS: dict[str, Step] = {
-    step.name: step for step in (DISTILLATION, CHANNEL_PRUNING, LOW_RANK, QUANTIZATION)
-}
+STEPS: dict[str, Step] = {step.name: step for step in (DISTILLATION, CHANNEL_PRUNING, LOW_RANK, QUANTIZATION)}

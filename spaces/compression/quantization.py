@@ -68,7 +68,9 @@ class _Reader:
     """Feeds the calibration inputs one by one, as ONNX Runtime's calibrator asks for them."""
 
     def __init__(self, name: str, images: NDArray[np.float32]) -> None:
-        self._batches: Iterator[dict[str, NDArray[np.float32]]] = iter([{name: images[i : i + 1]} for i in range(len(images))])
+        self._batches: Iterator[dict[str, NDArray[np.float32]]] = iter(
+            [{name: images[i : i + 1]} for i in range(len(images))]
+        )
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
         """Return the next input, or None at the end."""

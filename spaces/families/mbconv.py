@@ -80,7 +80,9 @@ def _knobs(resolutions: Range) -> Mapping[str, Knob]:
         "alpha": Range(1.0, 1.5, 0.05, only_if=("scaling", "compound")),
         "beta": Range(1.0, 1.5, 0.05, only_if=("scaling", "compound")),
         "gamma": Range(1.0, 1.5, 0.05, only_if=("scaling", "compound")),
-        "smallest_resolution": Range(*(int(smallest),) * 2, step=int(resolutions.step), only_if=("scaling", "compound")),
+        "smallest_resolution": Range(
+            *(int(smallest),) * 2, step=int(resolutions.step), only_if=("scaling", "compound")
+        ),
         "depth": Range(1.0, 4.0, 0.5, only_if=("scaling", "free")),
         "width": Range(0.5, 3.0, 0.25, only_if=("scaling", "free")),
         "resolution": Range(resolutions.low, resolutions.high, resolutions.step, only_if=("scaling", "free")),

@@ -112,7 +112,10 @@ def _manifest(shipment: Shipment, parity: dict[str, float], test: Measurement) -
         "candidate": model.candidate.to_json(),
         "digest": model.candidate.digest,
         "metrics": {name: _described(m) for name, m in measured.items()},
-        "baseline": {"trial": baseline.trial, "metrics": {n: m.value for n, m in baseline.measurements.items()}},
+        "baseline": {
+            "trial": baseline.trial,
+            "metrics": {n: m.value for n, m in baseline.measurements.items()},
+        },
         "deltas": deltas(model, baseline),
         "slower_than_macs_suggest": faster_on_paper_only(model, baseline),
         "parity": parity,

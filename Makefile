@@ -1,0 +1,33 @@
+# The two commands: `make search` and `make test`. Both make .venv where there is none.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: search test lint install clean
+
+search: .venv/installed
+	$(BIN)/paredown search
+
+test: .venv/tested
+	$(MAKE) lint
+	$(BIN)/pytest
+
+lint: .venv/tested
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+.venv/tested: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch .venv/installed $@
+
+clean:
+	rm -rf .venv build dist *.egg-info

@@ -1,0 +1,205 @@
+"""Figures of a study: each from plain data, so that what is drawn can be checked without a browser."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from paredown.evaluators.measurement import Metric
+from paredown.studies.front import Model, front, hypervolume
+
+BLUE, ORANGE, GREY, GREEN = "#2563eb", "#ea580c", "#9ca3af", "#059669"
+MAX_AXES = 14
+"""Parallel coordinates with more axes cannot be read."""
+
+
+def front_figure(
+    models: Sequence[Model], best: Sequence[Model], baseline: Model, metrics: Sequence[Metric]
+) -> go.Figure:
+    """Return the first objective against each other one, chosen by a menu."""
+    figure = go.Figure()
+    y, others = metrics[0], metrics[1:]
+    numbers = {m.trial for m in best} | {baseline.trial}
+    rest = [m for m in models if m.trial not in numbers]
+    traces = [
+        ("other trials", rest, GREY, 7, "circle"),
+        ("front", best, BLUE, 10, "circle"),
+        ("baseline", [baseline], ORANGE, 14, "star"),
+    ]
+    for x in others:
+        for name, some, colour, size, symbol in traces:
+            figure.add_scatter(
+                x=[m[x.name] for m in some],
+                y=[m[y.name] for m in some],
+                error_y={"array": [m.measurements[y.name].spread for m in some], "thickness": 0.6, "width": 0}
+                if name == "front"
+                else None,
+                mode="markers",
+                name=name,
+                marker={
+                    "color": colour,
+                    "size": size,
+                    "symbol": symbol,
+                    "line": {"width": 1, "color": "white"},
+                },
+                text=[_hover(m) for m in some],
+                hovertemplate="%{text}<extra></extra>",
+                visible=x is others[0],
+            )
+    buttons = [
+        {
+            "label": f"{y.name} against {x.name}",
+            "method": "update",
+            "args": [
+                {"visible": [at // 3 == i for at in range(3 * len(others))]},
+                {"xaxis.title.text": _axis(x)},
+            ],
+        }
+        for i, x in enumerate(others)
+    ]
+    figure.update_layout(xaxis_title=_axis(others[0]), yaxis_title=_axis(y), xaxis_type="log")
+    if len(others) > 1:
+        figure.update_layout(updatemenus=[{"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.16, "yanchor": "top"}])
+    return _styled(figure)
+
+
+def front_figure_3d(
+    models: Sequence[Model], best: Sequence[Model], baseline: Model, metrics: Sequence[Metric]
+) -> go.Figure:
+    """Return three objectives in space."""
+    figure = go.Figure()
+    numbers = {m.trial for m in best} | {baseline.trial}
+    z, x, y = metrics
+    for name, some, colour, size in (
+        ("other trials", [m for m in models if m.trial not in numbers], GREY, 3),
+        ("front", best, BLUE, 5),
+        ("baseline", [baseline], ORANGE, 7),
+    ):
+        figure.add_scatter3d(
+            x=[m[x.name] for m in some],
+            y=[m[y.name] for m in some],
+            z=[m[z.name] for m in some],
+            mode="markers",
+            name=name,
+            marker={"color": colour, "size": size},
+            text=[_hover(m) for m in some],
+            hovertemplate="%{text}<extra></extra>",
+        )
+    axes = {f"{axis}axis": {"title": {"text": _axis(m)}} for axis, m in (("x", x), ("y", y), ("z", z))}
+    figure.update_layout(scene=axes, height=620)
+    return _styled(figure)
+
+
+def hypervolume_history(models: Sequence[Model], metrics: Sequence[Metric], baseline: Model) -> list[tuple[int, float]]:
+    """Return after each finished trial its number and the hypervolume so far."""
+    history: list[tuple[int, float]] = []
+    kept: list[Model] = []
+    for model in models:
+        kept = front([*kept, model], metrics)
+        history.append((model.trial, hypervolume(kept, metrics, baseline)))
+    return history
+
+
+def hypervolume_figure(history: Sequence[tuple[int, float]]) -> go.Figure:
+    """Return the hypervolume as steps."""
+    numbers, shares = zip(*history, strict=True)
+    figure = go.Figure(go.Scatter(x=numbers, y=shares, mode="lines", line={"shape": "hv", "color": GREEN, "width": 3}))
+    figure.update_layout(xaxis_title="trial", yaxis_title="hypervolume")
+    return _styled(figure)
+
+
+def importances_figure(importances: dict[str, dict[str, float]]) -> go.Figure:
+    """Return bars: a group a knob, a colour an objective."""
+    total = {k: sum(shares.get(k, 0) for shares in importances.values()) for s in importances.values() for k in s}
+    knobs = sorted(total, key=lambda k: total[k])[-10:]
+    figure = go.Figure()
+    for metric, shares in importances.items():
+        figure.add_bar(y=knobs, x=[shares.get(k, 0) for k in knobs], name=metric, orientation="h")
+    figure.update_layout(xaxis_title="importance", height=max(360, 42 * len(knobs)))
+    return _styled(figure)
+
+
+def parallel_figure(models: Sequence[Model], metrics: Sequence[Metric]) -> go.Figure:
+    """Return parallel coordinates of the metrics and of the knobs that vary."""
+    dimensions = [{"label": m.name, "values": [model[m.name] for model in models]} for m in metrics]
+    flat = [_flat(model) for model in models]
+    for knob in sorted({k for row in flat for k in row}):
+        values = [row.get(knob) for row in flat]
+        if len(set(map(str, values))) < 2:
+            continue
+        dimensions.append(_dimension(knob, values))
+    colour = [model[metrics[0].name] for model in models]
+    figure = go.Figure(
+        go.Parcoords(
+            dimensions=dimensions[:MAX_AXES],
+            line={
+                "color": colour,
+                "colorscale": "Viridis",
+                "showscale": True,
+                "colorbar": {"title": {"text": metrics[0].name}},
+            },
+            labelangle=-25,
+        )
+    )
+    figure.update_layout(height=520)
+    return _styled(figure, top=130)
+
+
+def curves_figure(curves: dict[int, list[tuple[int, dict[str, float]]]], highlighted: set[int]) -> go.Figure:
+    """Return validation accuracy over epochs, a line a trial, those of the front in colour."""
+    figure = go.Figure()
+    for number, points in curves.items():
+        on_front = number in highlighted
+        figure.add_scatter(
+            x=[epoch + 1 for epoch, _ in points],
+            y=[metrics.get("accuracy") for _, metrics in points],
+            mode="lines",
+            line={"color": BLUE if on_front else GREY, "width": 1.8 if on_front else 0.8},
+            opacity=0.9 if on_front else 0.5,
+            name=f"trial {number}",
+            showlegend=False,
+        )
+    figure.update_layout(xaxis_title="epoch", yaxis_title="validation accuracy")
+    return _styled(figure)
+
+
+def _flat(model: Model) -> dict[str, Any]:
+    candidate = model.candidate
+    flat = {f"{candidate.family}.{k}": v for k, v in candidate.knobs.items()}
+    for name, knobs in candidate.steps.items():
+        flat |= {f"{name}.{k}": v for k, v in knobs.items()}
+    return flat
+
+
+def _dimension(knob: str, values: Sequence[Any]) -> dict[str, Any]:
+    label = knob.replace(".", "<br>", 1)
+    if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+        return {"label": label, "values": list(values)}
+    names = sorted({("off" if v is None else str(v)) for v in values})
+    places = {name: at for at, name in enumerate(names)}
+    return {
+        "label": label,
+        "values": [places["off" if v is None else str(v)] for v in values],
+        "tickvals": list(range(len(names))),
+        "ticktext": names,
+    }
+
+
+def _styled(figure: go.Figure, top: int = 60) -> go.Figure:
+    return figure.update_layout(
+        template="plotly_white",
+        margin={"l": 60, "r": 30, "t": top, "b": 50},
+        legend={"orientation": "h", "y": 1.08, "x": 1, "xanchor": "right"},
+        font={"family": "system-ui, sans-serif", "size": 13},
+    )
+
+
+def _axis(metric: Metric) -> str:
+    return metric.name if metric.unit == "1" else f"{metric.name} ({metric.unit})"
+
+
+def _hover(model: Model) -> str:
+    values = "<br>".join(f"{n}: {m.value:.5g}" for n, m in model.measurements.items())
+    return f"<b>trial {model.trial}</b><br>{values}<br>" + str(model.candidate).replace(" + ", "<br>+ ").replace(
+        ", ", ",<br>  "
+    )

@@ -1,0 +1,120 @@
+"""What a study's tables say: the reading half of a study."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from optuna.storages import RDBStorage
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session
+
+from paredown.evaluators.measurement import How, Measurement
+from paredown.spaces.candidate import Candidate
+from paredown.studies.database import open_storage
+from paredown.studies.front import Model
+from paredown.studies.tables import CurveRow, MeasurementRow, StudyRow, TrialRow
+
+
+class Records:
+    """Reads the trials of one study.
+
+    Attributes:
+        name: Of the study.
+        config: The parts of the study file that all its runs agree on.
+        folder: Where models and reports go.
+    """
+
+    def __init__(self, storage: RDBStorage, row: StudyRow) -> None:
+        self.name, self.folder = row.name, row.folder
+        self.config: dict[str, Any] = row.config
+        self._id = row.id
+        self._storage = storage
+
+    def models(self) -> list[Model]:
+        """Return every finished trial, in order of number."""
+        done = self._rows().where(TrialRow.state == "done").order_by(TrialRow.number)
+        query = select(MeasurementRow).join(TrialRow).where(TrialRow.study_id == self._id)
+        with Session(self._storage.engine) as session:
+            measured: dict[int, dict[str, Measurement]] = {}
+            for m in session.scalars(query):
+                measurement = Measurement(m.metric, m.value, m.spread, cast(How, m.how), m.device)
+                measured.setdefault(m.trial_id, {})[m.metric] = measurement
+            return [
+                Model(
+                    trial=row.number,
+                    candidate=Candidate.from_json(row.candidate),
+                    measurements=measured.get(row.id, {}),
+                    artifact=row.artifact,
+                    feasible=bool(row.feasible),
+                )
+                for row in session.scalars(done)
+            ]
+
+    def baseline(self) -> Model | None:
+        """Return the finished reference trial, or None while there is none."""
+        digest = self.baseline_candidate.digest
+        return next((m for m in self.models() if m.candidate.digest == digest), None)
+
+    @property
+    def baseline_candidate(self) -> Candidate:
+        """The reference, run first."""
+        return Candidate.from_json(self.config["baseline"])
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return each trial of every state as plain data, in order of number."""
+        names = ("number", "state", "reason", "candidate", "facts", "attempt")
+        with Session(self._storage.engine) as session:
+            rows = session.scalars(self._rows().order_by(TrialRow.number))
+            return [{name: getattr(row, name) for name in names} for row in rows]
+
+    def curves(self) -> dict[int, list[tuple[int, dict[str, float]]]]:
+        """Return the metrics after each epoch, by trial number."""
+        query = (
+            select(TrialRow.number, CurveRow.epoch, CurveRow.metrics)
+            .join(CurveRow, CurveRow.trial_id == TrialRow.id)
+            .where(TrialRow.study_id == self._id)
+            .order_by(TrialRow.number, CurveRow.epoch)
+        )
+        curves: dict[int, list[tuple[int, dict[str, float]]]] = {}
+        with Session(self._storage.engine) as session:
+            for number, epoch, metrics in session.execute(query):
+                curves.setdefault(number, []).append((epoch, metrics))
+        return curves
+
+    def counts(self) -> dict[str, int]:
+        """Return how many trials are in each state."""
+        with Session(self._storage.engine) as session:
+            return _states(session, self._id)
+
+    def _rows(self) -> Select[TrialRow]:
+        return select(TrialRow).where(TrialRow.study_id == self._id)
+
+    def _values(self, row_id: int) -> dict[str, float]:
+        query = select(MeasurementRow).where(MeasurementRow.trial_id == row_id)
+        with Session(self._storage.engine) as session:
+            return {m.metric: m.value for m in session.scalars(query)}
+
+
+def list_studies(url: str) -> list[dict[str, Any]]:
+    """Return name, age, folder and trials by state of each study in the database."""
+    storage = open_storage(url, must_exist=True)
+    with Session(storage.engine) as session:
+        return [
+            {
+                "study": study.name,
+                "created_at": study.created_at.isoformat(timespec="seconds"),
+                "folder": study.folder,
+                "trials": _states(session, study.id),
+            }
+            for study in session.scalars(select(StudyRow).order_by(StudyRow.name))
+        ]
+
+
+def differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return each key whose value differs, with the stored and the asked value."""
+    keys = sorted(set(stored) | set(asked))
+    return {k: (stored.get(k), asked.get(k)) for k in keys if stored.get(k) != asked.get(k)}
+
+
+def _states(session: Session, study_id: int) -> dict[str, int]:
+    query = select(TrialRow.state, func.count()).where(TrialRow.study_id == study_id).group_by(TrialRow.state)
+    return {state: count for state, count in session.execute(query)}
