@@ -125,7 +125,7 @@ def parallel_figure(models: Sequence[Model], metrics: Sequence[Metric]) -> go.Fi
     flat = [_flat(model) for model in models]
     for knob in sorted({k for row in flat for k in row}):
         values = [row.get(knob) for row in flat]
-        if len(set(map(str, values))) < 2:
+        if len({str(value) for value in values if value is not None}) < 2:
             continue
         dimensions.append(_dimension(knob, values))
     colour = [model[metrics[0].name] for model in models]

@@ -6,6 +6,7 @@ and knows no limits.
 """
 
 import contextlib
+import json
 import os
 import sys
 import tempfile
@@ -74,18 +75,22 @@ def _searcher(supply: Supply, plan: TrialPlan, watcher: Watcher) -> Any:  # noqa
     class StudySearcher(Searcher):  # type: ignore[misc]
         """Asks and tells a supply; its only state is which Ray trial runs which of ours."""
 
-        def __init__(self) -> None:
-            super().__init__(metric=RESULT, mode="max")
+        def __init__(self, supply: Supply, plan: TrialPlan, watcher: Watcher) -> None:
+            super().__init__()
             self.aborted: SearchAborted | None = None
+            self._supply, self._plan, self._watcher = supply, plan, watcher
             self._numbers: dict[str, int] = {}
 
+        def __getstate__(self) -> dict[str, Any]:
+            return {}  # Ray snapshots searchers; the study is the state
+
         def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-            asked = None if self.aborted else supply.next()
+            asked = None if self.aborted else self._supply.next()
             if asked is None:
                 # None asks Ray to come back later: a running trial may open the way for others.
-                return str(Searcher.FINISHED) if self.aborted or supply.stopped else None
+                return str(Searcher.FINISHED) if self.aborted or self._supply.stopped else None
             self._numbers[trial_id] = asked.number
-            return {"candidate": asked.candidate, "plan": with_reference(plan, supply.baseline)}
+            return {"candidate": asked.candidate, "plan": with_reference(self._plan, self._supply.baseline)}
 
         def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
             number = self._numbers.pop(trial_id, None)
@@ -93,9 +98,9 @@ def _searcher(supply: Supply, plan: TrialPlan, watcher: Watcher) -> Any:  # noqa
                 return
             outcome = _outcome(result, error)
             for epoch, metrics in outcome.curve:
-                watcher.epoch(number, epoch, dict(metrics))
+                self._watcher.epoch(number, epoch, dict(metrics))
             try:
-                supply.tell(number, outcome)
+                self._supply.tell(number, outcome)
             except SearchAborted as aborted:
                 self.aborted = aborted
 
@@ -111,12 +116,12 @@ def _searcher(supply: Supply, plan: TrialPlan, watcher: Watcher) -> Any:  # noqa
         def set_search_properties(self, metric: str | None, mode: str | None, config: Any, **spec: Any) -> bool:
             return True
 
-    return StudySearcher()
+    return StudySearcher(supply, plan, watcher)
 
 
 def _outcome(result: dict[str, Any] | None, error: bool) -> TrialResult:
     if result is not None and RESULT in result:
-        return TrialResult.from_json(result[RESULT])
+        return TrialResult.from_json(json.loads(result[RESULT]))
     return TrialResult("failed", "its Ray worker died" if error else "Ray stopped it")
 
 
@@ -135,7 +140,8 @@ def _trainable() -> Any:
 
         def step(self) -> dict[str, Any]:
             result = self._run(self._job["candidate"], self._job["plan"], lambda epoch, metrics: True)
-            return {RESULT: result.to_json(), "done": True}
+            # One string: Ray flattens mappings on their way to the searcher.
+            return {RESULT: json.dumps(result.to_json()), "done": True}
 
         def save_checkpoint(self, checkpoint_dir: str) -> None:
             """Nothing: a trial is one step."""
@@ -152,10 +158,16 @@ def _renewal(supply: Supply) -> Any:
     class Renewal(Callback):  # type: ignore[misc]
         """Renews the leases while Ray waits for results."""
 
-        def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-            supply.renew()
+        def __init__(self, supply: Supply) -> None:
+            self._supply = supply
 
-    return Renewal()
+        def __getstate__(self) -> dict[str, Any]:
+            return {}  # Ray snapshots callbacks; there is nothing to keep
+
+        def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+            self._supply.renew()
+
+    return Renewal(supply)
 
 
 @contextlib.contextmanager
