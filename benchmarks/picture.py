@@ -1,0 +1,33 @@
+"""The picture of the README, from a study: `.venv/bin/python benchmarks/picture.py digits -o docs/front.svg`.
+
+Needs the extra `docs` (kaleido) and a Chromium.
+"""
+
+import argparse
+from pathlib import Path
+
+from paredown.search.setup import stored_objectives
+from paredown.studies.figures import front_figure
+from paredown.studies.front import front
+from paredown.studies.study import Study
+
+
+def main() -> None:
+    """Write the front of a study as a picture."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("study")
+    parser.add_argument("-o", "--out", type=Path, default=Path("docs/front.svg"))
+    parser.add_argument("--storage", default="sqlite:///paredown.db")
+    options = parser.parse_args()
+    study = Study.open(options.storage, options.study, stored_objectives)
+    models, baseline = study.models(), study.baseline()
+    if baseline is None:
+        parser.error(f"study {options.study!r} has no finished trial")
+    metrics = [o.metric for o in study.objectives if o.optimised]
+    figure = front_figure(models, front(models, metrics), baseline, metrics)
+    figure.update_layout(updatemenus=[], width=900, height=420)
+    figure.write_image(options.out)
+
+
+if __name__ == "__main__":
+    main()
