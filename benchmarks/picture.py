@@ -25,7 +25,8 @@ def main() -> None:
         parser.error(f"study {options.study!r} has no finished trial")
     metrics = [o.metric for o in study.objectives if o.optimised]
     figure = front_figure(models, front(models, metrics), baseline, metrics)
-    figure.update_layout(updatemenus=[], width=900, height=420)
+    figure.layout.updatemenus = ()
+    figure.update_layout(width=900, height=420)
     figure.write_image(options.out)
 
 

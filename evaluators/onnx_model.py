@@ -31,7 +31,7 @@ def export(model: nn.Module, shape: ImageShape) -> bytes:
         torch.onnx.export(
             model.cpu().eval(),
             (torch.zeros(1, *shape),),
-            buffer,
+            buffer,  # type: ignore[arg-type]  # a file object works and leaves no file
             input_names=["image"],
             output_names=["logits"],
             dynamic_axes={"image": {0: "batch"}, "logits": {0: "batch"}},
@@ -75,11 +75,7 @@ def slimmed(model: bytes) -> bytes:
     """
     proto = onnx.load_from_string(model)
     graph = proto.graph
-    if any(
-        a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
-        for n in graph.node
-        for a in n.attribute
-    ):
+    if any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for n in graph.node for a in n.attribute):
         return model  # nested graphs see outer names
     del graph.value_info[:]
     del proto.metadata_props[:]

@@ -132,7 +132,7 @@ def fit(
     for epoch in range(epochs):
         model.train()
         total = 0.0
-        for rows in torch.randperm(len(images), generator=random).split(plan.batch_size):
+        for rows in torch.randperm(len(images), generator=random).split(plan.batch_size):  # type: ignore[no-untyped-call]
             if len(rows) < 2:
                 continue  # batch statistics of one image do not exist
             batch = _augmented(images[rows], data.augmentation, random)
@@ -141,7 +141,7 @@ def fit(
             if logits is not None and combined is not None:
                 loss = combined(loss, output, logits[rows])
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
             total += loss.item() * len(rows)
@@ -201,7 +201,7 @@ def recalibrate(model: nn.Module, data: TrainingData, images: int = 1024) -> Non
         norm.train()
     inputs = torch.from_numpy(data.normalise(data.train.images[:images]))
     with torch.no_grad():
-        for batch in inputs.split(256):
+        for batch in inputs.split(256):  # type: ignore[no-untyped-call]
             if len(batch) > 1:
                 model(batch.to(device))
     for norm, momentum in zip(norms, momenta, strict=True):

@@ -178,6 +178,7 @@ def select(
 ) -> None:
     """Choose the best model that keeps the limits: the highest first objective, ties by the next."""
     from paredown.search.limits import read_limits
+    from paredown.search.run import export_chosen
     from paredown.studies.selection import select as choose
     from paredown.studies.summary import model_summary
 
@@ -188,7 +189,7 @@ def select(
     summary = model_summary(model, opened.baseline(), opened.folder)
     shown = {o.metric.name: o.limit for o in limits}
     if export_to is not None:
-        summary["exported"] = str(_export(opened, [model], export_to)[0])
+        summary["exported"] = str(export_chosen(opened, [model], "onnx", export_to, progress_console())[0])
     if as_json:
         print_json({"study": study, "limits": shown, "model": summary})
         return
@@ -211,7 +212,7 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write models as folders: the file, a manifest and a card; each is verified against its network."""
-    from paredown.search.run import best_models
+    from paredown.search.run import best_models, export_chosen
     from paredown.studies.exporters.catalogue import EXPORTERS
     from paredown.studies.selection import chosen_among
 
@@ -224,7 +225,7 @@ def export(
     models += [m for m in chosen_among(opened.models(), trial or []) if m not in models]
     if not models:
         raise ConfigError(f"study {study!r} has no finished model yet; run `paredown search` first")
-    paths = _export(opened, models, out or Path(opened.folder, "models"), format_name)
+    paths = export_chosen(opened, models, format_name, out or Path(opened.folder, "models"), progress_console())
     if as_json:
         print_json({"study": study, "exported": [str(p) for p in paths]})
         return
@@ -281,24 +282,6 @@ def _open(storage: str, name: str) -> "Study":
     from paredown.studies.study import Study
 
     return Study.open(storage, name, stored_objectives)
-
-
-def _export(opened: "Study", models: list[Any], out: Path, format_name: str = "onnx") -> list[Path]:
-    from paredown.search.run import export_models
-
-    console = progress_console()
-    paths, refused = [], []
-    with console.status("exporting"):
-        for result in export_models(opened, models, format_name, out):
-            if isinstance(result, Path):
-                paths.append(result)
-            else:
-                refused.append(result)
-    for reason in refused:
-        console.print(f"not exported: {reason}", markup=False)
-    if not paths:
-        raise refused[0]
-    return paths
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -127,6 +127,26 @@ def export_models(study: Study, models: Sequence[Model], format_name: str, out: 
         yield folder
 
 
+def export_chosen(study: Study, models: Sequence[Model], format_name: str, out: Path, console: Console) -> list[Path]:
+    """Export models and return their folders; those refused are named on the console.
+
+    Raises:
+        ExportRefused: Every model was refused.
+    """
+    paths, refused = [], []
+    with console.status("exporting"):
+        for result in export_models(study, models, format_name, out):
+            if isinstance(result, Path):
+                paths.append(result)
+            else:
+                refused.append(result)
+    for reason in refused:
+        console.print(f"not exported: {reason}", markup=False)
+    if not paths:
+        raise refused[0]
+    return paths
+
+
 def best_models(study: Study) -> list[Model]:
     """Return the study's front."""
     return front(study.models(), [o.metric for o in study.objectives if o.optimised])

@@ -168,7 +168,7 @@ def _allowed(name: str, catalogue: Mapping[str, object], where: str) -> None:
 def probe_limits(setup: Setup, where: str, draws: int = 16) -> None:
     """Refuse limits that nothing in a sample of the space keeps, before anything is trained.
 
-    Looked at: the smallest candidate, the baseline and random ones, untrained.
+    Looked at: the smallest candidates, the baseline and random ones, untrained.
 
     Raises:
         ConfigError: None keeps the limits on what is known before training; the message names the nearest value.
@@ -176,7 +176,7 @@ def probe_limits(setup: Setup, where: str, draws: int = 16) -> None:
     limits = [o for o in setup.plan.objectives if o.limit is not None and o.metric.untrained_tolerance is not None]
     if not limits:
         return
-    candidates = [setup.space.smallest(), setup.space.baseline, *(setup.space.draw(n) for n in range(draws))]
+    candidates = [*setup.space.smallest(), setup.space.baseline, *(setup.space.draw(n) for n in range(draws))]
     least = dict.fromkeys((o.metric.name for o in limits), math.inf)
     for candidate in candidates:
         values = measure_untrained(candidate, setup.plan)

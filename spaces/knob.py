@@ -98,11 +98,7 @@ class Range:
     only_if: Condition | None = None
 
     def __contains__(self, value: object) -> bool:
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not self.low <= value <= self.high
-        ):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:
             return False
         steps = (value - self.low) / self.step
         return math.isclose(steps, round(steps), abs_tol=1e-6)

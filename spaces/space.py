@@ -1,5 +1,6 @@
 """The joint space: families times compression steps."""
 
+import itertools
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,9 +36,7 @@ class SearchSpace:
 
     def sample(self, trial: Suggester) -> Candidate:
         """Ask the sampler for every knob that leaves a choice and return the candidate."""
-        values = {
-            n: knob.lowest if knob.is_fixed else knob.suggest(trial, n) for n, knob in self._asked().items()
-        }
+        values = {n: knob.lowest if knob.is_fixed else knob.suggest(trial, n) for n, knob in self._asked().items()}
         return self.candidate(values)
 
     def draw(self, seed: int) -> Candidate:
@@ -55,23 +54,32 @@ class SearchSpace:
 
     def values(self, candidate: Candidate) -> dict[str, Value]:
         """Return a value for every knob: the candidate's, the lowest where inactive, the nearest allowed."""
-        named = {f"{candidate.family}.{k}": v for k, v in candidate.knobs.items()} | {
-            FAMILY: candidate.family
-        }
+        named = {f"{candidate.family}.{k}": v for k, v in candidate.knobs.items()} | {FAMILY: candidate.family}
         for name, step in self.steps.items():
             knobs = candidate.steps.get(name, {step.switch: step.off})
             named |= {f"{name}.{k}": v for k, v in knobs.items()}
         asked = self._asked().items()
         return {n: knob.nearest(named.get(n, knob.lowest)) for n, knob in asked if not knob.is_fixed}
 
-    def smallest(self) -> Candidate:
-        """Return the candidate with the least of everything and every step at its strongest."""
+    def smallest(self) -> list[Candidate]:
+        """Return candidates with the least of everything and every step at its strongest.
+
+        There is one for each family and each value of a knob on which others depend.
+        """
         values = {name: knob.lowest for name, knob in self._asked().items()}
         for name, step in self.steps.items():
             switch = self.knobs[f"{name}.{step.switch}"]
             if switch.lowest == step.off:
                 values[f"{name}.{step.switch}"] = switch.highest
-        return self.candidate(values)
+        deciding: dict[str, tuple[Value, ...]] = {FAMILY: tuple(self.families)}
+        for name, knob in self.knobs.items():
+            if knob.only_if is not None:
+                parent = f"{name.partition('.')[0]}.{knob.only_if[0]}"
+                chosen = self.knobs[parent]
+                deciding[parent] = chosen.values if isinstance(chosen, Choice) else (chosen.lowest,)
+        combinations = itertools.product(*deciding.values())
+        candidates = [self.candidate(values | dict(zip(deciding, c, strict=True))) for c in combinations]
+        return list({c.digest: c for c in candidates}.values())
 
     def describe(self) -> dict[str, str]:
         """Return a line for each knob, for reports and to compare two spaces."""
@@ -83,9 +91,7 @@ class SearchSpace:
         product = 1
         for knob in self._asked().values():
             product *= (
-                len(knob.values)
-                if not isinstance(knob, Range)
-                else round((knob.high - knob.low) / knob.step) + 1
+                len(knob.values) if not isinstance(knob, Range) else round((knob.high - knob.low) / knob.step) + 1
             )
         return product
 

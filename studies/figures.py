@@ -57,7 +57,12 @@ def front_figure(
         }
         for i, x in enumerate(others)
     ]
-    figure.update_layout(xaxis_title=_axis(others[0]), yaxis_title=_axis(y), xaxis_type="log")
+    figure.update_layout(xaxis_title=_axis(others[0]), yaxis_title=_axis(y))
+    figure.update_xaxes(type="log", minorloglabels="complete", exponentformat="SI")
+    shown = [m[y.name] for m in (*best, baseline)]
+    room = max(0.35 * (max(shown) - min(shown)), 0.02 * abs(max(shown)))
+    # The first view is of the front; far worse trials are a double click away.
+    figure.update_yaxes(range=[min(shown) - room, max(shown) + 0.4 * room])
     if len(others) > 1:
         figure.update_layout(updatemenus=[{"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.16, "yanchor": "top"}])
     return _styled(figure)

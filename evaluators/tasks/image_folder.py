@@ -128,9 +128,7 @@ def _opened(file: Path) -> Image.Image:
     try:
         return Image.open(file)
     except (UnidentifiedImageError, OSError) as error:
-        raise TaskError(
-            f"path: {file} is no image that can be read ({error}); remove or replace it"
-        ) from error
+        raise TaskError(f"path: {file} is no image that can be read ({error}); remove or replace it") from error
 
 
 def _split(name: SplitName, resolution: int, *, splits: dict[str, Files], mode: str) -> Split:

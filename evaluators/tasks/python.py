@@ -47,9 +47,7 @@ def _load(options: PythonOptions, folder: Path) -> Task:
     if not isinstance(returned, Mapping):
         raise TaskError(f"function: {options.function} returned {type(returned).__name__}, not a mapping")
     if missing := [name for name in SPLITS if name not in returned]:
-        raise TaskError(
-            f"function: {options.function} returned no {missing[0]!r}; needed: {', '.join(SPLITS)}"
-        )
+        raise TaskError(f"function: {options.function} returned no {missing[0]!r}; needed: {', '.join(SPLITS)}")
     splits = {name: _pairs(returned[name], f"function: {options.function}: {name}") for name in SPLITS}
     largest = max(int(labels.max()) for _, labels in splits.values())
     classes = tuple(str(c) for c in returned.get("classes", range(largest + 1)))
@@ -97,9 +95,7 @@ def _pairs(data: Any, where: str) -> tuple[list[Image.Image], NDArray[np.int64]]
     if not pictures or len(pictures) != len(labels):
         raise TaskError(f"{where}: {len(pictures)} images and {len(labels)} labels")
     if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
-        raise TaskError(
-            f"{where}: labels must be integers from 0; got {labels.dtype}, smallest {labels.min()}"
-        )
+        raise TaskError(f"{where}: labels must be integers from 0; got {labels.dtype}, smallest {labels.min()}")
     return pictures, labels.astype(np.int64)
 
 

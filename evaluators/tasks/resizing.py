@@ -19,8 +19,6 @@ def squared(image: Image.Image, side: int, mode: str) -> NDArray[np.uint8]:
         width, height = image.size
         short = min(width, height)
         left, top = (width - short) / 2, (height - short) / 2
-        image = image.resize(
-            (side, side), Image.Resampling.BILINEAR, box=(left, top, left + short, top + short)
-        )
+        image = image.resize((side, side), Image.Resampling.BILINEAR, box=(left, top, left + short, top + short))
     pixels = np.asarray(image, dtype=np.uint8)
     return pixels[None] if mode == "L" else pixels.transpose(2, 0, 1)

@@ -1,7 +1,7 @@
 """What a task is: images in splits, their classes, and what may be done to them."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -95,9 +95,7 @@ def normalisation_at(task: Task, resolution: int) -> Normalisation:
     images = split_at(task, "train", resolution).images
     mean = images.mean(axis=(0, 2, 3)) / 255
     std = images.std(axis=(0, 2, 3)) / 255
-    return Normalisation(
-        tuple(round(float(m), 6) for m in mean), tuple(max(round(float(s), 6), 1e-3) for s in std)
-    )
+    return Normalisation(tuple(round(float(m), 6) for m in mean), tuple(max(round(float(s), 6), 1e-3) for s in std))
 
 
 @dataclass(frozen=True)

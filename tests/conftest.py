@@ -1,0 +1,22 @@
+"""What all tests share: this folder on the path, also of worker processes, and one Ray."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ["PYTHONPATH"] = os.pathsep.join(p for p in (str(Path(__file__).parent), os.environ.get("PYTHONPATH")) if p)
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # tests share their cores; spinning threads would starve them
+
+
+@pytest.fixture(scope="session")
+def one_ray() -> Iterator[None]:
+    """Start Ray once: it takes seconds, and drivers use one that runs."""
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()

@@ -1,0 +1,88 @@
+"""What every evaluator must do, and counts worked out by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from paredown.evaluators.catalogue import EVALUATORS
+from paredown.evaluators.errors import EvaluationError
+from paredown.evaluators.onnx_model import export
+from paredown.evaluators.specimen import Reference, Specimen
+
+SHAPE = (3, 8, 8)
+
+
+@pytest.fixture(scope="module")
+def specimen(tmp_path_factory: pytest.TempPathFactory) -> Specimen:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1, bias=False),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Conv2d(4, 4, 3, stride=2, padding=1, groups=4),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 2),
+    ).eval()
+    file = tmp_path_factory.mktemp("model") / "model.onnx"
+    file.write_bytes(export(network, SHAPE))
+    images = np.random.default_rng(0).normal(size=(32, *SHAPE)).astype(np.float32)
+    with torch.no_grad():
+        labels = network(torch.from_numpy(images)).argmax(1).numpy()
+    labels[:8] = 1 - labels[:8]  # a quarter is wrong
+    return Specimen(network, SHAPE, file, images, labels)
+
+
+@pytest.mark.parametrize("name", EVALUATORS)
+def test_yields_its_own_finite_metric_twice_alike(name: str, specimen: Specimen) -> None:
+    evaluator = EVALUATORS[name]
+    first, second = evaluator.evaluate(specimen), evaluator.evaluate(specimen)
+    assert first.metric == evaluator.metric.name == name
+    assert np.isfinite([first.value, first.spread]).all()
+    assert 0 <= first.value <= evaluator.metric.highest
+    assert first.how == evaluator.metric.how
+    assert evaluator.metric.unit
+    if first.how == "counted":
+        assert (first.value, first.spread) == (second.value, 0.0)
+    else:
+        assert second.value == pytest.approx(first.value, rel=1.0)
+
+
+@pytest.mark.parametrize("name", [n for n, e in EVALUATORS.items() if e.needs != "model"])
+def test_says_what_it_lacks(name: str, specimen: Specimen) -> None:
+    with pytest.raises(EvaluationError, match=name):
+        EVALUATORS[name].evaluate(Specimen(specimen.model, SHAPE))
+
+
+def test_macs_and_params_by_hand(specimen: Specimen) -> None:
+    dense, depthwise, linear = 64 * 3 * 4 * 9, 16 * 4 * 9, 4 * 2
+    assert EVALUATORS["macs"].evaluate(specimen).value == dense + depthwise + linear
+    assert EVALUATORS["params"].evaluate(specimen).value == 3 * 4 * 9 + 2 * 4 + (4 * 9 + 4) + (4 * 2 + 2)
+
+
+def test_a_shared_layer_has_its_parameters_once_and_its_macs_twice() -> None:
+    layer = nn.Linear(5, 5, bias=False)
+    network = nn.Sequential(nn.Flatten(), layer, layer)
+    shared = Specimen(network, (1, 1, 5))
+    assert EVALUATORS["params"].evaluate(shared).value == 25
+    assert EVALUATORS["macs"].evaluate(shared).value == 50
+
+
+def test_accuracy_by_hand(specimen: Specimen) -> None:
+    measured = EVALUATORS["accuracy"].evaluate(specimen)
+    assert measured.value == 0.75
+    assert measured.spread == pytest.approx(1.96 * (0.75 * 0.25 / 32) ** 0.5)
+
+
+def test_size_is_the_length_of_the_file(specimen: Specimen) -> None:
+    assert isinstance(specimen.file, Path)
+    assert EVALUATORS["size_bytes"].evaluate(specimen).value == len(specimen.file.read_bytes())
+
+
+def test_latency_of_the_reference_itself_is_the_reference(specimen: Specimen) -> None:
+    assert specimen.file is not None
+    same = Specimen(specimen.model, SHAPE, specimen.file, reference=Reference(specimen.file, SHAPE, 5.0))
+    assert EVALUATORS["latency_ms"].evaluate(same).value == pytest.approx(5.0, rel=0.25)

@@ -1,0 +1,144 @@
+"""Study files: what is wrong is said with file and key, before anything is written."""
+
+import io
+from pathlib import Path
+
+import pytest
+import toy_trials
+from rich.console import Console
+
+from paredown.search import quantity
+from paredown.search.config import read_config
+from paredown.search.errors import ConfigError
+from paredown.search.run import search
+from paredown.search.setup import set_up
+
+GOOD = """
+study: s
+task: digits
+objectives: [accuracy, size_bytes]
+space:
+  knobs: {mbconv.width: 0.5, mbconv.depth: 1.0}
+"""
+ROOT = Path(__file__).parents[2]
+
+
+def begin(file: Path) -> None:
+    setup = set_up(read_config(file, {}), str(file), file.parent, file.parent / "out")
+    url = f"sqlite:///{file.parent}/s.db"
+    search(setup, url, Console(file=io.StringIO()), where=str(file), run=toy_trials.never)
+
+
+def refusal(folder: Path, text: str) -> str:
+    """Return why a study is refused, having checked that nothing was started or written."""
+    file = folder / "study.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        begin(file)
+    assert [p.name for p in folder.iterdir()] == ["study.yaml"]
+    said = str(refused.value)
+    assert said.startswith(f"{file}: ")
+    return said.removeprefix(f"{file}: ")
+
+
+@pytest.mark.parametrize(
+    ("replaced", "by", "begins", "holds"),
+    [
+        ("study: s", "study: s\ntrails: 3", "trails: no such key", "allowed: study, task"),
+        ("space:", "training: {epoch: 3}\nspace:", "training.epoch: no such key", "epochs"),
+        ("mbconv.width", "mbconv.witdh", "space.knobs: mbconv.witdh: no such knob", "mbconv.width"),
+        ("accuracy, size", "accurcy, size", "objectives: 'accurcy' does not exist", "accuracy"),
+        ("accuracy, size", "size_bytes, size", "objectives: a metric is named twice", ""),
+        ("[accuracy, size_bytes]", "[accuracy]", "objectives: ", "at least 2"),
+        ("width: 0.5", "width: {low: 2.0, high: 1.0}", "space.knobs: mbconv.width: ", "upside down"),
+        ("width: 0.5", "width: {low: 0.5, hihg: 1.0}", "space.knobs: mbconv.width: unknown key 'hihg'", "low, high"),
+        ("width: 0.5", "width: 99", "space.knobs: mbconv.width: 99 is not allowed", "0.5 to 3.0"),
+        ("width: 0.5", "width: wide", "space.knobs: mbconv.width: 'wide' is no number", "0.5 to 3.0"),
+        ("task: digits", "task: letters", "task: 'letters' does not exist", "digits, image_folder, python"),
+        ("task: digits", "task: {digits: {sed: 1}}", "task.digits.sed: ", "options: seed"),
+        ("task: digits", "task: {image_folder: gone}", "task.image_folder.path: no folder", "train/"),
+        ("task: digits", "task: {python: nowhere:f}", "task.python.function: cannot import 'nowhere'", ""),
+        ("study: s", "study: s\nsampler: magic", "sampler: 'magic' does not exist", "tpe, nsga2, random"),
+        ("study: s", "study: s\ndriver: slurm", "driver: 'slurm' does not exist", "local, ray"),
+        ("space:", "space:\n  families: [vit]", "space.families: 'vit' does not exist", "mbconv"),
+        ("space:", "space:\n  steps: [magic]", "space.steps: 'magic' does not exist", "quantization"),
+        ("study: s", "study: s/../t", "study: ", "pattern"),
+        ("study: s", "study: s\ntrials: many", "trials: ", "(got 'many')"),
+        ("study: s", "study: s\nworkers: 0", "workers: 0 is not allowed", "1 to 256, or auto"),
+        ("study: s", "study: s\ntimeout: 8x", "timeout: '8x' is not a time such as", "8h"),
+        ("study: s", "study: s\ntrial_timeout: -5", "trial_timeout: -5 is not a positive time", ""),
+        ("study: s", "study: s\nlimits: {macs: -1}", "limits.macs: no candidate can meet -1", "above 0"),
+        ("study: s", "study: s\nlimits: {accuracy: 1.5}", "limits.accuracy: no candidate can meet 1.5", "at most 1"),
+        ("study: s", "study: s\nlimits: {macs: few}", "limits: macs: 'few' is not a number", "60k"),
+        ("study: s", "study: s\nlimits: {weight: 1}", "limits: 'weight' does not exist", "size_bytes"),
+        ("study: s", "study: s\nlimits: {macs: 10}", "limits.macs: no candidate can meet 10", "the least has"),
+        ("study: s", "study: s\nlimits: {size_bytes: 100}", "limits.size_bytes: no candidate can meet 100", "least"),
+        ("study: s", "study: [s", "is no valid YAML: ", "line"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, replaced: str, by: str, begins: str, holds: str) -> None:
+    assert replaced in GOOD
+    said = refusal(tmp_path, GOOD.replace(replaced, by))
+    assert said.startswith(begins)
+    assert holds in said
+
+
+def test_a_file_that_is_no_mapping(tmp_path: Path) -> None:
+    assert refusal(tmp_path, "- a\n- b\n").startswith("must hold keys such as study")
+    assert refusal(tmp_path, "").startswith("must hold keys such as study")
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"gone\.yaml: cannot be read: No such file"):
+        read_config(tmp_path / "gone.yaml", {})
+    (tmp_path / "image.yaml").write_bytes(b"\x89PNG\xff\xfe")
+    with pytest.raises(ConfigError, match=r"image\.yaml: is no text file"):
+        read_config(tmp_path / "image.yaml", {})
+
+
+def test_several_mistakes_are_named_at_once(tmp_path: Path) -> None:
+    lines = refusal(tmp_path, GOOD + "trials: 0\nseed: -1\n").splitlines()
+    assert len(lines) == 2
+
+
+def test_options_win_and_are_blamed(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(GOOD)
+    config = read_config(file, {"trials": 7, "timeout": "2h", "seed": None})
+    assert (config.trials, config.timeout, config.seed) == (7, 7200, 0)
+    with pytest.raises(ConfigError, match=r"^command line: trials: "):
+        read_config(file, {"trials": 0})
+
+
+def test_the_default_study_is_the_example(tmp_path: Path) -> None:
+    default = read_config(None, {})
+    assert default == read_config(ROOT / "examples/digits.yaml", {})
+    setup = set_up(default, "default study", tmp_path, tmp_path / "out")
+    assert setup.space.size > 1000
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("60k", 60e3), ("60K", 60e3), ("1.5M", 1.5e6), ("2G", 2e9), ("4Ki", 4096), ("1Mi", 2**20), (" 7 ", 7), (0.5, 0.5)],
+)
+def test_numbers_as_people_write_them(text: str | float, value: float) -> None:
+    assert quantity.number(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("90s", 90), ("10m", 600), ("8h", 28800), ("2d", 172800), ("1.5h", 5400), (30, 30)]
+)
+def test_times_as_people_write_them(text: str | float, value: float) -> None:
+    assert quantity.seconds(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "k", "60 apples", "nan", "inf", "1e999", "6kk", True, "8x"])
+def test_what_is_no_number(text: str | bool) -> None:
+    with pytest.raises(ConfigError, match="is not a number such as"):
+        quantity.number(text)
+
+
+@pytest.mark.parametrize("text", ["0s", "-3m", "8x", "h", "nan", True])
+def test_what_is_no_time(text: str | bool) -> None:
+    with pytest.raises(ConfigError, match=r"is not a (positive )?time"):
+        quantity.seconds(text)

@@ -1,0 +1,122 @@
+"""Worker processes that die, hang or are stopped."""
+
+import io
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toy_trials
+from rich.console import Console
+
+from paredown.search.errors import SearchAborted
+from paredown.search.run import Outcome, search
+from paredown.search.setup import stored_objectives
+from paredown.studies.study import Study
+
+
+def url(folder: Path) -> str:
+    return f"sqlite:///{folder}/toy.db"
+
+
+def run_toy(folder: Path, run: Any, **keys: Any) -> tuple[Study, Outcome]:
+    setup = toy_trials.toy_setup(folder, sampler="random", **keys)
+    return search(setup, url(folder), Console(file=io.StringIO()), where="toy.yaml", run=run)
+
+
+def stored(folder: Path) -> list[dict[str, Any]]:
+    return Study.open(url(folder), "toy", stored_objectives).rows()
+
+
+def early_bad_seed(folder: Path, within: int) -> int:
+    """Return a seed of random search that draws one bad candidate, and a good one last."""
+    import optuna
+
+    from paredown.search.samplers.random import make_random
+
+    space = toy_trials.toy_setup(folder).space
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    for seed in itertools.count():
+        study = optuna.create_study(sampler=make_random(seed, 1), directions=["maximize", "minimize"])
+        drawn = [space.sample(study.ask()) for _ in range(within)]
+        bad = [c.knobs["kernel"] == toy_trials.BAD for c in drawn[1:]]
+        if sum(bad) == 1 and not bad[-1] and len({c.digest for c in drawn}) == within:
+            return seed
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("run", "keys", "reason"),
+    [
+        (toy_trials.some_exit, {}, "its process ended with exit code 3"),
+        (toy_trials.some_are_killed, {}, "its process was killed by SIGKILL; the machine may be out of memory"),
+        (toy_trials.some_hang, {"trial_timeout": 6}, "timeout: no end after 9 s; its process was killed"),
+    ],
+    ids=["exits", "killed", "hangs"],
+)
+def test_a_lost_worker_costs_its_trial_only(run: Any, keys: dict[str, Any], reason: str, tmp_path: Path) -> None:
+    study, outcome = run_toy(tmp_path, run, trials=4, seed=early_bad_seed(tmp_path, 4), **keys)
+    rows = study.rows()
+    assert outcome.reason == "4 trials are done"
+    assert sorted(r["state"] for r in rows) == ["done", "done", "done", "failed"]
+    assert [r["reason"] for r in rows if r["state"] == "failed"] == [reason]
+    assert rows[-1]["state"] == "done"
+
+
+def test_a_stopped_search_is_finished_by_the_next_run(tmp_path: Path) -> None:
+    study, outcome = run_toy(tmp_path, toy_trials.stop_at_the_second, trials=4)
+    assert outcome.interrupted
+    assert outcome.reason == "stopped; the same command goes on"
+    before = study.rows()
+    assert [r["state"] for r in before] == ["done", "waiting"]
+
+    study, outcome = run_toy(tmp_path, toy_trials.good, trials=4)
+    rows = study.rows()
+    assert not outcome.interrupted
+    assert study.counts() == {"done": 4}
+    assert [r["number"] for r in rows] == [0, 1, 2, 3]
+    assert rows[1]["candidate"] == before[1]["candidate"]
+    assert rows[1]["attempt"] == 2
+
+
+def test_a_baseline_that_was_stopped_runs_again_under_its_number(tmp_path: Path) -> None:
+    study, outcome = run_toy(tmp_path, toy_trials.stop_at_once, trials=2)
+    assert outcome.interrupted
+    assert study.counts() == {"waiting": 1}
+    study, _ = run_toy(tmp_path, toy_trials.good, trials=2)
+    assert [(r["number"], r["state"]) for r in study.rows()] == [(0, "done"), (1, "done")]
+    assert study.baseline() is not None
+
+
+def test_too_many_failures_in_a_row_end_the_search(tmp_path: Path) -> None:
+    with pytest.raises(SearchAborted, match=r"^3 trials in a row failed; the last one: not today$"):
+        run_toy(tmp_path, toy_trials.only_the_baseline, trials=20, max_failures=3)
+    assert [r["state"] for r in stored(tmp_path) if r["state"] != "duplicate"] == ["done", *["failed"] * 3]
+
+
+def test_a_failed_baseline_ends_the_search_and_is_tried_again(tmp_path: Path) -> None:
+    with pytest.raises(SearchAborted, match=r"^the baseline \(trial 0\) failed: no disk$"):
+        run_toy(tmp_path, toy_trials.all_but_the_baseline, trials=4)
+    assert [r["state"] for r in stored(tmp_path)] == ["failed"]
+
+    study, outcome = run_toy(tmp_path, toy_trials.good, trials=4)
+    rows = study.rows()
+    assert outcome.reason == "4 trials are done"
+    assert [r["state"] for r in rows] == ["failed", "done", "done", "done"]
+    assert rows[1]["candidate"] == rows[0]["candidate"]
+
+
+def test_no_trial_starts_after_the_deadline(tmp_path: Path) -> None:
+    study, outcome = run_toy(tmp_path, toy_trials.never, trials=4, timeout=1e-6)
+    assert outcome.interrupted
+    assert outcome.reason == "the time is up"
+    assert study.rows() == []
+
+
+def test_two_workers_spend_the_budget_exactly(tmp_path: Path) -> None:
+    study, _ = run_toy(tmp_path, toy_trials.some_fail, trials=9, workers=2)
+    counts = study.counts()
+    assert counts["done"] + counts.get("failed", 0) == 9
+    assert "running" not in counts
+    ran = [str(r["candidate"]) for r in study.rows() if r["state"] != "duplicate"]
+    assert len(set(ran)) == len(ran)

@@ -1,0 +1,97 @@
+"""What a search shows while it runs."""
+
+import io
+import time
+
+import pytest
+from rich.console import Console
+
+from paredown.evaluators.catalogue import EVALUATORS
+from paredown.evaluators.measurement import Measurement, Metric
+from paredown.search.progress import ProgressDisplay, shown
+from paredown.search.supply import Budget
+from paredown.spaces.candidate import Candidate
+from paredown.studies.front import Model
+from paredown.studies.result import Asked, TrialResult
+
+METRICS = [EVALUATORS[name].metric for name in ("accuracy", "size_bytes")]
+
+
+def asked(number: int) -> Asked:
+    return Asked(number, Candidate("mbconv", {"width": float(number)}))
+
+
+def done(accuracy: float, size: float) -> TrialResult:
+    values = {"accuracy": Measurement("accuracy", accuracy), "size_bytes": Measurement("size_bytes", size)}
+    return TrialResult("done", "", values)
+
+
+def display_on(console: Console, *before: Model, deadline: float | None = None) -> ProgressDisplay:
+    counts = {"done": len(before), "waiting": 1, "running": 1}
+    return ProgressDisplay(console, "name", METRICS, Budget(4, deadline), before, counts)
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "text"),
+    [
+        ("accuracy", 0.97, "0.9700"),
+        ("latency_ms", 0.0312, "0.0312 ms"),
+        ("size_bytes", 999, "999 B"),
+        ("size_bytes", 61234, "61.2 kB"),
+        ("size_bytes", 2.5e9, "2.5 GB"),
+        ("macs", 1.25e6, "1.2 MMAC"),
+        ("params", 2690, "2.7 k"),
+        ("params", 12, "12"),
+    ],
+)
+def test_values_are_shown_with_their_unit(metric: str, value: float, text: str) -> None:
+    assert shown(EVALUATORS[metric].metric, value) == text
+
+
+def test_a_metric_of_another_unit_is_shown() -> None:
+    assert shown(Metric("energy", "mJ", "measured"), 12.4) == "12 mJ"
+
+
+def test_a_pipe_gets_one_line_a_trial() -> None:
+    file = io.StringIO()
+    results = [
+        done(0.9, 1000),
+        TrialResult("failed", "it broke [red]here[/]\nmore"),
+        TrialResult("rejected", "macs 7 MAC is above the limit 5"),
+    ]
+    with display_on(Console(file=file)) as display:
+        for number, result in enumerate(results):
+            display.started(asked(number))
+            display.epoch(number, 0, {"accuracy": 0.5})
+            display.finished(number, result)
+        display.skipped()
+    lines = file.getvalue().splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith("trial 0 done: accuracy 0.9000, size_bytes 1.0 kB [1 of 4, ")
+    assert lines[1].startswith("trial 1 failed: it broke [red]here[/] [2 of 4, ")
+    assert lines[2].startswith("trial 2 rejected: macs 7 MAC is above the limit 5 [2 of 4, ")
+    assert all(line.endswith(" left]") for line in lines)
+
+
+def test_a_terminal_gets_a_live_view() -> None:
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=120, color_system=None)
+    known = Model(0, asked(0).candidate, done(0.9, 2000).measurements, "")
+    with display_on(console, known, deadline=time.monotonic() + 7500) as display:
+        display.started(asked(1))
+        display.started(asked(2))
+        display.epoch(1, 2, {"accuracy": 0.125})
+        display.epoch(9, 0, {})
+        display.finished(2, done(0.95, 1000))
+        display.skipped()
+    text = file.getvalue()
+    for part in (
+        "2/4",
+        "2 done, 1 duplicate, 1 running",
+        "epoch 3, accuracy 0.125",
+        "0.9500 (trial 2; baseline 0.9000)",
+        "1.0 kB (trial 2; baseline 2.0 kB)",
+        "1 models, hypervolume 0.5182",
+    ):
+        assert part in text, part
+    assert display.showing_s > 0

@@ -1,0 +1,168 @@
+"""One trial, really: digits, a minimal network, two epochs."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+
+from paredown.evaluators.catalogue import EVALUATORS
+from paredown.evaluators.measurement import Objective
+from paredown.evaluators.onnx_model import logits, open_session
+from paredown.evaluators.training import TrainingData, TrainingPlan
+from paredown.search.network import rebuild
+from paredown.search.plan import MODEL_FILE, TEACHER_FILE, WEIGHTS_FILE, Baseline, TaskSpec, TrialPlan, load_task
+from paredown.search.trial import run_trial
+from paredown.spaces.candidate import Candidate
+from paredown.studies.result import TrialResult
+
+DIGITS = TaskSpec("digits", "{}", Path())
+KNOBS = {
+    "scaling": "free",
+    "depth": 1.0,
+    "width": 0.75,
+    "resolution": 8,
+    "kernel": 3,
+    "expansion": 2,
+    "squeeze_excite": False,
+    "activation": "relu",
+}
+SMALL = Candidate("mbconv", KNOBS)
+OBJECTIVES = tuple(Objective(EVALUATORS[name].metric) for name in ("accuracy", "size_bytes"))
+
+
+def plan_in(folder: Path, *limits: Objective, spec: TaskSpec = DIGITS, rate: float = 6e-3) -> TrialPlan:
+    training = TrainingPlan(epochs=2, finetune_epochs=1, learning_rate=rate)
+    return TrialPlan(spec, OBJECTIVES + limits, training, folder, threads=1)
+
+
+def limit(metric: str, value: float) -> Objective:
+    return Objective(EVALUATORS[metric].metric, optimised=False, limit=value)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrialPlan, TrialResult]:
+    """A folder in which the baseline has run, and what it came to."""
+    plan = plan_in(tmp_path_factory.mktemp("study"))
+    return plan, run_trial(SMALL, plan)
+
+
+def with_baseline(study: tuple[TrialPlan, TrialResult], teacher_of: Path | None = None) -> TrialPlan:
+    plan, result = study
+    latency = result.measurements["latency_ms"].value
+    return dataclasses.replace(plan, baseline=Baseline(teacher_of or plan.folder / result.artifact, 8, latency))
+
+
+def test_a_trial_measures_everything_and_keeps_its_files(study: tuple[TrialPlan, TrialResult]) -> None:
+    plan, result = study
+    assert (result.outcome, result.reason) == ("done", "")
+    assert set(result.measurements) == set(EVALUATORS)
+    assert result.measurements["accuracy"].value > 0.2, "it learns more than chance"
+    files = {p.name: p for p in (plan.folder / result.artifact).iterdir()}
+    assert set(files) == {MODEL_FILE, WEIGHTS_FILE, TEACHER_FILE}
+    assert files[MODEL_FILE].stat().st_size == result.measurements["size_bytes"].value
+    assert [epoch for epoch, _ in result.curve] == [0, 1]
+    assert {"build", "train", "export", "measure"} <= set(result.facts["seconds"])
+    assert not list((plan.folder / "trials").glob(".new-*"))
+
+
+def test_the_same_candidate_comes_to_the_same(study: tuple[TrialPlan, TrialResult], tmp_path: Path) -> None:
+    again = run_trial(SMALL, plan_in(tmp_path))
+    for name in ("accuracy", "size_bytes", "macs", "params"):
+        assert again.measurements[name].value == study[1].measurements[name].value
+    assert again.curve == study[1].curve
+
+
+@pytest.mark.parametrize("metric", ["macs", "params", "size_bytes"])
+def test_a_known_limit_rejects_before_training(metric: str, tmp_path: Path) -> None:
+    result = run_trial(SMALL, plan_in(tmp_path, limit(metric, 500)))
+    assert result.outcome == "rejected"
+    assert f"{metric} " in result.reason
+    assert "is above the limit 500" in result.reason
+    assert "train" not in result.facts["seconds"]
+    assert result.curve == ()
+    assert result.measurements[metric].value > 500
+    assert not (tmp_path / "trials").exists()
+
+
+def test_a_limit_that_is_kept_changes_nothing(study: tuple[TrialPlan, TrialResult], tmp_path: Path) -> None:
+    result = run_trial(SMALL, plan_in(tmp_path, limit("macs", 1e9), limit("size_bytes", 1e9)))
+    assert result.outcome == "done"
+    assert result.measurements["accuracy"].value == study[1].measurements["accuracy"].value
+
+
+def test_a_trial_over_its_time_fails(tmp_path: Path) -> None:
+    result = run_trial(SMALL, dataclasses.replace(plan_in(tmp_path), timeout_s=1e-3))
+    assert result.outcome == "failed"
+    assert result.reason.startswith("timeout: ")
+    assert len(result.curve) == 1
+
+
+def test_distillation_learns_from_the_baselines_logits(study: tuple[TrialPlan, TrialResult], tmp_path: Path) -> None:
+    taught = Candidate("mbconv", KNOBS, {"distillation": {"weight": 0.9, "temperature": 1}})
+    plan = with_baseline(study)
+    assert plan.baseline is not None
+    teacher = load_file(plan.baseline.artifact / TEACHER_FILE)["logits"]
+    assert teacher.shape == (len(load_task(DIGITS).load("train", 8).labels), 10)
+    (tmp_path / MODEL_FILE).write_bytes((plan.baseline.artifact / MODEL_FILE).read_bytes())
+    save_file({"logits": np.ascontiguousarray(np.roll(20 * teacher, 1, axis=1))}, tmp_path / TEACHER_FILE)
+
+    right, wrong = run_trial(taught, plan), run_trial(taught, with_baseline(study, tmp_path))
+    assert right.outcome == wrong.outcome == "done"
+    assert right.curve != study[1].curve
+    assert right.measurements["accuracy"].value > wrong.measurements["accuracy"].value + 0.1
+
+
+@pytest.mark.parametrize("steps", [{}, {"channel_pruning": {"ratio": 0.25}}], ids=["plain", "pruned"])
+def test_a_rebuilt_network_gives_what_its_file_gives(
+    study: tuple[TrialPlan, TrialResult], steps: dict[str, dict[str, float]]
+) -> None:
+    candidate, plan = Candidate("mbconv", KNOBS, steps), with_baseline(study)
+    result = run_trial(candidate, plan)
+    assert result.outcome == "done", result.reason
+    task, artifact = load_task(DIGITS), plan.folder / result.artifact
+    network, shape = rebuild(candidate, task, artifact / WEIGHTS_FILE)
+    data = TrainingData.of(task, shape[1])
+    images = data.normalise(data.validation.images)
+    with torch.inference_mode():
+        outputs = network(torch.from_numpy(images)).numpy()
+    np.testing.assert_allclose(outputs, logits(open_session(artifact / MODEL_FILE), images), atol=1e-3)
+    if not steps:
+        return
+    assert result.measurements["params"].value < study[1].measurements["params"].value
+    assert {"compress", "finetune"} <= set(result.facts["seconds"])
+
+
+def test_a_loss_that_is_not_finite_fails(tmp_path: Path) -> None:
+    result = run_trial(SMALL, plan_in(tmp_path, rate=1e30))
+    assert result.outcome == "failed"
+    assert "loss of epoch 0 is nan" in result.reason
+
+
+BROKEN_TASK = """
+import numpy as np
+
+def data():
+    rng = np.random.default_rng(0)
+    split = lambda: (rng.random((20, 8, 8)) * np.nan, np.arange(20) % 2)
+    return {name: split() for name in ("train", "validation", "test")}
+"""
+
+
+def test_a_task_of_nan_fails_and_does_not_raise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "task_of_nan.py").write_text(BROKEN_TASK)
+    spec = TaskSpec("python", '{"function": "task_of_nan:data"}', tmp_path)
+    result = run_trial(SMALL, plan_in(tmp_path, spec=spec))
+    assert result.outcome == "failed"
+    assert "not finite" in result.reason
+
+
+def test_a_bug_in_a_trial_fails_with_its_place(tmp_path: Path) -> None:
+    result = run_trial(Candidate("mbconv", {k: v for k, v in KNOBS.items() if k != "kernel"}), plan_in(tmp_path))
+    assert result.outcome == "failed"
+    assert result.reason.startswith("KeyError: 'kernel' (mbconv.py:")
+    assert "Traceback" in result.facts["traceback"]

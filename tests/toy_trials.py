@@ -1,0 +1,128 @@
+"""Trials that cost nothing, for tests of what runs them: their values follow from the candidate's knobs.
+
+Workers import this module by name; `tests/conftest.py` makes it importable there.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from paredown.evaluators.measurement import Measurement
+from paredown.search.config import StudyConfig
+from paredown.search.setup import Setup, set_up
+from paredown.studies.result import TrialResult
+
+BAD = 5
+"""The kernel whose candidates misbehave; the baseline's is another."""
+
+KNOBS = {
+    "mbconv.scaling": "free",
+    "mbconv.depth": {"low": 1.0, "high": 2.0},
+    "mbconv.width": {"low": 0.5, "high": 1.5},
+    "mbconv.resolution": 8,
+    "mbconv.kernel": [3, 5],
+    "mbconv.expansion": [2, 4],
+    "mbconv.squeeze_excite": [False, True],
+}
+
+
+def toy_setup(folder: Path, **keys: Any) -> Setup:
+    """Return a search of the digits over a few cheap knobs."""
+    study = {
+        "study": "toy",
+        "task": "digits",
+        "objectives": ["accuracy", "size_bytes"],
+        "space": {"knobs": KNOBS, "steps": ["quantization"]},
+        "workers": 1,
+        "trials": 6,
+    }
+    return set_up(StudyConfig.model_validate(study | keys), "toy.yaml", folder, folder / "out")
+
+
+def values(candidate: Any) -> dict[str, float]:
+    """Return what a toy trial measures."""
+    knobs = candidate.knobs
+    cost = knobs["depth"] * knobs["width"] ** 2 * knobs["expansion"] * (1.2 if knobs["kernel"] == 5 else 1.0)
+    bytes_each = {"fp16": 2, "int8": 1}.get(candidate.steps.get("quantization", {}).get("weights"), 4)
+    return {
+        "accuracy": 1 - 0.3 / (1 + cost) - (0.01 if bytes_each == 1 else 0),
+        "latency_ms": 0.01 * cost,
+        "size_bytes": 1000.0 * cost * bytes_each,
+        "macs": 5000.0 * cost,
+        "params": 1000.0 * cost,
+    }
+
+
+def good(candidate: Any, plan: Any, on_epoch: Callable[..., bool]) -> TrialResult:
+    """Every trial is done."""
+    on_epoch(0, {"accuracy": 0.5})
+    measurements = {name: Measurement(name, value) for name, value in values(candidate).items()}
+    return TrialResult("done", "", measurements, "trials/toy", {}, ((0, {"accuracy": 0.5}),))
+
+
+def some_fail(candidate: Any, plan: Any, on_epoch: Callable[..., bool]) -> TrialResult:
+    """Trials of the bad kernel fail with a reason."""
+    if candidate.knobs["kernel"] == BAD:
+        return TrialResult("failed", f"kernel {BAD} is not liked here")
+    return good(candidate, plan, on_epoch)
+
+
+def some_raise(candidate: Any, plan: Any, on_epoch: Callable[..., bool]) -> TrialResult:
+    """Trials of the bad kernel raise what nobody expects."""
+    if candidate.knobs["kernel"] == BAD:
+        raise ZeroDivisionError("a bug in a trial")
+    return good(candidate, plan, on_epoch)
+
+
+def some_exit(candidate: Any, plan: Any, on_epoch: Callable[..., bool]) -> TrialResult:
+    """Trials of the bad kernel end their process."""
+    if candidate.knobs["kernel"] == BAD:
+        os._exit(3)
+    return good(candidate, plan, on_epoch)
+
+
+def some_are_killed(candidate: Any, plan: Any, on_epoch: Callable[..., bool]) -> TrialResult:
+    """Trials of the bad kernel are killed, as for want of memory."""
+    if candidate.knobs["kernel"] == BAD:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return good(candidate, plan, on_epoch)
+
+
+def some_hang(candidate: Any, plan: Any, on_epoch: Callable[..., bool]) -> TrialResult:
+    """Trials of the bad kernel never end."""
+    if candidate.knobs["kernel"] == BAD:
+        threading.Event().wait()
+    return good(candidate, plan, on_epoch)
+
+
+def only_the_baseline(candidate: Any, plan: Any, on_epoch: Callable[..., bool]) -> TrialResult:
+    """All but the baseline fail."""
+    return good(candidate, plan, on_epoch) if plan.baseline is None else TrialResult("failed", "not today")
+
+
+def all_but_the_baseline(candidate: Any, plan: Any, on_epoch: Callable[..., bool]) -> TrialResult:
+    """The baseline fails."""
+    return TrialResult("failed", "no disk") if plan.baseline is None else good(candidate, plan, on_epoch)
+
+
+def stop_at_the_second(candidate: Any, plan: Any, on_epoch: Callable[..., bool]) -> TrialResult:
+    """The first trial after the baseline asks the search's process to stop, and never ends."""
+    if plan.baseline is not None:
+        os.kill(os.getppid(), signal.SIGTERM)
+        threading.Event().wait()
+    return good(candidate, plan, on_epoch)
+
+
+def stop_at_once(candidate: Any, plan: Any, on_epoch: Callable[..., bool]) -> TrialResult:
+    """Also the baseline asks to stop, and never ends."""
+    os.kill(os.getppid(), signal.SIGTERM)
+    threading.Event().wait()
+    return good(candidate, plan, on_epoch)
+
+
+def never(candidate: Any, plan: Any, on_epoch: Callable[..., bool]) -> TrialResult:
+    """No trial may start."""
+    raise AssertionError(f"a trial was started: {candidate}")
