@@ -69,7 +69,7 @@ def _split_linear(layer: nn.Linear, rank: int) -> nn.Module:
 
 def _split_pointwise(layer: nn.Conv2d, rank: int) -> nn.Module:
     left, right = _halves(layer.weight.flatten(1), rank)
-    inner = nn.Conv2d(layer.in_channels, rank, 1, layer.stride, bias=False)
+    inner = nn.Conv2d(layer.in_channels, rank, 1, (layer.stride[0], layer.stride[1]), bias=False)
     outer = nn.Conv2d(rank, layer.out_channels, 1, bias=layer.bias is not None)
     inner.weight.copy_(right[:, :, None, None])
     outer.weight.copy_(left[:, :, None, None])

@@ -1,0 +1,97 @@
+"""Training on a set that a line separates."""
+
+import time
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from paredown.evaluators.errors import EvaluationError, TrialInterrupted
+from paredown.evaluators.latency_ms import median_with_interval
+from paredown.evaluators.tasks.task import Augmentation, Normalisation, Split
+from paredown.evaluators.training import TrainingData, TrainingPlan, fit, recalibrate, score
+
+PLAN = TrainingPlan(batch_size=16, patience=3, accelerator="cpu")
+
+
+def data(flip: bool = False, crop: float = 0.0) -> TrainingData:
+    rng = np.random.default_rng(0)
+    labels = np.arange(64) % 2
+    images = (rng.integers(0, 60, (64, 1, 8, 8)) + 150 * labels[:, None, None, None]).astype(np.uint8)
+    split = Split(images, labels.astype(np.int64))
+    return TrainingData(split, split, Normalisation((0.4,), (0.3,)), Augmentation(flip, crop))
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+
+
+def run(model: nn.Module, some: TrainingData, epochs: int = 5, **more: object) -> int:
+    deadline = time.monotonic() + 60
+    return fit(model, some, PLAN, epochs=epochs, learning_rate=0.01, deadline=deadline, **more)  # type: ignore[arg-type]
+
+
+def test_learns_and_repeats_itself() -> None:
+    first, second = network(), network()
+    run(first, data(flip=True, crop=0.125))
+    run(second, data(flip=True, crop=0.125))
+    assert score(first, data().validation, data().normalise)[0] == 1.0
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def test_stops_where_nothing_is_gained() -> None:
+    frozen = network()
+    for parameter in frozen.parameters():
+        parameter.requires_grad_(False)
+    frozen[4].bias.requires_grad_(True)
+    frozen[4].bias.register_hook(torch.zeros_like)
+    for norm in (m for m in frozen if isinstance(m, nn.BatchNorm2d)):
+        norm.momentum = 0.0
+    assert run(frozen, data(), epochs=20) == 1 + PLAN.patience
+
+
+def test_keeps_the_best_epoch() -> None:
+    seen: list[tuple[float, float]] = []
+
+    def watch(epoch: int, metrics: dict[str, float]) -> bool:
+        seen.append((metrics["accuracy"], -metrics["validation_loss"]))
+        return True
+
+    model = network()
+    run(model, data(), on_epoch=watch)
+    accuracy, loss = score(model, data().validation, data().normalise)
+    assert (accuracy, -loss) == pytest.approx(max(seen))
+
+
+def test_a_loss_that_is_not_finite_fails() -> None:
+    model = network()
+    with torch.no_grad():
+        model[4].weight.fill_(float("nan"))
+    with pytest.raises(EvaluationError, match="loss of epoch 0 is nan"):
+        run(model, data())
+
+
+def test_stops_where_it_is_told_to() -> None:
+    with pytest.raises(TrialInterrupted):
+        run(network(), data(), on_epoch=lambda epoch, metrics: epoch < 1)
+
+
+def test_no_epoch_starts_after_the_deadline() -> None:
+    assert fit(network(), data(), PLAN, epochs=9, learning_rate=0.01, deadline=time.monotonic()) == 1
+
+
+def test_recalibration_finds_the_true_statistics() -> None:
+    norm = nn.BatchNorm2d(1)
+    norm.running_mean.fill_(99)  # type: ignore[union-attr]
+    recalibrate(nn.Sequential(norm), data())
+    images = data().normalise(data().train.images)
+    assert norm.running_mean.item() == pytest.approx(images.mean(), abs=1e-4)  # type: ignore[union-attr]
+    assert norm.running_var.item() == pytest.approx(images.var(ddof=1), rel=1e-3)  # type: ignore[union-attr]
+    assert norm.momentum == 0.1
+
+
+def test_median_and_its_interval_by_hand() -> None:
+    values = np.arange(1.0, 101.0)  # ranks 50.5 -+ 9.8: the 41st and the 61st value
+    assert median_with_interval(values[::-1]) == (50.5, (61 - 41) / 2)

@@ -1,0 +1,115 @@
+"""The joint space and its knobs."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from paredown.spaces.candidate import Candidate
+from paredown.spaces.compression.catalogue import STEPS
+from paredown.spaces.errors import SpaceError
+from paredown.spaces.families.catalogue import FAMILIES
+from paredown.spaces.knob import Choice, Range
+from paredown.spaces.space import SearchSpace, joint_space
+
+
+def space(**overrides: object) -> SearchSpace:
+    return joint_space(FAMILIES, STEPS, Range(8, 32, 4), {k.replace("__", "."): v for k, v in overrides.items()}, {})
+
+
+def test_membership_is_by_step_and_type() -> None:
+    assert 0.25 in Range(0.0, 0.75, 0.125)
+    assert 0.3 not in Range(0.0, 0.75, 0.125)
+    assert 32 in Range(8, 32, 4)
+    assert 33 not in Range(8, 32, 4)
+    assert True not in Range(0, 1, 1)
+    assert True not in Choice((1, 2))
+    assert True in Choice((False, True))
+
+
+def test_nearest_is_allowed_and_near() -> None:
+    assert Range(0.0, 0.75, 0.125).nearest(0.3) == 0.25
+    assert Range(8, 32, 4).nearest(100) == 32
+    assert isinstance(Range(8, 32, 4).nearest(9.6), int)
+    assert Choice(("a", "b")).nearest("c") == "a"
+
+
+def test_inactive_knobs_and_steps_are_dropped() -> None:
+    values = space().values(Candidate("mbconv", {"scaling": "free", "depth": 2.0, "width": 1.0, "resolution": 16}))
+    candidate = space().candidate({n: k.lowest for n, k in space().knobs.items()} | values)
+    assert "phi" not in candidate.knobs
+    assert candidate.knobs["depth"] == 2.0
+    assert candidate.steps == {}
+    other = values | {"mbconv.phi": 6.0, "distillation.temperature": 4}
+    fixed = {n: k.lowest for n, k in space().knobs.items()}
+    assert space().candidate(fixed | other) == candidate
+
+
+def test_equal_networks_have_equal_digests_and_round_trip_through_json() -> None:
+    first, second = space().draw(1), space().draw(2)
+    assert Candidate.from_json(first.to_json()) == first
+    assert Candidate.from_json(first.to_json()).digest == first.digest
+    assert first.digest != second.digest
+    reordered = Candidate(first.family, dict(reversed(first.knobs.items())), first.steps)
+    assert reordered.digest == first.digest
+    assert len(first.digest) == 64
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=60, deadline=None)
+def test_values_of_a_candidate_give_the_candidate_back(seed: int) -> None:
+    joint = space()
+    candidate = joint.draw(seed)
+    fixed = {n: k.lowest for n, k in joint.knobs.items()}
+    assert joint.candidate(fixed | joint.values(candidate)) == candidate
+    for name, value in joint.values(candidate).items():
+        assert value in joint.knobs[name]
+
+
+def test_overrides_fix_narrow_and_drop() -> None:
+    narrow = space(
+        mbconv__kernel=5, mbconv__phi={"low": 1.0, "high": 3.0}, mbconv__activation=["relu"], low_rank__ratio=None
+    )
+    for seed in range(40):
+        candidate = narrow.draw(seed)
+        assert candidate.knobs["kernel"] == 5
+        assert candidate.knobs["activation"] == "relu"
+        assert 1 <= float(candidate.knobs.get("phi", 1.0)) <= 3
+        assert "low_rank" not in candidate.steps
+    assert narrow.baseline.knobs["phi"] == 3.0
+    assert narrow.baseline.knobs["kernel"] == 5
+
+
+def test_the_baseline_is_the_largest_and_uncompressed_unless_named() -> None:
+    assert space().baseline.knobs["phi"] == 7.0
+    assert space().baseline.steps == {}
+    named = joint_space(FAMILIES, STEPS, Range(8, 32, 4), {}, {"mbconv.phi": 2.0})
+    assert named.baseline.knobs["phi"] == 2.0
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "said"),
+    [
+        ("mbconv.colour", 3, "mbconv.colour: no such knob"),
+        ("mbconv.kernel", 4, "mbconv.kernel: 4 is not allowed; allowed: one of 3, 5"),
+        ("mbconv.phi", {"low": 3.0, "high": 1.0}, "upside down"),
+        ("mbconv.phi", {"low": 0.0, "high": 99.0}, "99.0 is not allowed"),
+        ("mbconv.phi", {"least": 0.0}, "unknown key 'least'"),
+        ("mbconv.phi", {"low": 0.0, "high": 7.0, "step": 0.3}, "multiple"),
+        ("mbconv.phi", "many", "no number"),
+        ("channel_pruning.ratio", 1.0, "1.0 is not allowed"),
+        ("low_rank.ratio", 0, "0 is not allowed"),
+        ("mbconv.activation", [], "nothing to choose"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(name: str, spec: object, said: str) -> None:
+    with pytest.raises(SpaceError, match=said):
+        joint_space(FAMILIES, STEPS, Range(8, 32, 4), {name: spec}, {})
+
+
+def test_compound_scaling_follows_its_equation() -> None:
+    from paredown.spaces.families.mbconv import scaling
+
+    knobs = {"scaling": "compound", "phi": 2.0, "alpha": 1.2, "beta": 1.1, "gamma": 1.15, "smallest_resolution": 12}
+    depth, width, resolution = scaling(knobs)
+    assert (depth, width) == (pytest.approx(1.44), pytest.approx(1.21))
+    assert resolution == 16  # 12 x 1.3225 = 15.87, to a multiple of 4
