@@ -199,9 +199,11 @@ def recalibrate(model: nn.Module, data: TrainingData, images: int = 1024) -> Non
         norm.reset_running_stats()
         norm.momentum = None  # cumulative average
         norm.train()
-    inputs = torch.from_numpy(data.normalise(data.train.images[:images]))
+    # Drawn, since folders hold their images class by class; in equal parts, since each counts the same.
+    rows = np.random.default_rng(0).permutation(len(data.train.images))[:images]
+    inputs = torch.from_numpy(data.normalise(data.train.images[rows]))
     with torch.no_grad():
-        for batch in inputs.split(256):  # type: ignore[no-untyped-call]
+        for batch in inputs.chunk(-(-len(inputs) // 256)):
             if len(batch) > 1:
                 model(batch.to(device))
     for norm, momentum in zip(norms, momenta, strict=True):

@@ -60,7 +60,7 @@ class Choice:
 
     def nearest(self, value: Value) -> Value:
         """Return the value itself where it is allowed, else the first one."""
-        return value if value in self else self.values[0]
+        return next((v for v in self.values if value in self and v == value), self.values[0])
 
     def suggest(self, trial: Suggester, name: str) -> Value:
         """Ask the sampler."""
@@ -141,7 +141,7 @@ class Range:
         else:
             low, high, step = spec, spec, self.step
         for value in (low, high, step):
-            if isinstance(value, bool) or not isinstance(value, int | float):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise SpaceError(f"{value!r} is no number; allowed: {self}")
         if low > high:
             raise SpaceError(f"low {low} is above high {high}; the range is upside down")

@@ -53,7 +53,10 @@ class SearchSpace:
         return Candidate(family, self._active(family, values), steps)
 
     def values(self, candidate: Candidate) -> dict[str, Value]:
-        """Return a value for every knob: the candidate's, the lowest where inactive, the nearest allowed."""
+        """Return a value for every knob that leaves a choice: the candidate's, the lowest where inactive.
+
+        A value that is not allowed becomes the nearest one that is.
+        """
         named = {f"{candidate.family}.{k}": v for k, v in candidate.knobs.items()} | {FAMILY: candidate.family}
         for name, step in self.steps.items():
             knobs = candidate.steps.get(name, {step.switch: step.off})
@@ -162,14 +165,17 @@ def _baseline(
     family: Family, allowed: Mapping[str, Knob], knobs: Mapping[str, Knob], wanted: Mapping[str, Value]
 ) -> Candidate:
     """Return what the user names, and for the rest the family's reference or the largest that is left."""
+    own_knobs = {n: knob for n, knob in allowed.items() if n.startswith(f"{family.name}.")}
     for name, value in wanted.items():
-        if value not in _known(allowed, name):
+        if value not in _known(own_knobs, name):
             raise SpaceError(f"{name}: {value!r} is not allowed; allowed: {allowed[name]}")
     values: dict[str, Value] = {}
     for name, knob in knobs.items():
         owner, _, short = name.partition(".")
         if owner == family.name:
-            values[name] = wanted.get(name, knob.nearest(family.baseline.get(short, knob.highest)))
+            named = name in wanted  # one number has one digest: 2 in a study file is 2.0 of a range of floats
+            own = family.baseline.get(short, knob.highest)
+            values[name] = allowed[name].nearest(wanted[name]) if named else knob.nearest(own)
     return Candidate(family.name, _active(knobs, family.name, values))
 
 

@@ -48,7 +48,6 @@ class Study(Records):
         self._study = study
         self._running: dict[int, tuple[optuna.Trial, int]] = {}
         self._orphans: list[optuna.Trial] = []
-        self._digests: dict[str, int] | None = None
         self._has_baseline = False
 
     @classmethod
@@ -126,11 +125,13 @@ class Study(Records):
         """
         trial = self._orphans.pop(0) if self._orphans else self._study.ask()
         candidate = sample(cast(Suggester, trial))
-        needs_baseline = self._needs_baseline()
-        if needs_baseline:
-            candidate = self.baseline_candidate
-        known = None if needs_baseline else self._known().get(candidate.digest)
         with Session(self._storage.engine, expire_on_commit=False) as session:
+            # All in one transaction, so that two processes do not both find a network unknown.
+            known = None
+            if self._needs_baseline(session):
+                candidate = self.baseline_candidate
+            else:
+                known = self._known(session, candidate.digest)
             row = session.scalar(self._rows().where(TrialRow.number == trial.number))
             if row is None:
                 row = TrialRow(study_id=self._id, number=trial.number, attempt=0, started_at=_now())
@@ -150,7 +151,6 @@ class Study(Records):
         if known is not None:
             self._tell_as(trial, known)
             return None
-        self._known()[row.digest] = trial.number
         self._running[trial.number] = (trial, row.id)
         if row.attempt > MAX_ATTEMPTS:
             self.tell(trial.number, TrialResult("failed", f"its process died {MAX_ATTEMPTS} times"))
@@ -216,10 +216,11 @@ class Study(Records):
             if row is None or row.state == "waiting":
                 self._orphans.append(trial)
             elif row.state == "duplicate":
-                self._tell_as(trial, self._known()[row.digest])
+                with Session(self._storage.engine) as session:
+                    known = self._known(session, row.digest)
+                self._tell_as(trial, known)
             elif row.state != "running":
                 self._finish(trial, row.state, self._values(row.id))
-        self._digests = None
         return len(self._orphans)
 
     def retry(self, values: Callable[[Candidate], Mapping[str, Value]]) -> int:
@@ -234,7 +235,6 @@ class Study(Records):
             for row in failed:
                 row.state, row.reason = "retried", f"{row.reason} (queued again under a new number)"
             session.commit()
-        self._digests = None
         for candidate in candidates:
             self._study.enqueue_trial(dict(values(candidate)))
         return len(candidates)
@@ -255,13 +255,13 @@ class Study(Records):
             state = TrialState.PRUNED if outcome == "rejected" else TrialState.FAIL
             self._study.tell(trial, state=state, skip_if_finished=True)
 
-    def _tell_as(self, trial: optuna.Trial, number: int) -> None:
+    def _tell_as(self, trial: optuna.Trial, number: int | None) -> None:
         with Session(self._storage.engine) as session:
-            row = session.scalars(self._rows().where(TrialRow.number == number)).one()
-            state, row_id = row.state, row.id
+            row = session.scalar(self._rows().where(TrialRow.number == number))
+            state, row_id = (row.state, row.id) if row else ("retried", 0)
         if state in {"done", "rejected"}:
             self._finish(trial, state, self._values(row_id))
-        else:  # the other one still runs, or failed
+        else:  # the other one still runs, failed or was queued again
             self._finish(trial, "failed", {})
 
     def _violations(self, values: Mapping[str, float]) -> dict[str, float]:
@@ -272,27 +272,21 @@ class Study(Records):
             if o.limit is not None
         }
 
-    def _needs_baseline(self) -> bool:
+    def _needs_baseline(self, session: Session) -> bool:
         """Return whether the baseline is neither done nor in work; a failed one is tried again."""
         if not self._has_baseline:
             states = ("running", "waiting", "done")
             query = self._rows().where(TrialRow.digest == self.baseline_candidate.digest)
-            with Session(self._storage.engine) as session:
-                found = session.scalar(query.where(TrialRow.state.in_(states)).limit(1))
-                self._has_baseline = found is not None and found.state == "done"
-                return found is None
+            found = session.scalar(query.where(TrialRow.state.in_(states)).limit(1))
+            self._has_baseline = found is not None and found.state == "done"
+            return found is None
         return False
 
-    def _known(self) -> dict[str, int]:
-        """Digest of each candidate that need not run again, to the number of its trial."""
-        if self._digests is None:
-            states = ("running", "waiting", "done", "rejected", "failed")
-            query = select(TrialRow.digest, TrialRow.number).where(
-                TrialRow.study_id == self._id, TrialRow.state.in_(states)
-            )
-            with Session(self._storage.engine) as session:
-                self._digests = {digest: number for digest, number in session.execute(query)}
-        return self._digests
+    def _known(self, session: Session, digest: str) -> int | None:
+        """Return the trial after which a candidate need not run again: the latest one; None where there is none."""
+        states = ("running", "waiting", "done", "rejected", "failed")
+        query = select(TrialRow.number).where(TrialRow.study_id == self._id, TrialRow.digest == digest)
+        return session.scalar(query.where(TrialRow.state.in_(states)).order_by(TrialRow.number.desc()).limit(1))
 
 
 def _now() -> datetime:

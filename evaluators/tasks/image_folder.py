@@ -8,7 +8,7 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from sklearn.model_selection import train_test_split
 
@@ -20,6 +20,8 @@ from paredown.spaces.knob import Range
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 LARGEST_SIDE = 224
 MULTIPLE = 4
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises on a file that is no image, or a damaged one."""
 
 
 class ImageFolderOptions(BaseModel):
@@ -127,7 +129,7 @@ def _look(splits: dict[str, Files]) -> tuple[str, int]:
 def _opened(file: Path) -> Image.Image:
     try:
         return Image.open(file)
-    except (UnidentifiedImageError, OSError) as error:
+    except UNREADABLE as error:
         raise TaskError(f"path: {file} is no image that can be read ({error}); remove or replace it") from error
 
 
@@ -137,7 +139,7 @@ def _split(name: SplitName, resolution: int, *, splits: dict[str, Files], mode: 
         with _opened(file) as image:
             try:
                 images.append(squared(image, resolution, mode))
-            except OSError as error:  # truncated: the header was fine, the pixels are not
+            except UNREADABLE as error:  # truncated: the header was fine, the pixels are not
                 raise TaskError(f"path: {file} is damaged ({error}); remove or replace it") from error
     return Split(np.stack(images), np.array([label for _, label in splits[name]], dtype=np.int64))
 

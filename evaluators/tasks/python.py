@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from paredown.evaluators.errors import TaskError
-from paredown.evaluators.tasks.resizing import squared
+from paredown.evaluators.tasks.resizing import in_8_bits, squared
 from paredown.evaluators.tasks.task import SPLITS, Augmentation, Loader, Split, SplitName, Task, sampled
 from paredown.spaces.knob import Range
 
@@ -39,7 +39,7 @@ class PythonOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
     function: str
     flip: bool = False
-    crop: float = 0.0
+    crop: float = Field(default=0.0, ge=0, lt=0.5)
 
 
 def _load(options: PythonOptions, folder: Path) -> Task:
@@ -88,27 +88,37 @@ def _pairs(data: Any, where: str) -> tuple[list[Image.Image], NDArray[np.int64]]
         images: Iterable[Any] = data[0]
         labels = np.asarray(data[1])
     else:
-        rows = [data[i] for i in range(len(data))]
-        images = [row[0] for row in rows]
-        labels = np.asarray([int(row[1]) for row in rows])
+        try:
+            rows = [data[i] for i in range(len(data))]
+            images = [row[0] for row in rows]
+            labels = np.asarray([int(row[1]) for row in rows])
+        except (TypeError, ValueError, IndexError, KeyError) as error:
+            raise TaskError(f"{where}: neither (images, labels) nor a sequence of (image, label): {error}") from error
     pictures = [_picture(image, where) for image in images]
-    if not pictures or len(pictures) != len(labels):
-        raise TaskError(f"{where}: {len(pictures)} images and {len(labels)} labels")
-    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
-        raise TaskError(f"{where}: labels must be integers from 0; got {labels.dtype}, smallest {labels.min()}")
+    if not pictures or labels.shape != (len(pictures),):
+        raise TaskError(f"{where}: {len(pictures)} images and labels of shape {labels.shape}; needed: a label an image")
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise TaskError(f"{where}: labels must be integers from 0; got {labels.dtype}")
+    if labels.min() < 0:
+        raise TaskError(f"{where}: labels must be integers from 0; got {labels.min()}")
     return pictures, labels.astype(np.int64)
 
 
 def _picture(image: Any, where: str) -> Image.Image:
     if isinstance(image, Image.Image):
-        return image.convert("L" if image.mode in {"L", "1"} else "RGB")
+        narrow = in_8_bits(image)
+        return narrow.convert("L" if narrow.mode in {"L", "1"} else "RGB")
     array = np.asarray(image)
+    if not array.size or array.dtype.kind not in "buif":
+        raise TaskError(f"{where}: an image is {array.dtype} of shape {array.shape}; needed: numbers, at least one")
     if not np.isfinite(array).all():
         raise TaskError(f"{where}: an image has values that are not finite")
     if np.issubdtype(array.dtype, np.floating):
         if array.min() < 0 or array.max() > 1:
             raise TaskError(f"{where}: floats must lie in 0 to 1; found {array.min():g} to {array.max():g}")
         array = np.round(array * 255)
+    elif array.min() < 0 or array.max() > 255:
+        raise TaskError(f"{where}: integers must lie in 0 to 255; found {array.min()} to {array.max()}")
     array = array.astype(np.uint8)
     if array.ndim == 3 and array.shape[0] in (1, 3):
         array = array.transpose(1, 2, 0)

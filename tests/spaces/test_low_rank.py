@@ -1,0 +1,127 @@
+"""Low rank: exact at full rank, best at lower ones, and as large as worked out by hand."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from paredown.spaces.compression.low_rank import LOW_RANK, _split_linear, _split_pointwise, _tucker2
+
+
+def factored(network: nn.Module, shape: tuple[int, ...], ratio: float) -> nn.Module:
+    assert LOW_RANK.transform is not None
+    return LOW_RANK.transform(network, {"ratio": ratio}, torch.zeros(1, *shape))
+
+
+def parameters(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("kind", ["linear", "pointwise", "tucker"])
+@torch.no_grad()
+def test_full_rank_reproduces_the_layer(kind: str, bias: bool) -> None:
+    torch.manual_seed(0)
+    images = torch.randn(2, 6, 9, 9)
+    if kind == "linear":
+        layer: nn.Linear | nn.Conv2d = nn.Linear(9, 5, bias=bias)
+        split = _split_linear(layer, 5)  # type: ignore[arg-type]
+    elif kind == "pointwise":
+        layer = nn.Conv2d(6, 10, 1, stride=2, bias=bias)
+        split = _split_pointwise(layer, 6)
+    else:
+        layer = nn.Conv2d(6, 10, 3, stride=2, padding=2, dilation=2, bias=bias)
+        split = _tucker2(layer, 6, 10)
+    assert (split(images) - layer(images)).abs().max() < 1e-5
+
+
+@torch.no_grad()
+def test_the_error_is_what_the_dropped_singular_values_leave() -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(20, 16, bias=False)
+    split = factored(nn.Sequential(layer), (20,), 0.25)  # rank 4 of 16
+    product = split(torch.eye(20)).T
+    dropped = torch.linalg.svdvals(layer.weight)[4:]
+    assert torch.linalg.matrix_norm(layer.weight - product).item() == pytest.approx(dropped.norm().item(), rel=1e-4)
+
+
+def _conv_of_rank(outputs: int, inputs: int, rank_out: int, rank_in: int, **options: object) -> nn.Conv2d:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(inputs, outputs, 3, **options)  # type: ignore[arg-type]
+    core = torch.randn(rank_out, rank_in, 3, 3)
+    with torch.no_grad():
+        layer.weight.copy_(
+            torch.einsum("rskl,or,is->oikl", core, torch.randn(outputs, rank_out), torch.randn(inputs, rank_in))
+        )
+    return layer
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"padding": 1},
+        {"stride": 2},
+        {"padding": "same"},
+        {"dilation": 2, "padding": 2},
+        {"padding": 1, "padding_mode": "reflect"},
+    ],
+)
+@torch.no_grad()
+def test_a_kernel_of_low_rank_is_reproduced_however_it_pads(options: dict[str, object]) -> None:
+    layer = _conv_of_rank(24, 16, 6, 4, **options)
+    images = torch.randn(2, 16, 9, 9)
+    split = factored(nn.Sequential(layer), (16, 9, 9), 0.25)
+    expected = layer(images)
+    assert (split(images) - expected).abs().max() < 1e-4 * expected.abs().max()
+
+
+@torch.no_grad()
+def test_a_padded_pointwise_layer_keeps_its_shape_and_its_border() -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(16, 16, 1, padding=1)
+    layer.weight.copy_((torch.randn(16, 4) @ torch.randn(4, 16))[:, :, None, None])
+    images = torch.randn(2, 16, 5, 5)
+    split = factored(nn.Sequential(layer), (16, 5, 5), 0.25)
+    assert not isinstance(split[0], nn.Conv2d)  # type: ignore[index]
+    assert (split(images) - layer(images)).abs().max() < 1e-4
+
+
+def test_parameters_by_hand() -> None:
+    network = nn.Sequential(
+        nn.Conv2d(16, 32, 3, bias=False),  # ranks 8 and 16: 16 x 8 + 8 x 16 x 9 + 16 x 32
+        nn.Conv2d(32, 32, 1),  # rank 16: 32 x 16 + 16 x 32 is no less than the layer, left alone
+        nn.Conv2d(32, 32, 3, groups=32),  # depthwise, left alone
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(32, 64),  # rank 16: 32 x 16 + 16 x 64, and the bias
+    )
+    tucker, pointwise = 16 * 8 + 8 * 16 * 9 + 16 * 32, 32 * 32 + 32
+    depthwise, linear = 32 * 9 + 32, 32 * 16 + 16 * 64 + 64
+    assert parameters(factored(network, (16, 8, 8), 0.5)) == tucker + pointwise + depthwise + linear
+
+
+def test_the_rank_is_one_at_least() -> None:
+    assert parameters(factored(nn.Sequential(nn.Linear(30, 1)), (30,), 0.25)) == 31  # 30 + 1 + 1 is more: left alone
+    assert parameters(factored(nn.Sequential(nn.Linear(2, 40)), (2,), 0.25)) == 2 + 40 + 40
+
+
+@pytest.mark.parametrize(("device", "kind"), [("meta", torch.float32), ("cpu", torch.float64)])
+def test_factors_are_where_and_as_wide_as_the_layer_was(device: str, kind: torch.dtype) -> None:
+    layers = (nn.Conv2d(16, 16, 3), nn.Conv2d(16, 16, 1), nn.Flatten(), nn.Linear(64, 16))
+    changed = factored(nn.Sequential(*layers).to(device, kind), (16, 4, 4), 0.25)
+    assert parameters(changed) < parameters(nn.Sequential(*layers))
+    assert {(p.device.type, p.dtype) for p in changed.parameters()} == {(device, kind)}
+
+
+def test_layers_inside_of_blocks_are_found() -> None:
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.ModuleDict({"one": nn.Linear(16, 16), "two": nn.Linear(16, 16)})
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = x + self.inner["two"](self.inner["one"](x))
+            return y
+
+    changed = factored(nn.Sequential(Block(), Block()), (16,), 0.25)
+    assert parameters(changed) == 4 * (16 * 4 + 4 * 16 + 16)
+    assert changed(torch.zeros(2, 16)).shape == (2, 16)
