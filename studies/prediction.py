@@ -47,14 +47,14 @@ def _manifest(folder: Path) -> dict[str, Any]:
     file = folder / "manifest.json"
     try:
         manifest: dict[str, Any] = json.loads(file.read_text())
-        digests = manifest["files"]
+        digests = manifest["files"].items()
     except FileNotFoundError:
         raise StudyError(
             f"{folder}: no exported model: there is no manifest.json; `paredown export` makes one"
         ) from None
-    except (ValueError, KeyError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise StudyError(f"{file}: cannot be read as a manifest: {error}") from error
-    for name, digest in digests.items():
+    for name, digest in digests:
         content = (folder / name).read_bytes() if (folder / name).is_file() else b""
         if hashlib.sha256(content).hexdigest() != digest:
             raise StudyError(f"{folder / name}: missing or changed since the export; export the model again")

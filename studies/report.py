@@ -1,6 +1,7 @@
 """One self-contained page that shows a study: figures, table, what failed. Works without a network."""
 
 import html
+import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -31,15 +32,15 @@ def write_report(study: Study, file: Path) -> None:
     shown = _figures(study, models, best, baseline, metrics) if baseline else []
     page = (resources.files("paredown.studies") / "report.html").read_text()
     file.parent.mkdir(parents=True, exist_ok=True)
-    for key, value in {
-        "{{name}}": html.escape(study.name),
-        "{{summary}}": _summary(study, best, baseline, metrics),
-        "{{table}}": _table(best, baseline, metrics) if baseline else "<p>No trial has finished yet.</p>",
-        "{{figures}}": "\n".join(_section(*figure, first=at == 0) for at, figure in enumerate(shown)),
-        "{{trials}}": _troubles(study),
-    }.items():
-        page = page.replace(key, value)
-    file.write_text(page)
+    values = {
+        "name": html.escape(study.name),
+        "summary": _summary(study, best, baseline, metrics),
+        "table": _table(best, baseline, metrics) if baseline else "<p>No trial has finished yet.</p>",
+        "figures": "\n".join(_section(*figure, first=at == 0) for at, figure in enumerate(shown)),
+        "trials": _troubles(study),
+    }
+    # In one pass, so that a study named like a field stays a name.
+    file.write_text(re.sub(r"\{\{(\w+)\}\}", lambda field: values[field[1]], page))
 
 
 def _figures(

@@ -38,6 +38,25 @@ def test_builds_trains_and_maps_images_to_classes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
+def test_the_extreme_corners_build(name: str) -> None:
+    space = _space(name)
+    with torch.device("meta"):  # shapes without the arithmetic: the largest corner is a thousand times the baseline
+        for end in ("lowest", "highest"):
+            for candidate in _corners(space, end):
+                side = FAMILIES[name].resolution(candidate.knobs)
+                assert side >= 1
+                network = FAMILIES[name].build(candidate.knobs, (1, side, side), 5)
+                assert network(torch.empty(2, 1, side, side)).shape == (2, 5)
+
+
+def _corners(space: SearchSpace, end: str) -> list[Candidate]:
+    """Every knob at one end, once for each value of a knob on which others depend."""
+    values = {n: getattr(knob, end) for n, knob in space.knobs.items()}
+    conditions = {(f"{n.partition('.')[0]}.{k.only_if[0]}", k.only_if[1]) for n, k in space.knobs.items() if k.only_if}
+    return [space.candidate(values | {knob: value}) for knob, value in sorted(conditions)] or [space.candidate(values)]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
 def test_same_knobs_give_the_same_shapes(name: str) -> None:
     candidate = _space(name).draw(3)
     assert _shapes(name, candidate.knobs) == _shapes(name, candidate.knobs)
@@ -48,4 +67,14 @@ def test_baseline_builds_and_is_no_smaller_than_the_smallest(name: str) -> None:
     space = _space(name)
     size = [sum(s.numel() for s in _shapes(name, c.knobs).values()) for c in (space.baseline, *space.smallest())]
     assert size[0] > max(size[1:])
+    assert space.baseline.steps == {}
+    for knob, value in space.baseline.knobs.items():
+        assert value in space.knobs[f"{name}.{knob}"], knob
     assert len(FAMILIES[name].source) > 10
+
+
+@pytest.mark.xfail(strict=True, reason="mbconv: gamma^phi is not held to the task's range; a decision of design is due")
+@pytest.mark.parametrize("name", FAMILIES)
+def test_resolutions_are_those_that_the_task_allows(name: str) -> None:
+    sides = {FAMILIES[name].resolution(c.knobs) for c in (_space(name).baseline, *_candidates(name))}
+    assert all(side in RESOLUTIONS for side in sides), sides

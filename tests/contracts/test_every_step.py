@@ -56,11 +56,13 @@ def _network(name: str) -> nn.Module:
 
 
 def _settings(step: Step) -> list[Knobs]:
-    """The weakest and the strongest active setting, others at their extremes."""
+    """The weakest and the strongest active setting, with the others all at their lowest and highest."""
     switch = step.knobs[step.switch]
     values = [v for v in _values(switch) if v != step.off]
-    others = {k: knob.highest for k, knob in step.knobs.items() if k != step.switch}
-    return [others | {step.switch: value} for value in dict.fromkeys((values[0], values[-1]))]
+    lowest = {k: knob.lowest for k, knob in step.knobs.items() if k != step.switch}
+    highest = {k: knob.highest for k, knob in step.knobs.items() if k != step.switch}
+    corners = [lowest] if lowest == highest else [lowest, highest]
+    return [o | {step.switch: value} for o in corners for value in dict.fromkeys((values[0], values[-1]))]
 
 
 def _values(knob: Knob) -> list[object]:
@@ -171,3 +173,44 @@ def test_loss_is_a_finite_scalar_that_pulls_towards_the_teacher(name: str, knobs
     assert student.grad is not None
     assert student.grad[0, 0] < 0 < student.grad[0, 1]
     assert combine(torch.zeros(()), teacher, teacher, knobs).item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("name", "knobs"), [(n, knobs) for n in LOSSES for knobs in _settings(STEPS[n])])
+def test_loss_is_deterministic_differentiable_and_leaves_its_inputs(name: str, knobs: Knobs) -> None:
+    combine = STEPS[name].loss
+    assert combine is not None
+    torch.manual_seed(0)
+    student, teacher = torch.randn(6, CLASSES, requires_grad=True), torch.randn(6, CLASSES)
+    task_loss = torch.tensor(1.5, requires_grad=True)
+    before = teacher.clone()
+    first, second = (combine(task_loss, student, teacher, knobs) for _ in range(2))
+    first.backward()
+    assert torch.equal(first, second)
+    assert torch.equal(teacher, before)
+    assert torch.isfinite(first)
+    for gradient in (student.grad, task_loss.grad):  # both terms count
+        assert gradient is not None
+        assert torch.isfinite(gradient).all()
+        assert gradient.abs().max() > 0
+    extreme = combine(task_loss, 1e4 * student.detach(), -1e4 * teacher, knobs)
+    assert torch.isfinite(extreme)
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_on_it_is_part_of_the_candidate_with_its_active_knobs(name: str) -> None:
+    step = STEPS[name]
+    space = joint_space(FAMILIES, STEPS, Range(8, 12, 4), {}, {})
+    values = {n: knob.lowest for n, knob in space.knobs.items()}
+    values |= {f"{s.name}.{s.switch}": s.off for s in STEPS.values()}
+    assert space.candidate(values).steps == {}
+    for knobs in _settings(step):
+        assert space.candidate(values | {f"{name}.{k}": v for k, v in knobs.items()}).steps == {name: knobs}
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+@pytest.mark.parametrize("training", [False, True])
+def test_transform_leaves_mode_and_gradients_of_the_input_alone(name: str, training: bool) -> None:
+    network = _network("residual").train(training)
+    _apply(name, network, _settings(STEPS[name])[-1])
+    assert all(m.training is training for m in network.modules())
+    assert all(p.grad is None and p.requires_grad for p in network.parameters())

@@ -54,6 +54,7 @@ def test_splits_have_every_class_and_one_shape(task: Task) -> None:
         split = split_at(task, name, side)
         assert split.images.dtype == np.uint8
         assert split.images.shape == (len(split.labels), task.channels, side, side)
+        assert split.labels.dtype == np.int64
         assert set(split.labels) == set(range(len(task.classes)))
 
 
@@ -76,6 +77,30 @@ def test_normalisation_centres_the_training_images(task: Task) -> None:
     images = normalisation_at(task, side)(split_at(task, "train", side).images)
     assert np.allclose(images.mean((0, 2, 3)), 0, atol=1e-3)
     assert np.allclose(images.std((0, 2, 3)), 1, atol=1e-3)
+
+
+def test_the_range_of_resolutions_is_what_it_says(task: Task) -> None:
+    assert task.channels in (1, 3)
+    for side in (int(task.resolutions.low), int(task.resolutions.high)):
+        assert split_at(task, "test", side).images.shape[1:] == (task.channels, side, side)
+
+
+def test_without_a_test_folder_each_class_is_halved(tmp_path: Path) -> None:
+    make_folder(tmp_path, {"train": 3, "val": 8})
+    task, again = (load("image_folder", tmp_path, path=".") for _ in range(2))
+    other = load("image_folder", tmp_path, path=".", seed=1)
+    for name in SPLITS[1:]:
+        assert np.bincount(split_at(task, name, 8).labels).tolist() == [4, 4]
+        assert np.array_equal(task.load(name, 8).images, again.load(name, 8).images)
+    assert not np.array_equal(task.load("test", 8).images, other.load("test", 8).images)
+    assert task.digest == again.digest != other.digest
+
+
+def test_a_changed_image_changes_the_digest(tmp_path: Path) -> None:
+    make_folder(tmp_path, {"train": 3, "val": 4})
+    before = load("image_folder", tmp_path, path=".").digest
+    Image.new("RGB", (20, 14)).save(tmp_path / "train" / "cat" / "0.png")
+    assert load("image_folder", tmp_path, path=".").digest != before
 
 
 def test_digits_are_split_evenly_by_class() -> None:

@@ -95,3 +95,53 @@ def test_recalibration_finds_the_true_statistics() -> None:
 def test_median_and_its_interval_by_hand() -> None:
     values = np.arange(1.0, 101.0)  # ranks 50.5 -+ 9.8: the 41st and the 61st value
     assert median_with_interval(values[::-1]) == (50.5, (61 - 41) / 2)
+
+
+def test_recalibration_sees_every_class_of_images_sorted_by_class() -> None:
+    values = np.repeat(np.array([0, 255], dtype=np.uint8), 600)  # as a folder is read: class by class
+    split = Split(np.broadcast_to(values[:, None, None, None], (1200, 1, 2, 2)), (values > 0).astype(np.int64))
+    norm = nn.BatchNorm2d(1)
+    recalibrate(nn.Sequential(norm), TrainingData(split, split, Normalisation((0.0,), (1.0,)), Augmentation()), 400)
+    assert norm.running_mean.item() == pytest.approx(0.5, abs=0.1)  # type: ignore[union-attr]
+    assert norm.running_var.item() == pytest.approx(0.25, abs=0.02)  # type: ignore[union-attr]
+
+
+def test_recalibration_weighs_every_image_alike() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (260, 1, 1, 2), dtype=np.uint8)  # 256 and a rest of 4
+    split = Split(images, np.zeros(260, dtype=np.int64))
+    some = TrainingData(split, split, Normalisation((0.0,), (1.0,)), Augmentation())
+    norm = nn.BatchNorm2d(1)
+    recalibrate(nn.Sequential(norm), some)
+    assert norm.running_mean.item() == pytest.approx(images.mean() / 255, abs=1e-5)  # type: ignore[union-attr]
+
+
+def test_recalibration_changes_statistics_only() -> None:
+    model = network().train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    recalibrate(model, data())
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"1.running_mean", "1.running_var", "1.num_batches_tracked"}
+    assert not model.training
+
+
+def test_a_teacher_joins_the_loss() -> None:
+    calls: list[tuple[int, int]] = []
+
+    def combined(loss: torch.Tensor, output: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+        calls.append((len(output), len(teacher)))
+        assert torch.equal(teacher[:, 0], teacher[:, 1])
+        return (output - teacher).square().mean() + 0 * loss
+
+    model = network()
+    teacher = np.repeat(np.full((64, 1), 0.25, dtype=np.float32), 2, axis=1)
+    run(model, data(), epochs=8, teacher=teacher, combined=combined)
+    assert calls == [(16, 16)] * len(calls)
+    images = torch.from_numpy(data().normalise(data().train.images))
+    assert (model.eval()(images) - 0.25).abs().mean() < 0.2  # it learned the teacher, not the labels
+
+
+def test_epochs_are_numbered_from_the_first() -> None:
+    seen: list[int] = []
+    run(network(), data(), epochs=3, first_epoch=7, on_epoch=lambda epoch, metrics: seen.append(epoch) is None)
+    assert seen[:1] == [7]
+    assert seen == list(range(7, 7 + len(seen)))

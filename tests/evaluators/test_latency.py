@@ -1,0 +1,77 @@
+"""Latency: the median's interval from the binomial distribution, and models that are equal or not."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from paredown.evaluators.latency_ms import LATENCY_MS, PAIRS, median_with_interval, this_device
+from paredown.evaluators.measurement import Measurement
+from paredown.evaluators.onnx_model import export
+from paredown.evaluators.specimen import Reference, Specimen
+
+SHAPE = (3, 24, 24)
+
+
+def network(channels: int) -> nn.Module:
+    torch.manual_seed(0)
+    convolutions = [nn.Conv2d(channels, channels, 3, padding=1) for _ in range(4)]
+    return nn.Sequential(nn.Conv2d(3, channels, 3), *convolutions, nn.Flatten(), nn.Linear(channels * 22**2, 2)).eval()
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    written = {"small": folder / "small.onnx", "copy": folder / "copy.onnx", "large": folder / "large.onnx"}
+    for name, file in written.items():
+        file.write_bytes(export(network(32 if name == "large" else 8), SHAPE))
+    return written
+
+
+def measured(file: Path, reference: Reference | None = None) -> Measurement:
+    return LATENCY_MS.evaluate(Specimen(nn.Identity(), SHAPE, file, reference=reference))
+
+
+def test_the_median_of_few_values_by_hand() -> None:
+    assert median_with_interval(np.array([3.0])) == (3.0, 0.0)
+    assert median_with_interval(np.array([4.0, 1.0])) == (2.5, 1.5)  # fewer than six values: all of their width
+    assert median_with_interval(np.array([5.0, 1.0, 3.0])) == (3.0, 2.0)
+
+
+def test_one_outlier_moves_neither_median_nor_interval() -> None:
+    values = np.arange(1.0, PAIRS + 1)
+    spoilt = np.append(values[:-1], 1e9)
+    assert median_with_interval(spoilt) == median_with_interval(values)
+
+
+def test_the_interval_covers_the_median_95_times_in_100() -> None:
+    # With n ordered values, P(k of them below the true median) = C(n, k) / 2^n. Values 0 to n - 1 give the ranks
+    # away: twice the half width is the difference of the two ranks, and the lower one is 22 for n = 60.
+    half = median_with_interval(np.arange(float(PAIRS)))[1]
+    low = math.floor(PAIRS / 2 - 1.96 * math.sqrt(PAIRS) / 2)
+    inside = range(low + 1, low + round(2 * half) + 1)
+    coverage = sum(math.comb(PAIRS, k) for k in inside) / 2**PAIRS
+    assert 0.95 <= coverage < 0.97
+
+
+def test_equal_models_have_a_ratio_of_one(files: dict[str, Path]) -> None:
+    reference = Reference(files["copy"], SHAPE, 7.0)
+    same = min((measured(files["small"], reference) for _ in range(2)), key=lambda m: abs(m.value - 7.0))
+    assert same.value == pytest.approx(7.0, rel=0.2)
+    assert same.spread < 7.0
+    assert same.device == this_device() != ""
+
+
+def test_a_larger_model_takes_longer_with_and_without_a_reference(files: dict[str, Path]) -> None:
+    assert measured(files["large"]).value > 1.5 * measured(files["small"]).value  # 16 times the arithmetic
+    assert measured(files["large"], Reference(files["small"], SHAPE, 1.0)).value > 1.5
+    assert measured(files["small"], Reference(files["large"], SHAPE, 1.0)).value < 0.67
+
+
+def test_the_reference_may_have_another_shape(files: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "grey.onnx").write_bytes(export(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), (1, 8, 8)))
+    ratio = measured(files["large"], Reference(tmp_path / "grey.onnx", (1, 8, 8), 1.0)).value
+    assert ratio > 1
