@@ -185,7 +185,9 @@ class _Run:
 
     def _rewritten(self, model: bytes) -> bytes:
         split = TrainingData.of(self.task, self.resolution)
-        images = split.normalise(split.train.images[:CALIBRATION_IMAGES])
+        # Spread over the set: an image folder is sorted by class.
+        every = max(1, len(split.train.images) // CALIBRATION_IMAGES)
+        images = split.normalise(split.train.images[::every][:CALIBRATION_IMAGES])
         for name, knobs in self.candidate.steps.items():
             rewrite = STEPS[name].rewrite
             if rewrite is not None:

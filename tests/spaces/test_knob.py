@@ -37,7 +37,7 @@ def test_lowest_highest_and_fixed() -> None:
 
 @given(st.floats(-100, 100), st.integers(-20, 20), st.integers(0, 40), st.sampled_from([0.125, 0.3, 0.05, 2.0]))
 def test_the_nearest_is_the_grid_point_of_least_distance(value: float, low: int, steps: int, step: float) -> None:
-    knob = Range(float(low), low + steps * step, step)
+    knob = Range(float(low), round(low + steps * step, 10), step)  # as one writes it: 2.7, not 2.6999999999999997
     nearest = knob.nearest(value)
     assert nearest in knob
     distances = [abs(low + i * step - value) for i in range(steps + 1)]

@@ -8,7 +8,7 @@ from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.errors import SpaceError
 from paredown.spaces.families.catalogue import FAMILIES
-from paredown.spaces.knob import Choice, Range
+from paredown.spaces.knob import Choice, Range, Value
 from paredown.spaces.space import SearchSpace, joint_space
 
 
@@ -113,3 +113,74 @@ def test_compound_scaling_follows_its_equation() -> None:
     depth, width, resolution = scaling(knobs)
     assert (depth, width) == (pytest.approx(1.44), pytest.approx(1.21))
     assert resolution == 16  # 12 x 1.3225 = 15.87, to a multiple of 4
+
+
+class Replay:
+    """A sampler that answers what it was given, as a trial does that was enqueued."""
+
+    def __init__(self, values: dict[str, Value]) -> None:
+        self.left = dict(values)
+
+    def suggest_categorical(self, name: str, choices: tuple[Value, ...]) -> Value:
+        assert self.left[name] in choices
+        return self.left.pop(name)
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1) -> int:
+        value = self.left.pop(name)
+        assert isinstance(value, int)
+        assert value in range(low, high + 1, step)
+        return value
+
+    def suggest_float(self, name: str, low: float, high: float, *, step: float | None = None) -> float:
+        value = self.left.pop(name)
+        assert isinstance(value, float)
+        assert low <= value <= high
+        return value
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=60, deadline=None)
+def test_a_candidate_that_is_enqueued_is_the_one_that_is_sampled(seed: int) -> None:
+    joint = space()
+    candidate = joint.draw(seed)
+    replay = Replay(joint.values(candidate))
+    sampled = joint.sample(replay)
+    assert (sampled, sampled.digest) == (candidate, candidate.digest)
+    assert not replay.left, "values of knobs that nobody asks"
+
+
+def test_the_same_seed_draws_the_same_candidate() -> None:
+    assert space().draw(5) == space().draw(5)
+    assert len({space().draw(seed).digest for seed in range(50)}) > 45
+
+
+def test_dropping_takes_a_step_out_and_sets_another_knob_to_its_lowest() -> None:
+    dropped = space(**{f"{name}__{step.switch}": None for name, step in STEPS.items()}, mbconv__expansion=None)
+    for seed in range(20):
+        assert dropped.draw(seed).steps == {}
+        assert dropped.draw(seed).knobs["expansion"] == 2
+
+
+@pytest.mark.parametrize("knob", ["mbconv.phi", "channel_pruning.ratio", "low_rank.ratio"])
+def test_an_upside_down_range_is_refused_with_the_name_of_its_knob(knob: str) -> None:
+    with pytest.raises(SpaceError, match=rf"^{knob}: low 0\.75 is above high 0\.5; the range is upside down$"):
+        joint_space(FAMILIES, STEPS, Range(8, 32, 4), {knob: {"low": 0.75, "high": 0.5}}, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("mbconv.phi", 0.3, "mbconv.phi: 0.3 is not allowed"),
+        ("mbconv.colour", 1, "mbconv.colour: no such knob; allowed: mbconv.activation"),
+        ("channel_pruning.ratio", 0.5, "channel_pruning.ratio: no such knob"),  # the baseline is uncompressed
+    ],
+)
+def test_a_baseline_that_cannot_be_is_refused_by_name(name: str, value: float, said: str) -> None:
+    with pytest.raises(SpaceError, match=said):
+        joint_space(FAMILIES, STEPS, Range(8, 32, 4), {}, {name: value})
+
+
+def test_the_size_counts_every_combination() -> None:
+    overrides = {name: joint.lowest for name, joint in space().knobs.items()}
+    small = {"mbconv.kernel": [3, 5], "mbconv.phi": {"low": 1.0, "high": 3.0}, "quantization.weights": ["fp16", "int8"]}
+    assert joint_space(FAMILIES, STEPS, Range(8, 32, 4), overrides | small, {}).size == 2 * 5 * 2
