@@ -20,6 +20,7 @@ import optuna
 from paredown.evaluators.catalogue import EVALUATORS
 from paredown.evaluators.measurement import Measurement, Objective
 from paredown.search.samplers.catalogue import SAMPLERS
+from paredown.search.samplers.sampler import Problem
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.knob import Range, Suggester
 from paredown.studies.database import open_storage
@@ -74,10 +75,10 @@ def main() -> None:
         baseline = Candidate("mbconv", dict.fromkeys(KNOBS, 5000)).to_json()
         url = f"sqlite:///{Path(folder, 'ours.db')}"
         study = Study.create(url, "overhead", {"baseline": baseline}, objectives, folder)
-        study.use(SAMPLERS["nsga2"](0, options.trials))
+        study.use(SAMPLERS["nsga2"](Problem(0, options.trials)))
         storage = open_storage(f"sqlite:///{Path(folder, 'plain.db')}")
         reference = optuna.create_study(
-            storage=storage, directions=["minimize"] * 2, sampler=SAMPLERS["nsga2"](0, options.trials)
+            storage=storage, directions=["minimize"] * 2, sampler=SAMPLERS["nsga2"](Problem(0, options.trials))
         )
         plain(reference, options.trials)
         ours(study, options.trials)

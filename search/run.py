@@ -19,6 +19,8 @@ from paredown.search.network import rebuild
 from paredown.search.plan import MODEL_FILE, WEIGHTS_FILE
 from paredown.search.progress import ProgressDisplay
 from paredown.search.samplers.catalogue import SAMPLERS
+from paredown.search.samplers.knobs import distributions
+from paredown.search.samplers.sampler import Problem
 from paredown.search.setup import Setup, probe_limits, stored_task
 from paredown.search.supply import TIME_IS_UP, Budget, Supply
 from paredown.search.trial import run_trial
@@ -77,7 +79,13 @@ def search(
     study = Study.create(url, config.study, setup.stored, setup.plan.objectives, str(setup.plan.folder))
     # A resumed sampler must not repeat its first draws: the seed moves on with the study.
     finished = sum(study.counts().values())
-    study.use(SAMPLERS[config.sampler](config.seed + finished, config.trials))
+    problem = Problem(
+        config.seed + finished,
+        config.trials,
+        distributions(setup.space),
+        canonical=lambda params: setup.space.values(setup.space.candidate(params)),
+    )
+    study.use(SAMPLERS[config.sampler](problem))
     deadline = None if config.timeout is None else time.monotonic() + config.timeout
     budget = Budget(config.trials, deadline, config.max_failures)
     cores = os.cpu_count() or 1

@@ -36,15 +36,15 @@ class SearchSpace:
 
     def sample(self, trial: Suggester) -> Candidate:
         """Ask the sampler for every knob that leaves a choice and return the candidate."""
-        values = {n: knob.lowest if knob.is_fixed else knob.suggest(trial, n) for n, knob in self._asked().items()}
-        return self.candidate(values)
+        return self.candidate({n: k.suggest(trial, n) for n, k in self._asked().items() if not k.is_fixed})
 
     def draw(self, seed: int) -> Candidate:
         """Return a candidate whose knobs are drawn independently and uniformly."""
         return self.sample(_Dice(random.Random(seed)))
 
     def candidate(self, values: Knobs) -> Candidate:
-        """Return the candidate that a value for every knob describes, without what is inactive."""
+        """Return the candidate that a value for every knob that leaves a choice describes, without what is inactive."""
+        values = {n: knob.lowest for n, knob in self._asked().items() if knob.is_fixed} | dict(values)
         family = str(values.get(FAMILY, next(iter(self.families))))
         steps = {}
         for name, step in self.steps.items():

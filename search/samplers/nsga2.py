@@ -6,7 +6,9 @@ Source:
 
 from optuna.samplers import BaseSampler, NSGAIISampler
 
+from paredown.search.samplers.sampler import Problem
 
-def make_nsga2(seed: int, trials: int) -> BaseSampler:
+
+def make_nsga2(problem: Problem) -> BaseSampler:
     """Return Optuna's NSGA-II with a population for at least five generations, 8 to 50."""
-    return NSGAIISampler(seed=seed, population_size=min(50, max(8, trials // 5)))
+    return NSGAIISampler(seed=problem.seed, population_size=min(50, max(8, problem.trials // 5)))

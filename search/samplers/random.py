@@ -6,8 +6,9 @@ Source:
 
 from optuna.samplers import BaseSampler, RandomSampler
 
+from paredown.search.samplers.sampler import Problem
 
-def make_random(seed: int, trials: int) -> BaseSampler:
+
+def make_random(problem: Problem) -> BaseSampler:
     """Return Optuna's random sampler."""
-    del trials
-    return RandomSampler(seed=seed)
+    return RandomSampler(seed=problem.seed)

@@ -11,15 +11,17 @@ import warnings
 import optuna
 from optuna.samplers import BaseSampler, TPESampler
 
+from paredown.search.samplers.sampler import Problem
 
-def make_tpe(seed: int, trials: int) -> BaseSampler:
+
+def make_tpe(problem: Problem) -> BaseSampler:
     """Return Optuna's TPE; a quarter of the trials, at most 10, are random."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return TPESampler(
-            seed=seed,
+            seed=problem.seed,
             multivariate=True,
             group=True,
             constant_liar=True,
-            n_startup_trials=max(2, min(10, trials // 4)),
+            n_startup_trials=max(2, min(10, problem.trials // 4)),
         )

@@ -11,6 +11,7 @@ import pytest
 from toy_study import BASELINE, CONFIG, objectives, outcome, run, sample
 
 from paredown.search.samplers.catalogue import SAMPLERS
+from paredown.search.samplers.sampler import Problem
 from paredown.studies.records import list_studies
 from paredown.studies.result import TrialResult
 from paredown.studies.study import Study
@@ -31,7 +32,7 @@ def name() -> str:
 
 def opened(url: str, name: str) -> Study:
     study = Study.create(url, name, CONFIG, objectives(5000), "out")
-    study.use(SAMPLERS["random"](0, 20))
+    study.use(SAMPLERS["random"](Problem(0, 20)))
     return study
 
 

@@ -6,6 +6,7 @@ import pytest
 from toy_study import KNOBS, open_study, outcome, sample
 
 from paredown.search.samplers.catalogue import SAMPLERS
+from paredown.search.samplers.sampler import Problem
 from paredown.spaces.candidate import Candidate
 from paredown.studies.result import TrialResult
 from paredown.studies.study import Study
@@ -31,7 +32,7 @@ def propose(study: Study, count: int) -> list[Candidate]:
 def started(name: str, folder: Path, seed: int) -> Study:
     folder.mkdir(exist_ok=True)
     study = open_study(folder, limit=8000)
-    study.use(SAMPLERS[name](seed, 30))
+    study.use(SAMPLERS[name](Problem(seed, 30)))
     return study
 
 

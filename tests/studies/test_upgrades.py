@@ -7,6 +7,7 @@ import pytest
 from toy_study import BASELINE, CONFIG, objectives, run
 
 from paredown.search.samplers.catalogue import SAMPLERS
+from paredown.search.samplers.sampler import Problem
 from paredown.studies.records import list_studies
 from paredown.studies.study import Study
 
@@ -30,7 +31,7 @@ def test_a_kept_database_is_read_and_goes_on(kept: Path, tmp_path: Path) -> None
     assert baseline["accuracy"] == 0.95
     assert second["size_bytes"] > 0
     assert study.curves()[1] == [(0, {"loss": 1.0}), (1, {"loss": 0.5})]
-    study.use(SAMPLERS["random"](1, 20))
+    study.use(SAMPLERS["random"](Problem(1, 20)))
     run(study, 1)
     assert study.models()[:2] == [baseline, second]
     assert study.counts()["done"] == 3

@@ -6,6 +6,7 @@ from typing import Any
 from paredown.evaluators.catalogue import EVALUATORS
 from paredown.evaluators.measurement import Measurement, Objective
 from paredown.search.samplers.catalogue import SAMPLERS
+from paredown.search.samplers.sampler import Problem
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.knob import Range, Suggester
 from paredown.studies.result import TrialResult
@@ -30,7 +31,7 @@ def open_study(folder: Path, seed: int = 0, limit: float | None = None, **config
     """Make or open the study in a folder."""
     url = f"sqlite:///{folder / 'studies.db'}"
     study = Study.create(url, "toy", CONFIG | config, objectives(limit), str(folder / "out"))
-    study.use(SAMPLERS["random"](seed, 20))
+    study.use(SAMPLERS["random"](Problem(seed, 20)))
     return study
 
 

@@ -10,13 +10,14 @@ sys.path.insert(0, str(HERE.parent / "studies"))
 from toy_study import CONFIG, objectives, run  # noqa: E402
 
 from paredown.search.samplers.catalogue import SAMPLERS  # noqa: E402
+from paredown.search.samplers.sampler import Problem
 from paredown.studies.study import Study  # noqa: E402
 
 
 def main(number: str) -> None:
     file = HERE / f"schema_{number}.db"
     study = Study.create(f"sqlite:///{file}", "toy", CONFIG, objectives(), "out")
-    study.use(SAMPLERS["random"](0, 20))
+    study.use(SAMPLERS["random"](Problem(0, 20)))
     run(study, 2)
     study._storage.engine.dispose()
     with sqlite3.connect(file) as connection:

@@ -1,0 +1,96 @@
+"""What a study's trials tell a sampler. All of a sampler's state comes from here: nothing needs to be saved."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from paredown.search.samplers.domain import Domain
+from paredown.search.samplers.sampler import Params
+
+STOPPED = "paredown:stopped"
+"""User attribute of a trial that was stopped early: `{"share": of its training, "value": its first objective}`."""
+
+
+@dataclass
+class History:
+    """Trials by what became of them, oldest first.
+
+    Attributes:
+        done: Knobs of those with values.
+        numbers: Their numbers.
+        losses: `n x m`, their values, minimised.
+        violations: Their positive constraint values by constraint; 0 where kept.
+        constraints: Knobs of finished trials, done or not, with their constraint values.
+        failed: Knobs of those that broke.
+        stopped: Knobs of those stopped early, the share of their training, their first objective as a loss.
+        pending: Knobs of those that run.
+        seen: Keys of all networks tried or running.
+    """
+
+    done: list[Params] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    losses: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
+    violations: list[dict[str, float]] = field(default_factory=list)
+    constraints: list[tuple[Params, dict[str, float]]] = field(default_factory=list)
+    failed: list[Params] = field(default_factory=list)
+    stopped: list[tuple[Params, float, float]] = field(default_factory=list)
+    pending: list[Params] = field(default_factory=list)
+    seen: set[tuple[Any, ...]] = field(default_factory=set)
+
+    @property
+    def feasible(self) -> NDArray[np.bool_]:
+        """Which of the done trials keep every constraint."""
+        return np.array([not any(v > 0 for v in one.values()) for one in self.violations], dtype=bool)
+
+
+def read_history(study: optuna.Study, domain: Domain, exclude: int | None = None) -> History:
+    """Return the study's trials.
+
+    Args:
+        study: With any objectives.
+        domain: The knobs looked at; others are left out.
+        exclude: Number of the trial that is being asked for.
+    """
+    history = History()
+    signs = np.array([-1.0 if d == optuna.study.StudyDirection.MAXIMIZE else 1.0 for d in study.directions])
+    losses = []
+    for trial in study.get_trials(deepcopy=False):
+        if trial.number == exclude or not trial.params:
+            continue
+        history.seen.add(domain.key(trial.params))
+        if trial.state in (TrialState.RUNNING, TrialState.WAITING):
+            history.pending.append(trial.params)
+            continue
+        constraints = trial.constraints
+        if constraints:
+            history.constraints.append((trial.params, dict(constraints)))
+        if trial.state == TrialState.COMPLETE and np.isfinite(trial.values).all():
+            history.done.append(trial.params)
+            history.numbers.append(trial.number)
+            losses.append(signs * np.array(trial.values))
+            history.violations.append({name: max(0.0, v) for name, v in constraints.items()})
+        elif trial.state == TrialState.FAIL:
+            history.failed.append(trial.params)
+        elif (stopped := _stopped(trial)) is not None:
+            history.stopped.append((trial.params, stopped[0], signs[0] * stopped[1]))
+    history.losses = np.array(losses).reshape(len(losses), len(signs))
+    return history
+
+
+def union_space(study: optuna.Study) -> dict[str, BaseDistribution]:
+    """Return every knob that a trial of the study had, in the range of the latest one."""
+    space: dict[str, BaseDistribution] = {}
+    for trial in study.get_trials(deepcopy=False):
+        space |= trial.distributions
+    return {name: space[name] for name in sorted(space) if not space[name].single()}
+
+
+def _stopped(trial: FrozenTrial) -> tuple[float, float] | None:
+    said: Mapping[str, float] | None = trial.user_attrs.get(STOPPED)
+    return None if said is None else (float(said["share"]), float(said["value"]))
