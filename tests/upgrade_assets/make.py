@@ -10,7 +10,7 @@ sys.path.insert(0, str(HERE.parent / "studies"))
 from toy_study import CONFIG, objectives, run  # noqa: E402
 
 from paredown.search.samplers.catalogue import SAMPLERS  # noqa: E402
-from paredown.search.samplers.sampler import Problem
+from paredown.search.samplers.sampler import Problem  # noqa: E402
 from paredown.studies.study import Study  # noqa: E402
 
 
