@@ -1,0 +1,238 @@
+"""What a study's past lets one believe of networks that were not tried: their loss, costs, chance to be allowed."""
+
+import hashlib
+from collections.abc import Sequence
+
+import moocore
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm, qmc
+
+from paredown.search.samplers.chance import Chance, fit_chance
+from paredown.search.samplers.domain import Domain
+from paredown.search.samplers.history import History
+from paredown.search.samplers.improvement import expected_improvement
+from paredown.search.samplers.sampler import Costs, Params
+from paredown.search.samplers.surrogate import Predict, Tuning, fit, tune, tuned_rows
+from paredown.search.samplers.warping import Warping
+
+Array = NDArray[np.float64]
+
+NODES = 12
+"""Points of the Gauss-Hermite quadrature over the modelled loss."""
+DRAWS = 8
+"""Quasi-random draws of costs that are predicted, not counted."""
+KEPT_TUNINGS = 64
+REFERENCE_DRAWS = 128
+MARGIN = 0.05
+"""The reference point lies beyond the worst cost seen by so much of the range."""
+
+Tunings = dict[bytes, Tuning]
+"""Kernels by a digest of the data they were tuned on: a cache that can be lost at any time."""
+
+
+class Beliefs:
+    """A model of one study's past.
+
+    The first objective that is not counted before training is modelled as it was observed, by rank; further
+    ones that are not counted are predicted from knobs and costs, on a logarithmic scale.
+
+    Args:
+        domain: The knobs.
+        history: With at least two finished trials.
+        costs: What is known before training.
+        tunings: A cache, filled here.
+
+    Attributes:
+        best: The networks of the present front.
+    """
+
+    def __init__(self, domain: Domain, history: History, costs: Costs | None, tunings: Tunings) -> None:
+        self._domain, self._history, self._costs, self._tunings = domain, history, costs, tunings
+        self._columns = costs.columns if costs is not None else ()
+        self._counted_at = {c.objective: i for i, c in enumerate(self._columns) if c.objective is not None}
+        objectives = range(history.losses.shape[1])
+        self._modelled = next((o for o in objectives if o not in self._counted_at), 0)
+        self._axes = [o for o in objectives if o != self._modelled]
+        logs = _logs(self._count(history.done))[: tuned_rows(len(history.done))]
+        self._centre, self._scale = logs.mean(0), logs.std(0) + 1e-9
+        self._done = self._encoded(history.done, self._count(history.done))
+        self._pending = self._encoded(history.pending, self._count(history.pending))
+        self._warping = Warping.of(history.losses[:, self._modelled])
+        self._loss = self._fit_loss()
+        self._predicted = {o: self._fit_cost(o) for o in self._axes if o not in self._counted_at}
+        self._chances = self._fit_chances()
+        self._front, self._reference, self.best = self._present()
+
+    def improvement(self, params: Sequence[Params], *, counted: bool = False) -> Array:
+        """Return the expected gain of hypervolume of each network, times its chance to be allowed.
+
+        Args:
+            params: At least one network.
+            counted: Whether costs are counted exactly instead of estimated.
+
+        Returns:
+            Minus infinity for a network that cannot be built or breaks a limit on its costs.
+        """
+        costs = self._count(params) if counted else self._estimate(params)
+        allowed = self._allowed(costs)
+        gains = np.full(len(params), -np.inf)
+        if allowed.any():
+            kept = [one for one, good in zip(params, allowed, strict=True) if good]
+            gains[allowed] = self._gains(self._encoded(kept, costs[allowed]), costs[allowed])
+        return gains
+
+    def losses(self, params: Sequence[Params]) -> Array:
+        """Return the expected objectives `n x m`, the modelled one first; infinite where a network cannot be."""
+        costs = self._estimate(params)
+        table = self._expected(self._encoded(params, costs), costs)
+        table[~self._allowed(costs)] = np.inf
+        return table
+
+    def uncertainty(self, params: Sequence[Params]) -> Array:
+        """Return the standard deviation of each network's loss, in normal scores."""
+        costs = self._estimate(params)
+        spread = self._loss(self._at_full_training(self._encoded(params, costs)))[1]
+        return np.where(self._allowed(costs), spread, -np.inf)
+
+    def _gains(self, encoded: Array, costs: Array) -> Array:
+        mean, spread = self._loss(self._at_full_training(encoded))
+        nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
+        losses = self._warping.loss(mean[:, None] + spread[:, None] * nodes)
+        weights = weights / weights.sum()
+        draws = self._axis_costs(encoded, costs, DRAWS)
+        gains = [expected_improvement(self._front, self._reference, losses, weights, draw) for draw in draws]
+        chances = [chance(encoded) for chance in self._chances]
+        return np.asarray(np.mean(gains, 0) * np.prod(chances, 0))
+
+    def _expected(self, encoded: Array, costs: Array) -> Array:
+        mean = self._warping.loss(self._loss(self._at_full_training(encoded))[0])
+        return np.column_stack([mean, self._axis_costs(encoded, costs, 1)[0]])
+
+    def _axis_costs(self, encoded: Array, costs: Array, draws: int) -> list[Array]:
+        """Return the objectives besides the modelled one, `n x (m - 1)`: one table where all are counted."""
+        seen = {o: predict(encoded) for o, (predict, _) in self._predicted.items()}
+        if not seen or draws == 1:
+            shifts = np.zeros((1, len(seen)))
+        else:
+            shifts = norm.ppf(qmc.Sobol(len(seen), rng=0).random(draws))
+        tables = []
+        for row in shifts:
+            table = np.empty((len(encoded), len(self._axes)))
+            shift = dict(zip(seen, row, strict=True))
+            for at, o in enumerate(self._axes):
+                if o in seen:
+                    mean, spread = seen[o]
+                    table[:, at] = self._predicted[o][1].loss(mean + shift[o] * spread)
+                else:
+                    table[:, at] = costs[:, self._counted_at[o]]
+            tables.append(table)
+        return tables
+
+    def _present(self) -> tuple[Array, Array, list[Params]]:
+        """Return the front's points, the reference, and the networks of the front.
+
+        The modelled loss of a tried network is the model's, which has less noise than the one observed.
+        """
+        done = self._history
+        smooth = self._warping.loss(self._loss(self._at_full_training(self._done))[0])
+        points = np.column_stack([smooth, done.losses[:, self._axes]])
+        # What nobody tried may cost more than all that was tried, and be worth it.
+        drawn = [self._domain.draw(np.random.default_rng(i)) for i in range(REFERENCE_DRAWS)]
+        costs = self._estimate(drawn)
+        drawn_losses = self._expected(self._encoded(drawn, costs), costs)[self._allowed(costs)]
+        everything = np.vstack([points, drawn_losses])
+        reference = everything.max(0) + MARGIN * np.ptp(everything, axis=0) + 1e-9
+        reference[0] = points[:, 0].max() + 1e-9
+        points, tried = points[done.feasible], [done.done[i] for i in np.flatnonzero(done.feasible)]
+        best = [tried[i] for i in np.flatnonzero(moocore.is_nondominated(points))] if tried else []
+        if done.pending:
+            points = np.vstack([points, self._expected(self._pending, self._count(done.pending))])
+        return points, reference, best
+
+    def _fit_loss(self) -> Predict:
+        losses, rows = self._history.losses[:, self._modelled], tuned_rows(len(self._done))
+        inputs, scores = self._at_full_training(self._done), self._warping.score(losses)
+        first_inputs, first_scores = inputs[:rows], Warping.of(losses[:rows]).score(losses[:rows])
+        if self._history.stopped:
+            params, shares, early_losses = zip(*self._history.stopped, strict=True)
+            early = self._with_shares(self._encoded(params, self._count(params)), np.array(shares))
+            early_scores = self._warping.score(np.array(early_losses))
+            inputs, scores = np.vstack([inputs, early]), np.concatenate([scores, early_scores])
+            first_inputs = np.vstack([first_inputs, early[:rows]])
+            first_scores = np.concatenate([first_scores, early_scores[:rows]])
+        tuning = self._tuned(first_inputs, first_scores)
+        predict = fit(inputs, scores, tuning)
+        if len(self._pending):
+            # Running trials are believed to come out as expected, so that the next one looks elsewhere.
+            believed = self._at_full_training(self._pending)
+            mean, _ = predict(believed)
+            predict = fit(np.vstack([inputs, believed]), np.concatenate([scores, mean]), tuning)
+        return predict
+
+    def _fit_cost(self, objective: int) -> tuple[Predict, Warping]:
+        """Return a model of an objective, on a logarithmic scale where all values are positive, and the way back."""
+        values = self._history.losses[:, objective]
+        rows, positive = tuned_rows(len(values)), bool((values > 0).all())
+        scaled = np.log(values) if positive else values
+        centre, scale = scaled[:rows].mean(), scaled[:rows].std() + 1e-9
+        scores = (scaled - centre) / scale
+        grid = np.linspace(scores.min() - 3, scores.max() + 3, 400)
+        raw = grid * scale + centre
+        back = Warping(np.exp(raw) if positive else raw, grid)
+        return fit(self._done, scores, self._tuned(self._done[:rows], scores[:rows])), back
+
+    def _fit_chances(self) -> list[Chance]:
+        """Return the chance to keep each constraint that is no limit on a counted cost, and the one not to fail."""
+        counted = {c.name for c in self._columns if c.limit is not None}
+        told: dict[str, list[tuple[Params, float]]] = {}
+        for params, constraints in self._history.constraints:
+            for name, value in constraints.items():
+                if name not in counted:
+                    told.setdefault(name, []).append((params, value))
+        failed = self._history.failed
+        if failed:
+            told["failure"] = [*((p, -1.0) for p in self._history.done), *((p, 1.0) for p in failed)]
+        chances = []
+        for pairs in told.values():
+            params, values = [p for p, _ in pairs], np.array([v for _, v in pairs])
+            if (values > 0).any() and len(values) > 2:
+                chances.append(fit_chance(self._encoded(params, self._count(params)), values, self._tuned))
+        return chances
+
+    def _tuned(self, inputs: Array, scores: Array) -> Tuning:
+        """Return the parameters tuned on the data; the same data is tuned once."""
+        key = hashlib.sha256(inputs.tobytes() + scores.tobytes()).digest()
+        if key not in self._tunings:
+            if len(self._tunings) >= KEPT_TUNINGS:
+                self._tunings.pop(next(iter(self._tunings)))
+            groups = self._domain.groups()
+            extra = range(len(self._domain.names), len(self._domain.names) + inputs.shape[1] - len(groups))
+            self._tunings[key] = tune(inputs, scores, (*groups, *extra))
+        return self._tunings[key]
+
+    def _encoded(self, params: Sequence[Params], costs: Array) -> Array:
+        # Where a network cannot be built there are no costs; it is sorted out by `_allowed`.
+        logs = np.nan_to_num((_logs(costs) - self._centre) / self._scale)
+        return np.hstack([self._domain.encode(params), logs])
+
+    def _at_full_training(self, encoded: Array) -> Array:
+        return self._with_shares(encoded, np.ones(len(encoded)))
+
+    def _with_shares(self, encoded: Array, shares: Array) -> Array:
+        """Return the inputs of the model of the loss: with the share of training, where trials were stopped."""
+        return np.column_stack([encoded, np.log(shares)]) if self._history.stopped else encoded
+
+    def _count(self, params: Sequence[Params]) -> Array:
+        return np.empty((len(params), 0)) if self._costs is None else self._costs.count(params)
+
+    def _estimate(self, params: Sequence[Params]) -> Array:
+        return np.empty((len(params), 0)) if self._costs is None else self._costs.estimate(params)
+
+    def _allowed(self, costs: Array) -> NDArray[np.bool_]:
+        limits = np.array([np.inf if c.limit is None else c.limit for c in self._columns])
+        return ~np.isnan(costs).any(1) & (costs <= limits).all(1)
+
+
+def _logs(costs: Array) -> Array:
+    return np.log(np.maximum(costs, 1e-12))

@@ -1,0 +1,73 @@
+"""Expected hypervolume improvement where one objective is modelled and the others are known."""
+
+from collections.abc import Sequence
+
+import moocore
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+MAX_CELLS = 14_000
+"""The space of costs is cut into so many cells at most; of a larger front, near costs are taken for equal."""
+BATCH = 256
+
+
+def expected_improvement(front: Array, reference: Array, losses: Array, weights: Array, costs: Array) -> Array:
+    """Return the expected gain of hypervolume of each candidate. Exact up to the quadrature of the loss.
+
+    Above each point of the space of costs, the front reaches down to some loss. A candidate gains, wherever
+    its costs are lower, the expected excess of that loss over its own; cells of equal loss are summed.
+
+    Args:
+        front: `k x m`, minimised; the modelled loss first, then the known costs.
+        reference: `m`, the worst corner.
+        losses: `p x j` quadrature points of each candidate's loss.
+        weights: `j`, of sum 1.
+        costs: `p x (m - 1)`.
+
+    Source:
+        Emmerich, Deutz, Klinkenberg, Hypervolume-Based Expected Improvement, CEC 2011, section III, for the
+        cells; here all axes but one are deterministic.
+    """
+    points = front[(front < reference).all(1)]
+    if len(points):
+        points = points[moocore.is_nondominated(points)]
+    edges, levels = _cells(points, reference)
+    values, which = np.unique(levels.ravel(), return_inverse=True)
+    # p x K: the expected excess over each level at which the front can lie
+    excess = np.clip(values[None, :, None] - losses[:, None, :], 0, None) @ weights
+    gains = np.empty(len(costs))
+    for at in range(0, len(costs), BATCH):
+        rows = slice(at, at + BATCH)
+        gains[rows] = (_volumes(edges, costs[rows]) * excess[rows][:, which]).sum(1)
+    return gains
+
+
+def _cells(points: Array, reference: Array) -> tuple[list[Array], Array]:
+    """Return the edges of the cells along each axis of costs, and the front's loss in each cell."""
+    axes = len(reference) - 1
+    most = int(MAX_CELLS ** (1 / axes)) - 1 if axes else 0
+    edges, places = [], []
+    for axis in range(axes):
+        coordinates = np.unique(points[:, axis + 1])
+        if len(coordinates) > most:
+            coordinates = coordinates[np.unique(np.linspace(0, len(coordinates) - 1, most).round().astype(int))]
+        edges.append(np.concatenate([[-np.inf], coordinates, [reference[axis + 1]]]))
+        # A point whose coordinate was left out counts from the next one on: the gain is not underestimated.
+        places.append(np.searchsorted(coordinates, points[:, axis + 1]) + 1)
+    levels = np.full([len(e) - 1 for e in edges], reference[0])
+    np.minimum.at(levels, tuple(places), points[:, 0])
+    for axis in range(axes):
+        levels = np.minimum.accumulate(levels, axis)
+    return edges, levels
+
+
+def _volumes(edges: Sequence[Array], costs: Array) -> Array:
+    """Return `p x cells`: how much of each cell costs at least as much as the candidate, on every axis."""
+    volumes = np.ones((len(costs), 1))
+    for axis, edge in enumerate(edges):
+        low = np.maximum(edge[None, :-1], costs[:, axis, None])
+        width = np.clip(edge[None, 1:] - low, 0, None)
+        volumes = (volumes[:, :, None] * width[:, None, :]).reshape(len(costs), -1)
+    return volumes

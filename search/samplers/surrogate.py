@@ -1,0 +1,165 @@
+"""The model of what is not known: a Gaussian process over knobs and costs, trees where there are many trials."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.spatial.distance import cdist
+from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, Hyperparameter, Kernel, Matern, WhiteKernel
+
+Array = NDArray[np.float64]
+
+MAX_EXACT = 1500
+"""With more trials than this, trees take the place of the Gaussian process, whose time grows with the cube."""
+MAX_TUNED = 256
+"""The kernel is tuned on so many trials at most."""
+TUNED_EVERY = 1.15
+"""The kernel is tuned anew whenever the number of trials has grown by this factor."""
+ITERATIONS = 40
+JITTER = 1e-8
+NOISE, SIGNAL, LENGTH = (1e-5, 1.0), (0.05, 20.0), (0.02, 200.0)
+"""Bounds of the kernel's parameters, for targets of variance 1."""
+
+
+class GroupedMatern(Kernel):  # type: ignore[misc]
+    """Matern 5/2 with one length scale for each group of columns, such as the indicators of one choice.
+
+    Attributes:
+        length_scale: One for each group.
+        groups: Group of each column.
+
+    Source:
+        Rasmussen, Williams, Gaussian Processes for Machine Learning, MIT Press 2006, equation 4.17.
+    """
+
+    def __init__(self, length_scale: Array, groups: tuple[int, ...]) -> None:
+        self.length_scale = length_scale
+        self.groups = groups
+
+    @property
+    def hyperparameter_length_scale(self) -> Hyperparameter:
+        """The length scales, as scikit-learn tunes them."""
+        return Hyperparameter("length_scale", "numeric", LENGTH, len(np.atleast_1d(self.length_scale)))
+
+    def __call__(self, x: Array, y: Array | None = None, eval_gradient: bool = False) -> Array | tuple[Array, Array]:
+        """Return the kernel matrix, and on demand its gradient by the logarithm of each length scale."""
+        lengths = np.atleast_1d(self.length_scale)
+        which, other = np.array(self.groups), x if y is None else y
+        parts = np.stack(
+            [cdist(x[:, which == g], other[:, which == g], "sqeuclidean") / s**2 for g, s in enumerate(lengths)]
+        )
+        squared = parts.sum(0)
+        root = np.sqrt(5 * squared)
+        decay = np.exp(-root)
+        kernel = (1 + root + 5 / 3 * squared) * decay
+        if not eval_gradient:
+            return kernel
+        return kernel, np.moveaxis(parts * (5 / 3 * (1 + root) * decay), 0, -1)
+
+    def diag(self, x: Array) -> Array:
+        """Return the kernel of each row with itself."""
+        return np.ones(len(x))
+
+    def is_stationary(self) -> bool:
+        """Return that the kernel depends on differences only."""
+        return True
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The parameters of a Gaussian process.
+
+    Attributes:
+        lengths: Length scale of each column.
+        signal: Variance of the function.
+        noise: Variance of what is observed around it.
+    """
+
+    lengths: Array
+    signal: float
+    noise: float
+
+
+Predict = Callable[[Array], tuple[Array, Array]]
+"""`n x d` -> mean and standard deviation of the function, `n` each."""
+
+
+def tuned_rows(count: int) -> int:
+    """Return on how many of the first trials the kernel is tuned.
+
+    It depends on their number alone, so that a study opened again comes to the same kernel.
+    """
+    rows = 12.0
+    while rows * TUNED_EVERY <= min(count, MAX_TUNED):
+        rows *= TUNED_EVERY
+    return min(count, int(rows))
+
+
+def tune(x: Array, y: Array, groups: tuple[int, ...]) -> Tuning:
+    """Return the most probable parameters of a Gaussian process.
+
+    The prior grows length scales with the square root of their number, so that more knobs do not make the
+    model more complex.
+
+    Args:
+        x: `n x d`.
+        y: `n`, of mean 0 and variance 1.
+        groups: Group of each column, counted from 0.
+
+    Source:
+        Hvarfner, Hellsten, Nardi, Vanilla Bayesian Optimization Performs Great in High Dimensions, ICML 2024.
+    """
+    count = max(groups) + 1
+    start = np.log(np.concatenate([[1.0], np.full(count, 0.8 * np.sqrt(count)), [0.01]]))
+    width = np.concatenate([[1.0], np.ones(count), [1.5]])
+
+    def optimise(objective: Callable[..., tuple[float, Array]], first: Array, bounds: Array) -> tuple[Array, float]:
+        def loss(theta: Array) -> tuple[float, Array]:
+            value, gradient = objective(theta)
+            off = (theta - start) / width
+            return value + 0.5 * float(off @ off), gradient + off / width
+
+        found = minimize(loss, first, jac=True, bounds=bounds, method="L-BFGS-B", options={"maxiter": ITERATIONS})
+        return found.x, found.fun
+
+    lengths = np.exp(start[1:-1])
+    kernel = ConstantKernel(1.0, SIGNAL) * GroupedMatern(lengths, groups) + WhiteKernel(0.01, NOISE)
+    found = GaussianProcessRegressor(kernel, alpha=JITTER, optimizer=optimise).fit(x, y).kernel_
+    each = np.atleast_1d(found.k1.k2.length_scale)
+    return Tuning(each[list(groups)], float(found.k1.k1.constant_value), float(found.k2.noise_level))
+
+
+def fit(x: Array, y: Array, tuning: Tuning, seed: int = 0) -> Predict:
+    """Return the model of `n x d` inputs and `n` targets of mean 0 and variance 1."""
+    if len(x) > MAX_EXACT:
+        return _fit_trees(x, y, seed)
+    kernel: Any = ConstantKernel(tuning.signal) * Matern(1.0, nu=2.5) + WhiteKernel(tuning.noise)
+    model = GaussianProcessRegressor(kernel, alpha=JITTER, optimizer=None).fit(x / tuning.lengths, y)
+
+    def predict(new: Array) -> tuple[Array, Array]:
+        mean, spread = model.predict(new / tuning.lengths, return_std=True)
+        # What scikit-learn returns is the spread of an observation; the noise in it is not the function's.
+        return mean, np.sqrt(np.maximum(spread**2 - tuning.noise, 1e-10))
+
+    return predict
+
+
+def _fit_trees(x: Array, y: Array, seed: int) -> Predict:
+    """Return extremely randomised trees whose disagreement is the standard deviation.
+
+    Source:
+        Hutter, Hoos, Leyton-Brown, Sequential Model-Based Optimization for General Algorithm Configuration,
+        LION 2011, section 4.1.
+    """
+    forest = ExtraTreesRegressor(64, min_samples_leaf=2, random_state=seed).fit(x, y)
+
+    def predict(new: Array) -> tuple[Array, Array]:
+        each = np.stack([tree.predict(new.astype(np.float32)) for tree in forest.estimators_])
+        return each.mean(0), each.std(0) + 1e-5
+
+    return predict
