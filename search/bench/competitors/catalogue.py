@@ -1,0 +1,5 @@
+"""All outside tools."""
+
+from paredown.search.bench.competitors.competitor import Competitor
+
+COMPETITORS: dict[str, Competitor] = {}
