@@ -56,7 +56,7 @@ def samplers(
     runs = _race(landscape, names, range(counts["seeds"]), counts["trials"], processes)
     places, points = standings(landscape, runs), checkpoints(shown_at, counts["trials"])
     if plot is not None:
-        write_plot(places, landscape.name, plot)
+        write_plot(places, table.stem, plot)
     if as_json:
         print_json({"table": str(table), "spec": str(spec), **document(landscape, places, points)})
     else:

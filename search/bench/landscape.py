@@ -42,23 +42,31 @@ class Outcome:
 
 
 class Landscape(Protocol):
-    """Networks with known results.
+    """Networks with known results."""
 
-    Attributes:
-        name: For people.
-        goals: The objectives, in the order of the study.
-        distributions: Every knob.
-        reference: Losses of the reference point of the hypervolume.
-        costs: What samplers may know before a network is evaluated; None: nothing.
-        complete: Whether `best_losses` holds the true front; else it is approached from below.
-    """
+    @property
+    def name(self) -> str:
+        """For people."""
 
-    name: str
-    goals: tuple[Goal, ...]
-    distributions: Mapping[str, BaseDistribution]
-    reference: NDArray[np.float64]
-    costs: Costs | None
-    complete: bool
+    @property
+    def goals(self) -> tuple[Goal, ...]:
+        """The objectives, in the order of the study."""
+
+    @property
+    def distributions(self) -> Mapping[str, BaseDistribution]:
+        """Every knob."""
+
+    @property
+    def reference(self) -> NDArray[np.float64]:
+        """Losses of the reference point of the hypervolume."""
+
+    @property
+    def costs(self) -> Costs | None:
+        """What samplers may know before a network is evaluated; None: nothing."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether `best_losses` holds the true front; else it is approached from below."""
 
     def canonical(self, params: Params) -> Params:
         """Return the same knobs for two descriptions of one network."""

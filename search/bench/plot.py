@@ -1,6 +1,7 @@
-"""Curves of a race: share of the hypervolume over evaluations, mean and 95 % interval."""
+"""Curves of a race: what is missing of the hypervolume over evaluations, mean and 95 % interval."""
 
 import importlib.util
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from paredown.search.bench.standing import Standing
 from paredown.search.errors import ConfigError
 
 COLOURS = qualitative.D3
+LEAST = 1e-6
+"""A gap below this is none."""
 
 
 def checked_plot(file: Path) -> None:
@@ -29,32 +32,32 @@ def checked_plot(file: Path) -> None:
 
 
 def race_figure(places: Sequence[Standing], title: str) -> go.Figure:
-    """Return mean curves with bands."""
+    """Return mean curves with bands, on a logarithmic scale: the last hundredth of a front is the dearest."""
     figure = go.Figure()
-    for number, place in enumerate(places):
+    gaps = {place.sampler: [estimate(values) for values in zip(*place.curves, strict=True)] for place in places}
+    floor = 0.5 * min((1 - p.mean for points in gaps.values() for p in points if p.mean < 1 - LEAST), default=LEAST)
+    for number, (name, points) in enumerate(gaps.items()):
         colour = COLOURS[number % len(COLOURS)]
-        points = [estimate(values) for values in zip(*place.curves, strict=True)]
         at = list(range(1, len(points) + 1))
-        upper = [min(1.0, p.mean + (p.half_width or 0.0)) for p in points]
-        lower = [max(0.0, p.mean - (p.half_width or 0.0)) for p in points]
+        upper = [max(floor, 1 - p.mean + (p.half_width or 0.0)) for p in points]
+        lower = [max(floor, 1 - p.mean - (p.half_width or 0.0)) for p in points]
         shade = f"rgba({', '.join(map(str, hex_to_rgb(colour)))}, 0.15)"
-        band = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
-        figure.add_scatter(x=at, y=upper, legendgroup=place.sampler, **band)
-        figure.add_scatter(x=at, y=lower, legendgroup=place.sampler, fill="tonexty", fillcolor=shade, **band)
-        means = [p.mean for p in points]
+        band = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False, "legendgroup": name}
+        figure.add_scatter(x=at, y=upper, **band)
+        figure.add_scatter(x=at, y=lower, fill="tonexty", fillcolor=shade, **band)
+        means = [max(floor, 1 - p.mean) for p in points]
         line = {"color": colour, "width": 2}
-        figure.add_scatter(x=at, y=means, name=place.sampler, legendgroup=place.sampler, mode="lines", line=line)
+        figure.add_scatter(x=at, y=means, name=name, legendgroup=name, mode="lines", line=line)
     figure.update_layout(
-        title=title,
+        title=f"{title}, {len(places[0].runs)} seeds",
         template="plotly_white",
         width=900,
         height=520,
         xaxis_title="evaluations",
-        yaxis_title="share of the true front's hypervolume",
+        yaxis_title="missing share of the true front's hypervolume",
         hovermode="x unified",
     )
-    starts = [curve[min(9, len(curve) - 1)] for place in places for curve in place.curves]
-    figure.update_yaxes(range=[max(0.0, min(starts) - 0.02), 1.005], tickformat=".3~g")
+    figure.update_yaxes(type="log", range=[math.log10(floor), 0], tickformat=".1%", dtick="D2")
     return figure
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from paredown.search.bench.entries import sampler_named
@@ -68,7 +69,7 @@ def run_once(landscape: Landscape, sampler: str, seed: int, trials: int) -> Run:
     distributions = dict(landscape.distributions)
     free = {name: d for name, d in distributions.items() if not d.single()}
     problem = Problem(seed, trials, free, landscape.costs, landscape.canonical)
-    directions = ["maximize" if goal.maximise else "minimize" for goal in landscape.goals]
+    directions = [StudyDirection.MAXIMIZE if goal.maximise else StudyDirection.MINIMIZE for goal in landscape.goals]
     study = optuna.create_study(directions=directions, sampler=sampler_named(sampler)(problem))
     run, seen = Run(sampler, seed), set()
     for number in range(trials):

@@ -67,7 +67,7 @@ def _key(params: Params, names: tuple[str, ...]) -> tuple[Any, ...] | None:
         return None
 
 
-@dataclass(frozen=True)
+@dataclass
 class TableCosts:
     """Known columns of a table; exact, so that estimates are counts."""
 
@@ -82,7 +82,9 @@ class TableCosts:
         found = np.array([self.rows.find(one)[0] for one in params])
         return np.where(found[:, None] >= 0, self.values[found], np.nan)
 
-    count = estimate
+    def count(self, params: Sequence[Params]) -> NDArray[np.float64]:
+        """Return the same."""
+        return self.estimate(params)
 
 
 class TableLandscape:
@@ -104,7 +106,7 @@ class TableLandscape:
         self.distributions = {knob.name: knob.distribution for knob in knobs}
         self.rows = Rows(knobs)
         self._values, self._losses = values, losses
-        self._good = np.isfinite(values).all(1) & np.isfinite(losses).all(1)
+        self._good = _finite(values, losses)
         places = {goal.name: i for i, goal in enumerate(goals) if goal.known}
         columns = tuple(Cost(name, places.get(name)) for name in known)
         self.costs = TableCosts(columns, self.rows, np.column_stack(list(known.values()))) if known else None
@@ -125,7 +127,8 @@ class TableLandscape:
     def best_losses(self) -> NDArray[np.float64]:
         """Return the true front."""
         losses = self._losses[self._good]
-        return losses[moocore.is_nondominated(losses)]
+        front: NDArray[np.float64] = losses[np.asarray(moocore.is_nondominated(losses))]
+        return front
 
     def describe(self) -> dict[str, int]:
         """Return how many networks there are, how many fail and how many are on the true front."""
@@ -169,7 +172,7 @@ def build_table(spec: BenchSpec, columns: Columns, where: str) -> TableLandscape
     ]
     values, losses = np.column_stack(told), np.column_stack(scored) * signs
     reference = np.array([_reference(o, column) for o, column in zip(spec.objectives.values(), scored, strict=True)])
-    good = np.isfinite(values).all(1) & np.isfinite(losses).all(1)
+    good = _finite(values, losses)
     if not (losses[good] < reference * signs).all(1).any():
         point = ", ".join(f"{goal.name} {at:g}" for goal, at in zip(goals, reference, strict=True))
         raise ConfigError(
@@ -179,12 +182,17 @@ def build_table(spec: BenchSpec, columns: Columns, where: str) -> TableLandscape
     for name, one in (spec.known or {}).items():
         known[name] = _numbers(columns, one.column or name, f"{where}: known.{name}")
     for name, column in known.items():
-        for row in np.flatnonzero(column <= 0):
+        for row in np.flatnonzero(column <= 0).tolist():
             raise ConfigError(
                 f"{columns.where}: {where}: {name}: {columns.rows[row]}: {column[row]:g} is not allowed: "
                 "what is known before training is a cost above 0"
             )
     return TableLandscape(columns.where, knobs, goals, values, losses, reference * signs, known)
+
+
+def _finite(values: NDArray[np.float64], losses: NDArray[np.float64]) -> NDArray[np.bool_]:
+    finite: NDArray[np.bool_] = np.isfinite(np.hstack([values, losses])).all(axis=1)
+    return finite
 
 
 def _numbers(columns: Columns, column: str, asker: str) -> NDArray[np.float64]:
