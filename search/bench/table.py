@@ -191,8 +191,7 @@ def build_table(spec: BenchSpec, columns: Columns, where: str) -> TableLandscape
 
 
 def _finite(values: NDArray[np.float64], losses: NDArray[np.float64]) -> NDArray[np.bool_]:
-    finite: NDArray[np.bool_] = np.isfinite(np.hstack([values, losses])).all(axis=1)
-    return finite
+    return np.asarray(np.isfinite(np.hstack([values, losses])).all(axis=1), dtype=np.bool_)
 
 
 def _numbers(columns: Columns, column: str, asker: str) -> NDArray[np.float64]:
