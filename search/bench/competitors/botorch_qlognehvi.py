@@ -16,6 +16,8 @@ from paredown.search.bench.competitors.asking import AskingSampler
 from paredown.search.samplers.sampler import Params, Problem
 
 CANDIDATES = 512
+MAX_ITERATIONS = 100
+"""Of each fit; the default goes on for seconds on objectives without noise, such as parameters."""
 
 
 class BotorchQLogNEHVI(AskingSampler):
@@ -53,7 +55,6 @@ class BotorchQLogNEHVI(AskingSampler):
         from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
         from botorch.fit import fit_gpytorch_mll
         from botorch.models import ModelListGP, SingleTaskGP
-        from botorch.models.transforms import Standardize
         from botorch.sampling.normal import SobolQMCNormalSampler
         from botorch.utils.multi_objective.hypervolume import infer_reference_point
         from gpytorch.mlls import SumMarginalLogLikelihood
@@ -62,9 +63,10 @@ class BotorchQLogNEHVI(AskingSampler):
         x = torch.from_numpy(self.domain.encode(self._done))
         y = -torch.from_numpy(np.array(self._losses))
         scaled = (y - y.mean(0)) / y.std(0).clamp_min(1e-9)
-        models = [SingleTaskGP(x, scaled[:, i : i + 1], outcome_transform=Standardize(1)) for i in range(self.goals)]
+        models = [SingleTaskGP(x, scaled[:, i : i + 1], outcome_transform=None) for i in range(self.goals)]
         model = ModelListGP(*models)
-        fit_gpytorch_mll(SumMarginalLogLikelihood(model.likelihood, model))
+        likelihood = SumMarginalLogLikelihood(model.likelihood, model)
+        fit_gpytorch_mll(likelihood, optimizer_kwargs={"options": {"maxiter": MAX_ITERATIONS}})
         acquisition = qLogNoisyExpectedHypervolumeImprovement(
             model=model,
             ref_point=infer_reference_point(scaled),
