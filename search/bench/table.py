@@ -27,7 +27,7 @@ class Rows:
     def __init__(self, knobs: Sequence[TableKnob]) -> None:
         self._snapping = [knob for knob in knobs if knob.levels is not None]
         self._names = [knob.name for knob in knobs]
-        self._patterns: dict[tuple[str, ...], dict[Hashable, int]] = {}
+        self._patterns: dict[tuple[str, ...], dict[tuple[Any, ...], int]] = {}
         for row, values in enumerate(zip(*(knob.cells for knob in knobs), strict=True)):
             present = tuple(name for name, value in zip(self._names, values, strict=True) if value is not None)
             key = tuple(value for value in values if value is not None)
@@ -52,9 +52,11 @@ class Rows:
                 shared = [name for name in present if name in other]
                 mine = [present.index(name) for name in shared]
                 theirs = [other.index(name) for name in shared]
-                seen = {tuple(key[j] for j in mine): row for key, row in rows.items()}  # type: ignore[index]
+                seen: dict[Hashable, int] = {}
+                for key, row in rows.items():
+                    seen.setdefault(tuple(key[j] for j in mine), row)
                 for key, row in other_rows.items():
-                    at = tuple(key[j] for j in theirs)  # type: ignore[index]
+                    at = tuple(key[j] for j in theirs)
                     if at in seen:
                         return seen[at], row
         return None
