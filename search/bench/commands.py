@@ -98,11 +98,12 @@ def _print_standings(landscape: "Landscape", places: "Sequence[Standing]", at: "
     counts = landscape.describe()
     typer.echo(
         f"{counts['networks']} networks, {counts['failing']} of them fail, {counts['on_the_front']} on the true front. "
-        f"Share of its hypervolume after so many evaluations,\n"
-        f"mean over {seeds} seed{'s' * (seeds > 1)}{' and 95 % interval' * (seeds > 1)}; the gap to 1; "
-        "seconds per proposal; failed, repeated and unknown networks a run."
+        f"Share of its hypervolume after {', '.join(map(str, at))} evaluations,\n"
+        f"mean of {seeds} seed{'s' * (seeds > 1)}{' ± 95 % interval' * (seeds > 1)}; the gap to 1; seconds per "
+        "proposal, all and the last 10; evaluations lost to\n"
+        "networks that fail, are proposed again or are not in the table."
     )
-    head = ["sampler", *map(str, at), f"gap at {end}", "s/ask", f"s/ask at {end}", "failed", "repeated", "unknown"]
+    head = ["sampler", *map(str, at), f"gap at {end}", "s/ask", "last", "lost"]
     rows = []
     for place in sorted(places, key=lambda place: -place.share(end).mean):
         seconds = place.ask_seconds()
@@ -113,14 +114,14 @@ def _print_standings(landscape: "Landscape", places: "Sequence[Standing]", at: "
                 f"{1 - place.share(end).mean:.4f}",
                 f"{seconds['median']:.4f}",
                 f"{seconds['last_10_median']:.4f}",
-                *(f"{place.per_run(count):.1f}" for count in ("failed", "duplicates", "outside")),
+                f"{sum(place.per_run(count) for count in ('failed', 'duplicates', 'outside')):.1f}",
             ]
         )
     print_table(head, rows)
 
 
 def _shown(mean: float, half_width: float | None) -> str:
-    return f"{mean:.4f}" if half_width is None else f"{mean:.4f} ± {half_width:.4f}"
+    return f"{mean:.4f}" if half_width is None else f"{mean:.4f} ±{half_width:.4f}"
 
 
 def _count(text: str, option: str, more: str = "") -> int:

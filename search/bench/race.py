@@ -44,7 +44,7 @@ class Run:
     Attributes:
         sampler: Its name.
         seed: Of all its draws.
-        losses: What each evaluation is scored with; None where it brought nothing.
+        losses: What each evaluation is scored with; None where there was no result.
         ask_s: Seconds that each proposal took.
         failed: How many networks failed.
         outside: How many proposals were no network of the landscape.
@@ -84,7 +84,7 @@ def run_once(landscape: Landscape, sampler: str, seed: int, trials: int) -> Run:
         outcome = landscape.outcome(trial.params)
         run.outside += outcome.network is None
         run.duplicates += outcome.network in seen
-        run.losses.append(None if outcome.network in seen else outcome.losses)
+        run.losses.append(outcome.losses)
         if outcome.network is not None:
             seen.add(outcome.network)
         if outcome.values is None:

@@ -51,7 +51,7 @@ def shares(run: Run, reference: NDArray[np.float64], whole: float) -> list[float
     for one in run.losses:
         if one is not None:
             point = np.array(one)
-            if (point < reference).all() and not (front <= point).all(1).any():
+            if not (front <= point).all(1).any():
                 front = np.vstack([front[~(point <= front).all(1)], point])
                 share = float(moocore.hypervolume(front, ref=reference)) / whole
         curve.append(share)

@@ -67,7 +67,7 @@ def test_the_table_and_the_plot(folder: Path, tmp_path: Path) -> None:
     done = bench(folder, "--samplers", "random", "--trials", "8", "--seeds", "2", "--plot", str(plot))
     assert done.returncode == 0, done.stderr
     assert "20 networks, 1 of them fail" in done.stdout
-    assert "random" in done.stdout.splitlines()[3]
+    assert "random" in done.stdout.splitlines()[4]
     assert f"plot  {plot}" in done.stdout
     assert "random" in plot.read_text()
 

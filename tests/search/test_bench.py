@@ -122,6 +122,7 @@ def test_a_network_without_a_result_fails(tmp_path: Path, empty: Any) -> None:
     run = follow(landscape, network(1, 1), network(0, 1))
     assert (run.failed, run.outside) == (1, 0)
     assert Scripted.told == ["FAIL", [80.0, 2.0]]
+    assert landscape.describe() == {"networks": 4, "failing": 1, "on_the_front": 2}
     whole = 1 * 10 + 3 * 30
     assert share_curve(landscape, run) == pytest.approx([0, 90 / whole])
     assert landscape.costs is not None
@@ -237,6 +238,7 @@ def test_results_do_not_depend_on_the_workers(tmp_path: Path) -> None:
         curves = [share_curve(landscape, run) for run in mine]
         assert [r["curve"] for r in found["runs"]] == [pytest.approx(c, abs=1e-6) for c in curves]
         assert found["share"]["14"]["mean"] == pytest.approx((curves[0][-1] + curves[1][-1]) / 2)
+        assert found["share"]["5"]["mean"] == pytest.approx((curves[0][4] + curves[1][4]) / 2)
         assert found["share"]["14"]["gap"] == pytest.approx(1 - found["share"]["14"]["mean"])
     write_plot(places, "a title", tmp_path / "plot.html")
     assert "a title, 2 seeds" in (tmp_path / "plot.html").read_text()
@@ -263,7 +265,9 @@ def test_the_front_of_a_function_is_the_best_that_was_ever_evaluated() -> None:
     alone, together = full_volume(landscape, []), full_volume(landscape, [run, other])
     assert together > max(alone, 0.0)
     assert together >= 0.25 * 0.75 + 0.25 * 0.5 + 0.25 * 0.25
-    assert full_volume(line(evaluations=5000), []) == pytest.approx(0.5 - 0.1**2, abs=0.02)
+    long = line(evaluations=5000)
+    assert full_volume(long, []) == pytest.approx(0.49, abs=0.01)
+    assert -0.9 < long.best_losses()[:, 0].min() < -0.89, "from 0.9 on networks fail"
     assert landscape.costs is not None
     assert landscape.costs.estimate([{"x": 0.3}]).tolist() == [[0.3]]
 
@@ -294,7 +298,7 @@ def test_outside_tools_race(name: str, tmp_path: Path) -> None:
     assert first.losses == second.losses
     assert first.outside == 0
     assert first.failed > 0
-    assert first.losses != run_once(landscape, "random", 1, 12).losses
+    assert run_once(landscape, name, 2, 4).losses != first.losses[:4]
 
 
 def test_nas_bench_macro_as_its_readme_says() -> None:
