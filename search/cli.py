@@ -3,14 +3,15 @@
 Nothing heavy is imported here: each command imports what it needs when it runs.
 """
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from paredown.search.bench.commands import bench
 from paredown.search.errors import ConfigError
+from paredown.search.exits import DONE, STOPPED, WRONG_INPUT, fail
 from paredown.search.printing import (
     front_document,
     print_csv,
@@ -25,14 +26,13 @@ from paredown.spaces.errors import ParedownError
 if TYPE_CHECKING:  # for annotations alone: these load torch, and --help must not
     from paredown.studies.study import Study
 
-DONE, BUG, WRONG_INPUT, STOPPED = 0, 1, 2, 3
-
 app = typer.Typer(
     help="Search architecture and compression together; get a Pareto front of small, fast, exported models.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(bench, name="bench")
 
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study; `paredown studies` lists them.")]
 Storage = Annotated[
@@ -284,16 +284,11 @@ def _open(storage: str, name: str) -> "Study":
     return Study.open(storage, name, stored_objectives)
 
 
-def _fail(message: str, code: int) -> NoReturn:
-    sys.stderr.write(f"paredown: {message}\n")
-    sys.exit(code)
-
-
 def main(command: Callable[[], Any] = app) -> None:
     """Run the command line; errors that the user can mend become one message and exit code 2."""
     try:
         command()
     except ParedownError as error:
-        _fail(str(error), WRONG_INPUT)
+        fail(str(error), WRONG_INPUT)
     except KeyboardInterrupt:
-        _fail("stopped; all that is finished is saved, the same command goes on", STOPPED)
+        fail("stopped; all that is finished is saved, the same command goes on", STOPPED)

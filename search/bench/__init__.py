@@ -1,0 +1,1 @@
+"""Races of samplers over tables of evaluated networks."""

@@ -1,0 +1,1 @@
+"""Outside tools as samplers, one a file."""

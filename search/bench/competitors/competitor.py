@@ -1,0 +1,22 @@
+"""What an outside tool in a race is."""
+
+from dataclasses import dataclass
+
+from paredown.search.samplers.sampler import MakeSampler
+
+EXTRA = "pip install 'paredown[bench]'"
+
+
+@dataclass(frozen=True)
+class Competitor:
+    """An outside tool; its packages are imported only when it is made.
+
+    Attributes:
+        make: Makes its sampler.
+        needs: Modules that must be installed.
+        install: How to install them.
+    """
+
+    make: MakeSampler
+    needs: tuple[str, ...]
+    install: str = EXTRA

@@ -1,0 +1,113 @@
+"""The result of a race: one standing a sampler."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from paredown.search.bench.landscape import Landscape
+from paredown.search.bench.race import Run
+from paredown.search.bench.share import Estimate, estimate, full_volume, shares
+
+LAST = 10
+"""So many of the last asks are looked at on their own: samplers slow down with what they know."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How one sampler did.
+
+    Attributes:
+        sampler: Its name.
+        runs: One a seed.
+        curves: Share of the hypervolume after each evaluation, by run.
+    """
+
+    sampler: str
+    runs: Sequence[Run]
+    curves: Sequence[Sequence[float]]
+
+    def share(self, evaluations: int) -> Estimate:
+        """Return the share after so many evaluations."""
+        return estimate([curve[evaluations - 1] for curve in self.curves])
+
+    def ask_seconds(self) -> dict[str, float]:
+        """Return what a proposal took."""
+        every = [second for run in self.runs for second in run.ask_s]
+        last = [second for run in self.runs for second in run.ask_s[-LAST:]]
+        return {
+            "median": statistics.median(every),
+            "mean": statistics.fmean(every),
+            "last_10_median": statistics.median(last),
+            "last_10_mean": statistics.fmean(last),
+        }
+
+    def per_run(self, count: str) -> float:
+        """Return the mean over seeds of a count of a run: `failed`, `outside` or `duplicates`."""
+        return statistics.fmean(getattr(run, count) for run in self.runs)
+
+
+def standings(landscape: Landscape, runs: Sequence[Run]) -> list[Standing]:
+    """Return the standing of each sampler, in the order of the runs."""
+    whole = full_volume(landscape, runs)
+    return [
+        Standing(name, mine, [shares(run, landscape.reference, whole) for run in mine])
+        for name in dict.fromkeys(run.sampler for run in runs)
+        for mine in [[run for run in runs if run.sampler == name]]
+    ]
+
+
+def checkpoints(asked: Sequence[int], trials: int) -> list[int]:
+    """Return the evaluations at which shares are shown: those asked for, as far as the race goes, and its end."""
+    return sorted({at for at in asked if at <= trials} | {trials})
+
+
+def document(landscape: Landscape, places: Sequence[Standing], at: Sequence[int]) -> dict[str, Any]:
+    """Return all of it as plain data.
+
+    Args:
+        landscape: What answered.
+        places: Of each sampler.
+        at: Checkpoints.
+    """
+    return {
+        "landscape": landscape.name,
+        **landscape.describe(),
+        "true_front": "known" if landscape.complete else "best of all that was evaluated",
+        "objectives": [asdict(goal) for goal in landscape.goals],
+        "reference": [
+            -loss if goal.maximise else loss
+            for goal, loss in zip(landscape.goals, landscape.reference.tolist(), strict=True)
+        ],
+        "trials": max(at),
+        "seeds": [run.seed for run in places[0].runs],
+        "checkpoints": list(at),
+        "samplers": [_standing(place, at) for place in places],
+    }
+
+
+def _standing(place: Standing, at: Sequence[int]) -> dict[str, Any]:
+    return {
+        "sampler": place.sampler,
+        "share": {str(n): _estimate(place.share(n)) for n in at},
+        "ask_seconds": place.ask_seconds(),
+        "failed": place.per_run("failed"),
+        "outside": place.per_run("outside"),
+        "duplicates": place.per_run("duplicates"),
+        "runs": [
+            {
+                "seed": run.seed,
+                "curve": [round(share, 6) for share in curve],
+                "failed": run.failed,
+                "outside": run.outside,
+                "duplicates": run.duplicates,
+            }
+            for run, curve in zip(place.runs, place.curves, strict=True)
+        ],
+    }
+
+
+def _estimate(one: Estimate) -> dict[str, float | None]:
+    low = None if one.half_width is None else one.mean - one.half_width
+    high = None if one.half_width is None else one.mean + one.half_width
+    return {"mean": one.mean, "low": low, "high": high, "gap": 1 - one.mean}
