@@ -69,7 +69,7 @@ def main() -> None:
     except ConfigError as error:
         parser.error(str(error))
     file = options.out / "search.json"
-    file.write_text(json.dumps({"trials": options.trials, "landscapes": results}, indent=1) + "\n")
+    file.write_text(json.dumps({"trials": options.trials, "landscapes": results}) + "\n")
     print(file)
 
 
