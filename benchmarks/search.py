@@ -42,12 +42,12 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--workers", type=int)
-    parser.add_argument("--only", help=f"comma-separated: table, {', '.join(SYNTHETIC)}")
+    parser.add_argument("--only", help=f"comma-separated: name of the table, {', '.join(SYNTHETIC)}")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results", help="folder")
     options = parser.parse_args()
     landscapes: dict[str, Callable[[], Landscape]] = dict(SYNTHETIC)
     if options.table is not None:
-        landscapes = {"table": partial(read_table, options.table, options.spec), **landscapes}
+        landscapes = {options.table.stem: partial(read_table, options.table, options.spec), **landscapes}
     wanted = options.only.split(",") if options.only else list(landscapes)
     unknown = [name for name in wanted if name not in landscapes]
     if unknown:
@@ -61,7 +61,7 @@ def main() -> None:
             seeds = range(options.seeds)
             runs = race(landscape, names, seeds, options.trials, options.workers, partial(said, name))
             places = standings(landscape, runs)
-            results[name] = document(landscape, places, checkpoints(AT, options.trials))
+            results[name] = document(landscape, places, checkpoints(AT, options.trials)) | {"landscape": name}
             write_plot(places, name, options.out / f"search-{name}.{suffix}")
             for place in places:
                 shares = [f"{place.share(n).mean:.4f}" for n in checkpoints(AT, options.trials)]
@@ -69,7 +69,7 @@ def main() -> None:
     except ConfigError as error:
         parser.error(str(error))
     file = options.out / "search.json"
-    file.write_text(json.dumps({"trials": options.trials, "landscapes": results}, indent=1) + "\n")
+    file.write_text(json.dumps({"trials": options.trials, "landscapes": results}) + "\n")
     print(file)
 
 

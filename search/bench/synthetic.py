@@ -40,11 +40,11 @@ def _grid(**levels: list[Any]) -> list[dict[str, Any]]:
 
 
 def _zdt(name: str, shape: Callable[[float, float], float]) -> Landscape:
-    """Return 41 x 6^4 networks; the known objective is the first knob, kept above 0."""
-    rows = _grid(x0=list(range(41)), **{f"x{i}": list(range(6)) for i in range(1, 5)})
+    """Return 41 x 5^4 networks; the known objective is the first knob, kept above 0."""
+    rows = _grid(x0=list(range(41)), **{f"x{i}": list(range(5)) for i in range(1, 5)})
     for row in rows:
         f1 = row["x0"] / 40
-        g = 1 + 9 * sum(row[f"x{i}"] / 5 for i in range(1, 5)) / 4
+        g = 1 + 9 * sum(row[f"x{i}"] / 4 for i in range(1, 5)) / 4
         row |= {"f1": f1 + 0.1, "f2": g * shape(f1, g)}
     knobs = {f"x{i}": {"type": "int"} for i in range(5)}
     objectives = {"f2": {"direction": "minimise", "reference": 2}, "f1": COST}
@@ -78,8 +78,8 @@ def dtlz2() -> Landscape:
 
 
 def rough() -> Landscape:
-    """Return an NK landscape (N = 9, K = 3, 3 choices a knob): noisy, and one network in six fails."""
-    count, neighbours = 9, 3
+    """Return an NK landscape (N = 8, K = 3, 3 choices a knob): noisy, and one network in six fails."""
+    count, neighbours = 8, 3
     rng = np.random.default_rng(17)
     part = rng.random((count, 3 ** (neighbours + 1)))
     price = rng.uniform(0.2, 1.0, (count, 3)) * np.array([0.3, 1.0, 2.0])

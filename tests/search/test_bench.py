@@ -284,6 +284,12 @@ def test_made_landscapes_are_the_same_every_time(name: str) -> None:
     assert runs[0].outside == 0
 
 
+def half_fails(params: Params) -> Network:
+    cost = 1.0 + sum(params.values())
+    quality = math.log(cost) + 0.1 * params["k1"]
+    return Network(None if params["k0"] % 2 else (quality, cost), (quality, cost), (cost,))
+
+
 def installed(name: str) -> bool:
     return all(importlib.util.find_spec(module) for module in COMPETITORS[name].needs)
 
@@ -293,7 +299,9 @@ def installed(name: str) -> bool:
 def test_outside_tools_race(name: str, tmp_path: Path) -> None:
     if not installed(name):
         pytest.skip(f"{name} is not installed: pip install 'paredown[bench]'")
-    landscape = SYNTHETIC["rough"]()
+    goals = (Goal("quality", maximise=True), Goal("cost", known=True))
+    knobs = {f"k{i}": IntDistribution(0, 5) for i in range(4)}
+    landscape = FunctionLandscape("half", goals, knobs, np.array([0.0, 25.0]), (Cost("cost", 1),), half_fails)
     first, second = (run_once(landscape, name, 1, 12) for _ in range(2))
     assert first.losses == second.losses
     assert first.outside == 0

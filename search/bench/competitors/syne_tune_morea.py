@@ -42,6 +42,7 @@ class SyneTuneMorea(AskingSampler):
 
     def ask(self) -> Params:
         """Return what the searcher suggests."""
+        np.random.seed([self.problem.seed, self._number])  # its first population is drawn from NumPy's global state
         self._config = self._searcher.suggest()
         return {name: self._levels[name][int(at)] for name, at in self._config.items()}
 
