@@ -18,10 +18,11 @@ def resume(halving: Halving, study: Study, plan: TrialPlan) -> Halving:
         study: With the curves of its trials.
         plan: How they are trained.
     """
+    names = {o.metric.name for o in plan.objectives if o.metric.untrained_tolerance is not None}
     curves, measured = study.curves(), study.measured()
     for row in study.rows():
         number, epochs = row["number"], plan.epochs(Candidate.from_json(row["candidate"]))
-        final = {name: m.value for name, m in measured.get(number, {}).items()}
+        final = {name: m.value for name, m in measured.get(number, {}).items() if name in names}
         costs = final | row["facts"].get(UNTRAINED, {})
         for epoch, metrics in curves.get(number, []):
             halving.record(number, epoch + 1, epochs, halving.losses(costs | metrics))
