@@ -63,6 +63,12 @@ def good(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult
     return TrialResult("done", "", measurements, "trials/toy", {}, ((0, {"accuracy": 0.5}),))
 
 
+def alike(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
+    """Every trial is done and comes to the same."""
+    measurements = {name: Measurement(name, 0.5) for name in values(candidate)}
+    return TrialResult("done", "", measurements, "trials/toy")
+
+
 def judged(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
     """Every trial learns for all its epochs unless it is stopped."""
     final, epochs, curve = values(candidate), plan.epochs(candidate), []
@@ -103,6 +109,14 @@ def some_are_killed(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> 
     if candidate.knobs["kernel"] == BAD:
         os.kill(os.getpid(), signal.SIGKILL)
     return good(candidate, plan, on_epoch)
+
+
+def some_are_killed_when_judged(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
+    """Trials of the bad kernel are killed when they have been judged."""
+    if candidate.knobs["kernel"] == BAD:
+        on_epoch(0, {"accuracy": 0.5, "size_bytes": 1.0})
+        os.kill(os.getpid(), signal.SIGKILL)
+    return judged(candidate, plan, on_epoch)
 
 
 def some_hang(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
