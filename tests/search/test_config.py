@@ -72,7 +72,12 @@ def refusal(folder: Path, text: str) -> str:
         ("study: s", "study: s\nhalving: {first: 1.5}", "halving.first: ", "(got 1.5)"),
         ("study: s", "study: s\nhalving: {first: 2, factor: 1}", "halving.factor: ", "(got 1)"),
         ("study: s", "study: s\nhalving: {first: 2, brackets: 0}", "halving.brackets: ", "(got 0)"),
-        ("study: s", "study: s\nhalving: {first: 2, facter: 3}", "halving.facter: no such key", "first, factor, brackets"),
+        (
+            "study: s",
+            "study: s\nhalving: {first: 2, facter: 3}",
+            "halving.facter: no such key",
+            "first, factor, brackets",
+        ),
         ("study: s", "study: s\nhalving: {first: 20}", "halving.first: 20 is not below", "allowed: 1 to 19"),
         ("study: s", "training: {epochs: 1}\nstudy: s\nhalving: {first: 1}", "halving.first: 1 is", "allowed: none"),
         ("study: s", "study: s\nhalving: {first: 3, brackets: 4}", "halving.brackets: 4 is more", "allowed: 1 to 3"),
