@@ -11,5 +11,9 @@ class EvaluationError(ParedownError):
     """A candidate could not be trained or measured: the trial fails with this reason."""
 
 
+class TrialStopped(ParedownError):
+    """A running trial was judged and ends early; the message says why."""
+
+
 class TrialInterrupted(ParedownError):
-    """The driver asked a running trial to stop."""
+    """The search ends while a trial runs: it comes to nothing and will run again."""

@@ -1,7 +1,7 @@
 """Metrics, measured values and objectives."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -102,3 +102,25 @@ def broken_limits(
         if value is not None and objective.violation(value, tolerance) > 0:
             broken.append(objective.describe(value))
     return broken
+
+
+def violations(
+    objectives: Sequence[Objective], values: Mapping[str, float], *, untrained: bool = False
+) -> dict[str, float]:
+    """Return by what share each limit is broken, by metric; 0 or less where it is kept.
+
+    Args:
+        objectives: With their limits.
+        values: By metric name.
+        untrained: Whether the values come from an untrained network, so that their metric's tolerance applies
+            and limits on what is not known yet are left out; otherwise a value that is missing breaks its limit.
+    """
+    found = {}
+    for objective in objectives:
+        name = objective.metric.name
+        tolerance = (objective.metric.untrained_tolerance or 0.0) if untrained else 0.0
+        if objective.limit is not None and name in values:
+            found[name] = objective.violation(values[name], tolerance)
+        elif objective.limit is not None and not untrained:
+            found[name] = 1.0
+    return found

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from paredown.evaluators.errors import EvaluationError, TrialInterrupted
+from paredown.evaluators.errors import EvaluationError, TrialStopped
 from paredown.evaluators.tasks.task import (
     Augmentation,
     Normalisation,
@@ -22,8 +22,8 @@ from paredown.evaluators.tasks.task import (
     split_at,
 )
 
-OnEpoch = Callable[[int, dict[str, float]], bool]
-"""(epoch, metrics) -> whether to go on."""
+OnEpoch = Callable[[int, dict[str, float]], str]
+"""(epoch, metrics) -> why to stop here; empty: go on. Raises TrialInterrupted where the whole search ends."""
 
 CombinedLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(task loss, logits, teacher's logits) -> scalar loss."""
@@ -96,7 +96,7 @@ def fit(
     first_epoch: int = 0,
     teacher: NDArray[np.float32] | None = None,
     combined: CombinedLoss | None = None,
-    on_epoch: OnEpoch = lambda epoch, metrics: True,
+    on_epoch: OnEpoch = lambda epoch, metrics: "",
 ) -> int:
     """Train the network in place, leave its best epoch's weights in it and return how many epochs ran.
 
@@ -116,7 +116,8 @@ def fit(
 
     Raises:
         EvaluationError: The loss is not finite.
-        TrialInterrupted: `on_epoch` answered no.
+        TrialStopped: `on_epoch` gave a reason to stop.
+        TrialInterrupted: `on_epoch` raised it.
     """
     device = plan.device
     images = torch.from_numpy(data.normalise(data.train.images)).to(device)
@@ -149,8 +150,8 @@ def fit(
             raise EvaluationError(f"the loss of epoch {first_epoch + epoch} is {total / len(images)}")
         accuracy, validation_loss = score(model, data.validation, data.normalise)
         metrics = {"loss": total / len(images), "accuracy": accuracy, "validation_loss": validation_loss}
-        if not on_epoch(first_epoch + epoch, metrics):
-            raise TrialInterrupted(f"stopped after epoch {first_epoch + epoch}")
+        if reason := on_epoch(first_epoch + epoch, metrics):
+            raise TrialStopped(reason)
         since_best += 1
         if best is None or (accuracy, -validation_loss) > best:
             best, since_best = (accuracy, -validation_loss), 0

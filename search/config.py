@@ -53,6 +53,20 @@ class TrainingSection(_Section):
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
 
 
+class HalvingSection(_Section):
+    """How running trials are judged; see `paredown.search.schedulers.halving.Halving`.
+
+    Attributes:
+        first: Finished epochs at the first rung.
+        factor: One of so many trials goes on at a rung; rungs are so many times apart.
+        brackets: So many series of rungs, each beginning one rung later than the one before.
+    """
+
+    first: int = Field(ge=1)
+    factor: int = Field(default=3, ge=2)
+    brackets: int = Field(default=1, ge=1)
+
+
 class StudyConfig(_Section):
     """A study file.
 
@@ -71,6 +85,8 @@ class StudyConfig(_Section):
         driver: Where trials run.
         trial_timeout: A trial that runs longer fails.
         max_failures: Stop after so many failures in a row.
+        max_stall: Stop after so many finished trials in a row without gain of hypervolume.
+        halving: Stops trials early; None lets all run to their end.
     """
 
     study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
@@ -87,6 +103,8 @@ class StudyConfig(_Section):
     driver: str = "local"
     trial_timeout: float = 3600
     max_failures: int = Field(default=10, ge=1)
+    max_stall: int | None = Field(default=None, ge=1)
+    halving: HalvingSection | None = None
 
     @field_validator("task", mode="before")
     @classmethod
@@ -121,7 +139,11 @@ class StudyConfig(_Section):
         return value
 
 
-SECTIONS = {"space": SpaceSection.model_fields, "training": TrainingSection.model_fields}
+SECTIONS = {
+    "space": SpaceSection.model_fields,
+    "training": TrainingSection.model_fields,
+    "halving": HalvingSection.model_fields,
+}
 
 
 def _checked(read: Any, value: Any, where: str) -> float:

@@ -8,6 +8,8 @@ from paredown.evaluators.measurement import Objective
 from paredown.evaluators.tasks.catalogue import TASKS
 from paredown.evaluators.tasks.task import Task
 from paredown.evaluators.training import TrainingPlan
+from paredown.spaces.candidate import Candidate
+from paredown.spaces.compression.catalogue import STEPS
 
 MODEL_FILE, WEIGHTS_FILE, TEACHER_FILE = "model.onnx", "weights.safetensors", "teacher.safetensors"
 """Files of a trial: what ships, the trained weights, and the baseline's logits for distillation."""
@@ -55,6 +57,8 @@ class TrialPlan:
         baseline: None while the baseline itself runs.
         timeout_s: The trial fails after so long.
         threads: Of PyTorch; 0 leaves its own choice.
+        judged: Whether trials are judged while they run; the costs among the objectives are then measured
+            before training.
     """
 
     task: TaskSpec
@@ -64,6 +68,17 @@ class TrialPlan:
     baseline: Baseline | None = None
     timeout_s: float = 3600.0
     threads: int = 0
+    judged: bool = False
+
+    def epochs(self, candidate: Candidate) -> int:
+        """Return for how many epochs a candidate is trained at most, fine-tuning included."""
+        finetune = self.training.finetune_epochs if is_restructured(candidate) else 0
+        return self.training.epochs + finetune
+
+
+def is_restructured(candidate: Candidate) -> bool:
+    """Return whether a compression step changes the trained network, so that it is fine-tuned."""
+    return any(STEPS[name].transform for name in candidate.steps)
 
 
 @functools.lru_cache(maxsize=4)

@@ -19,7 +19,7 @@ from rich.table import Table
 from paredown.evaluators.measurement import Metric
 from paredown.search.supply import Budget
 from paredown.studies.front import Model, front, hypervolume
-from paredown.studies.result import Asked, TrialResult
+from paredown.studies.result import FINISHED, Asked, TrialResult
 
 
 class ProgressDisplay:
@@ -104,7 +104,7 @@ class ProgressDisplay:
 
     @property
     def _spent(self) -> int:
-        return self._counts["done"] + self._counts["failed"]
+        return sum(self._counts[state] for state in FINISHED)
 
     def _left(self) -> str:
         if not self._finished_now:
@@ -127,7 +127,7 @@ class ProgressDisplay:
 
     def _view(self) -> Group:
         table = Table.grid(padding=(0, 2))
-        counts = [f"{self._counts[s]} {s}" for s in ("done", "failed", "rejected", "duplicate") if self._counts[s]]
+        counts = [f"{self._counts[s]} {s}" for s in (*FINISHED, "rejected", "duplicate") if self._counts[s]]
         table.add_row("trials", ", ".join([*counts, f"{len(self._running)} running"]))
         if self._baseline is not None:
             best = front(self._models, self._metrics)

@@ -21,6 +21,8 @@ from paredown.search.progress import ProgressDisplay
 from paredown.search.samplers.catalogue import SAMPLERS
 from paredown.search.samplers.knobs import distributions
 from paredown.search.samplers.sampler import Problem
+from paredown.search.schedulers.halving import Halving
+from paredown.search.schedulers.resumed import resume
 from paredown.search.setup import Setup, probe_limits, stored_task
 from paredown.search.supply import TIME_IS_UP, Budget, Supply
 from paredown.search.trial import run_trial
@@ -87,13 +89,16 @@ def search(
     )
     study.use(SAMPLERS[config.sampler](problem))
     deadline = None if config.timeout is None else time.monotonic() + config.timeout
-    budget = Budget(config.trials, deadline, config.max_failures)
+    budget = Budget(config.trials, deadline, config.max_failures, config.max_stall)
     cores = os.cpu_count() or 1
     workers = min(cores, config.trials) if config.workers == "auto" else config.workers
     metrics = [o.metric for o in setup.plan.objectives if o.optimised]
     begin, reason, interrupted = time.monotonic(), "", False
     display = ProgressDisplay(console, study.name, metrics, budget, study.models(), study.counts())
-    supply = Supply(study, setup.space, budget, display)
+    halving = None
+    if config.halving is not None:
+        halving = resume(Halving(metrics, **config.halving.model_dump()), study, setup.plan)
+    supply = Supply(study, setup.space, budget, display, halving)
     try:
         with display, _sigterm_is_interrupt():
             DRIVERS[config.driver](supply, threads_each(setup.plan, workers, cores), workers, display, run, address)

@@ -19,6 +19,7 @@ from paredown.search.config import SpaceSection, StudyConfig, TaskSection
 from paredown.search.errors import ConfigError
 from paredown.search.plan import TaskSpec, TrialPlan, load_task
 from paredown.search.samplers.catalogue import SAMPLERS
+from paredown.search.schedulers.halving import Halving
 from paredown.search.trial import measure_untrained
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.errors import SpaceError
@@ -78,7 +79,9 @@ def set_up(config: StudyConfig, where: str, folder: Path, out: Path) -> Setup:
 
         if not torch.cuda.is_available():
             raise ConfigError(f"{where}: training.accelerator: no CUDA device here; use auto or cpu")
-    plan = TrialPlan(spec, objectives, training, out.absolute(), timeout_s=config.trial_timeout)
+    _check_halving(config, where)
+    judged = config.halving is not None
+    plan = TrialPlan(spec, objectives, training, out.absolute(), timeout_s=config.trial_timeout, judged=judged)
     stored = {
         "task": {"name": spec.name, "options": json.loads(spec.options), "data": task.digest},
         "task_folder": str(folder.absolute()),
@@ -158,6 +161,25 @@ def _task_spec(section: TaskSection, where: str, folder: Path) -> TaskSpec:
         allowed = ", ".join(loader.options.model_fields) or "none"
         raise ConfigError(f"{where}: {key}: {problem['msg']}; options: {allowed}") from None
     return TaskSpec(section.name, checked.model_dump_json(), folder.absolute())
+
+
+def _check_halving(config: StudyConfig, where: str) -> None:
+    """Refuse rungs that no trial would reach."""
+    halving, epochs = config.halving, config.training.epochs
+    if halving is None:
+        return
+    if halving.first >= epochs:
+        allowed = f"1 to {epochs - 1}" if epochs > 1 else "none, since training.epochs is 1"
+        raise ConfigError(
+            f"{where}: halving.first: {halving.first} is not below training.epochs ({epochs}), so no trial would be "
+            f"judged; allowed: {allowed}"
+        )
+    rungs = Halving([], halving.first, halving.factor).rungs(0, epochs)
+    if halving.brackets > len(rungs) + 1:
+        raise ConfigError(
+            f"{where}: halving.brackets: {halving.brackets} is more than the rungs below {epochs} epochs allow "
+            f"({', '.join(map(str, rungs))}); allowed: 1 to {len(rungs) + 1}, the last bracket without a rung"
+        )
 
 
 def _allowed(name: str, catalogue: Mapping[str, object], where: str) -> None:

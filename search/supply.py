@@ -1,13 +1,16 @@
 """Which trial comes next, and when there is none: the budget of a search."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from paredown.search.errors import SearchAborted
+from paredown.search.schedulers.halving import Halving
+from paredown.search.stall import trials_without_gain
 from paredown.spaces.space import SearchSpace
 from paredown.studies.front import Model
-from paredown.studies.result import Asked, TrialResult
+from paredown.studies.result import FINISHED, Asked, TrialResult
 from paredown.studies.study import Study
 
 MAX_SKIPPED = 500
@@ -37,33 +40,39 @@ class Budget:
     """When a search ends.
 
     Attributes:
-        trials: The study has so many done and failed trials.
+        trials: The study has so many finished trials: done, stopped early or failed.
         deadline: `time.monotonic()` after which no trial starts; None for no limit.
         max_failures: So many trials in a row failed.
+        max_stall: So many finished trials in a row brought no hypervolume; None for no limit.
     """
 
     trials: int
     deadline: float | None = None
     max_failures: int = 10
+    max_stall: int | None = None
 
 
 class Supply:
     """Hands out trials of a study until the budget is spent.
 
-    Done and failed trials count; rejected and known ones cost next to nothing and do not. The baseline runs
-    alone: all others are compared with it.
+    Trials that were trained count, also in part; rejected and known ones cost next to nothing and do not. The
+    baseline runs alone: all others are compared with it.
 
     Attributes:
+        halving: Judges running trials; None: all run to their end.
         stopped: Why there are no more trials; empty while there are.
         asking_s: Time spent in the study's database and sampler.
     """
 
-    def __init__(self, study: Study, space: SearchSpace, budget: Budget, watcher: Watcher) -> None:
+    def __init__(
+        self, study: Study, space: SearchSpace, budget: Budget, watcher: Watcher, halving: Halving | None = None
+    ) -> None:
         self._study, self._space, self._budget, self._watcher = study, space, budget, watcher
         self._running: set[int] = set()
         self._skipped = self._failures = 0
         self._baseline = study.baseline()
         self._renewed = 0.0
+        self.halving = halving
         self.stopped = ""
         self.asking_s = 0.0
         study.recover()
@@ -123,6 +132,30 @@ class Supply:
         if self._failures >= self._budget.max_failures:
             raise SearchAborted(f"{self._failures} trials in a row failed; the last one: {result.reason}")
 
+    def judge(self, number: int, epoch: int, epochs: int, metrics: Mapping[str, float]) -> str:
+        """Return why a running trial ends here; empty: it goes on.
+
+        Args:
+            number: Of the trial.
+            epoch: The one it has finished, counted from 0.
+            epochs: How many are planned for it.
+            metrics: By name, with the costs among the objectives.
+        """
+        if self.halving is None:
+            return ""
+        losses = self.halving.losses(metrics)
+        return self.halving.judge(number, epoch + 1, epochs, losses, spared=self._baseline is None)
+
+    def lose(self, number: int, reason: str) -> None:
+        """Store that a trial's process died; its curve is lost with it.
+
+        Raises:
+            SearchAborted: As `tell`.
+        """
+        if self.halving is not None:
+            self.halving.forget(number)
+        self.tell(number, TrialResult("failed", reason))
+
     def renew(self) -> None:
         """Renew the leases, at most every 20 s."""
         if time.monotonic() - self._renewed > RENEW_S:
@@ -131,7 +164,7 @@ class Supply:
 
     def _is_over(self) -> bool:
         counts = self._study.counts()
-        spent = counts.get("done", 0) + counts.get("failed", 0)
+        spent = sum(counts.get(state, 0) for state in FINISHED)
         reason = ""
         if spent + counts.get("running", 0) >= self._budget.trials:
             reason = f"{spent} trials are done"
@@ -139,6 +172,8 @@ class Supply:
             reason = TIME_IS_UP
         elif self._skipped >= MAX_SKIPPED:
             reason = f"the last {self._skipped} candidates were known or rejected: little of the space is left"
+        elif self._budget.max_stall is not None and trials_without_gain(self._study) >= self._budget.max_stall:
+            reason = f"the last {self._budget.max_stall} finished trials brought no gain of hypervolume (max_stall)"
         if reason and not self._running:
             self.stopped = reason
         return bool(reason)

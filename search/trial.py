@@ -23,41 +23,44 @@ from safetensors.torch import save_file as save_tensors
 from torch import nn
 
 from paredown.evaluators.catalogue import EVALUATORS
-from paredown.evaluators.errors import EvaluationError, TaskError, TrialInterrupted
+from paredown.evaluators.errors import EvaluationError, TaskError, TrialInterrupted, TrialStopped
 from paredown.evaluators.measurement import Measurement, broken_limits
 from paredown.evaluators.onnx_model import export, slimmed
 from paredown.evaluators.specimen import Reference, Specimen
 from paredown.evaluators.training import OnEpoch, TrainingData, fit, predict, recalibrate
 from paredown.search.network import compress
-from paredown.search.plan import MODEL_FILE, TEACHER_FILE, WEIGHTS_FILE, TrialPlan, load_task
+from paredown.search.plan import MODEL_FILE, TEACHER_FILE, WEIGHTS_FILE, TrialPlan, is_restructured, load_task
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.families.family import ImageShape
-from paredown.studies.result import TrialResult
+from paredown.studies.result import UNTRAINED, TrialResult, stopped_early
 
 CALIBRATION_IMAGES = 64
 FINETUNE_RATE = 0.5
 """Peak learning rate of fine-tuning, as a share of that of training."""
 
 
-def run_trial(candidate: Candidate, plan: TrialPlan, on_epoch: OnEpoch = lambda epoch, metrics: True) -> TrialResult:
+def run_trial(candidate: Candidate, plan: TrialPlan, on_epoch: OnEpoch = lambda epoch, metrics: "") -> TrialResult:
     """Build, train, compress, export and measure a candidate.
 
     Args:
         candidate: What to build.
         plan: How.
-        on_epoch: Told after each epoch; answers whether to go on.
+        on_epoch: Told after each epoch, with the costs among the objectives where the plan has trials judged;
+            answers why the trial ends there, or nothing.
 
     Raises:
-        TrialInterrupted: `on_epoch` answered no.
+        TrialInterrupted: `on_epoch` raised it.
     """
     run = _Run(candidate, plan, on_epoch)
     try:
         return run.result()
     except InfeasibleCandidate as error:
         return TrialResult("rejected", str(error), run.measurements, "", run.facts, tuple(run.curve))
+    except TrialStopped as stop:
+        return run.stopped(str(stop))
     except TrialInterrupted:
         raise
     except (EvaluationError, TaskError) as error:
@@ -77,10 +80,17 @@ class _Run:
     measurements: dict[str, Measurement] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     curve: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    known: dict[str, float] = field(default_factory=dict)
 
     @property
     def facts(self) -> dict[str, Any]:
-        return {"seconds": {k: round(v, 3) for k, v in self.seconds.items()}}
+        return {"seconds": {k: round(v, 3) for k, v in self.seconds.items()}, UNTRAINED: self.known}
+
+    def stopped(self, reason: str) -> TrialResult:
+        """Return what is known of a trial that ends early."""
+        first = next(o.metric.name for o in self.plan.objectives if o.optimised)
+        share, values = len(self.curve) / self.plan.epochs(self.candidate), self.known | self.curve[-1][1]
+        return stopped_early(reason, share, values[first], self.measurements, self.facts, self.curve)
 
     def result(self) -> TrialResult:
         self._prepare()
@@ -113,23 +123,22 @@ class _Run:
         compressed = compress(model, self.candidate, self.shape)
         self._measure(Specimen(compressed, self.shape), ("model",))
         self._reject_if_broken()
-        limited = {o.metric.name for o in self.plan.objectives if o.limit is not None}
-        if any(EVALUATORS[name].needs == "file" for name in limited):
+        wanted = {o.metric.name for o in self.plan.objectives if o.limit is not None or self.plan.judged}
+        if any(EVALUATORS[name].needs == "file" for name in wanted):
             with tempfile.TemporaryDirectory(prefix="paredown-") as folder:
                 file = Path(folder, MODEL_FILE)
                 file.write_bytes(self._rewritten(export(compressed, self.shape)))
                 self._measure(self._specimen(compressed, file), ("file",))
             self._reject_if_broken()
 
-    def untrained(self) -> dict[str, float]:
-        """Return what the untrained network shows, by metric; raise where it breaks a limit."""
+    def look(self) -> None:
+        """Build, and measure what needs no training; raise where it breaks a limit."""
         self._prepare()
         self._check_before_training(self._built())
-        return {name: m.value for name, m in self.measurements.items()}
 
     def _reject_if_broken(self) -> None:
-        values = {name: m.value for name, m in self.measurements.items()}
-        if broken := broken_limits(self.plan.objectives, values, untrained=True):
+        self.known = {name: m.value for name, m in self.measurements.items()}
+        if broken := broken_limits(self.plan.objectives, self.known, untrained=True):
             raise InfeasibleCandidate("; ".join(broken))
 
     def _trained(self, model: nn.Module) -> nn.Module:
@@ -147,7 +156,7 @@ class _Run:
                 on_epoch=self._after_epoch,
                 **loss,
             )
-        if any(STEPS[name].transform for name in self.candidate.steps):
+        if is_restructured(self.candidate):
             with self._timed("compress"):
                 model = compress(model, self.candidate, self.shape, self.data)
             if training.finetune_epochs:
@@ -177,11 +186,12 @@ class _Run:
                 }
         return {}
 
-    def _after_epoch(self, epoch: int, metrics: dict[str, float]) -> bool:
+    def _after_epoch(self, epoch: int, metrics: dict[str, float]) -> str:
         self.curve.append((epoch, metrics))
         if (elapsed := time.monotonic() - self.started) > self.plan.timeout_s:
             raise EvaluationError(f"timeout: {elapsed:.0f} s are over the limit of {self.plan.timeout_s:g} s")
-        return self.on_epoch(epoch, metrics)
+        costs = {o.metric.name for o in self.plan.objectives if self.plan.judged and o.optimised}
+        return self.on_epoch(epoch, {name: v for name, v in self.known.items() if name in costs} | metrics)
 
     def _rewritten(self, model: bytes) -> bytes:
         split = TrainingData.of(self.task, self.resolution)
@@ -241,7 +251,7 @@ class _Run:
 
 def measure_untrained(candidate: Candidate, plan: TrialPlan) -> dict[str, float]:
     """Return what a candidate shows before training, by metric: all that the plan's limits judge."""
-    run = _Run(candidate, plan, lambda epoch, metrics: True)
+    run = _Run(candidate, plan, lambda epoch, metrics: "")
     with contextlib.suppress(InfeasibleCandidate):
-        run.untrained()
-    return {name: m.value for name, m in run.measurements.items()}
+        run.look()
+    return run.known

@@ -1,6 +1,6 @@
 """Figures of a study: each from plain data, so that what is drawn can be checked without a browser."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -150,16 +150,23 @@ def parallel_figure(models: Sequence[Model], metrics: Sequence[Metric]) -> go.Fi
     return _styled(figure, top=130)
 
 
-def curves_figure(curves: dict[int, list[tuple[int, dict[str, float]]]], highlighted: set[int]) -> go.Figure:
-    """Return validation accuracy over epochs, a line a trial, those of the front in colour."""
+def curves_figure(
+    curves: dict[int, list[tuple[int, dict[str, float]]]], highlighted: set[int], stopped: Collection[int] = ()
+) -> go.Figure:
+    """Return validation accuracy over epochs, a line a trial: the front's in colour, stopped ones dashed to a cross."""
     figure = go.Figure()
     for number, points in curves.items():
-        on_front = number in highlighted
+        on_front, ends_early = number in highlighted, number in stopped
         figure.add_scatter(
             x=[epoch + 1 for epoch, _ in points],
             y=[metrics.get("accuracy") for _, metrics in points],
-            mode="lines",
-            line={"color": BLUE if on_front else GREY, "width": 1.8 if on_front else 0.8},
+            mode="lines+markers" if ends_early else "lines",
+            line={
+                "color": BLUE if on_front else GREY,
+                "width": 1.8 if on_front else 0.8,
+                "dash": "dash" if ends_early else "solid",
+            },
+            marker={"symbol": "x", "color": GREY, "size": [0] * (len(points) - 1) + [6]},
             opacity=0.9 if on_front else 0.5,
             name=f"trial {number}",
             showlegend=False,

@@ -32,22 +32,28 @@ class Records:
     def models(self) -> list[Model]:
         """Return every finished trial, in order of number."""
         done = self._rows().where(TrialRow.state == "done").order_by(TrialRow.number)
-        query = select(MeasurementRow).join(TrialRow).where(TrialRow.study_id == self._id)
+        measured = self.measured()
         with Session(self._storage.engine) as session:
-            measured: dict[int, dict[str, Measurement]] = {}
-            for m in session.scalars(query):
-                measurement = Measurement(m.metric, m.value, m.spread, cast(How, m.how), m.device)
-                measured.setdefault(m.trial_id, {})[m.metric] = measurement
             return [
                 Model(
                     trial=row.number,
                     candidate=Candidate.from_json(row.candidate),
-                    measurements=measured.get(row.id, {}),
+                    measurements=measured.get(row.number, {}),
                     artifact=row.artifact,
                     feasible=bool(row.feasible),
                 )
                 for row in session.scalars(done)
             ]
+
+    def measured(self) -> dict[int, dict[str, Measurement]]:
+        """Return what is measured of each trial, also of those that are not done, by number and metric."""
+        query = select(TrialRow.number, MeasurementRow).join_from(TrialRow, MeasurementRow)
+        measured: dict[int, dict[str, Measurement]] = {}
+        with Session(self._storage.engine) as session:
+            for number, m in session.execute(query.where(TrialRow.study_id == self._id)):
+                measurement = Measurement(m.metric, m.value, m.spread, cast(How, m.how), m.device)
+                measured.setdefault(number, {})[m.metric] = measurement
+        return measured
 
     def baseline(self) -> Model | None:
         """Return the finished reference trial, or None while there is none."""

@@ -12,9 +12,10 @@ import plotly.io
 from paredown.evaluators.measurement import Metric
 from paredown.studies import figures as drawn
 from paredown.studies.front import Model, deltas, faster_on_paper_only, front
+from paredown.studies.result import FINISHED
 from paredown.studies.study import Study
 
-MAX_TROUBLES = 200
+MAX_LISTED = 200
 LEAST_FOR_IMPORTANCES = 8
 """Knob importances of fewer trials say nothing."""
 
@@ -37,7 +38,8 @@ def write_report(study: Study, file: Path) -> None:
         "summary": _summary(study, best, baseline, metrics),
         "table": _table(best, baseline, metrics) if baseline else "<p>No trial has finished yet.</p>",
         "figures": "\n".join(_section(*figure, first=at == 0) for at, figure in enumerate(shown)),
-        "trials": _troubles(study),
+        "trials": _listed(study, "Stopped early", {"stopped"})
+        + _listed(study, "Failed and rejected", {"failed", "rejected"}),
     }
     # In one pass, so that a study named like a field stays a name.
     file.write_text(re.sub(r"\{\{(\w+)\}\}", lambda field: values[field[1]], page))
@@ -71,8 +73,11 @@ def _figures(
     figure = drawn.parallel_figure(models, metrics)
     sections.append(("All trials, side by side", "Drag along an axis to keep a range.", figure))
     if curves := study.curves():
-        figure = drawn.curves_figure(curves, {m.trial for m in best})
-        sections.append(("Learning curves", "Validation accuracy after each epoch; blue: models on the front.", figure))
+        stopped = {row["number"] for row in study.rows() if row["state"] == "stopped"}
+        figure = drawn.curves_figure(curves, {m.trial for m in best}, stopped)
+        text = "Validation accuracy after each epoch; blue: models on the front"
+        text += "; dashed, with a cross at the end: stopped early." if stopped else "."
+        sections.append(("Learning curves", text, figure))
     return sections
 
 
@@ -96,8 +101,10 @@ def _section(title: str, text: str, figure: go.Figure, *, first: bool) -> str:
 
 def _summary(study: Study, best: Sequence[Model], baseline: Model | None, metrics: Sequence[Metric]) -> str:
     counts = study.counts()
-    cards = [("trials", str(sum(counts.get(s, 0) for s in ("done", "failed", "rejected"))))]
-    cards += [(state, str(counts[state])) for state in ("failed", "rejected", "duplicate") if counts.get(state)]
+    cards = [("trials", str(sum(counts.get(s, 0) for s in (*FINISHED, "rejected"))))]
+    cards += [
+        (state, str(counts[state])) for state in ("stopped", "failed", "rejected", "duplicate") if counts.get(state)
+    ]
     cards.append(("models on the front", str(len(best))))
     if baseline is not None and best:
         for metric in metrics:
@@ -143,16 +150,17 @@ def _cell(model: Model, name: str, change: float | None) -> str:
     return f"<td>{measurement.value:.5g}<i>{spread}</i>{delta}</td>"
 
 
-def _troubles(study: Study) -> str:
-    rows = [row for row in study.rows() if row["state"] in {"failed", "rejected"}]
+def _listed(study: Study, title: str, states: set[str]) -> str:
+    """Return the reasons of all trials in these states as a section; nothing where there are none."""
+    rows = [row for row in study.rows() if row["state"] in states]
     if not rows:
         return ""
     body = "".join(
         f"<tr><td>{row['number']}</td><td>{row['state']}</td>"
         f"<td class=what>{html.escape(row['reason'][:300])}</td></tr>"
-        for row in rows[:MAX_TROUBLES]
+        for row in rows[:MAX_LISTED]
     )
     return (
-        "<section><h2>Failed and rejected</h2><table><thead><tr><th>trial</th><th>state</th>"
+        f"<section><h2>{title}</h2><table><thead><tr><th>trial</th><th>state</th>"
         f"<th>reason</th></tr></thead><tbody>{body}</tbody></table></section>"
     )

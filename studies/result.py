@@ -1,14 +1,22 @@
 """What a trial is asked and what it came to: plain data that crosses processes and networks."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from paredown.evaluators.measurement import Measurement
 from paredown.spaces.candidate import Candidate
 
-Outcome = Literal["done", "rejected", "failed"]
+Outcome = Literal["done", "rejected", "failed", "stopped"]
+
+FINISHED = ("done", "stopped", "failed")
+"""Outcomes that count towards the budget: these trials were trained, at least in part."""
+UNTRAINED = "untrained"
+"""Fact of a trial: what it measured before training, by metric."""
+STOPPED = "paredown:stopped"
+"""User attribute in Optuna and fact of a trial that was stopped early: `{"share": of its epochs that ran, "value": its
+first objective then}`. Samplers learn from it."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +37,11 @@ class TrialResult:
     """The outcome of a trial.
 
     Attributes:
-        outcome: done, rejected before training, or failed.
-        reason: Why it was rejected or failed.
+        outcome: done, rejected before training, stopped early, or failed.
+        reason: Why it is not done.
         measurements: By metric name.
         artifact: Folder of its files, relative to the study's folder.
-        facts: Seconds of each stage, and notes.
+        facts: Seconds of each stage, what was measured before training, and notes.
         curve: Metrics after each epoch.
     """
 
@@ -73,3 +81,25 @@ class TrialResult:
             facts=data["facts"],
             curve=tuple((epoch, metrics) for epoch, metrics in data["curve"]),
         )
+
+
+def stopped_early(
+    reason: str,
+    share: float,
+    value: float,
+    measurements: Mapping[str, Measurement],
+    facts: Mapping[str, Any],
+    curve: Sequence[tuple[int, Mapping[str, float]]],
+) -> TrialResult:
+    """Return the result of a trial that was judged and ended early.
+
+    Args:
+        reason: Why.
+        share: Of its epochs that ran.
+        value: Its first objective by then.
+        measurements: What was known by then.
+        facts: Seconds of each stage, and notes.
+        curve: Metrics after each epoch.
+    """
+    stopped = {STOPPED: {"share": share, "value": value}}
+    return TrialResult("stopped", reason, measurements, "", {**facts, **stopped}, tuple(curve))

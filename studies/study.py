@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from paredown.evaluators.measurement import Measurement, Objective
+from paredown.evaluators.measurement import Measurement, Objective, violations
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.knob import Suggester, Value
 from paredown.studies import leases, optuna_study
@@ -26,7 +26,7 @@ from paredown.studies.database import open_storage
 from paredown.studies.errors import StudyError, StudyNotFound
 from paredown.studies.process import LEASE_S, this_process
 from paredown.studies.records import Records, differences
-from paredown.studies.result import Asked, TrialResult
+from paredown.studies.result import STOPPED, Asked, TrialResult
 from paredown.studies.tables import CurveRow, MeasurementRow, StudyRow, TrialRow
 
 MAX_ATTEMPTS = 3
@@ -173,13 +173,13 @@ class Study(Records):
             row.state, row.reason, row.artifact = result.outcome, result.reason, result.artifact
             row.facts, row.finished_at = dict(result.facts), _now()
             if result.outcome == "done":
-                row.feasible = all(v <= 0 for v in self._violations(values).values())
+                row.feasible = all(v <= 0 for v in violations(self.objectives, values).values())
             for m in result.measurements.values():
                 session.merge(MeasurementRow(trial_id=row_id, **m.to_json()))
             for epoch, metrics in result.curve:
                 session.merge(CurveRow(trial_id=row_id, epoch=epoch, metrics=dict(metrics)))
             session.commit()
-        self._finish(trial, result.outcome, values)
+        self._finish(trial, result.outcome, values, result.facts)
         return result
 
     def add_measurement(self, number: int, measurement: Measurement) -> None:
@@ -220,7 +220,7 @@ class Study(Records):
                     known = self._known(session, row.digest)
                 self._tell_as(trial, known)
             elif row.state != "running":
-                self._finish(trial, row.state, self._values(row.id))
+                self._finish(trial, row.state, self._values(row.id), row.facts)
         return len(self._orphans)
 
     def retry(self, values: Callable[[Candidate], Mapping[str, Value]]) -> int:
@@ -243,34 +243,28 @@ class Study(Records):
         """Return the share of each knob in the variance of an objective, largest first."""
         return optuna_study.importances(self._study, [o.metric for o in self.objectives if o.optimised], metric)
 
-    def _finish(self, trial: optuna.Trial, outcome: str, values: Mapping[str, float]) -> None:
+    def _finish(self, trial: optuna.Trial, outcome: str, values: Mapping[str, float], facts: Mapping[str, Any]) -> None:
         if outcome != "failed":
-            for name, violation in self._violations(values).items():
+            for name, violation in violations(self.objectives, values, untrained=outcome == "stopped").items():
                 trial.set_constraint(name, violation)
+        if outcome == "stopped":
+            trial.set_user_attr(STOPPED, facts[STOPPED])
         if outcome == "done":
             optimised = [values[o.metric.name] for o in self.objectives if o.optimised]
             self._study.tell(trial, optimised, skip_if_finished=True)
         else:
             # A rejected trial is not a failed one: a sampler told FAIL would try the same region again.
-            state = TrialState.PRUNED if outcome == "rejected" else TrialState.FAIL
+            state = TrialState.FAIL if outcome == "failed" else TrialState.PRUNED
             self._study.tell(trial, state=state, skip_if_finished=True)
 
     def _tell_as(self, trial: optuna.Trial, number: int | None) -> None:
         with Session(self._storage.engine) as session:
             row = session.scalar(self._rows().where(TrialRow.number == number))
-            state, row_id = (row.state, row.id) if row else ("retried", 0)
-        if state in {"done", "rejected"}:
-            self._finish(trial, state, self._values(row_id))
+            state, row_id, facts = (row.state, row.id, row.facts) if row else ("retried", 0, {})
+        if state in {"done", "rejected", "stopped"}:
+            self._finish(trial, state, self._values(row_id), facts)
         else:  # the other one still runs, failed or was queued again
-            self._finish(trial, "failed", {})
-
-    def _violations(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Return every limit's violation; one that is not measured counts as broken."""
-        return {
-            o.metric.name: o.violation(values[o.metric.name]) if o.metric.name in values else 1.0
-            for o in self.objectives
-            if o.limit is not None
-        }
+            self._finish(trial, "failed", {}, {})
 
     def _needs_baseline(self, session: Session) -> bool:
         """Return whether the baseline is neither done nor in work; a failed one is tried again."""
@@ -284,7 +278,7 @@ class Study(Records):
 
     def _known(self, session: Session, digest: str) -> int | None:
         """Return the trial after which a candidate need not run again: the latest one; None where there is none."""
-        states = ("running", "waiting", "done", "rejected", "failed")
+        states = ("running", "waiting", "done", "rejected", "stopped", "failed")
         query = select(TrialRow.number).where(TrialRow.study_id == self._id, TrialRow.digest == digest)
         return session.scalar(query.where(TrialRow.state.in_(states)).order_by(TrialRow.number.desc()).limit(1))
 

@@ -37,11 +37,11 @@ class TrialRow(Table):
     """A trial: the candidate, what became of it and why.
 
     Attributes:
-        state: running, waiting (its process ended), done, rejected, failed, duplicate or retried.
-        reason: Why it was rejected or failed.
+        state: running, waiting (its process ended), done, rejected, stopped, failed, duplicate or retried.
+        reason: Why it is not done.
         feasible: Whether it keeps every limit; None until it is done.
         artifact: Folder of its files, relative to the study's folder.
-        facts: Seconds of each stage and notes.
+        facts: Seconds of each stage, what was measured before training, and notes.
         owner: The process that runs it, `host/pid/start time`.
         lease_until: Unix time after which another process may take the trial for lost.
         attempt: How often the trial was started.

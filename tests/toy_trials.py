@@ -13,7 +13,7 @@ from typing import Any
 from paredown.evaluators.measurement import Measurement
 from paredown.search.config import StudyConfig
 from paredown.search.setup import Setup, set_up
-from paredown.studies.result import TrialResult
+from paredown.studies.result import UNTRAINED, TrialResult, stopped_early
 
 BAD = 5
 """The kernel whose candidates misbehave; the baseline's is another."""
@@ -56,59 +56,87 @@ def values(candidate: Any) -> dict[str, float]:
     }
 
 
-def good(candidate: Any, plan: Any, on_epoch: Callable[..., bool]) -> TrialResult:
+def good(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
     """Every trial is done."""
     on_epoch(0, {"accuracy": 0.5})
     measurements = {name: Measurement(name, value) for name, value in values(candidate).items()}
     return TrialResult("done", "", measurements, "trials/toy", {}, ((0, {"accuracy": 0.5}),))
 
 
-def some_fail(candidate: Any, plan: Any, on_epoch: Callable[..., bool]) -> TrialResult:
+def alike(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
+    """Every trial is done and comes to the same."""
+    measurements = {name: Measurement(name, 0.5) for name in values(candidate)}
+    return TrialResult("done", "", measurements, "trials/toy")
+
+
+def judged(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
+    """Every trial learns for all its epochs unless it is stopped."""
+    final, epochs, curve = values(candidate), plan.epochs(candidate), []
+    costs = {name: value for name, value in final.items() if name != "accuracy"}
+    known = {name: Measurement(name, value) for name, value in costs.items()}
+    for epoch in range(epochs):
+        accuracy = final["accuracy"] * (1 - 0.5 ** (epoch + 1))
+        curve.append((epoch, {"accuracy": accuracy}))
+        if reason := on_epoch(epoch, {"accuracy": accuracy, "size_bytes": costs["size_bytes"]}):
+            return stopped_early(reason, (epoch + 1) / epochs, accuracy, known, {UNTRAINED: costs}, curve)
+    measurements = {name: Measurement(name, value) for name, value in final.items()}
+    return TrialResult("done", "", measurements, "trials/toy", {UNTRAINED: costs}, tuple(curve))
+
+
+def some_fail(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
     """Trials of the bad kernel fail with a reason."""
     if candidate.knobs["kernel"] == BAD:
         return TrialResult("failed", f"kernel {BAD} is not liked here")
     return good(candidate, plan, on_epoch)
 
 
-def some_raise(candidate: Any, plan: Any, on_epoch: Callable[..., bool]) -> TrialResult:
+def some_raise(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
     """Trials of the bad kernel raise what nobody expects."""
     if candidate.knobs["kernel"] == BAD:
         raise ZeroDivisionError("a bug in a trial")
     return good(candidate, plan, on_epoch)
 
 
-def some_exit(candidate: Any, plan: Any, on_epoch: Callable[..., bool]) -> TrialResult:
+def some_exit(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
     """Trials of the bad kernel end their process."""
     if candidate.knobs["kernel"] == BAD:
         os._exit(3)
     return good(candidate, plan, on_epoch)
 
 
-def some_are_killed(candidate: Any, plan: Any, on_epoch: Callable[..., bool]) -> TrialResult:
+def some_are_killed(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
     """Trials of the bad kernel are killed, as for want of memory."""
     if candidate.knobs["kernel"] == BAD:
         os.kill(os.getpid(), signal.SIGKILL)
     return good(candidate, plan, on_epoch)
 
 
-def some_hang(candidate: Any, plan: Any, on_epoch: Callable[..., bool]) -> TrialResult:
+def some_are_killed_when_judged(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
+    """Trials of the bad kernel are killed when they have been judged."""
+    if candidate.knobs["kernel"] == BAD:
+        on_epoch(0, {"accuracy": 0.9, "size_bytes": 1.0})
+        os.kill(os.getpid(), signal.SIGKILL)
+    return judged(candidate, plan, on_epoch)
+
+
+def some_hang(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
     """Trials of the bad kernel never end."""
     if candidate.knobs["kernel"] == BAD:
         threading.Event().wait()
     return good(candidate, plan, on_epoch)
 
 
-def only_the_baseline(candidate: Any, plan: Any, on_epoch: Callable[..., bool]) -> TrialResult:
+def only_the_baseline(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
     """All but the baseline fail."""
     return good(candidate, plan, on_epoch) if plan.baseline is None else TrialResult("failed", "not today")
 
 
-def all_but_the_baseline(candidate: Any, plan: Any, on_epoch: Callable[..., bool]) -> TrialResult:
+def all_but_the_baseline(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
     """The baseline fails."""
     return TrialResult("failed", "no disk") if plan.baseline is None else good(candidate, plan, on_epoch)
 
 
-def stop_at_the_second(candidate: Any, plan: Any, on_epoch: Callable[..., bool]) -> TrialResult:
+def stop_at_the_second(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
     """The first trial after the baseline asks the search's process to stop, and never ends."""
     if plan.baseline is not None:
         os.kill(os.getppid(), signal.SIGTERM)
@@ -116,13 +144,13 @@ def stop_at_the_second(candidate: Any, plan: Any, on_epoch: Callable[..., bool])
     return good(candidate, plan, on_epoch)
 
 
-def stop_at_once(candidate: Any, plan: Any, on_epoch: Callable[..., bool]) -> TrialResult:
+def stop_at_once(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
     """Also the baseline asks to stop, and never ends."""
     os.kill(os.getppid(), signal.SIGTERM)
     threading.Event().wait()
     return good(candidate, plan, on_epoch)
 
 
-def never(candidate: Any, plan: Any, on_epoch: Callable[..., bool]) -> TrialResult:
+def never(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
     """No trial may start."""
     raise AssertionError(f"a trial was started: {candidate}")

@@ -3,11 +3,13 @@
 A worker that crashes, is killed for want of memory or hangs costs its trial and nothing else: it is replaced.
 """
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
@@ -17,7 +19,6 @@ from paredown.search.drivers.driver import RunTrial, with_reference
 from paredown.search.plan import TrialPlan
 from paredown.search.supply import Supply, Watcher
 from paredown.spaces.candidate import Candidate
-from paredown.studies.result import TrialResult
 
 POLL_S = 1.0
 GRACE = 1.5
@@ -29,6 +30,7 @@ class _Worker:
     process: SpawnProcess
     pipe: "Connection[Any, Any]"
     number: int | None = None
+    epochs: int = 0
     started: float = 0.0
 
 
@@ -43,19 +45,20 @@ def run_in_processes(
             for worker in pool:
                 if worker.number is None and (asked := supply.next()) is not None:
                     worker.number, worker.started = asked.number, time.monotonic()
+                    worker.epochs = plan.epochs(asked.candidate)
                     worker.pipe.send((asked.candidate, with_reference(plan, supply.baseline)))
             if supply.stopped:
                 return
             supply.renew()
             for pipe in wait([worker.pipe for worker in pool if worker.number is not None], timeout=POLL_S):
                 at = next(i for i, worker in enumerate(pool) if worker.pipe is pipe)
-                if not _receive(pool[at], supply, watcher):
+                if not _receive(pool[at], supply, watcher, plan.judged):
                     pool[at] = _spawn(run)
             for at, worker in enumerate(pool):
                 if _hangs(worker, plan.timeout_s):
                     reason = f"timeout: no end after {GRACE * plan.timeout_s:g} s; its process was killed"
                     _end(worker)
-                    supply.tell(_taken(worker), TrialResult("failed", reason))
+                    supply.lose(_taken(worker), reason)
                     pool[at] = _spawn(run)
     finally:
         for worker in pool:
@@ -77,33 +80,41 @@ def _work(pipe: "Connection[Any, Any]", run: RunTrial) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-    def on_epoch(epoch: int, metrics: dict[str, float]) -> bool:
-        pipe.send(("epoch", epoch, metrics))
-        return True
-
     while True:
         try:
             job: tuple[Candidate, TrialPlan] = pipe.recv()
         except (EOFError, OSError):
             return  # the parent is gone
         try:
-            pipe.send(("result", run(*job, on_epoch)))
+            pipe.send(("result", run(*job, partial(_report, pipe, job[1].judged))))
         except (TrialInterrupted, BrokenPipeError):
             return
 
 
-def _receive(worker: _Worker, supply: Supply, watcher: Watcher) -> bool:
-    """Take one message; return whether the worker still lives."""
+def _report(pipe: "Connection[Any, Any]", judged: bool, epoch: int, metrics: dict[str, float]) -> str:
+    try:
+        pipe.send(("epoch", epoch, metrics))
+        return str(pipe.recv()) if judged else ""
+    except (EOFError, OSError):
+        raise TrialInterrupted("the search has ended") from None
+
+
+def _receive(worker: _Worker, supply: Supply, watcher: Watcher, judged: bool) -> bool:
+    """Take one message and answer it; return whether the worker still lives."""
     try:
         kind, *content = worker.pipe.recv()
     except (EOFError, ConnectionResetError):
         worker.process.join()
-        supply.tell(_taken(worker), TrialResult("failed", _death(worker.process.exitcode)))
+        supply.lose(_taken(worker), _death(worker.process.exitcode))
         return False
-    if kind == "epoch":
-        watcher.epoch(_running(worker), *content)
-    else:
+    if kind == "result":
         supply.tell(_taken(worker), content[0])
+        return True
+    epoch, metrics = content
+    watcher.epoch(_running(worker), epoch, metrics)
+    if judged:
+        with contextlib.suppress(BrokenPipeError):  # it has died since; the next message will be its end
+            worker.pipe.send(supply.judge(_running(worker), epoch, worker.epochs, metrics))
     return True
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from paredown.search.drivers.driver import RunTrial, with_reference
 from paredown.search.errors import SearchAborted
 from paredown.search.plan import TrialPlan
+from paredown.search.schedulers.halving import Halving
 from paredown.search.supply import Supply, Watcher
 from paredown.studies.result import TrialResult
 
@@ -42,16 +43,17 @@ def run_on_ray(
     import ray
     from ray import tune
 
-    searcher = _searcher(supply, plan, watcher)
     is_ours = not ray.is_initialized()
     with _stdout_to_stderr(), tempfile.TemporaryDirectory(prefix="paredown-ray-") as folder:
         if is_ours:
             # The cores are divided by us; Ray only counts workers.
             size = {} if address else {"num_cpus": workers}
             ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR", **size)
+        judge = None if supply.halving is None else ray.remote(num_cpus=0)(_Judge).remote(supply.halving)
+        searcher = _searcher(supply, plan, watcher, judge)
         try:
             tune.Tuner(
-                tune.with_parameters(_trainable(), run=run),
+                tune.with_parameters(_trainable(), run=run, judge=judge),
                 tune_config=tune.TuneConfig(
                     search_alg=searcher, num_samples=-1, max_concurrent_trials=workers, reuse_actors=True
                 ),
@@ -63,13 +65,29 @@ def run_on_ray(
                 ),
             ).fit()
         finally:
+            if judge is not None:
+                ray.kill(judge)
             if is_ours:
                 ray.shutdown()
     if searcher.aborted is not None:
         raise searcher.aborted
 
 
-def _searcher(supply: Supply, plan: TrialPlan, watcher: Watcher) -> Any:  # noqa: C901 (a class: Ray loads late)
+class _Judge:
+    """Holds the scheduler in a process of its own, where all trials of the cluster reach it."""
+
+    def __init__(self, halving: Halving) -> None:
+        self._halving = halving
+
+    def judge(self, number: int, epoch: int, epochs: int, metrics: dict[str, float], spared: bool) -> str:
+        return self._halving.judge(number, epoch + 1, epochs, self._halving.losses(metrics), spared=spared)
+
+    def forget(self, number: int) -> None:
+        self._halving.forget(number)
+
+
+def _searcher(supply: Supply, plan: TrialPlan, watcher: Watcher, judge: Any) -> Any:  # noqa: C901 (a class: Ray loads late)
+    import ray
     from ray.tune.search import Searcher
 
     class StudySearcher(Searcher):  # type: ignore[misc]
@@ -90,13 +108,16 @@ def _searcher(supply: Supply, plan: TrialPlan, watcher: Watcher) -> Any:  # noqa
                 # None asks Ray to come back later: a running trial may open the way for others.
                 return str(Searcher.FINISHED) if self.aborted or self._supply.stopped else None
             self._numbers[trial_id] = asked.number
-            return {"candidate": asked.candidate, "plan": with_reference(self._plan, self._supply.baseline)}
+            plan = with_reference(self._plan, self._supply.baseline)
+            return {"number": asked.number, "candidate": asked.candidate, "plan": plan}
 
         def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
             number = self._numbers.pop(trial_id, None)
             if number is None:
                 return
             outcome = _outcome(result, error)
+            if error and judge is not None:
+                ray.get(judge.forget.remote(number))
             for epoch, metrics in outcome.curve:
                 self._watcher.epoch(number, epoch, dict(metrics))
             try:
@@ -126,22 +147,30 @@ def _outcome(result: dict[str, Any] | None, error: bool) -> TrialResult:
 
 
 def _trainable() -> Any:
+    import ray
     from ray import tune
 
     class TrialActor(tune.Trainable):  # type: ignore[misc]
         """Runs one trial in one step, then is given the next."""
 
-        def setup(self, config: dict[str, Any], run: RunTrial) -> None:
-            self._run, self._job = run, config
+        def setup(self, config: dict[str, Any], run: RunTrial, judge: Any) -> None:
+            self._run, self._judge, self._job = run, judge, config
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
             self._job = new_config
             return True
 
         def step(self) -> dict[str, Any]:
-            result = self._run(self._job["candidate"], self._job["plan"], lambda epoch, metrics: True)
+            result = self._run(self._job["candidate"], self._job["plan"], self._on_epoch)
             # One string: Ray flattens mappings on their way to the searcher.
             return {RESULT: json.dumps(result.to_json()), "done": True}
+
+        def _on_epoch(self, epoch: int, metrics: dict[str, float]) -> str:
+            if self._judge is None:
+                return ""
+            number, plan = self._job["number"], self._job["plan"]
+            epochs, spared = plan.epochs(self._job["candidate"]), plan.baseline is None
+            return str(ray.get(self._judge.judge.remote(number, epoch, epochs, metrics, spared)))
 
         def save_checkpoint(self, checkpoint_dir: str) -> None:
             """Nothing: a trial is one step."""

@@ -12,9 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from paredown.search.samplers.domain import Domain
 from paredown.search.samplers.sampler import Params
-
-STOPPED = "paredown:stopped"
-"""User attribute of a trial that was stopped early: `{"share": of its training, "value": its first objective}`."""
+from paredown.studies.result import STOPPED
 
 
 @dataclass

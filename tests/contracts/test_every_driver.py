@@ -9,11 +9,16 @@ import pytest
 import toy_trials
 from rich.console import Console
 
+from paredown.evaluators.catalogue import EVALUATORS
 from paredown.search.drivers.catalogue import DRIVERS
 from paredown.search.run import Outcome, search
+from paredown.search.schedulers.halving import Halving
 from paredown.spaces.candidate import Candidate
 
 FIRST, ALL = 7, 11
+FINISHED = {"done", "stopped", "failed"}
+HALVING = {"first": 1, "factor": 2, "brackets": 2}
+EPOCHS = 9
 BREAKS_EARLY = 1
 """A seed of random search with bad and good candidates among the first five."""
 
@@ -62,7 +67,7 @@ class TestDriver:
     def test_spends_the_budget_exactly(self, pasts: dict[str, Past], driver: str) -> None:
         past = pasts[driver]
         for rows, trials in ((past.first, FIRST), (past.second, ALL)):
-            assert sum(r["state"] in {"done", "failed"} for r in rows) == trials
+            assert sum(r["state"] in FINISHED for r in rows) == trials
         assert [o.reason for o in past.outcomes] == [f"{FIRST} trials are done", f"{ALL} trials are done"]
         assert not any(o.interrupted for o in past.outcomes)
 
@@ -101,3 +106,65 @@ def test_every_driver_runs_the_same_candidates(pasts: dict[str, Past]) -> None:
     reference = told["local"]
     for driver, rows in told.items():
         assert rows == reference, driver
+
+
+@dataclass(frozen=True)
+class Halved:
+    """What a study with early stopping held after its first and its second run, and its curves."""
+
+    first: list[dict[str, Any]]
+    second: list[dict[str, Any]]
+    curves: dict[int, list[tuple[int, dict[str, float]]]]
+
+
+@pytest.fixture(scope="module")
+def halved(one_ray: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Halved]:
+    halved = {}
+    for driver in DRIVERS:
+        folder = tmp_path_factory.mktemp(f"halved-{driver}")
+        keys: dict[str, Any] = {"driver": driver, "halving": HALVING, "training": {"epochs": EPOCHS}}
+        study, _ = run_toy(folder, toy_trials.judged, trials=FIRST, sampler="random", **keys)
+        first = study.rows()
+        study, _ = run_toy(folder, toy_trials.judged, trials=2 * ALL, sampler="random", **keys)
+        halved[driver] = Halved(first, study.rows(), study.curves())
+    return halved
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+class TestEarlyStopping:
+    def test_stopped_trials_keep_curve_and_reason_and_count(self, halved: dict[str, Halved], driver: str) -> None:
+        past = halved[driver]
+        assert sum(r["state"] in FINISHED for r in past.first) == FIRST
+        assert sum(r["state"] in FINISHED for r in past.second) == 2 * ALL
+        states = {r["number"]: r["state"] for r in past.second}
+        assert list(states.values()).count("stopped") > 3
+        assert list(states.values()).count("done") > 3
+        for row in past.second:
+            epochs = len(past.curves.get(row["number"], []))
+            if row["state"] == "stopped":
+                assert row["reason"].startswith(f"stopped at epoch {epochs} of {EPOCHS}: rank ")
+                assert 1 <= epochs < EPOCHS
+            elif row["state"] == "done":
+                assert epochs == EPOCHS
+
+    def test_judges_after_a_stop_as_if_there_had_been_none(self, halved: dict[str, Halved], driver: str) -> None:
+        past = halved[driver]
+        metrics = [EVALUATORS[name].metric for name in ("accuracy", "size_bytes")]
+        uninterrupted = Halving(metrics, **HALVING)
+        for row in past.second:
+            reason = ""
+            for epoch, metrics_then in past.curves.get(row["number"], []):
+                assert not reason, "it ran on after it was stopped"
+                losses = uninterrupted.losses(row["facts"]["untrained"] | metrics_then)
+                reason = uninterrupted.judge(row["number"], epoch + 1, EPOCHS, losses, spared=row["number"] == 0)
+            if row["state"] in FINISHED:
+                assert row["reason"] == reason
+
+
+def test_every_driver_stops_the_same_trials(halved: dict[str, Halved]) -> None:
+    told = {
+        driver: [(r["number"], r["state"], r["candidate"], r["reason"]) for r in past.second]
+        for driver, past in halved.items()
+    }
+    for driver, rows in told.items():
+        assert rows == told["local"], driver

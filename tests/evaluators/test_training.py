@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from paredown.evaluators.errors import EvaluationError, TrialInterrupted
+from paredown.evaluators.errors import EvaluationError, TrialStopped
 from paredown.evaluators.latency_ms import median_with_interval
 from paredown.evaluators.tasks.task import Augmentation, Normalisation, Split
 from paredown.evaluators.training import TrainingData, TrainingPlan, fit, recalibrate, score
@@ -55,9 +55,9 @@ def test_stops_where_nothing_is_gained() -> None:
 def test_keeps_the_best_epoch() -> None:
     seen: list[tuple[float, float]] = []
 
-    def watch(epoch: int, metrics: dict[str, float]) -> bool:
+    def watch(epoch: int, metrics: dict[str, float]) -> str:
         seen.append((metrics["accuracy"], -metrics["validation_loss"]))
-        return True
+        return ""
 
     model = network()
     run(model, data(), on_epoch=watch)
@@ -74,8 +74,8 @@ def test_a_loss_that_is_not_finite_fails() -> None:
 
 
 def test_stops_where_it_is_told_to() -> None:
-    with pytest.raises(TrialInterrupted):
-        run(network(), data(), on_epoch=lambda epoch, metrics: epoch < 1)
+    with pytest.raises(TrialStopped, match=r"^no hope$"):
+        run(network(), data(), on_epoch=lambda epoch, metrics: "no hope" if epoch == 1 else "")
 
 
 def test_no_epoch_starts_after_the_deadline() -> None:
@@ -142,6 +142,11 @@ def test_a_teacher_joins_the_loss() -> None:
 
 def test_epochs_are_numbered_from_the_first() -> None:
     seen: list[int] = []
-    run(network(), data(), epochs=3, first_epoch=7, on_epoch=lambda epoch, metrics: seen.append(epoch) is None)
+
+    def watch(epoch: int, metrics: dict[str, float]) -> str:
+        seen.append(epoch)
+        return ""
+
+    run(network(), data(), epochs=3, first_epoch=7, on_epoch=watch)
     assert seen[:1] == [7]
     assert seen == list(range(7, 7 + len(seen)))

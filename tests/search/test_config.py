@@ -65,6 +65,22 @@ def refusal(folder: Path, text: str) -> str:
         ("study: s", "study: s/../t", "study: ", "pattern"),
         ("study: s", "study: s\ntrials: many", "trials: ", "(got 'many')"),
         ("study: s", "study: s\nworkers: 0", "workers: 0 is not allowed", "1 to 256, or auto"),
+        ("study: s", "study: s\nmax_stall: 0", "max_stall: ", "(got 0)"),
+        ("study: s", "study: s\nhalving: {}", "halving.first: Field required", ""),
+        ("study: s", "study: s\nhalving: 3", "halving: ", "(got 3)"),
+        ("study: s", "study: s\nhalving: {first: 0}", "halving.first: ", "(got 0)"),
+        ("study: s", "study: s\nhalving: {first: 1.5}", "halving.first: ", "(got 1.5)"),
+        ("study: s", "study: s\nhalving: {first: 2, factor: 1}", "halving.factor: ", "(got 1)"),
+        ("study: s", "study: s\nhalving: {first: 2, brackets: 0}", "halving.brackets: ", "(got 0)"),
+        (
+            "study: s",
+            "study: s\nhalving: {first: 2, facter: 3}",
+            "halving.facter: no such key",
+            "first, factor, brackets",
+        ),
+        ("study: s", "study: s\nhalving: {first: 20}", "halving.first: 20 is not below", "allowed: 1 to 19"),
+        ("study: s", "training: {epochs: 1}\nstudy: s\nhalving: {first: 1}", "halving.first: 1 is", "allowed: none"),
+        ("study: s", "study: s\nhalving: {first: 3, brackets: 4}", "halving.brackets: 4 is more", "allowed: 1 to 3"),
         ("study: s", "study: s\ntimeout: 8x", "timeout: '8x' is not a time such as", "8h"),
         ("study: s", "study: s\ntrial_timeout: -5", "trial_timeout: -5 is not a positive time", ""),
         ("study: s", "study: s\nlimits: {macs: -1}", "limits.macs: no candidate can meet -1", "above 0"),
@@ -81,6 +97,15 @@ def test_what_is_wrong_is_named(tmp_path: Path, replaced: str, by: str, begins: 
     said = refusal(tmp_path, GOOD.replace(replaced, by))
     assert said.startswith(begins)
     assert holds in said
+
+
+def test_early_stopping_is_off_unless_asked_for(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    for section, judged in (("", False), ("halving: {first: 19, brackets: 2}\n", True)):
+        file.write_text(GOOD + section)
+        setup = set_up(read_config(file, {}), str(file), tmp_path, tmp_path / "out")
+        assert setup.plan.judged == judged
+        assert "halving" not in setup.stored, "it may change between the runs of a study"
 
 
 def test_a_file_that_is_no_mapping(tmp_path: Path) -> None:

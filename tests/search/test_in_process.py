@@ -11,7 +11,11 @@ from rich.console import Console
 
 from paredown.search.errors import SearchAborted
 from paredown.search.run import Outcome, search
+from paredown.search.samplers.catalogue import SAMPLERS
+from paredown.search.samplers.sampler import Problem
+from paredown.search.schedulers.halving import Halving
 from paredown.search.setup import stored_objectives
+from paredown.studies.result import UNTRAINED
 from paredown.studies.study import Study
 
 
@@ -32,12 +36,10 @@ def early_bad_seed(folder: Path, within: int) -> int:
     """Return a seed of random search that draws one bad candidate, and a good one last."""
     import optuna
 
-    from paredown.search.samplers.random import make_random
-
     space = toy_trials.toy_setup(folder).space
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     for seed in itertools.count():
-        study = optuna.create_study(sampler=make_random(seed, 1), directions=["maximize", "minimize"])
+        study = optuna.create_study(sampler=SAMPLERS["random"](Problem(seed, 1)), directions=["maximize", "minimize"])
         drawn = [space.sample(study.ask()) for _ in range(within)]
         bad = [c.knobs["kernel"] == toy_trials.BAD for c in drawn[1:]]
         if sum(bad) == 1 and not bad[-1] and len({c.digest for c in drawn}) == within:
@@ -120,3 +122,30 @@ def test_two_workers_spend_the_budget_exactly(tmp_path: Path) -> None:
     assert "running" not in counts
     ran = [str(r["candidate"]) for r in study.rows() if r["state"] != "duplicate"]
     assert len(set(ran)) == len(ran)
+
+
+def test_two_workers_are_judged_and_spend_the_budget_exactly(tmp_path: Path) -> None:
+    halving, training = {"first": 1, "factor": 2}, {"epochs": 9}
+    study, _ = run_toy(tmp_path, toy_trials.judged, trials=14, workers=2, halving=halving, training=training)
+    counts, curves = study.counts(), study.curves()
+    assert counts["done"] + counts["stopped"] == 14
+    assert counts["stopped"] > 2
+    for row in study.rows():
+        if row["state"] == "stopped":
+            assert row["reason"].startswith(f"stopped at epoch {len(curves[row['number']])} of 9: ")
+
+
+def test_a_worker_that_dies_after_it_was_judged_is_forgotten(tmp_path: Path) -> None:
+    keys: dict[str, Any] = {"halving": {"first": 1, "factor": 2}, "training": {"epochs": 5}}
+    study, outcome = run_toy(tmp_path, toy_trials.some_are_killed_when_judged, trials=6, **keys)
+    assert outcome.reason == "6 trials are done"
+    assert study.counts()["failed"]
+    remembered = Halving([o.metric for o in study.objectives], **keys["halving"])
+    curves = study.curves()
+    for row in study.rows():
+        number, reason = row["number"], ""
+        for epoch, metrics in curves.get(number, []):
+            losses = remembered.losses(row["facts"][UNTRAINED] | metrics)
+            reason = remembered.judge(number, epoch + 1, 5, losses, spared=number == 0)
+        if row["state"] in {"done", "stopped"}:
+            assert row["reason"] == reason

@@ -58,6 +58,7 @@ def test_a_pipe_gets_one_line_a_trial() -> None:
         done(0.9, 1000),
         TrialResult("failed", "it broke [red]here[/]\nmore"),
         TrialResult("rejected", "macs 7 MAC is above the limit 5"),
+        TrialResult("stopped", "stopped at epoch 2 of 8: rank 3"),
     ]
     with display_on(Console(file=file)) as display:
         for number, result in enumerate(results):
@@ -66,10 +67,11 @@ def test_a_pipe_gets_one_line_a_trial() -> None:
             display.finished(number, result)
         display.skipped()
     lines = file.getvalue().splitlines()
-    assert len(lines) == 3
+    assert len(lines) == 4
     assert lines[0].startswith("trial 0 done: accuracy 0.9000, size_bytes 1.0 kB [1 of 4, ")
     assert lines[1].startswith("trial 1 failed: it broke [red]here[/] [2 of 4, ")
     assert lines[2].startswith("trial 2 rejected: macs 7 MAC is above the limit 5 [2 of 4, ")
+    assert lines[3].startswith("trial 3 stopped: stopped at epoch 2 of 8: rank 3 [3 of 4, ")
     assert all(line.endswith(" left]") for line in lines)
 
 

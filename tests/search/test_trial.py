@@ -10,6 +10,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from paredown.evaluators.catalogue import EVALUATORS
+from paredown.evaluators.errors import TrialInterrupted
 from paredown.evaluators.measurement import Objective
 from paredown.evaluators.onnx_model import logits, open_session
 from paredown.evaluators.training import TrainingData, TrainingPlan
@@ -17,7 +18,7 @@ from paredown.search.network import rebuild
 from paredown.search.plan import MODEL_FILE, TEACHER_FILE, WEIGHTS_FILE, Baseline, TaskSpec, TrialPlan, load_task
 from paredown.search.trial import run_trial
 from paredown.spaces.candidate import Candidate
-from paredown.studies.result import TrialResult
+from paredown.studies.result import STOPPED, UNTRAINED, TrialResult
 
 DIGITS = TaskSpec("digits", "{}", Path())
 KNOBS = {
@@ -99,6 +100,39 @@ def test_a_trial_over_its_time_fails(tmp_path: Path) -> None:
     assert result.outcome == "failed"
     assert result.reason.startswith("timeout: ")
     assert len(result.curve) == 1
+
+
+def test_a_judged_trial_tells_its_costs_and_may_be_stopped(tmp_path: Path) -> None:
+    told: list[dict[str, float]] = []
+
+    def stop_at_the_second(epoch: int, metrics: dict[str, float]) -> str:
+        told.append(metrics)
+        return "not among the best" if epoch == 1 else ""
+
+    pruned = Candidate("mbconv", KNOBS, {"channel_pruning": {"ratio": 0.25}})
+    result = run_trial(pruned, dataclasses.replace(plan_in(tmp_path), judged=True), stop_at_the_second)
+    assert (result.outcome, result.reason, result.artifact) == ("stopped", "not among the best", "")
+    size = result.measurements["size_bytes"].value
+    assert [m["size_bytes"] for m in told] == [size, size]
+    assert "macs" not in told[0], "it is no objective"
+    assert set(result.measurements) == set(result.facts[UNTRAINED]) == set(EVALUATORS) - {"accuracy"}
+    assert [epoch for epoch, _ in result.curve] == [0, 1]
+    last = result.curve[1][1]["accuracy"]
+    assert last == told[1]["accuracy"]
+    assert result.facts[STOPPED] == {"share": pytest.approx(2 / 3), "value": last}, "2 epochs and 1 of fine-tuning"
+    assert not (tmp_path / "trials").exists()
+
+
+def test_a_trial_that_is_not_judged_measures_no_file_before_training(tmp_path: Path) -> None:
+    told: list[dict[str, float]] = []
+
+    def interrupt(epoch: int, metrics: dict[str, float]) -> str:
+        told.append(metrics)
+        raise TrialInterrupted("the search has ended")
+
+    with pytest.raises(TrialInterrupted):
+        run_trial(SMALL, plan_in(tmp_path), interrupt)
+    assert set(told[0]) == {"loss", "accuracy", "validation_loss"}
 
 
 def test_distillation_learns_from_the_baselines_logits(study: tuple[TrialPlan, TrialResult], tmp_path: Path) -> None:

@@ -58,6 +58,14 @@ def test_curves_begin_at_epoch_1_and_those_of_the_front_stand_out() -> None:
     assert figure.data[0].line.color != figure.data[1].line.color
 
 
+def test_curves_of_stopped_trials_are_dashed_and_end_in_a_cross() -> None:
+    curves = {n: [(0, {"accuracy": 0.2}), (1, {"accuracy": 0.4})] for n in (1, 2)}
+    whole, stopped = curves_figure(curves, {1}, {2}).data
+    assert (whole.line.dash, whole.mode) == ("solid", "lines")
+    assert (stopped.line.dash, stopped.mode, stopped.marker.symbol) == ("dash", "lines+markers", "x")
+    assert stopped.marker.size[0] == 0 < stopped.marker.size[1]
+
+
 def test_importances_are_sorted_by_their_sum() -> None:
     figure = importances_figure({"accuracy": {"a": 0.1, "b": 0.9}, "macs": {"a": 0.2, "c": 0.8}})
     assert list(figure.data[0].y) == ["a", "c", "b"]

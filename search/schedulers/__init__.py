@@ -1,0 +1,1 @@
+"""Schedulers: which running trials are worth going on with."""
