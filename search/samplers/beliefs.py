@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import moocore
 import numpy as np
@@ -29,6 +30,25 @@ MARGIN = 0.05
 
 Tunings = dict[bytes, Tuning]
 """Kernels by a digest of the data they were tuned on: a cache that can be lost at any time."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Networks that may be built.
+
+    Attributes:
+        params: Their knobs.
+        costs: `n x k`.
+        encoded: `n x d`, inputs of the models.
+    """
+
+    params: list[Params]
+    costs: Array
+    encoded: Array
+
+    def __add__(self, other: "Batch") -> "Batch":
+        costs, encoded = np.vstack([self.costs, other.costs]), np.vstack([self.encoded, other.encoded])
+        return Batch([*self.params, *other.params], costs, encoded)
 
 
 class Beliefs:
@@ -64,46 +84,31 @@ class Beliefs:
         self._chances = self._fit_chances()
         self._front, self._reference, self.best = self._present()
 
-    def improvement(self, params: Sequence[Params], *, counted: bool = False) -> Array:
-        """Return the expected gain of hypervolume of each network, times its chance to be allowed.
-
-        Args:
-            params: At least one network.
-            counted: Whether costs are counted exactly instead of estimated.
-
-        Returns:
-            Minus infinity for a network that cannot be built or breaks a limit on its costs.
-        """
+    def batch(self, params: Sequence[Params], *, counted: bool = False) -> "Batch":
+        """Return networks with their costs, estimated or counted exactly; those that are not allowed left out."""
         costs = self._count(params) if counted else self._estimate(params)
-        allowed = self._allowed(costs)
-        gains = np.full(len(params), -np.inf)
-        if allowed.any():
-            kept = [one for one, good in zip(params, allowed, strict=True) if good]
-            gains[allowed] = self._gains(self._encoded(kept, costs[allowed]), costs[allowed])
-        return gains
+        allowed = np.flatnonzero(self._allowed(costs))
+        kept = [params[i] for i in allowed]
+        return Batch(kept, costs[allowed], self._encoded(kept, costs[allowed]))
 
-    def losses(self, params: Sequence[Params]) -> Array:
-        """Return the expected objectives `n x m`, the modelled one first; infinite where a network cannot be."""
-        costs = self._estimate(params)
-        table = self._expected(self._encoded(params, costs), costs)
-        table[~self._allowed(costs)] = np.inf
-        return table
-
-    def uncertainty(self, params: Sequence[Params]) -> Array:
-        """Return the standard deviation of each network's loss, in normal scores."""
-        costs = self._estimate(params)
-        spread = self._loss(self._at_full_training(self._encoded(params, costs)))[1]
-        return np.where(self._allowed(costs), spread, -np.inf)
-
-    def _gains(self, encoded: Array, costs: Array) -> Array:
-        mean, spread = self._loss(self._at_full_training(encoded))
+    def improvement(self, batch: "Batch") -> Array:
+        """Return the expected gain of hypervolume of each network, times its chance to be allowed."""
+        mean, spread = self._loss(self._at_full_training(batch.encoded))
         nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
         losses = self._warping.loss(mean[:, None] + spread[:, None] * nodes)
         weights = weights / weights.sum()
-        draws = self._axis_costs(encoded, costs, DRAWS)
+        draws = self._axis_costs(batch.encoded, batch.costs, DRAWS)
         gains = [expected_improvement(self._front, self._reference, losses, weights, draw) for draw in draws]
-        chances = [chance(encoded) for chance in self._chances]
+        chances = [chance(batch.encoded) for chance in self._chances]
         return np.asarray(np.mean(gains, 0) * np.prod(chances, 0))
+
+    def losses(self, batch: "Batch") -> Array:
+        """Return the expected objectives `n x m`, the modelled one first."""
+        return self._expected(batch.encoded, batch.costs)
+
+    def uncertainty(self, batch: "Batch") -> Array:
+        """Return the standard deviation of each network's loss, in scores."""
+        return self._loss(self._at_full_training(batch.encoded))[1]
 
     def _expected(self, encoded: Array, costs: Array) -> Array:
         mean = self._warping.loss(self._loss(self._at_full_training(encoded))[0])
@@ -139,9 +144,7 @@ class Beliefs:
         points = np.column_stack([smooth, done.losses[:, self._axes]])
         # What nobody tried may cost more than all that was tried, and be worth it.
         drawn = [self._domain.draw(np.random.default_rng(i)) for i in range(REFERENCE_DRAWS)]
-        costs = self._estimate(drawn)
-        drawn_losses = self._expected(self._encoded(drawn, costs), costs)[self._allowed(costs)]
-        everything = np.vstack([points, drawn_losses])
+        everything = np.vstack([points, self.losses(self.batch(drawn))])
         reference = everything.max(0) + MARGIN * np.ptp(everything, axis=0) + 1e-9
         reference[0] = points[:, 0].max() + 1e-9
         points, tried = points[done.feasible], [done.done[i] for i in np.flatnonzero(done.feasible)]
@@ -155,9 +158,10 @@ class Beliefs:
         inputs, scores = self._at_full_training(self._done), self._warping.score(losses)
         first_inputs, first_scores = inputs[:rows], Warping.of(losses[:rows]).score(losses[:rows])
         if self._history.stopped:
-            params, shares, early_losses = zip(*self._history.stopped, strict=True)
-            early = self._with_shares(self._encoded(params, self._count(params)), np.array(shares))
-            early_scores = self._warping.score(np.array(early_losses))
+            stopped = [params for params, _, _ in self._history.stopped]
+            shares, early_losses = np.array([numbers for _, *numbers in self._history.stopped]).T
+            early = self._with_shares(self._encoded(stopped, self._count(stopped)), shares)
+            early_scores = self._warping.score(early_losses)
             inputs, scores = np.vstack([inputs, early]), np.concatenate([scores, early_scores])
             first_inputs = np.vstack([first_inputs, early[:rows]])
             first_scores = np.concatenate([first_scores, early_scores[:rows]])
@@ -195,9 +199,9 @@ class Beliefs:
             told["failure"] = [*((p, -1.0) for p in self._history.done), *((p, 1.0) for p in failed)]
         chances = []
         for pairs in told.values():
-            params, values = [p for p, _ in pairs], np.array([v for _, v in pairs])
+            networks, values = [p for p, _ in pairs], np.array([v for _, v in pairs])
             if (values > 0).any() and len(values) > 2:
-                chances.append(fit_chance(self._encoded(params, self._count(params)), values, self._tuned))
+                chances.append(fit_chance(self._encoded(networks, self._count(networks)), values, self._tuned))
         return chances
 
     def _tuned(self, inputs: Array, scores: Array) -> Tuning:
@@ -231,7 +235,7 @@ class Beliefs:
 
     def _allowed(self, costs: Array) -> NDArray[np.bool_]:
         limits = np.array([np.inf if c.limit is None else c.limit for c in self._columns])
-        return ~np.isnan(costs).any(1) & (costs <= limits).all(1)
+        return np.asarray(~np.isnan(costs).any(1) & (costs <= limits).all(1))
 
 
 def _logs(costs: Array) -> Array:

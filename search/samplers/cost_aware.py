@@ -5,15 +5,13 @@ the one with the largest expected gain of hypervolume, in which the costs are ce
 breaks a limit on a known cost, is never proposed.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable
 
 import moocore
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from paredown.search.samplers.beliefs import Beliefs, Tunings
+from paredown.search.samplers.beliefs import Batch, Beliefs, Tunings
 from paredown.search.samplers.domain import Domain
 from paredown.search.samplers.history import History
 from paredown.search.samplers.proposing import ProposingSampler, fresh_draw
@@ -25,8 +23,8 @@ MOST_START = 12
 """So many first networks at most are spread over the costs; in a short study a quarter of the trials."""
 START_DRAWS, NEAR = 256, 8
 """A first network is the one most unlike those tried among so many nearest to the wanted cost, of so many draws."""
-DRAWS, NEIGHBOURS, CHILDREN, GENERATIONS = 400, 400, 120, 3
-"""Candidates of one proposal: random ones, neighbours of the front, children of each generation."""
+DRAWS, NEIGHBOURS, GENERATIONS, PARENTS, CHILDREN = 400, 400, 3, 40, 120
+"""Candidates of one proposal: random ones, neighbours of the front, and children in each generation."""
 FINALISTS, ROUNDS = 8, 6
 """The costs of so many are counted exactly, in at most so many rounds, where the others' are estimated."""
 
@@ -51,22 +49,7 @@ class CostAwareSampler(ProposingSampler):
             return self._spread(domain, history, rng)
         beliefs = Beliefs(domain, history, self._problem.costs, self._tunings)
         pool = _pool(domain, history, beliefs, rng)
-        return self._best(pool, beliefs, history) if pool else fresh_draw(domain, history, rng)
-
-    def _best(self, pool: Sequence[Params], beliefs: Beliefs, history: History) -> Params:
-        """Return the largest improvement after counting the costs of the most promising exactly."""
-        gains = beliefs.improvement(pool)
-        if not (gains > 0).any():  # nothing is expected to improve: learn where the model knows least
-            gains = beliefs.uncertainty(pool)
-        order = np.argsort(-gains, kind="stable")
-        for at in range(0, FINALISTS * ROUNDS, FINALISTS):
-            finalists = [pool[i] for i in order[at : at + FINALISTS]]
-            if not finalists:
-                break
-            counted = beliefs.improvement(finalists, counted=True)
-            if np.isfinite(counted).any():
-                return finalists[int(counted.argmax())]
-        return pool[int(order[0])]
+        return _best(pool, beliefs) if pool.params else fresh_draw(domain, history, rng)
 
     def _spread(self, domain: Domain, history: History, rng: np.random.Generator) -> Params:
         """Return an allowed network at the next of evenly spread costs, unlike those tried."""
@@ -92,38 +75,43 @@ def _place(number: int, count: int) -> float:
     return float(np.random.default_rng(count).permutation(np.linspace(0, 1, count))[number % count])
 
 
-def _pool(domain: Domain, history: History, beliefs: Beliefs, rng: np.random.Generator) -> list[Params]:
+def _pool(domain: Domain, history: History, beliefs: Beliefs, rng: np.random.Generator) -> Batch:
     """Return networks that were not tried: random ones, neighbours of the front, and their offspring."""
-    found: dict[tuple[Any, ...], Params] = {}
+    known = set(history.seen)
 
-    def add(params: Mapping[str, Any]) -> None:
-        key = domain.key(params)
-        if key not in history.seen:
-            found.setdefault(key, params)
+    def fresh(candidates: Iterable[Params]) -> Batch:
+        new: list[Params] = []
+        for params in candidates:
+            key = domain.key(params)
+            if key not in known:
+                known.add(key)
+                new.append(params)
+        return beliefs.batch(new)
 
-    for _ in range(DRAWS):
-        add(domain.draw(rng))
     near = [other for params in beliefs.best for other in domain.neighbours(params, rng)]
-    for i in rng.permutation(len(near))[:NEIGHBOURS]:
-        add(near[i])
-    for _ in range(GENERATIONS if found else 0):
-        parents = _fittest(list(found.values()), beliefs)
-        for _ in range(CHILDREN):
-            a, b = rng.integers(len(parents), size=2)
-            child = domain.crossed(parents[a], parents[b], rng)
-            add(domain.mutated(child, rng) if rng.random() < 0.5 else child)
-    return list(found.values())
+    chosen = [near[i] for i in rng.permutation(len(near))[:NEIGHBOURS]]
+    pool = fresh([*(domain.draw(rng) for _ in range(DRAWS)), *chosen])
+    losses = beliefs.losses(pool)
+    for _ in range(GENERATIONS if pool.params else 0):
+        # One generation of NSGA-II on what is expected (Deb et al., IEEE TEC 2002): the best ranks have children.
+        parents = np.argsort(moocore.pareto_rank(losses), kind="stable")[:PARENTS]
+        children = []
+        for a, b in parents[rng.integers(len(parents), size=(CHILDREN, 2))]:
+            child = domain.crossed(pool.params[a], pool.params[b], rng)
+            children.append(domain.mutated(child, rng) if rng.random() < 0.5 else child)
+        born = fresh(children)
+        pool, losses = pool + born, np.vstack([losses, beliefs.losses(born)])
+    return pool
 
 
-def _fittest(params: list[Params], beliefs: Beliefs, most: int = 40) -> list[Params]:
-    """Return those with the best expected objectives, rank by rank.
-
-    Source:
-        Deb et al., A Fast and Elitist Multiobjective Genetic Algorithm: NSGA-II, IEEE TEC 2002, section III.
-    """
-    losses: NDArray[np.float64] = beliefs.losses(params)
-    finite = np.flatnonzero(np.isfinite(losses).all(1))
-    if not len(finite):
-        return params
-    ranks = moocore.pareto_rank(losses[finite])
-    return [params[i] for i in finite[np.argsort(ranks, kind="stable")[:most]]]
+def _best(pool: Batch, beliefs: Beliefs) -> Params:
+    """Return the largest improvement after the costs of the most promising are counted exactly."""
+    gains = beliefs.improvement(pool)
+    if not (gains > 0).any():  # nothing is expected to improve: learn where the model knows least
+        gains = beliefs.uncertainty(pool)
+    order = np.argsort(-gains, kind="stable")
+    for at in range(0, min(len(order), FINALISTS * ROUNDS), FINALISTS):
+        finalists = beliefs.batch([pool.params[i] for i in order[at : at + FINALISTS]], counted=True)
+        if finalists.params:
+            return finalists.params[int(beliefs.improvement(finalists).argmax())]
+    return pool.params[int(order[0])]

@@ -33,7 +33,8 @@ class Domain:
         self._canonical = canonical
         self._levels = {name: _levels(d) for name, d in self._knobs.items()}
         self.names = tuple(self._knobs)
-        self.columns = sum(self._width(name) for name in self.names)
+        self._widths = {name: _width(d) for name, d in self._knobs.items()}
+        self.columns = sum(self._widths.values())
 
     def levels(self, name: str, most: int = MAX_LEVELS) -> list[Any]:
         """Return the values of a knob in order; of a longer or continuous one, so many spread evenly."""
@@ -86,33 +87,23 @@ class Domain:
 
         A knob that a network does not have lies in the middle of its range, or has no indicator set.
         """
-        encoded = np.zeros((len(params), self.columns))
-        for row, one in enumerate(params):
-            canonical, at = self._canonical(one), 0
-            for name in self.names:
-                self._encode_into(encoded[row], at, name, canonical)
-                at += self._width(name)
-        return encoded
+        networks = [self._canonical(one) for one in params]
+        columns = [self._encoded(name, [one.get(name) for one in networks]) for name in self.names]
+        return np.hstack([np.empty((len(params), 0)), *columns])
 
     def groups(self) -> list[int]:
         """Return for each column of the encoding the index of its knob."""
-        return [i for i, name in enumerate(self.names) for _ in range(self._width(name))]
+        return [i for i, name in enumerate(self.names) for _ in range(self._widths[name])]
 
-    def _width(self, name: str) -> int:
+    def _encoded(self, name: str, values: Sequence[Any]) -> NDArray[np.float64]:
         knob = self._knobs[name]
-        return len(knob.choices) if isinstance(knob, CategoricalDistribution) and len(knob.choices) > 2 else 1
-
-    def _encode_into(self, row: NDArray[np.float64], at: int, name: str, params: Params) -> None:
-        knob = self._knobs[name]
-        if isinstance(knob, CategoricalDistribution):
-            index = _index(knob, params[name]) if name in params else None
-            if len(knob.choices) > 2:
-                if index is not None:
-                    row[at + index] = 1.0
-            else:
-                row[at] = 0.5 if index is None else index
-        else:
-            row[at] = _share(cast(Numeric, knob), params[name]) if name in params else 0.5
+        if not isinstance(knob, CategoricalDistribution):
+            return np.array([0.5 if v is None else _share(cast(Numeric, knob), v) for v in values])[:, None]
+        indices = [_index(knob, v) for v in values]
+        if len(knob.choices) == 2:
+            return np.array([0.5 if i is None else float(i) for i in indices])[:, None]
+        indicators = np.vstack([np.eye(len(knob.choices)), np.zeros(len(knob.choices))])
+        return indicators[[-1 if i is None else i for i in indices]]
 
     def _holds(self, name: str, value: Any) -> bool:
         knob = self._knobs[name]
@@ -138,6 +129,10 @@ class Domain:
             at = min(range(len(levels)), key=lambda i: abs(levels[i] - values[name]))
             others = [levels[i] for i in (at - 2, at - 1, at + 1, at + 2) if 0 <= i < len(levels)]
         return [{**values, name: other} for other in others]
+
+
+def _width(knob: BaseDistribution) -> int:
+    return len(knob.choices) if isinstance(knob, CategoricalDistribution) and len(knob.choices) > 2 else 1
 
 
 def _pick(values: Sequence[Any], rng: np.random.Generator) -> Any:
