@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from paredown.search import quantity
 from paredown.search.errors import ConfigError
@@ -63,7 +63,7 @@ class StudyConfig(_Section):
         limits: Metric to its worst acceptable value.
         space: Which part of the joint space.
         training: How candidates are trained.
-        sampler: Name in the catalogue of samplers.
+        sampler: Name in the catalogue of samplers, or `package.module:name`.
         seed: Of sampler and training.
         trials: Stop when the study has so many finished trials.
         timeout: Stop after so many seconds.
@@ -71,6 +71,7 @@ class StudyConfig(_Section):
         driver: Where trials run.
         trial_timeout: A trial that runs longer fails.
         max_failures: Stop after so many failures in a row.
+        polish: So many of the last trials are local search around the front.
     """
 
     study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
@@ -87,6 +88,7 @@ class StudyConfig(_Section):
     driver: str = "local"
     trial_timeout: float = 3600
     max_failures: int = Field(default=10, ge=1)
+    polish: int = Field(default=0, ge=0)
 
     @field_validator("task", mode="before")
     @classmethod
@@ -112,6 +114,14 @@ class StudyConfig(_Section):
     @classmethod
     def _seconds(cls, value: Any) -> Any:
         return None if value is None else _checked(quantity.seconds, value, "")
+
+    @field_validator("polish")
+    @classmethod
+    def _polish(cls, value: int, info: ValidationInfo) -> int:
+        trials = info.data.get("trials", value + 1)
+        if value >= trials:
+            raise ValueError(f"{value} is not allowed; allowed: 0 to {trials - 1}, below trials")
+        return value
 
     @field_validator("workers")
     @classmethod

@@ -57,12 +57,13 @@ def _winner(history: History, size: int, rng: np.random.Generator) -> Params | N
     alive = np.flatnonzero(history.feasible)[-size:]
     if len(alive):
         drawn = rng.choice(alive, min(tournament_size(size), len(alive)), replace=False)
-        return history.done[drawn[best_first(history.losses[drawn])[0]]]
+        return history.done[int(drawn[best_first(history.losses[drawn])[0]])]
     judged = history.constraints[-size:]
     if not judged:
         return None
-    candidates = rng.choice(len(judged), min(tournament_size(size), len(judged)), replace=False)
-    return min((judged[i] for i in candidates), key=lambda one: sum(max(0.0, v) for v in one[1].values()))[0]
+    count = min(tournament_size(size), len(judged))
+    drawn_ones = [judged[int(i)] for i in rng.choice(len(judged), count, replace=False)]
+    return min(drawn_ones, key=lambda one: sum(max(0.0, v) for v in one[1].values()))[0]
 
 
 def make_evolution(problem: Problem) -> BaseSampler:

@@ -43,11 +43,12 @@ class LocalSearchSampler(ProposingSampler):
         # A random order first: among members of equal count the seed decides, not their age.
         members = [members[i] for i in rng.permutation(len(members))]
         tried = _tried_neighbours(domain, history, members)
-        for i in np.argsort(tried, kind="stable"):
+        for i in np.argsort(tried, kind="stable").tolist():
             neighbours = domain.neighbours(members[i], rng)
-            for j in rng.permutation(len(neighbours)):
-                if domain.key(neighbours[j]) not in history.seen:
-                    return neighbours[j]
+            order = rng.permutation(len(neighbours))
+            untried = (neighbours[int(j)] for j in order if domain.key(neighbours[int(j)]) not in history.seen)
+            if (found := next(untried, None)) is not None:
+                return found
         return fresh_draw(domain, history, rng)
 
 

@@ -31,6 +31,8 @@ DECAY = 0.9
 """Of the moving average of rewards."""
 ENTROPY = 0.05
 """Weight of the entropy beside rewards of spread 1."""
+ABSENT = -1e9
+"""Logit of a level that a knob does not have."""
 HEAT = 20.0
 """After so many known networks in a row the controller draws at twice the temperature, and so on."""
 
@@ -104,7 +106,7 @@ def trial_rewards(history: History, targets: Mapping[int, float]) -> NDArray[np.
 def policy(
     levels: Sequence[Sequence[Any]], actions: NDArray[np.int64], rewards: NDArray[np.float64], rate: float
 ) -> NDArray[np.float64]:
-    """Return the controller's logits after all trials, `knobs x most levels`; -inf where a knob has fewer.
+    """Return the controller's logits after all trials, `knobs x most levels`; `ABSENT` where a knob has fewer.
 
     Args:
         levels: Values of each knob.
@@ -113,25 +115,23 @@ def policy(
         rate: Of learning.
     """
     counts = np.array([len(values) for values in levels])
-    exists = np.arange(counts.max()) < counts[:, None]
-    logits = np.where(exists, 0.0, -np.inf)
+    index = np.arange(counts.max())
+    logits = np.where(index < counts[:, None], 0.0, ABSENT)
     if not len(rewards):
         return logits
+    taken = (actions[:, :, None] == index).astype(np.float64)
+    known = (actions >= 0).astype(np.float64)[:, :, None]
     scale = float(rewards.std()) or 1.0
     average = float(rewards[0])
-    knobs = np.arange(len(levels))
-    for row, reward in zip(actions, rewards, strict=True):
-        logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-        chances = np.exp(logs)
-        logs[~exists] = 0.0
+    for trial, reward in enumerate(rewards.tolist()):
+        weights = np.exp(logits)
+        total = weights.sum(axis=1, keepdims=True)
+        chances, logs = weights / total, logits - np.log(total)
         entropy = -(chances * logs).sum(axis=1, keepdims=True)
-        advantage = (float(reward) - average) / scale
-        average += (1 - DECAY) * (float(reward) - average)
-        known = row >= 0
-        step = -advantage * chances * known[:, None]
-        step[knobs[known], row[known]] += advantage
-        step -= ENTROPY * chances * (logs + entropy)
-        logits[exists] += rate * step[exists]
+        advantage = (reward - average) / scale
+        average += (1 - DECAY) * (reward - average)
+        gain = advantage * (taken[trial] - chances * known[trial]) - ENTROPY * chances * (logs + entropy)
+        logits += rate * gain
     return logits
 
 
@@ -139,10 +139,10 @@ def _actions(names: Sequence[str], levels: Sequence[Sequence[Any]], history: His
     actions = np.empty((len(history.told), len(names)), dtype=np.int64)
     for column, (name, values) in enumerate(zip(names, levels, strict=True)):
         indices = {value: i for i, value in enumerate(values)}
-        for row, (params, _) in enumerate(history.told):
-            value = params.get(name)
-            index = indices.get(value)
-            actions[row, column] = _nearest(values, value) if index is None else index
+        held = [params.get(name) for params, _ in history.told]
+        for value in {*held} - indices.keys():
+            indices[value] = _nearest(values, value)
+        actions[:, column] = [indices[value] for value in held]
     return actions
 
 
