@@ -53,7 +53,7 @@ def search(
     workers: Annotated[str | None, typer.Option(help="Processes, or auto: one a core.")] = None,
     driver: Annotated[str | None, typer.Option(help="local or ray.")] = None,
     ray_address: Annotated[str | None, typer.Option(help="Of a Ray cluster; none: this machine.")] = None,
-    sampler: Annotated[str | None, typer.Option(help="tpe, nsga2 or random.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="A name of docs/samplers.md, or package.module:name.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of sampler and training.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for models and report. [paredown-out/STUDY]")] = None,
     storage: Storage = DEFAULT_STORAGE,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from paredown.search import quantity
 from paredown.search.errors import ConfigError
@@ -77,7 +77,7 @@ class StudyConfig(_Section):
         limits: Metric to its worst acceptable value.
         space: Which part of the joint space.
         training: How candidates are trained.
-        sampler: Name in the catalogue of samplers.
+        sampler: Name in the catalogue of samplers, or `package.module:name`.
         seed: Of sampler and training.
         trials: Stop when the study has so many finished trials.
         timeout: Stop after so many seconds.
@@ -87,6 +87,7 @@ class StudyConfig(_Section):
         max_failures: Stop after so many failures in a row.
         max_stall: Stop after so many finished trials in a row without gain of hypervolume.
         halving: Stops trials early; None lets all run to their end.
+        polish: So many of the last trials are local search around the front.
     """
 
     study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
@@ -105,6 +106,7 @@ class StudyConfig(_Section):
     max_failures: int = Field(default=10, ge=1)
     max_stall: int | None = Field(default=None, ge=1)
     halving: HalvingSection | None = None
+    polish: int = Field(default=0, ge=0)
 
     @field_validator("task", mode="before")
     @classmethod
@@ -130,6 +132,14 @@ class StudyConfig(_Section):
     @classmethod
     def _seconds(cls, value: Any) -> Any:
         return None if value is None else _checked(quantity.seconds, value, "")
+
+    @field_validator("polish")
+    @classmethod
+    def _polish(cls, value: int, info: ValidationInfo) -> int:
+        trials = info.data.get("trials", value + 1)
+        if value >= trials:
+            raise ValueError(f"{value} is not allowed; allowed: 0 to {trials - 1}, below trials")
+        return value
 
     @field_validator("workers")
     @classmethod

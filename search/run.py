@@ -18,7 +18,7 @@ from paredown.search.errors import ConfigError
 from paredown.search.network import rebuild
 from paredown.search.plan import MODEL_FILE, WEIGHTS_FILE
 from paredown.search.progress import ProgressDisplay
-from paredown.search.samplers.catalogue import SAMPLERS
+from paredown.search.samplers.choosing import choose_sampler
 from paredown.search.samplers.knobs import distributions
 from paredown.search.samplers.sampler import Problem
 from paredown.search.schedulers.halving import Halving
@@ -87,12 +87,12 @@ def search(
         distributions(setup.space),
         canonical=lambda params: setup.space.values(setup.space.candidate(params)),
     )
-    study.use(SAMPLERS[config.sampler](problem))
+    metrics = [o.metric for o in setup.plan.objectives if o.optimised]
+    study.use(choose_sampler(config.sampler, problem, metrics, where, setup.plan.task.folder, config.polish))
     deadline = None if config.timeout is None else time.monotonic() + config.timeout
     budget = Budget(config.trials, deadline, config.max_failures, config.max_stall)
     cores = os.cpu_count() or 1
     workers = min(cores, config.trials) if config.workers == "auto" else config.workers
-    metrics = [o.metric for o in setup.plan.objectives if o.optimised]
     begin, reason, interrupted = time.monotonic(), "", False
     display = ProgressDisplay(console, study.name, metrics, budget, study.models(), study.counts())
     halving = None

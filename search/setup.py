@@ -18,7 +18,9 @@ from paredown.evaluators.training import TrainingPlan
 from paredown.search.config import SpaceSection, StudyConfig, TaskSection
 from paredown.search.errors import ConfigError
 from paredown.search.plan import TaskSpec, TrialPlan, load_task
-from paredown.search.samplers.catalogue import SAMPLERS
+from paredown.search.samplers.choosing import choose_sampler
+from paredown.search.samplers.knobs import distributions
+from paredown.search.samplers.sampler import Problem
 from paredown.search.schedulers.halving import Halving
 from paredown.search.trial import measure_untrained
 from paredown.spaces.compression.catalogue import STEPS
@@ -59,7 +61,6 @@ def set_up(config: StudyConfig, where: str, folder: Path, out: Path) -> Setup:
         ConfigError: Something in it does not exist or cannot be; the message names file and key.
     """
     objectives = _objectives(config.objectives, config.limits, where)
-    _allowed(config.sampler, SAMPLERS, f"{where}: sampler")
     for name in config.space.families:
         _allowed(name, FAMILIES, f"{where}: space.families")
     for name in config.space.steps:
@@ -73,6 +74,9 @@ def set_up(config: StudyConfig, where: str, folder: Path, out: Path) -> Setup:
         space = _space(config.space, task)
     except SpaceError as error:
         raise ConfigError(f"{where}: space.knobs: {error}") from error
+    # Chosen here for its errors alone: nothing is written before all is known to be right.
+    problem = Problem(config.seed, config.trials, distributions(space))
+    choose_sampler(config.sampler, problem, [o.metric for o in objectives if o.optimised], where, folder.absolute())
     training = TrainingPlan(**config.training.model_dump(), seed=config.seed)
     if training.accelerator == "cuda":
         import torch

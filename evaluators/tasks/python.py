@@ -8,8 +8,6 @@ or an array or tensor of `h x w`, `h x w x c` or `c x h x w`, in 0 to 255 (integ
 
 import functools
 import hashlib
-import importlib
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from paredown.evaluators.errors import TaskError
+from paredown.evaluators.importing import ImportRefused, import_callable
 from paredown.evaluators.tasks.resizing import in_8_bits, squared
 from paredown.evaluators.tasks.task import SPLITS, Augmentation, Loader, Split, SplitName, Task, sampled
 from paredown.spaces.knob import Range
@@ -43,7 +42,11 @@ class PythonOptions(BaseModel):
 
 
 def _load(options: PythonOptions, folder: Path) -> Task:
-    returned = _function(options.function, folder)()
+    try:
+        function = import_callable(options.function, folder, "function")
+    except ImportRefused as error:
+        raise TaskError(f"function: {error}") from error
+    returned = function()
     if not isinstance(returned, Mapping):
         raise TaskError(f"function: {options.function} returned {type(returned).__name__}, not a mapping")
     if missing := [name for name in SPLITS if name not in returned]:
@@ -66,21 +69,6 @@ def _load(options: PythonOptions, folder: Path) -> Task:
         digest=_digest(splits),
         augmentation=Augmentation(options.flip, options.crop),
     )
-
-
-def _function(path: str, folder: Path) -> Any:
-    module_name, _, name = path.partition(":")
-    if not module_name or not name:
-        raise TaskError(f"function: {path!r} is not of the form package.module:function")
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise TaskError(f"function: cannot import {module_name!r} from {folder}: {error}") from error
-    if not callable(function := getattr(module, name, None)):
-        raise TaskError(f"function: {module_name} has no function {name!r}")
-    return function
 
 
 def _pairs(data: Any, where: str) -> tuple[list[Image.Image], NDArray[np.int64]]:

@@ -88,7 +88,7 @@ class Beliefs:
         """Return networks with their costs, estimated or counted exactly; those that are not allowed left out."""
         costs = self._count(params) if counted else self._estimate(params)
         allowed = np.flatnonzero(self._allowed(costs))
-        kept = [params[i] for i in allowed]
+        kept = [params[int(i)] for i in allowed]
         return Batch(kept, costs[allowed], self._encoded(kept, costs[allowed]))
 
     def improvement(self, batch: "Batch") -> Array:

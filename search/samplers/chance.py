@@ -37,6 +37,6 @@ def fit_chance(inputs: Array, values: Array, tuned: Callable[[Array, Array], Tun
     def chance(new: Array) -> Array:
         mean, spread = predict(new)
         probability = norm.cdf((-centre / scale - mean) / np.hypot(spread, DOUBT))
-        return np.maximum(probability, LEAST_CHANCE)
+        return np.asarray(np.maximum(probability, LEAST_CHANCE))
 
     return chance

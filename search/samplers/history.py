@@ -29,6 +29,8 @@ class History:
         stopped: Knobs of those stopped early, the share of their training, their first objective as a loss.
         pending: Knobs of those that run.
         seen: Keys of all networks tried or running.
+        told: Knobs of all finished trials, whatever became of them, with the row of those done; else None.
+        signs: For each objective, what its values were multiplied by: -1 where it is maximised.
     """
 
     done: list[Params] = field(default_factory=list)
@@ -40,6 +42,8 @@ class History:
     stopped: list[tuple[Params, float, float]] = field(default_factory=list)
     pending: list[Params] = field(default_factory=list)
     seen: set[tuple[Any, ...]] = field(default_factory=set)
+    told: list[tuple[Params, int | None]] = field(default_factory=list)
+    signs: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
     @property
     def feasible(self) -> NDArray[np.bool_]:
@@ -55,8 +59,8 @@ def read_history(study: optuna.Study, domain: Domain, exclude: int | None = None
         domain: The knobs looked at; others are left out.
         exclude: Number of the trial that is being asked for.
     """
-    history = History()
     signs = np.array([-1.0 if d == optuna.study.StudyDirection.MAXIMIZE else 1.0 for d in study.directions])
+    history = History(signs=signs)
     losses = []
     for trial in study.get_trials(deepcopy=False):
         if trial.number == exclude or not trial.params:
@@ -68,7 +72,9 @@ def read_history(study: optuna.Study, domain: Domain, exclude: int | None = None
         constraints = trial.constraints
         if constraints:
             history.constraints.append((trial.params, dict(constraints)))
-        if trial.state == TrialState.COMPLETE and np.isfinite(trial.values).all():
+        is_done = trial.state == TrialState.COMPLETE and bool(np.isfinite(trial.values).all())
+        history.told.append((trial.params, len(history.done) if is_done else None))
+        if is_done:
             history.done.append(trial.params)
             history.numbers.append(trial.number)
             losses.append(signs * np.array(trial.values))

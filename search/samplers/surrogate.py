@@ -56,7 +56,7 @@ class GroupedMatern(Kernel):  # type: ignore[misc]
         squared = parts.sum(0)
         root = np.sqrt(5 * squared)
         decay = np.exp(-root)
-        kernel = (1 + root + 5 / 3 * squared) * decay
+        kernel: Array = (1 + root + 5 / 3 * squared) * decay
         if not eval_gradient:
             return kernel
         return kernel, np.moveaxis(parts * (5 / 3 * (1 + root) * decay), 0, -1)

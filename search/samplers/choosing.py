@@ -1,0 +1,88 @@
+"""The sampler that a study file names: one of the catalogue, or one of the user's."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import optuna
+from optuna.samplers import BaseSampler
+from optuna.storages import InMemoryStorage
+from optuna.study import StudyDirection
+
+from paredown.evaluators.importing import ImportRefused, import_callable
+from paredown.evaluators.measurement import Metric
+from paredown.search.errors import ConfigError
+from paredown.search.samplers.catalogue import SAMPLERS
+from paredown.search.samplers.polish import PolishedSampler
+from paredown.search.samplers.sampler import MakeSampler, Problem
+
+ALLOWED = (
+    f"allowed: {', '.join(SAMPLERS)}, or package.module:name of a function that takes a Problem and returns an "
+    "Optuna sampler, or of a sampler class that needs no arguments"
+)
+
+
+def choose_sampler(
+    name: str, problem: Problem, metrics: Sequence[Metric], where: str, folder: Path, polish: int = 0
+) -> BaseSampler:
+    """Return a sampler for a problem.
+
+    A user's sampler is made twice: the first one is tried on a study of the same objectives and knobs that is
+    thrown away, so that what it cannot do is known before anything is trained.
+
+    Args:
+        name: In the catalogue, or `package.module:name`.
+        problem: What is searched.
+        metrics: The objectives.
+        where: How messages name the study file.
+        folder: Of the study file; modules in it can be imported.
+        polish: So many of the last trials are local search.
+
+    Raises:
+        ConfigError: There is no such sampler, it cannot be made, or it cannot do the study's objectives; the message
+            says what is allowed.
+    """
+    said = f"{where}: sampler: "
+    make = SAMPLERS.get(name)
+    if make is None:
+        if ":" not in name:
+            raise ConfigError(f"{said}{name!r} does not exist; {ALLOWED}")
+        make = _makes(name, folder, said)
+        _try_out(make(problem), name, problem, metrics, said)
+    sampler = make(problem)
+    return PolishedSampler(sampler, problem, polish) if polish else sampler
+
+
+def _makes(name: str, folder: Path, said: str) -> MakeSampler:
+    try:
+        found = import_callable(name, folder, "function or class")
+    except ImportRefused as error:
+        raise ConfigError(f"{said}{error}; {ALLOWED}") from error
+    is_class = isinstance(found, type) and issubclass(found, BaseSampler)
+
+    def make(problem: Problem) -> BaseSampler:
+        try:
+            sampler = found() if is_class else found(problem)
+        except Exception as error:  # whatever the user's code raises is the user's to mend
+            raise ConfigError(f"{said}{name} cannot be made: {type(error).__name__}: {error}; {ALLOWED}") from error
+        if not isinstance(sampler, BaseSampler):
+            raise ConfigError(f"{said}{name} returned {type(sampler).__name__}, which is no Optuna sampler; {ALLOWED}")
+        return sampler
+
+    return make
+
+
+def _try_out(sampler: BaseSampler, name: str, problem: Problem, metrics: Sequence[Metric], said: str) -> None:
+    storage = InMemoryStorage()
+    directions = [StudyDirection.MAXIMIZE if m.higher_is_better else StudyDirection.MINIMIZE for m in metrics]
+    storage.create_new_study(directions, "tried")
+    study = optuna.load_study(study_name="tried", storage=storage, sampler=sampler)
+    try:
+        for value in (0.5, 0.25):
+            trial = study.ask(dict(problem.distributions))
+            study.tell(trial, [value] * len(metrics))
+    except Exception as error:  # as above: samplers refuse with errors of many kinds
+        objectives = f"{len(metrics)} objectives ({', '.join(m.name for m in metrics)})"
+        raise ConfigError(
+            f"{said}{name} cannot do a study of {objectives}: {type(error).__name__}: {error}; allowed: "
+            f"{', '.join(SAMPLERS)}, or a sampler that takes {len(metrics)} objectives"
+        ) from error

@@ -1,0 +1,77 @@
+"""Pareto local search: untried networks one knob away from the present front.
+
+Among the front's members the one goes first whose neighbours were tried least, so that the whole front moves.
+
+Source:
+    Paquete, Chiarandini, Stützle, Pareto Local Optimum Sets in the Biobjective Traveling Salesman Problem: An
+    Experimental Study, in Metaheuristics for Multiobjective Optimisation, Springer 2004, section 3.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.samplers import BaseSampler
+
+from paredown.search.samplers.domain import Domain
+from paredown.search.samplers.history import History
+from paredown.search.samplers.proposing import ProposingSampler, fresh_draw
+from paredown.search.samplers.ranking import ranks
+from paredown.search.samplers.sampler import Params, Problem
+
+
+def start_size(trials: int) -> int:
+    """Return how many trials are random before the search turns local: an eighth, 3 to 10."""
+    return min(10, max(3, trials // 8))
+
+
+class LocalSearchSampler(ProposingSampler):
+    """Pareto local search.
+
+    Args:
+        problem: What is searched.
+        start: So many random trials come first; None for `start_size`.
+    """
+
+    def __init__(self, problem: Problem | None = None, start: int | None = None) -> None:
+        super().__init__(problem)
+        self._start = start_size(self._problem.trials) if start is None else start
+
+    def propose(self, domain: Domain, history: History, rng: np.random.Generator) -> Params:
+        """Return an untried neighbour of the front; a random network where there is none."""
+        if len(history.told) < self._start:
+            return fresh_draw(domain, history, rng)
+        members = _front(history)
+        # A random order first: among members of equal count the seed decides, not their age.
+        members = [members[i] for i in rng.permutation(len(members))]
+        tried = _tried_neighbours(domain, history, members)
+        for i in np.argsort(tried, kind="stable").tolist():
+            neighbours = domain.neighbours(members[i], rng)
+            order = rng.permutation(len(neighbours))
+            untried = (neighbours[int(j)] for j in order if domain.key(neighbours[int(j)]) not in history.seen)
+            if (found := next(untried, None)) is not None:
+                return found
+        return fresh_draw(domain, history, rng)
+
+
+def _front(history: History) -> list[Params]:
+    """Return what nothing dominates; while no trial keeps every constraint, what breaks them least."""
+    kept = np.flatnonzero(history.feasible)
+    if len(kept):
+        return [history.done[i] for i in kept[ranks(history.losses[kept]) == 0]]
+    violations = [sum(max(0.0, v) for v in values.values()) for _, values in history.constraints]
+    return [params for (params, _), v in zip(history.constraints, violations, strict=True) if v == min(violations)]
+
+
+def _tried_neighbours(domain: Domain, history: History, members: list[Params]) -> NDArray[np.int64]:
+    """Return how many tried networks differ from each member in one knob."""
+    keys = [*history.seen, *(domain.key(member) for member in members)]
+    codes = np.empty((len(keys), len(domain.names)), dtype=np.int64)
+    for column, values in enumerate(zip(*keys, strict=True)):
+        numbers: dict[object, int] = {}
+        codes[:, column] = [numbers.setdefault(value, len(numbers)) for value in values]
+    tried, own = codes[: len(history.seen)], codes[len(history.seen) :]
+    return np.array([np.count_nonzero((tried != one).sum(axis=1) == 1) for one in own], dtype=np.int64)
+
+
+def make_local_search(problem: Problem) -> BaseSampler:
+    """Return Pareto local search; the first eighth of the trials, 3 to 10, is random."""
+    return LocalSearchSampler(problem)
