@@ -96,7 +96,7 @@ class StudyConfig(_Section):
     limits: dict[str, float] = Field(default_factory=dict)
     space: SpaceSection = SpaceSection()
     training: TrainingSection = TrainingSection()
-    sampler: str = "tpe"
+    sampler: str = "cost_aware"
     seed: int = Field(default=0, ge=0, lt=2**31)
     trials: int = Field(default=40, ge=1)
     timeout: float | None = None

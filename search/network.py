@@ -6,12 +6,18 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from paredown.evaluators.catalogue import EVALUATORS
+from paredown.evaluators.specimen import Specimen
 from paredown.evaluators.tasks.task import Task
 from paredown.evaluators.training import TrainingData, recalibrate
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
+from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.families.family import ImageShape
+
+COUNTED = tuple(n for n, e in EVALUATORS.items() if e.needs == "model" and e.metric.how == "counted")
+"""Metrics that the untrained network has exactly, such as `macs` and `params`."""
 
 
 def compress(model: nn.Module, candidate: Candidate, shape: ImageShape, data: TrainingData | None = None) -> nn.Module:
@@ -24,6 +30,18 @@ def compress(model: nn.Module, candidate: Candidate, shape: ImageShape, data: Tr
             if data is not None:
                 recalibrate(model, data)
     return model
+
+
+def count_costs(candidate: Candidate, task: Task) -> dict[str, float] | None:
+    """Return what is counted on the untrained, compressed network, by metric; None where it cannot be built."""
+    family = FAMILIES[candidate.family]
+    resolution = family.resolution(candidate.knobs)
+    shape = (task.channels, resolution, resolution)
+    try:
+        model = compress(family.build(candidate.knobs, shape, len(task.classes)), candidate, shape)
+    except InfeasibleCandidate:
+        return None
+    return {name: EVALUATORS[name].evaluate(Specimen(model, shape)).value for name in COUNTED}
 
 
 def rebuild(candidate: Candidate, task: Task, weights: Path) -> tuple[nn.Module, ImageShape]:

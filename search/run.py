@@ -1,5 +1,6 @@
 """A search from beginning to end: study, driver, exports, report."""
 
+import functools
 import os
 import signal
 import time
@@ -11,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
+from paredown.search.costs import CandidateCosts
 from paredown.search.drivers.catalogue import DRIVERS
 from paredown.search.drivers.driver import RunTrial
 from paredown.search.drivers.in_process import threads_each
@@ -19,13 +21,15 @@ from paredown.search.network import rebuild
 from paredown.search.plan import MODEL_FILE, WEIGHTS_FILE
 from paredown.search.progress import ProgressDisplay
 from paredown.search.samplers.choosing import choose_sampler
+from paredown.search.samplers.domain import Domain
 from paredown.search.samplers.knobs import distributions
-from paredown.search.samplers.sampler import Problem
+from paredown.search.samplers.sampler import Params, Problem
 from paredown.search.schedulers.halving import Halving
 from paredown.search.schedulers.resumed import resume
 from paredown.search.setup import Setup, probe_limits, stored_task
 from paredown.search.supply import TIME_IS_UP, Budget, Supply
 from paredown.search.trial import run_trial
+from paredown.spaces.knob import Value
 from paredown.studies.errors import ExportRefused
 from paredown.studies.exporters.catalogue import EXPORTERS
 from paredown.studies.exporters.exporter import Shipment
@@ -79,14 +83,8 @@ def search(
         raise ConfigError(f"{where}: driver: {config.driver!r} does not exist; allowed: {', '.join(DRIVERS)}")
     probe_limits(setup, where)
     study = Study.create(url, config.study, setup.stored, setup.plan.objectives, str(setup.plan.folder))
-    # A resumed sampler must not repeat its first draws: the seed moves on with the study.
-    finished = sum(study.counts().values())
-    problem = Problem(
-        config.seed + finished,
-        config.trials,
-        distributions(setup.space),
-        canonical=lambda params: setup.space.values(setup.space.candidate(params)),
-    )
+    study.enqueue([setup.space.values(c) for c in (setup.space.baseline, setup.space.mildest())])
+    problem = problem_of(setup, study)
     metrics = [o.metric for o in setup.plan.objectives if o.optimised]
     study.use(choose_sampler(config.sampler, problem, metrics, where, setup.plan.task.folder, config.polish))
     deadline = None if config.timeout is None else time.monotonic() + config.timeout
@@ -109,6 +107,22 @@ def search(
     finally:
         study.leave()
     return study, Outcome(reason, interrupted, supply.asking_s + display.showing_s, time.monotonic() - begin)
+
+
+def problem_of(setup: Setup, study: Study) -> Problem:
+    """Return what the sampler is told of the search."""
+    space, knobs = setup.space, distributions(setup.space)
+
+    @functools.lru_cache(maxsize=100_000)
+    def values(items: tuple[tuple[str, Value], ...]) -> dict[str, Value]:
+        return space.values(space.candidate(dict(items)))
+
+    def canonical(params: Params) -> Params:
+        return values(tuple(params.items()))
+
+    costs = CandidateCosts(space, Domain(knobs, canonical), setup.task, setup.plan.objectives, study.models())
+    told = sum(study.counts().values())
+    return Problem(setup.config.seed, setup.config.trials, knobs, costs, canonical, told)
 
 
 def export_models(study: Study, models: Sequence[Model], format_name: str, out: Path) -> Iterator[Path | ExportRefused]:

@@ -62,6 +62,10 @@ class Choice:
         """Return the value itself where it is allowed, else the first one."""
         return next((v for v in self.values if value in self and v == value), self.values[0])
 
+    def next_to(self, value: Value) -> Value:
+        """Return the first other value."""
+        return next((v for v in self.values if v != value), value)
+
     def suggest(self, trial: Suggester, name: str) -> Value:
         """Ask the sampler."""
         return trial.suggest_categorical(name, self.values)
@@ -127,6 +131,13 @@ class Range:
             return self.lowest
         steps = round((min(max(value, self.low), self.high) - self.low) / self.step)
         return self._number(min(self.low + steps * self.step, self.high))
+
+    def next_to(self, value: Value) -> Value:
+        """Return the other value nearest to a number."""
+        at = self.nearest(value)
+        assert isinstance(at, int | float)
+        others = [v for v in (self.nearest(at - self.step), self.nearest(at + self.step)) if v != value]
+        return others[0] if others else at
 
     def narrowed(self, spec: object) -> "Range":
         """Return the part of the range that a study file asks for: a number or `{low, high, step}`.

@@ -43,8 +43,8 @@ class SearchSpace:
         return self.sample(_Dice(random.Random(seed)))
 
     def candidate(self, values: Knobs) -> Candidate:
-        """Return the candidate that a value for every knob that leaves a choice describes, without what is inactive."""
-        values = {n: knob.lowest for n, knob in self._asked().items() if knob.is_fixed} | dict(values)
+        """Return the candidate that values of knobs describe, without what is inactive; a missing one is its lowest."""
+        values = {n: knob.lowest for n, knob in self._asked().items()} | dict(values)
         family = str(values.get(FAMILY, next(iter(self.families))))
         steps = {}
         for name, step in self.steps.items():
@@ -83,6 +83,15 @@ class SearchSpace:
         combinations = itertools.product(*deciding.values())
         candidates = [self.candidate(values | dict(zip(deciding, c, strict=True))) for c in combinations]
         return list({c.digest: c for c in candidates}.values())
+
+    def mildest(self) -> Candidate:
+        """Return the baseline with every step at its mildest: a network that is known to be good."""
+        values = self.values(self.baseline)
+        for name, step in self.steps.items():
+            knob = self.knobs[f"{name}.{step.switch}"]
+            if not knob.is_fixed:
+                values[f"{name}.{step.switch}"] = knob.next_to(step.off)
+        return self.candidate(values)
 
     def describe(self) -> dict[str, str]:
         """Return a line for each knob, for reports and to compare two spaces."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 import moocore
 import numpy as np
 from scipy.spatial.distance import cdist
+from threadpoolctl import threadpool_limits
 
 from paredown.search.samplers.beliefs import Batch, Beliefs, Tunings
 from paredown.search.samplers.domain import Domain
@@ -20,12 +21,12 @@ from paredown.search.samplers.sampler import Params, Problem
 LEAST_DONE = 3
 """Below so many finished trials there is nothing to model."""
 MOST_START = 12
-"""So many first networks at most are spread over the costs; in a short study a quarter of the trials."""
+"""So many first networks at most are spread over the costs; in a short study an eighth of the trials."""
 START_DRAWS, NEAR = 256, 8
 """A first network is the one most unlike those tried among so many nearest to the wanted cost, of so many draws."""
 DRAWS, NEIGHBOURS, GENERATIONS, PARENTS, CHILDREN = 400, 400, 3, 40, 120
 """Candidates of one proposal: random ones, neighbours of the front, and children in each generation."""
-FINALISTS, ROUNDS = 8, 6
+FINALISTS, ROUNDS = 3, 10
 """The costs of so many are counted exactly, in at most so many rounds, where the others' are estimated."""
 
 
@@ -41,10 +42,14 @@ class CostAwareSampler(ProposingSampler):
     def __init__(self, problem: Problem | None = None) -> None:
         super().__init__(problem)
         self._tunings: Tunings = {}
-        self._start = max(LEAST_DONE, min(MOST_START, self._problem.trials // 4))
+        self._start = max(LEAST_DONE, min(MOST_START, self._problem.trials // 8))
 
     def propose(self, domain: Domain, history: History, rng: np.random.Generator) -> Params:
         """Return the knobs of the next network."""
+        with threadpool_limits(1):  # the matrices are small, and the other cores train
+            return self._proposed(domain, history, rng)
+
+    def _proposed(self, domain: Domain, history: History, rng: np.random.Generator) -> Params:
         if len(history.seen) < self._start or len(history.done) < LEAST_DONE:
             return self._spread(domain, history, rng)
         beliefs = Beliefs(domain, history, self._problem.costs, self._tunings)

@@ -29,7 +29,7 @@ class FreshGPSampler(GPSampler):
     """
 
     def __init__(self, problem: Problem, **options: Any) -> None:
-        super().__init__(seed=problem.seed, **options)
+        super().__init__(seed=problem.seed + problem.told, **options)
         self._problem = problem
 
     def sample_relative(

@@ -11,9 +11,9 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from paredown.search.samplers.history import STOPPED
 from paredown.search.samplers.local_search import LocalSearchSampler
 from paredown.search.samplers.sampler import Problem
+from paredown.studies.result import STOPPED
 
 
 class PolishedSampler(BaseSampler):

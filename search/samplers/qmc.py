@@ -17,7 +17,7 @@ def make_qmc(problem: Problem) -> BaseSampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return QMCSampler(
-            seed=problem.seed,
+            seed=problem.seed + problem.told,
             qmc_type="sobol",
             scramble=True,
             warn_asynchronous_seeding=False,
