@@ -61,7 +61,9 @@ class CandidateCosts:
 
     def count(self, params: Sequence[Params]) -> Array:
         """Return `n x k`; candidates that were counted before cost nothing."""
-        return np.array([self._counted(self._space.candidate(one)) for one in params]).reshape(len(params), len(self.columns))
+        return np.array([self._counted(self._space.candidate(one)) for one in params]).reshape(
+            len(params), len(self.columns)
+        )
 
     def estimate(self, params: Sequence[Params]) -> Array:
         """Return `n x k`, predicted."""
