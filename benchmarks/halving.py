@@ -34,10 +34,10 @@ from paredown.studies.study import Study
 ROOT = Path(__file__).parents[1]
 RULES = [(first, factor) for first in (1, 2, 3) for factor in (2, 3, 4)]
 ORDERS = 20
-KNOBS = {"mbconv.phi": {"low": 0.0, "high": 4.0}, "mbconv.alpha": 1.2, "mbconv.beta": 1.1, "mbconv.gamma": 1.15}
+KNOBS = {"mbconv.scaling": "free", "mbconv.width": {"low": 0.5, "high": 1.5}}
 
 
-def config(task: Any, trials: int, **training: Any) -> StudyConfig:
+def config(task: Any, trials: int, resolution: dict[str, int], **training: Any) -> StudyConfig:
     """Return a study over architecture and compression, without early stopping."""
     return StudyConfig.model_validate(
         {
@@ -47,7 +47,7 @@ def config(task: Any, trials: int, **training: Any) -> StudyConfig:
             "space": {
                 "families": ["mbconv"],
                 "steps": ["distillation", "channel_pruning", "low_rank", "quantization"],
-                "knobs": KNOBS | {"mbconv.depth": {"low": 1.0, "high": 2.0}, "mbconv.expansion": [2, 4]},
+                "knobs": KNOBS | {"mbconv.resolution": resolution, "mbconv.expansion": [2, 4]},
             },
             "training": {"learning_rate": 6e-3, "patience": 100, **training},
             "sampler": "random",  # it does not depend on what came out, so the replay leaves nothing out
@@ -149,12 +149,12 @@ def main() -> None:
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        jobs = {"digits": config("digits", options.trials, epochs=10, finetune_epochs=4)}
+        jobs = {"digits": config("digits", options.trials, {"low": 8, "high": 16}, epochs=10, finetune_epochs=4)}
         if options.cifar is not None:
             zipfile.ZipFile(options.cifar).extractall(folder / "images")
             roots = [p.parent for p in (folder / "images").rglob("train") if p.is_dir()]
             task = {"image_folder": {"path": str(roots[0]), "images_per_class": 200, "flip": True, "crop": 0.125}}
-            jobs["cifar10"] = config(task, options.cifar_trials, epochs=10, finetune_epochs=4)
+            jobs["cifar10"] = config(task, options.cifar_trials, {"low": 16, "high": 24}, epochs=10, finetune_epochs=4)
         for job, asked in jobs.items():
             (folder / job).mkdir()
             study, setup = run_study(asked, folder / job)
