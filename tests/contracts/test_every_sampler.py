@@ -16,7 +16,7 @@ from paredown.spaces.candidate import Candidate
 from paredown.studies.result import TrialResult
 from paredown.studies.study import Study
 
-DEAR = {"gp": 7}
+DEAR = {"gp": 5}
 """Samplers that take long to ask are asked for so many networks at most."""
 OURS = [name for name, make in SAMPLERS.items() if isinstance(make(Problem(0, 20)), ProposingSampler)]
 
