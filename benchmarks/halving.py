@@ -32,7 +32,7 @@ from paredown.studies.front import Model, front, hypervolume
 from paredown.studies.study import Study
 
 ROOT = Path(__file__).parents[1]
-RULES = [(first, factor) for first in (1, 2, 3) for factor in (2, 3, 4)]
+RULES = [(first, factor) for first in (1, 2, 4, 6) for factor in (2, 3, 4)]
 ORDERS = 20
 KNOBS = {"mbconv.scaling": "free", "mbconv.width": {"low": 0.5, "high": 1.5}}
 
@@ -149,12 +149,12 @@ def main() -> None:
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        jobs = {"digits": config("digits", options.trials, {"low": 8, "high": 16}, epochs=10, finetune_epochs=4)}
+        jobs = {"digits": config("digits", options.trials, {"low": 8, "high": 16}, epochs=24, finetune_epochs=6)}
         if options.cifar is not None:
             zipfile.ZipFile(options.cifar).extractall(folder / "images")
             roots = [p.parent for p in (folder / "images").rglob("train") if p.is_dir()]
-            task = {"image_folder": {"path": str(roots[0]), "images_per_class": 200, "flip": True, "crop": 0.125}}
-            jobs["cifar10"] = config(task, options.cifar_trials, {"low": 16, "high": 24}, epochs=10, finetune_epochs=4)
+            task = {"image_folder": {"path": str(roots[0]), "images_per_class": 150, "flip": True, "crop": 0.125}}
+            jobs["cifar10"] = config(task, options.cifar_trials, {"low": 12, "high": 20}, epochs=18, finetune_epochs=6)
         for job, asked in jobs.items():
             (folder / job).mkdir()
             study, setup = run_study(asked, folder / job)

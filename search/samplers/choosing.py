@@ -74,7 +74,12 @@ def _makes(name: str, folder: Path, said: str) -> MakeSampler:
 def _try_out(sampler: BaseSampler, name: str, problem: Problem, metrics: Sequence[Metric], said: str) -> None:
     storage = InMemoryStorage()
     directions = [StudyDirection.MAXIMIZE if m.higher_is_better else StudyDirection.MINIMIZE for m in metrics]
-    storage.create_new_study(directions, "tried")
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it announces every new study
+    try:
+        storage.create_new_study(directions, "tried")
+    finally:
+        optuna.logging.set_verbosity(level)
     study = optuna.load_study(study_name="tried", storage=storage, sampler=sampler)
     try:
         for value in (0.5, 0.25):

@@ -54,6 +54,13 @@ class Domain:
         """Return the knobs with one of them changed."""
         return self.changed(params, self.names[rng.integers(len(self.names))], rng)
 
+    def redrawn(self, params: Params, rng: np.random.Generator) -> dict[str, Any]:
+        """Return the knobs with one of them drawn anew from its whole range, as far as chance allows another value."""
+        name = self.names[rng.integers(len(self.names))]
+        values = self.completed(params, rng)
+        drawn = (self._drawn(name, rng) for _ in range(20))
+        return {**values, name: next((value for value in drawn if value != values[name]), values[name])}
+
     def changed(self, params: Params, name: str, rng: np.random.Generator) -> dict[str, Any]:
         """Return the knobs with one given knob changed: to any other choice, or up to two steps along a range."""
         values = self.completed(params, rng)
