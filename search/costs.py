@@ -17,7 +17,7 @@ from paredown.studies.front import Model
 
 Array = NDArray[np.float64]
 
-FIRST = 32
+FIRST = 64
 """So many random candidates are counted before the first estimate."""
 REFIT = 1.2
 """The model of costs is fitted anew when so many times as many candidates are counted."""

@@ -10,8 +10,6 @@ from paredown.search.samplers.surrogate import Predict, Tuning, fit, tuned_rows
 
 Array = NDArray[np.float64]
 
-LEAST_CHANCE = 0.02
-"""No network is ruled out by a guess alone."""
 DOUBT = 0.1
 """Standard deviation added to the model's, in units of the values' own."""
 
@@ -36,7 +34,6 @@ def fit_chance(inputs: Array, values: Array, tuned: Callable[[Array, Array], Tun
 
     def chance(new: Array) -> Array:
         mean, spread = predict(new)
-        probability = norm.cdf((-centre / scale - mean) / np.hypot(spread, DOUBT))
-        return np.asarray(np.maximum(probability, LEAST_CHANCE))
+        return np.asarray(norm.cdf((-centre / scale - mean) / np.hypot(spread, DOUBT)))
 
     return chance

@@ -57,7 +57,10 @@ def _cells(points: Array, reference: Array) -> tuple[list[Array], Array]:
         # A point whose coordinate was left out counts from the next one on: the gain is not underestimated.
         places.append(np.searchsorted(coordinates, points[:, axis + 1]) + 1)
     levels = np.full([len(e) - 1 for e in edges], reference[0])
-    np.minimum.at(levels, tuple(places), points[:, 0])
+    if axes:
+        np.minimum.at(levels, tuple(places), points[:, 0])
+    elif len(points):
+        levels[()] = points[:, 0].min()
     for axis in range(axes):
         levels = np.minimum.accumulate(levels, axis)
     return edges, levels

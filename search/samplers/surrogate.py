@@ -1,5 +1,6 @@
 """The model of what is not known: a Gaussian process over knobs and costs, trees where there are many trials."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.spatial.distance import cdist
 from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Hyperparameter, Kernel, Matern, WhiteKernel
 
@@ -129,7 +131,10 @@ def tune(x: Array, y: Array, groups: tuple[int, ...]) -> Tuning:
 
     lengths = np.exp(start[1:-1])
     kernel = ConstantKernel(1.0, SIGNAL) * GroupedMatern(lengths, groups) + WhiteKernel(0.01, NOISE)
-    found = GaussianProcessRegressor(kernel, alpha=JITTER, optimizer=optimise).fit(x, y).kernel_
+    with warnings.catch_warnings():
+        # A parameter at its bound says that a knob does not matter, or that there is no noise.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        found = GaussianProcessRegressor(kernel, alpha=JITTER, optimizer=optimise).fit(x, y).kernel_
     each = np.atleast_1d(found.k1.k2.length_scale)
     return Tuning(each[list(groups)], float(found.k1.k1.constant_value), float(found.k2.noise_level))
 

@@ -16,6 +16,7 @@ from optuna.testing.pytest_samplers import (
     RelativeSamplerTestCase,
 )
 
+from paredown.search.samplers.cost_aware import CostAwareSampler
 from paredown.search.samplers.evolution import EvolutionSampler
 from paredown.search.samplers.local_search import LocalSearchSampler
 from paredown.search.samplers.polish import PolishedSampler
@@ -24,6 +25,7 @@ from paredown.search.samplers.sampler import Problem
 
 FEWEST = Problem(0, 8)
 OURS: dict[str, Callable[[], BaseSampler]] = {
+    "cost_aware": lambda: CostAwareSampler(FEWEST),
     "evolution": lambda: EvolutionSampler(FEWEST),
     "reinforce": lambda: ReinforceSampler(FEWEST),
     "local_search": lambda: LocalSearchSampler(FEWEST),
