@@ -40,7 +40,7 @@ def early_bad_seed(folder: Path, within: int) -> int:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     for seed in itertools.count():
         study = optuna.create_study(sampler=SAMPLERS["random"](Problem(seed, 1)), directions=["maximize", "minimize"])
-        drawn = [space.sample(study.ask()) for _ in range(within)]
+        drawn = [space.baseline, space.mildest(), *(space.sample(study.ask()) for _ in range(within - 2))]
         bad = [c.knobs["kernel"] == toy_trials.BAD for c in drawn[1:]]
         if sum(bad) == 1 and not bad[-1] and len({c.digest for c in drawn}) == within:
             return seed
