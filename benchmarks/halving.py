@@ -143,7 +143,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cifar", type=Path, help="a zip of train/<class>/ and val/<class>/")
     parser.add_argument("--trials", type=int, default=40)
-    parser.add_argument("--cifar-trials", type=int, default=24)
+    parser.add_argument("--cifar-trials", type=int, default=20)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results")
     options = parser.parse_args()
     results: dict[str, Any] = {}
@@ -153,8 +153,8 @@ def main() -> None:
         if options.cifar is not None:
             zipfile.ZipFile(options.cifar).extractall(folder / "images")
             roots = [p.parent for p in (folder / "images").rglob("train") if p.is_dir()]
-            task = {"image_folder": {"path": str(roots[0]), "images_per_class": 150, "flip": True, "crop": 0.125}}
-            jobs["cifar10"] = config(task, options.cifar_trials, {"low": 12, "high": 20}, epochs=18, finetune_epochs=6)
+            task = {"image_folder": {"path": str(roots[0]), "images_per_class": 100, "flip": True, "crop": 0.125}}
+            jobs["cifar10"] = config(task, options.cifar_trials, {"low": 8, "high": 16}, epochs=20, finetune_epochs=5)
         for job, asked in jobs.items():
             (folder / job).mkdir()
             study, setup = run_study(asked, folder / job)

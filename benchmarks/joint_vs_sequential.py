@@ -40,7 +40,13 @@ ROOT = Path(__file__).parents[1]
 LIMITS = (0.6, 0.4, 0.25)
 """Of latency, as shares of the largest network's."""
 PRUNING, BITS = ["channel_pruning", "low_rank"], ["quantization", "distillation"]
-KNOBS = {"mbconv.scaling": "free", "mbconv.resolution": {"low": 8, "high": 16}, "mbconv.expansion": [2, 4]}
+KNOBS = {
+    "mbconv.scaling": "free",
+    "mbconv.resolution": {"low": 8, "high": 16},
+    "mbconv.depth": {"low": 1.0, "high": 1.5},
+    "mbconv.width": {"low": 0.5, "high": 1.5},
+    "mbconv.expansion": [2, 4],
+}
 
 
 def spend(seconds: float, seed: int, folder: Path, steps: list[str], fixed: Candidate | None) -> list[Model]:

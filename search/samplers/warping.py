@@ -9,6 +9,8 @@ from scipy.stats import norm, rankdata
 Array = NDArray[np.float64]
 
 LOWEST_SCORE, HIGHEST_SCORE = -4.0, 4.0
+RANK_WEIGHT = 0.3
+"""Of the rank in a score, beside the loss itself."""
 
 
 @dataclass(frozen=True)
@@ -27,19 +29,19 @@ class Warping:
     def of(cls, losses: Array) -> "Warping":
         """Return the map made for the given losses: their scores have mean 0 and variance 1.
 
-        A score is the mean of two: the normal score of the rank, which no outlier moves but which blurs how
+        A score is the sum of two: the normal score of the rank, which no outlier moves but which blurs how
         far the best lie apart; and the loss itself, in units of the distance from the best tenth to the
         median, with what is worse than the median on a logarithmic scale.
 
         Source:
-            Blom, Statistical Estimates and Transformed Beta Variables, Wiley 1958, for normal scores; the mean
-            of the two was chosen by measurement (docs/decisions/0006).
+            Blom, Statistical Estimates and Transformed Beta Variables, Wiley 1958, for normal scores; the
+            weight of the two was chosen by measurement (docs/decisions/0006).
         """
         ranks = norm.ppf((rankdata(losses) - 0.375) / (len(losses) + 0.25))
         best, median = np.quantile(losses, [0.1, 0.5])
         distances = (losses - median) / (median - best + 1e-9 * (1 + abs(median)))
         distances = np.where(distances > 0, np.log1p(np.maximum(distances, 0)), distances)
-        scores = ranks / (ranks.std() + 1e-12) + distances / (distances.std() + 1e-12)
+        scores = RANK_WEIGHT * ranks / (ranks.std() + 1e-12) + distances / (distances.std() + 1e-12)
         unique, first = np.unique(losses, return_index=True)
         if len(unique) == 1:
             return cls(np.array([unique[0], unique[0] + 1.0]), np.array([0.0, 1.0]))
