@@ -104,6 +104,8 @@ class Beliefs:
 
     def losses(self, batch: "Batch") -> Array:
         """Return the expected objectives `n x m`, the modelled one first."""
+        if not batch.params:
+            return np.empty((0, 1 + len(self._axes)))
         return self._expected(batch.encoded, batch.costs)
 
     def uncertainty(self, batch: "Batch") -> Array:

@@ -161,6 +161,16 @@ def test_never_proposes_what_breaks_a_known_limit_or_cannot_be() -> None:
     assert max(t.params["depth"] for t in study.trials) <= 6
 
 
+def test_goes_on_where_nothing_is_allowed_and_where_all_was_tried() -> None:
+    assert len(run(CostAwareSampler(Problem(0, 8, KNOBS, KnownCosts(limit=1.0))), 8).trials) == 8
+    sampler = CostAwareSampler(Problem(0, 16))
+    study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
+    for _ in range(9):
+        trial = study.ask({"depth": IntDistribution(1, 4)})
+        study.tell(trial, [trial.params["depth"], 5 - trial.params["depth"]])
+    assert {t.params["depth"] for t in study.trials} == {1, 2, 3, 4}
+
+
 def test_proposes_no_network_twice_also_with_many_running() -> None:
     sampler = CostAwareSampler(Problem(1, 40, KNOBS, KnownCosts()))
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
