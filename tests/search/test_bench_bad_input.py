@@ -31,8 +31,8 @@ def refused(capsys: pytest.CaptureFixture[str], folder: Path, *more: str) -> str
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--samplers", "tpe,annealing"], "--samplers: 'annealing' does not exist; allowed: all, tpe, "),
-        (["--samplers", ","], "--samplers: names none; allowed: all, tpe, "),
+        (["--samplers", "tpe,annealing"], "--samplers: 'annealing' does not exist; allowed: all, cost_aware, tpe, "),
+        (["--samplers", ","], "--samplers: names none; allowed: all, cost_aware, tpe, "),
         (["--samplers", "no.such:thing"], "--samplers: no.such:thing: 'no.such' cannot be imported"),
         (["--samplers", "math:nothing"], "--samplers: math:nothing: math has no 'nothing'"),
         (["--samplers", "math:pi"], "--samplers: math:pi: is no function of a Problem"),
