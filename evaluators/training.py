@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,12 +21,16 @@ from paredown.evaluators.tasks.task import (
     normalisation_at,
     split_at,
 )
+from paredown.spaces.compression.step import Hold
 
 OnEpoch = Callable[[int, dict[str, float]], str]
 """(epoch, metrics) -> why to stop here; empty: go on. Raises TrialInterrupted where the whole search ends."""
 
 CombinedLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(task loss, logits, teacher's logits) -> scalar loss."""
+
+Penalty = Callable[[nn.Module], Tensor]
+"""(network) -> scalar that is added to the loss."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,8 @@ def fit(
     first_epoch: int = 0,
     teacher: NDArray[np.float32] | None = None,
     combined: CombinedLoss | None = None,
+    penalties: Sequence[Penalty] = (),
+    holds: Sequence[Hold] = (),
     on_epoch: OnEpoch = lambda epoch, metrics: "",
 ) -> int:
     """Train the network in place, leave its best epoch's weights in it and return how many epochs ran.
@@ -112,6 +118,8 @@ def fit(
         first_epoch: Number of the first epoch, for `on_epoch`.
         teacher: Logits of the teacher for the training images, `n x classes`.
         combined: Joins the task's loss with the teacher's.
+        penalties: Added to the loss.
+        holds: Called after each step; epochs before they are settled do not count as the best.
         on_epoch: Told after each epoch; may stop the trial.
 
     Raises:
@@ -129,6 +137,7 @@ def fit(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=epochs * steps + 1)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     best: tuple[float, float] | None = None
+    settled, done = max((hold.settled for hold in holds), default=0.0), 0
     best_state, since_best = copy.deepcopy(model.state_dict()), 0
     for epoch in range(epochs):
         model.train()
@@ -141,10 +150,14 @@ def fit(
             loss = F.cross_entropy(output, labels[rows], label_smoothing=plan.label_smoothing)
             if logits is not None and combined is not None:
                 loss = combined(loss, output, logits[rows])
+            for penalty in penalties:
+                loss = loss + penalty(model)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
+            done += 1
+            keep(holds, done / (epochs * steps))
             total += loss.item() * len(rows)
         if not np.isfinite(total):
             raise EvaluationError(f"the loss of epoch {first_epoch + epoch} is {total / len(images)}")
@@ -152,14 +165,22 @@ def fit(
         metrics = {"loss": total / len(images), "accuracy": accuracy, "validation_loss": validation_loss}
         if reason := on_epoch(first_epoch + epoch, metrics):
             raise TrialStopped(reason)
-        since_best += 1
-        if best is None or (accuracy, -validation_loss) > best:
+        since_best += (epoch + 1) / epochs >= settled
+        if since_best and (best is None or (accuracy, -validation_loss) > best):
             best, since_best = (accuracy, -validation_loss), 0
             best_state = copy.deepcopy(model.state_dict())
         if since_best >= plan.patience or time.monotonic() > deadline:
             break
-    model.load_state_dict(best_state)
+    model.load_state_dict(best_state if best is not None else model.state_dict())
+    keep(holds, 1.0)
     return epoch + 1
+
+
+def keep(holds: Sequence[Hold], progress: float) -> None:
+    """Tell the holds how far fine-tuning is."""
+    with torch.no_grad():
+        for hold in holds:
+            hold.after_step(progress)
 
 
 def score(model: nn.Module, split: Split, normalise: Normalisation) -> tuple[float, float]:

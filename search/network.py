@@ -1,10 +1,15 @@
 """From candidates to networks: build, apply structural steps, restore trained weights."""
 
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from safetensors.torch import load_file
-from torch import nn
+from safetensors import safe_open
+from torch import Tensor, nn
 
 from paredown.evaluators.catalogue import EVALUATORS
 from paredown.evaluators.specimen import Specimen
@@ -12,24 +17,74 @@ from paredown.evaluators.tasks.task import Task
 from paredown.evaluators.training import TrainingData, recalibrate
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
+from paredown.spaces.compression.step import Material
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.families.family import ImageShape
 
 COUNTED = tuple(n for n, e in EVALUATORS.items() if e.needs == "model" and e.metric.how == "counted")
 """Metrics that the untrained network has exactly, such as `macs` and `params`."""
+SAMPLED_IMAGES = 256
+"""So many training images are shown to a structural step."""
+DECIDED = "decided"
+"""Key of the weights file under which it says what the steps chose, as JSON."""
 
 
-def compress(model: nn.Module, candidate: Candidate, shape: ImageShape, data: TrainingData | None = None) -> nn.Module:
-    """Return the network after the structural steps; batch statistics re-estimated where there is data."""
+@dataclass(frozen=True)
+class Compressed:
+    """A network after the structural steps.
+
+    Attributes:
+        network: The network.
+        decided: What each step chose, by step.
+        skipped: Layers that each step left alone, with the reason.
+    """
+
+    network: nn.Module
+    decided: dict[str, dict[str, Any]]
+    skipped: dict[str, dict[str, str]]
+
+
+def compress(
+    model: nn.Module,
+    candidate: Candidate,
+    shape: ImageShape,
+    data: TrainingData | None = None,
+    decided: Mapping[str, dict[str, Any]] | None = None,
+) -> Compressed:
+    """Apply the structural steps.
+
+    Args:
+        model: Is not touched.
+        candidate: Names the steps and their knobs.
+        shape: Channels, height, width of one input.
+        data: What steps may look at; batch statistics are re-estimated from it after each step.
+        decided: What the steps chose before and shall do again.
+
+    Raises:
+        InfeasibleCandidate: A step cannot apply to this network.
+    """
     device = next(model.parameters()).device
-    example = torch.zeros(1, *shape, device=device)
+    images, labels = (None, None) if data is None else _sample(data, device)
+    taken: dict[str, dict[str, Any]] = {}
+    skipped: dict[str, dict[str, str]] = {}
     for name, step in STEPS.items():
         if step.transform is not None and name in candidate.steps:
-            model = step.transform(model, candidate.steps[name], example)
+            example = torch.zeros(1, *shape, device=device)
+            material = Material(example, images, labels, dict((decided or {}).get(name, {})))
+            model = step.transform(model, candidate.steps[name], material)
+            taken |= {name: material.decided} if material.decided else {}
+            skipped |= {name: material.skipped} if material.skipped else {}
             if data is not None:
                 recalibrate(model, data)
-    return model
+    return Compressed(model, taken, skipped)
+
+
+def _sample(data: TrainingData, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return some training inputs and their classes, drawn: folders hold their images class by class."""
+    rows = np.random.default_rng(0).permutation(len(data.train.images))[:SAMPLED_IMAGES]
+    images = torch.from_numpy(data.normalise(data.train.images[rows])).to(device)
+    return images, torch.from_numpy(data.train.labels[rows]).to(device)
 
 
 def count_costs(candidate: Candidate, task: Task) -> dict[str, float] | None:
@@ -38,7 +93,7 @@ def count_costs(candidate: Candidate, task: Task) -> dict[str, float] | None:
     resolution = family.resolution(candidate.knobs)
     shape = (task.channels, resolution, resolution)
     try:
-        model = compress(family.build(candidate.knobs, shape, len(task.classes)), candidate, shape)
+        model = compress(family.build(candidate.knobs, shape, len(task.classes)), candidate, shape).network
     except InfeasibleCandidate:
         return None
     return {name: EVALUATORS[name].evaluate(Specimen(model, shape)).value for name in COUNTED}
@@ -47,11 +102,14 @@ def count_costs(candidate: Candidate, task: Task) -> dict[str, float] | None:
 def rebuild(candidate: Candidate, task: Task, weights: Path) -> tuple[nn.Module, ImageShape]:
     """Return the trained network of a finished trial and the shape of its input.
 
-    Structural steps decide shapes by knobs alone, so the untrained network takes the stored weights.
+    The untrained network takes the shapes that the steps decided on, then the stored weights.
     """
     resolution = FAMILIES[candidate.family].resolution(candidate.knobs)
     shape = (task.channels, resolution, resolution)
     model = FAMILIES[candidate.family].build(candidate.knobs, shape, len(task.classes))
-    model = compress(model, candidate, shape)
-    model.load_state_dict(load_file(weights))
+    with safe_open(weights, framework="pt") as file:
+        decided = json.loads((file.metadata() or {}).get(DECIDED, "{}"))
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no dict)
+    model = compress(model, candidate, shape, decided=decided).network
+    model.load_state_dict(state)
     return model.eval(), shape

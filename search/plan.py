@@ -78,7 +78,7 @@ class TrialPlan:
 
 def is_restructured(candidate: Candidate) -> bool:
     """Return whether a compression step changes the trained network, so that it is fine-tuned."""
-    return any(STEPS[name].transform for name in candidate.steps)
+    return any(STEPS[name].transform or STEPS[name].finetuning for name in candidate.steps)
 
 
 @functools.lru_cache(maxsize=4)

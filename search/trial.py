@@ -5,15 +5,16 @@ rejected, everything else that goes wrong is a failure with its reason, and the 
 """
 
 import contextlib
+import json
 import os
 import shutil
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -27,16 +28,19 @@ from paredown.evaluators.errors import EvaluationError, TaskError, TrialInterrup
 from paredown.evaluators.measurement import Measurement, broken_limits
 from paredown.evaluators.onnx_model import export, slimmed
 from paredown.evaluators.specimen import Reference, Specimen
-from paredown.evaluators.training import OnEpoch, TrainingData, fit, predict, recalibrate
-from paredown.search.network import compress
+from paredown.evaluators.training import OnEpoch, Penalty, TrainingData, fit, keep, predict, recalibrate
+from paredown.search.network import DECIDED, Compressed, compress
 from paredown.search.plan import MODEL_FILE, TEACHER_FILE, WEIGHTS_FILE, TrialPlan, is_restructured, load_task
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
+from paredown.spaces.compression.step import Calibration, Hold
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.families.family import ImageShape
+from paredown.spaces.knob import Knobs
 from paredown.studies.result import UNTRAINED, TrialResult, stopped_early
 
+T = TypeVar("T")
 CALIBRATION_IMAGES = 64
 FINETUNE_RATE = 0.5
 """Peak learning rate of fine-tuning, as a share of that of training."""
@@ -81,10 +85,13 @@ class _Run:
     seconds: dict[str, float] = field(default_factory=dict)
     curve: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     known: dict[str, float] = field(default_factory=dict)
+    compressed: Compressed | None = None
+    skipped: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def facts(self) -> dict[str, Any]:
-        return {"seconds": {k: round(v, 3) for k, v in self.seconds.items()}, UNTRAINED: self.known}
+        seconds = {k: round(v, 3) for k, v in self.seconds.items()}
+        return {"seconds": seconds, UNTRAINED: self.known, "skipped": self.skipped}
 
     def stopped(self, reason: str) -> TrialResult:
         """Return what is known of a trial that ends early."""
@@ -120,7 +127,7 @@ class _Run:
 
     def _check_before_training(self, model: nn.Module) -> None:
         """Look at what the untrained network already shows, and reject it where that breaks a limit."""
-        compressed = compress(model, self.candidate, self.shape)
+        compressed = compress(model, self.candidate, self.shape).network
         self._measure(Specimen(compressed, self.shape), ("model",))
         self._reject_if_broken()
         wanted = {o.metric.name for o in self.plan.objectives if o.limit is not None or self.plan.judged}
@@ -138,13 +145,15 @@ class _Run:
 
     def _reject_if_broken(self) -> None:
         self.known = {name: m.value for name, m in self.measurements.items()}
+        if not all(STEPS[name].shapes_known for name in self.candidate.steps):
+            return  # what the trained network will cost is not known yet
         if broken := broken_limits(self.plan.objectives, self.known, untrained=True):
             raise InfeasibleCandidate("; ".join(broken))
 
     def _trained(self, model: nn.Module) -> nn.Module:
         training, deadline = self.plan.training, time.monotonic() + self.plan.training.max_seconds
         model = model.to(training.device)
-        loss = self._distillation()
+        loss = self._distillation() | {"penalties": self._penalties()}
         with self._timed("train"):
             epochs = fit(
                 model,
@@ -158,9 +167,12 @@ class _Run:
             )
         if is_restructured(self.candidate):
             with self._timed("compress"):
-                model = compress(model, self.candidate, self.shape, self.data)
-            if training.finetune_epochs:
-                with self._timed("finetune"):
+                self.compressed = compress(model, self.candidate, self.shape, self.data)
+                model = self.compressed.network
+                self.skipped |= self.compressed.skipped
+            with self._timed("finetune"), contextlib.ExitStack() as stack:
+                holds = [stack.enter_context(enter(model)) for enter in self._finetunings()]
+                if training.finetune_epochs:
                     fit(
                         model,
                         self.data,
@@ -169,11 +181,22 @@ class _Run:
                         learning_rate=training.learning_rate * FINETUNE_RATE,
                         deadline=deadline,
                         first_epoch=epochs,
+                        holds=holds,
                         on_epoch=self._after_epoch,
                         **loss,
                     )
+                else:
+                    keep(holds, 1.0)
         recalibrate(model, self.data)
         return model
+
+    def _penalties(self) -> list[Penalty]:
+        steps = [(STEPS[name].penalty, knobs) for name, knobs in self.candidate.steps.items()]
+        return [_with(penalty, knobs) for penalty, knobs in steps if penalty is not None]
+
+    def _finetunings(self) -> list[Callable[[nn.Module], contextlib.AbstractContextManager[Hold]]]:
+        steps = [(STEPS[name].finetuning, self.candidate.steps[name]) for name in STEPS if name in self.candidate.steps]
+        return [_with(enter, knobs) for enter, knobs in steps if enter is not None]
 
     def _distillation(self) -> dict[str, Any]:
         for name, knobs in self.candidate.steps.items():
@@ -197,18 +220,21 @@ class _Run:
         split = TrainingData.of(self.task, self.resolution)
         # Spread over the set: an image folder is sorted by class.
         every = max(1, len(split.train.images) // CALIBRATION_IMAGES)
-        images = split.normalise(split.train.images[::every][:CALIBRATION_IMAGES])
-        for name, knobs in self.candidate.steps.items():
+        rows = slice(0, every * CALIBRATION_IMAGES, every)
+        for name in [n for n in STEPS if n in self.candidate.steps]:
             rewrite = STEPS[name].rewrite
             if rewrite is not None:
-                model = rewrite(model, knobs, images)
+                calibration = Calibration(split.normalise(split.train.images[rows]), split.train.labels[rows])
+                model = rewrite(model, self.candidate.steps[name], calibration)
+                self.skipped |= {name: self.skipped.get(name, {}) | calibration.skipped} if calibration.skipped else {}
         return slimmed(model)
 
     def _export(self, model: nn.Module, folder: Path) -> None:
         with self._timed("export"):
             (folder / MODEL_FILE).write_bytes(self._rewritten(export(model, self.shape)))
             state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-            save_tensors(state, folder / WEIGHTS_FILE)
+            decided = self.compressed.decided if self.compressed else {}
+            save_tensors(state, folder / WEIGHTS_FILE, {DECIDED: json.dumps(decided)})
             if self.plan.baseline is None:
                 teacher = predict(model, self.data.normalise(self.data.train.images)).numpy()
                 save_file({"logits": teacher}, folder / TEACHER_FILE)
@@ -247,6 +273,10 @@ class _Run:
             yield
         finally:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - start
+
+
+def _with(hook: Callable[[nn.Module, Knobs], T], knobs: Knobs) -> Callable[[nn.Module], T]:
+    return lambda model: hook(model, knobs)
 
 
 def measure_untrained(candidate: Candidate, plan: TrialPlan) -> dict[str, float]:

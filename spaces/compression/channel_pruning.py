@@ -11,9 +11,9 @@ Source:
 import copy
 
 import torch_pruning
-from torch import Tensor, nn
+from torch import nn
 
-from paredown.spaces.compression.step import Step
+from paredown.spaces.compression.step import Material, Step
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.knob import Knobs, Range
 
@@ -21,7 +21,7 @@ MULTIPLE = 4
 """Channels that remain are rounded to a multiple: what vector units and int8 kernels take at once."""
 
 
-def _prune(model: nn.Module, knobs: Knobs, example: Tensor) -> nn.Module:
+def _prune(model: nn.Module, knobs: Knobs, material: Material) -> nn.Module:
     pruned = copy.deepcopy(model).eval()
     layers = [m for m in pruned.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     if len(layers) < 2:
@@ -29,7 +29,7 @@ def _prune(model: nn.Module, knobs: Knobs, example: Tensor) -> nn.Module:
     requires_grad = [p.requires_grad for p in pruned.parameters()]
     pruner = torch_pruning.pruner.BasePruner(
         pruned,
-        example,
+        material.example,
         importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
         pruning_ratio=float(knobs["ratio"]),
         ignored_layers=[layers[-1]],

@@ -16,12 +16,12 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from paredown.spaces.compression.step import Step
+from paredown.spaces.compression.step import Material, Step
 from paredown.spaces.knob import Knobs, Range
 
 
-def _factorise(model: nn.Module, knobs: Knobs, example: Tensor) -> nn.Module:
-    del example
+def _factorise(model: nn.Module, knobs: Knobs, material: Material) -> nn.Module:
+    del material
     ratio = float(knobs["ratio"])
     factored = copy.deepcopy(model)
     with torch.no_grad():

@@ -18,12 +18,12 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from paredown.spaces.compression.step import Step
+from paredown.spaces.compression.step import Calibration, Step
 from paredown.spaces.knob import Choice, Knobs
 
 
-def _quantize(model: bytes, knobs: Knobs, calibration: NDArray[np.float32]) -> bytes:
-    return _to_float16(model) if knobs["weights"] == "fp16" else _to_int8(model, calibration)
+def _quantize(model: bytes, knobs: Knobs, calibration: Calibration) -> bytes:
+    return _to_float16(model) if knobs["weights"] == "fp16" else _to_int8(model, calibration.images)
 
 
 def _to_float16(model: bytes) -> bytes:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from paredown.evaluators.onnx_model import export, logits, open_session, slimmed
 from paredown.spaces.compression.catalogue import STEPS
-from paredown.spaces.compression.step import Step
+from paredown.spaces.compression.step import Calibration, Material, Step
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.knob import Knob, Knobs, Range
 from paredown.spaces.space import joint_space
@@ -75,7 +75,13 @@ def _values(knob: Knob) -> list[object]:
 def _apply(name: str, network: nn.Module, knobs: Knobs) -> nn.Module:
     transform = STEPS[name].transform
     assert transform is not None
-    return transform(network, knobs, torch.zeros(1, *SHAPE))
+    return transform(network, knobs, _material())
+
+
+def _material() -> Material:
+    random = torch.Generator().manual_seed(0)
+    images, labels = torch.randn(64, *SHAPE, generator=random), torch.arange(64) % CLASSES
+    return Material(torch.zeros(1, *SHAPE), images, labels)
 
 
 def _same(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
@@ -90,7 +96,7 @@ def test_has_a_switch_a_hook_and_a_source(name: str) -> None:
     step = STEPS[name]
     assert step.name == name
     assert step.off in step.knobs[step.switch]
-    assert step.transform or step.loss or step.rewrite
+    assert step.transform or step.finetuning or step.penalty or step.loss or step.rewrite
     assert len(step.source) > 10
 
 
@@ -152,8 +158,9 @@ def test_rewrite_gives_the_same_smaller_working_file(name: str, knobs: Knobs) ->
     assert rewrite is not None
     model = export(_network("mbconv"), SHAPE)
     images = np.random.default_rng(0).normal(size=(8, *SHAPE)).astype(np.float32)
-    changed = rewrite(model, knobs, images)
-    assert changed == rewrite(model, knobs, images)
+    calibration = Calibration(images, np.arange(8) % CLASSES)
+    changed = rewrite(model, knobs, calibration)
+    assert changed == rewrite(model, knobs, calibration)
     assert len(slimmed(changed)) < len(slimmed(model))
     expected, actual = logits(open_session(model), images), logits(open_session(slimmed(changed)), images)
     assert actual.shape == expected.shape

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from paredown.spaces.compression.channel_pruning import CHANNEL_PRUNING, MULTIPLE
+from paredown.spaces.compression.step import Material
 from paredown.spaces.errors import InfeasibleCandidate
 
 
@@ -29,7 +30,7 @@ class Residual(nn.Module):
 
 def pruned(network: nn.Module, ratio: float, shape: tuple[int, ...] = (3, 8, 8)) -> nn.Module:
     assert CHANNEL_PRUNING.transform is not None
-    return CHANNEL_PRUNING.transform(network, {"ratio": ratio}, torch.zeros(1, *shape))
+    return CHANNEL_PRUNING.transform(network, {"ratio": ratio}, Material(torch.zeros(1, *shape)))
 
 
 def shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:

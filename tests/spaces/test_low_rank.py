@@ -5,11 +5,12 @@ import torch
 from torch import Tensor, nn
 
 from paredown.spaces.compression.low_rank import LOW_RANK, _split_linear, _split_pointwise, _tucker2
+from paredown.spaces.compression.step import Material
 
 
 def factored(network: nn.Module, shape: tuple[int, ...], ratio: float) -> nn.Module:
     assert LOW_RANK.transform is not None
-    return LOW_RANK.transform(network, {"ratio": ratio}, torch.zeros(1, *shape))
+    return LOW_RANK.transform(network, {"ratio": ratio}, Material(torch.zeros(1, *shape)))
 
 
 def parameters(network: nn.Module) -> int:
