@@ -61,7 +61,8 @@ class Supply:
     Attributes:
         halving: Judges running trials; None: all run to their end.
         stopped: Why there are no more trials; empty while there are.
-        asking_s: Time spent in the study's database and sampler.
+        asking_s: Time spent in the study's database and sampler while a worker had nothing to do.
+        preparing_s: The same while all workers were busy.
     """
 
     def __init__(
@@ -72,9 +73,10 @@ class Supply:
         self._skipped = self._failures = 0
         self._baseline = study.baseline()
         self._renewed = 0.0
+        self._prepared: Asked | None = None
         self.halving = halving
         self.stopped = ""
-        self.asking_s = 0.0
+        self.asking_s = self.preparing_s = 0.0
         study.recover()
 
     @property
@@ -91,21 +93,41 @@ class Supply:
         """Return a trial to start now; None to wait for a running one, or where `stopped` says why."""
         start = time.perf_counter()
         try:
-            while not self._is_over():
-                if self._baseline is None and self._study.counts().get("running"):
-                    self._baseline = self._study.baseline()  # another process may have finished it
-                    if self._baseline is None:
-                        return None
-                asked = self._study.ask(self._space.sample)
-                if asked is not None:
-                    self._running.add(asked.number)
-                    self._watcher.started(asked)
-                    return asked
-                self._skipped += 1
-                self._watcher.skipped()
-            return None
+            if self._prepared is None:
+                asked = self._ask()
+            else:
+                asked = None if self._is_over() else self._prepared
+                self._prepared = None if asked else self._prepared
+            if asked is not None:
+                self._running.add(asked.number)
+                self._watcher.started(asked)
+            return asked
         finally:
             self.asking_s += time.perf_counter() - start
+
+    def prepare(self) -> None:
+        """Ask for the next trial while all workers are busy, so that none will wait for the sampler.
+
+        The sampler then knows less by the trials that finish meanwhile; a search that ends before the trial is
+        handed out leaves it in line for the next one.
+        """
+        if self._prepared is None and self._baseline is not None:
+            start = time.perf_counter()
+            self._prepared = self._ask()
+            self.preparing_s += time.perf_counter() - start
+
+    def _ask(self) -> Asked | None:
+        while not self._is_over():
+            if self._baseline is None and self._study.counts().get("running"):
+                self._baseline = self._study.baseline()  # another process may have finished it
+                if self._baseline is None:
+                    return None
+            asked = self._study.ask(self._space.sample)
+            if asked is not None:
+                return asked
+            self._skipped += 1
+            self._watcher.skipped()
+        return None
 
     def tell(self, number: int, result: TrialResult) -> None:
         """Store the outcome of a trial.
@@ -159,14 +181,16 @@ class Supply:
     def renew(self) -> None:
         """Renew the leases, at most every 20 s."""
         if time.monotonic() - self._renewed > RENEW_S:
-            self._study.renew(sorted(self._running))
+            prepared = {self._prepared.number} if self._prepared else set()
+            self._study.renew(sorted(self._running | prepared))
             self._renewed = time.monotonic()
 
     def _is_over(self) -> bool:
         counts = self._study.counts()
         spent = sum(counts.get(state, 0) for state in FINISHED)
         reason = ""
-        if spent + counts.get("running", 0) >= self._budget.trials:
+        running = counts.get("running", 0) - (self._prepared is not None)
+        if spent + running >= self._budget.trials:
             reason = f"{spent} trials are done"
         elif self._budget.deadline is not None and time.monotonic() > self._budget.deadline:
             reason = TIME_IS_UP

@@ -42,15 +42,16 @@ def run_in_processes(
     pool = [_spawn(run) for _ in range(workers)]
     try:
         while True:
-            for worker in pool:
-                if worker.number is None and (asked := supply.next()) is not None:
-                    worker.number, worker.started = asked.number, time.monotonic()
-                    worker.epochs = plan.epochs(asked.candidate)
-                    worker.pipe.send((asked.candidate, with_reference(plan, supply.baseline)))
+            for worker in [worker for worker in pool if worker.number is None]:
+                _give(worker, supply, plan)
             if supply.stopped:
                 return
             supply.renew()
-            for pipe in wait([worker.pipe for worker in pool if worker.number is not None], timeout=POLL_S):
+            busy = [worker.pipe for worker in pool if worker.number is not None]
+            # A single worker waits for the sampler, which then knows all that came before.
+            if len(busy) == len(pool) > 1 and not wait(busy, timeout=0):
+                supply.prepare()
+            for pipe in wait(busy, timeout=POLL_S):
                 at = next(i for i, worker in enumerate(pool) if worker.pipe is pipe)
                 if not _receive(pool[at], supply, watcher, plan.judged):
                     pool[at] = _spawn(run)
@@ -63,6 +64,13 @@ def run_in_processes(
     finally:
         for worker in pool:
             _end(worker)
+
+
+def _give(worker: _Worker, supply: Supply, plan: TrialPlan) -> None:
+    if (asked := supply.next()) is not None:
+        worker.number, worker.started = asked.number, time.monotonic()
+        worker.epochs = plan.epochs(asked.candidate)
+        worker.pipe.send((asked.candidate, with_reference(plan, supply.baseline)))
 
 
 def _spawn(run: RunTrial) -> _Worker:

@@ -93,7 +93,8 @@ def test_a_baseline_that_was_stopped_runs_again_under_its_number(tmp_path: Path)
 def test_too_many_failures_in_a_row_end_the_search(tmp_path: Path) -> None:
     with pytest.raises(SearchAborted, match=r"^3 trials in a row failed; the last one: not today$"):
         run_toy(tmp_path, toy_trials.only_the_baseline, trials=20, max_failures=3)
-    assert [r["state"] for r in stored(tmp_path) if r["state"] != "duplicate"] == ["done", *["failed"] * 3]
+    left = [r["state"] for r in stored(tmp_path) if r["state"] not in ("duplicate", "waiting")]
+    assert left == ["done", *["failed"] * 3]  # beside one that was prepared and is in line again
 
 
 def test_a_failed_baseline_ends_the_search_and_is_tried_again(tmp_path: Path) -> None:

@@ -1,0 +1,79 @@
+"""What a search hands out, and when."""
+
+import io
+import time
+from pathlib import Path
+
+import pytest
+import toy_trials
+from rich.console import Console
+
+from paredown.search.progress import ProgressDisplay
+from paredown.search.samplers.catalogue import SAMPLERS
+from paredown.search.samplers.sampler import Problem
+from paredown.search.supply import TIME_IS_UP, Budget, Supply
+from paredown.studies.result import Asked
+from paredown.studies.study import Study
+
+
+def supply(folder: Path, budget: Budget) -> tuple[Supply, Study]:
+    setup = toy_trials.toy_setup(folder)
+    url = f"sqlite:///{folder / 'toy.db'}"
+    study = Study.create(url, "toy", setup.stored, setup.plan.objectives, str(setup.plan.folder))
+    study.use(SAMPLERS["random"](Problem(0, 20)))
+    metrics = [o.metric for o in setup.plan.objectives]
+    display = ProgressDisplay(Console(file=io.StringIO()), "toy", metrics, budget, [], {})
+    return Supply(study, setup.space, budget, display), study
+
+
+def finish(of: Supply, asked: Asked | None) -> None:
+    assert asked is not None
+    of.tell(asked.number, toy_trials.good(asked.candidate, None, lambda epoch, metrics: ""))
+
+
+def test_nothing_is_prepared_before_the_baseline_is_known(tmp_path: Path) -> None:
+    trials, study = supply(tmp_path, Budget(3))
+    baseline = trials.next()
+    trials.prepare()
+    assert study.counts() == {"running": 1}
+    finish(trials, baseline)
+
+
+def test_a_prepared_trial_is_the_next_one_and_counts(tmp_path: Path) -> None:
+    trials, study = supply(tmp_path, Budget(3))
+    finish(trials, trials.next())
+    running = trials.next()
+    trials.prepare()
+    trials.prepare()
+    assert study.counts() == {"done": 1, "running": 2}, "one is prepared at a time"
+    assert running is not None
+    assert trials.running == {running.number}
+    finish(trials, running)
+    prepared = trials.next()
+    assert prepared is not None
+    assert prepared.number == running.number + 1
+    trials.prepare()
+    assert study.counts() == {"done": 2, "running": 1}, "the budget leaves no fourth"
+    finish(trials, prepared)
+    assert trials.next() is None
+    assert trials.stopped == "3 trials are done"
+
+
+def test_a_prepared_trial_that_is_too_late_runs_in_the_next_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials, study = supply(tmp_path, Budget(9, deadline=time.monotonic() + 3600))
+    finish(trials, trials.next())
+    running = trials.next()
+    trials.prepare()
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 7200)
+    finish(trials, running)
+    assert trials.next() is None
+    assert trials.stopped == TIME_IS_UP
+    study.leave()
+    assert study.counts() == {"done": 2, "waiting": 1}
+    again, study = supply(tmp_path, Budget(9))
+    asked = again.next()
+    assert asked is not None
+    assert asked.number == 2
