@@ -230,10 +230,13 @@ class Beliefs:
         return np.column_stack([encoded, np.log(shares)]) if self._history.stopped else encoded
 
     def _count(self, params: Sequence[Params]) -> Array:
-        return np.empty((len(params), 0)) if self._costs is None else self._costs.count(params)
+        return self._costs.count(params) if self._costs is not None and params else self._no_costs(params)
 
     def _estimate(self, params: Sequence[Params]) -> Array:
-        return np.empty((len(params), 0)) if self._costs is None else self._costs.estimate(params)
+        return self._costs.estimate(params) if self._costs is not None and params else self._no_costs(params)
+
+    def _no_costs(self, params: Sequence[Params]) -> Array:
+        return np.empty((len(params), len(self._columns)))
 
     def _allowed(self, costs: Array) -> NDArray[np.bool_]:
         limits = np.array([np.inf if c.limit is None else c.limit for c in self._columns])

@@ -249,3 +249,37 @@ class TestCandidateCosts:
         setup = toy_trials.toy_setup(tmp_path, objectives=["accuracy", "macs"], limits={"params": 50_000})
         costs = CandidateCosts(setup.space, Domain({}), setup.task, setup.plan.objectives)
         assert costs.columns == (Cost("macs", 1, None), Cost("params", None, 50_000))
+
+
+def test_a_space_that_is_used_up_is_no_error() -> None:
+    class Strict(KnownCosts):
+        def estimate(self, params: Sequence[Params]) -> Array:
+            assert params, "as a Gaussian process asks for"
+            return super().estimate(params)
+
+        count = estimate
+
+    knobs = {"depth": IntDistribution(1, 3), "width": IntDistribution(1, 2)}
+    fixed = {"kernel": 3, "activation": "relu", "bits": 8}
+    study = optuna.create_study(
+        directions=["maximize", "minimize"], sampler=CostAwareSampler(Problem(0, 9, knobs, _Filled(Strict(), fixed)))
+    )
+
+    def objective(trial: optuna.Trial) -> tuple[float, float]:
+        params = {"depth": trial.suggest_int("depth", 1, 3), "width": trial.suggest_int("width", 1, 2)} | fixed
+        return accuracy(params), cost(params)
+
+    study.optimize(objective, n_trials=9)
+    assert len({tuple(sorted(t.params.items())) for t in study.trials}) == 6
+
+
+class _Filled:
+    """Costs of networks whose other knobs are fixed."""
+
+    def __init__(self, costs: KnownCosts, fixed: Params) -> None:
+        self.columns, self._costs, self._fixed = costs.columns, costs, dict(fixed)
+
+    def estimate(self, params: Sequence[Params]) -> Array:
+        return self._costs.estimate([{**p, **self._fixed} for p in params])
+
+    count = estimate
