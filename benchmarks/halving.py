@@ -7,7 +7,8 @@ would have proposed otherwise is not replayed.
 
     .venv/bin/python benchmarks/halving.py --cifar cifar10-20k.zip
 
-Writes benchmarks/results/halving.json and a plot. Without --cifar only the digits are run.
+Writes benchmarks/results/halving.json and a plot. Without --cifar only the digits are run. With --keep the studies stay
+and are only replayed the next time, for instance under other rules.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from paredown.studies.front import Model, front, hypervolume
 from paredown.studies.study import Study
 
 ROOT = Path(__file__).parents[1]
-RULES = [(first, factor) for first in (1, 2, 4, 6) for factor in (2, 3, 4)]
+RULES = [(first, factor) for first in (1, 2, 3, 4, 5, 6) for factor in (2, 3, 4)]
 ORDERS = 20
 KNOBS = {"mbconv.scaling": "free", "mbconv.width": {"low": 0.5, "high": 1.5}}
 
@@ -144,11 +145,12 @@ def main() -> None:
     parser.add_argument("--cifar", type=Path, help="a zip of train/<class>/ and val/<class>/")
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--cifar-trials", type=int, default=20)
+    parser.add_argument("--keep", type=Path, help="folder of the studies; those that are there are replayed, not run")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results")
     options = parser.parse_args()
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        folder = options.keep or Path(name)
         jobs = {"digits": config("digits", options.trials, {"low": 8, "high": 16}, epochs=24, finetune_epochs=6)}
         if options.cifar is not None:
             zipfile.ZipFile(options.cifar).extractall(folder / "images")
@@ -156,7 +158,7 @@ def main() -> None:
             task = {"image_folder": {"path": str(roots[0]), "images_per_class": 100, "flip": True, "crop": 0.125}}
             jobs["cifar10"] = config(task, options.cifar_trials, {"low": 8, "high": 16}, epochs=20, finetune_epochs=5)
         for job, asked in jobs.items():
-            (folder / job).mkdir()
+            (folder / job).mkdir(parents=True, exist_ok=True)
             study, setup = run_study(asked, folder / job)
             results[job] = {"trials": len(study.models()), "rules": replays(study, setup)}
             options.out.mkdir(parents=True, exist_ok=True)
