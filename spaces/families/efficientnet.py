@@ -139,7 +139,7 @@ def _published(width: float, depth: float, resolution: int) -> Knobs:
 EFFICIENTNET = Family(
     name="efficientnet",
     knobs=_knobs,
-    baseline={"scaling": "compound", "phi": 0.0, "alpha": 1.2, "beta": 1.1, "activation": "silu"},
+    baseline={"scaling": "compound", "phi": 1.0, "alpha": 1.2, "beta": 1.1, "activation": "silu"},
     resolution=lambda knobs: scaling(knobs)[2],
     build=_build,
     source="Tan, Le, EfficientNet, ICML 2019",
