@@ -1,15 +1,15 @@
 """What each family can build for a task: its knobs, how many networks, from how few MACs to how many."""
 
+import contextlib
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 
 from paredown.evaluators.catalogue import EVALUATORS
 from paredown.evaluators.specimen import Specimen
-from paredown.spaces.candidate import Candidate
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.families.family import Family
 from paredown.spaces.knob import Choice, Knob, Knobs, Range, Value
@@ -40,8 +40,8 @@ class FamilyRange:
         knobs: Knob to its allowed values, in words.
         networks: Combinations of active knobs.
         baseline: The reference network.
-        least: The network of fewest MACs.
-        most: The network of most MACs.
+        least: Of the space's corners, the one of fewest MACs.
+        most: Of the space's corners, the one of most MACs.
     """
 
     family: Family
@@ -76,8 +76,8 @@ def size(family: Family, knobs: Knobs, channels: int, classes: int, resolution: 
 def family_range(family: Family, channels: int, classes: int, resolutions: Range) -> FamilyRange:
     """Return what a family can build on a task.
 
-    Least and most are found from the corners of the space, where every knob is at one end, by trying each value of
-    each choice once: more of a range is always more MACs, another operator may be either.
+    Looked at are the baseline and the corners of the space, where every knob is at one end; a corner that cannot be
+    built is passed over.
 
     Args:
         family: Which.
@@ -86,23 +86,15 @@ def family_range(family: Family, channels: int, classes: int, resolutions: Range
         resolutions: Sides that the task allows, in pixels.
     """
     space = joint_space({family.name: family}, {}, resolutions, {}, {})
-
-    def counted(values: Knobs) -> Size | None:
-        candidate: Candidate = space.candidate(values)
-        try:
-            return size(family, candidate.knobs, channels, classes)
-        except InfeasibleCandidate:
-            return None
-
     reference = size(family, space.baseline.knobs, channels, classes)
     found = [reference]
-    for largest in (False, True):
-        for corner in corners(space, largest=largest):
-            found += _improved(space, corner, largest, counted)
+    for values in (*corners(space, largest=False), *corners(space, largest=True)):
+        with contextlib.suppress(InfeasibleCandidate):
+            found.append(size(family, space.candidate(values).knobs, channels, classes))
     knobs = {name.partition(".")[2]: knob for name, knob in space.knobs.items()}
-    order = sorted(found, key=lambda size: size.macs)
     words = {name: str(knob) for name, knob in knobs.items()}
-    return FamilyRange(family, words, networks(knobs), reference, order[0], order[-1])
+    least, most = (best(found, key=lambda size: size.macs) for best in (min, max))
+    return FamilyRange(family, words, networks(knobs), reference, least, most)
 
 
 def corners(space: SearchSpace, *, largest: bool) -> Iterator[dict[str, Value]]:
@@ -127,19 +119,3 @@ def networks(knobs: Mapping[str, Knob]) -> int:
 
 def _values(knob: Knob) -> tuple[Value, ...]:
     return knob.values if isinstance(knob, Choice) else (knob.lowest,)
-
-
-def _improved(
-    space: SearchSpace, corner: Knobs, largest: bool, counted: Callable[[Knobs], Size | None]
-) -> Iterator[Size]:
-    """Yield the size of a corner and of what is better by another value of one choice after the other."""
-    at, best = dict(corner), counted(corner)
-    if best is not None:
-        yield best
-    for name, knob in space.knobs.items():
-        if knob.only_if is None and isinstance(knob, Choice):
-            for value in knob.values:
-                new = counted(at | {name: value}) if value != at[name] else None
-                if new is not None and (best is None or (new.macs > best.macs) == largest != (new.macs == best.macs)):
-                    at, best = at | {name: value}, new
-                    yield new
