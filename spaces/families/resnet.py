@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from paredown.spaces.families.family import Family, ImageShape, check_side
 from paredown.spaces.families.layers import ACTIVATIONS, Layer, classifier, convolution
-from paredown.spaces.knob import Choice, Knob, Knobs, Range
+from paredown.spaces.knob import Choice, Knob, Knobs, Range, Value
 
 CHANNELS = (16, 32, 64)
 """Of each stage at width 1; the second and the third halve the image."""
@@ -44,10 +44,7 @@ class Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map `n x inputs x h x w` to `n x outputs x h/stride x w/stride`."""
         y, added = self.body(x), self.shortcut(x)
-        if self.padded:
-            y = torch.cat((y[:, : -self.padded] + added, y[:, -self.padded :]), 1)
-        else:
-            y = y + added
+        y = torch.cat((y[:, : -self.padded] + added, y[:, -self.padded :]), 1) if self.padded else y + added
         z: Tensor = self.activation(y)
         return z
 
@@ -106,7 +103,7 @@ def _shortcut(kind: str, inputs: int, outputs: int, stride: int) -> tuple[nn.Mod
 
 
 def _published(layers: int) -> Knobs:
-    plain = {"block": "basic", "blocks": (layers - 2) // 6, "widths": "equal", "width": 1.0}
+    plain: dict[str, Value] = {"block": "basic", "blocks": (layers - 2) // 6, "widths": "equal", "width": 1.0}
     return {**plain, "shortcut": "padded", "activation": "relu", "resolution": 32}
 
 
