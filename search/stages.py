@@ -4,19 +4,26 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from torch import nn
 
-from paredown.evaluators.training import OnEpoch, Penalty, TrainingData, fit, keep, recalibrate
+from paredown.evaluators.training import (
+    CombinedLoss,
+    Lesson,
+    LossTerms,
+    OnEpoch,
+    Penalty,
+    TrainingData,
+    fit,
+    recalibrate,
+)
 from paredown.search.network import Compressed, compress
 from paredown.search.plan import TEACHER_FILE, TrialPlan, is_restructured
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
-from paredown.spaces.compression.step import Hold
+from paredown.spaces.compression.step import Hold, Loss
 from paredown.spaces.families.family import ImageShape
 from paredown.spaces.knob import Knobs
 
@@ -51,7 +58,7 @@ class Stages:
         """Train, compress and fine-tune an untrained network."""
         training, deadline = self.plan.training, time.monotonic() + self.plan.training.max_seconds
         model = model.to(training.device)
-        loss = self._distillation() | {"penalties": self._penalties()}
+        terms = LossTerms(self._lesson(), self._penalties())
         with self.timed("train"):
             epochs = fit(
                 model,
@@ -61,7 +68,7 @@ class Stages:
                 learning_rate=training.learning_rate,
                 deadline=deadline,
                 on_epoch=self.on_epoch,
-                **loss,
+                terms=terms,
             )
         compressed = Compressed(model, {}, {})
         if is_restructured(self.candidate):
@@ -70,21 +77,18 @@ class Stages:
                 self.skipped.update(compressed.skipped)
             with self.timed("finetune"), contextlib.ExitStack() as stack:
                 holds = [stack.enter_context(enter(compressed.network)) for enter in self._finetunings()]
-                if training.finetune_epochs:
-                    fit(
-                        compressed.network,
-                        self.data,
-                        training,
-                        epochs=training.finetune_epochs,
-                        learning_rate=training.learning_rate * FINETUNE_RATE,
-                        deadline=deadline,
-                        first_epoch=epochs,
-                        holds=holds,
-                        on_epoch=self.on_epoch,
-                        **loss,
-                    )
-                else:
-                    keep(holds, 1.0)
+                fit(
+                    compressed.network,
+                    self.data,
+                    training,
+                    epochs=training.finetune_epochs,
+                    learning_rate=training.learning_rate * FINETUNE_RATE,
+                    deadline=deadline,
+                    first_epoch=epochs,
+                    holds=holds,
+                    on_epoch=self.on_epoch,
+                    terms=terms,
+                )
         recalibrate(compressed.network, self.data)
         return compressed
 
@@ -96,17 +100,18 @@ class Stages:
         steps = [(STEPS[name].finetuning, self.candidate.steps[name]) for name in STEPS if name in self.candidate.steps]
         return [_with(enter, knobs) for enter, knobs in steps if enter is not None]
 
-    def _distillation(self) -> dict[str, Any]:
+    def _lesson(self) -> Lesson | None:
         for name, knobs in self.candidate.steps.items():
             combine = STEPS[name].loss
             if combine is not None and self.plan.baseline is not None:
-                teacher: NDArray[np.float32] = load_file(self.plan.baseline.artifact / TEACHER_FILE)["logits"]
-                return {
-                    "teacher": teacher,
-                    "combined": lambda loss, logits, soft, c=combine, k=knobs: c(loss, logits, soft, k),
-                }
-        return {}
+                teacher = load_file(self.plan.baseline.artifact / TEACHER_FILE)["logits"]
+                return Lesson(teacher, _with_knobs(combine, knobs))
+        return None
 
 
 def _with(hook: Callable[[nn.Module, Knobs], T], knobs: Knobs) -> Callable[[nn.Module], T]:
     return lambda model: hook(model, knobs)
+
+
+def _with_knobs(loss: Loss, knobs: Knobs) -> CombinedLoss:
+    return lambda task_loss, logits, teacher: loss(task_loss, logits, teacher, knobs)
