@@ -8,6 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from paredown.evaluators.errors import EvaluationError
+from paredown.evaluators.inference import predict
+
 
 class Watched:
     """The features of the latest batch that went through a watched network."""
@@ -33,9 +36,15 @@ def watch(model: nn.Module, example: Tensor) -> Iterator[Watched]:
     Args:
         model: Its outputs do not change.
         example: One input, `1 x c x h x w`, to find that layer.
+
+    Raises:
+        EvaluationError: The network has no such layer.
     """
+    classifier = classifier_of(model, example)
+    if classifier is None:
+        raise EvaluationError("hints: the network has neither a linear layer nor a convolution to take features from")
     watched = Watched()
-    hook = _classifier(model, example).register_forward_pre_hook(watched._keep)
+    hook = classifier.register_forward_pre_hook(watched._keep)
     try:
         yield watched
     finally:
@@ -44,8 +53,13 @@ def watch(model: nn.Module, example: Tensor) -> Iterator[Watched]:
 
 def predict_with_features(
     model: nn.Module, images: NDArray[np.float32], batch_size: int = 256
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return `n x classes` logits and `n x width` features for normalised `n x c x h x w`."""
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Return `n x classes` logits and `n x width` features for normalised `n x c x h x w`.
+
+    The features are None where the network has no layer to take them from.
+    """
+    if classifier_of(model, torch.from_numpy(images[:1]).to(next(model.parameters()).device)) is None:
+        return predict(model, images, batch_size).numpy(), None
     device = next(model.parameters()).device
     logits, features = [], []
     model.eval()
@@ -56,7 +70,8 @@ def predict_with_features(
     return torch.cat(logits).numpy(), torch.cat(features).numpy()
 
 
-def _classifier(model: nn.Module, example: Tensor) -> nn.Module:
+def classifier_of(model: nn.Module, example: Tensor) -> nn.Module | None:
+    """Return the linear layer or convolution that runs last; None where there is none."""
     ran: list[nn.Module] = []
     layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
     hooks = [layer.register_forward_hook(lambda module, inputs, output: ran.append(module)) for layer in layers]
@@ -70,8 +85,4 @@ def _classifier(model: nn.Module, example: Tensor) -> nn.Module:
             hook.remove()
         for module, mode in training.items():
             module.training = mode
-    if not ran:
-        raise ValueError(
-            "the network has neither a linear nor a convolutional layer, so there are no features before it"
-        )
-    return ran[-1]
+    return ran[-1] if ran else None

@@ -6,9 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from torch import nn
 
+from paredown.evaluators.errors import EvaluationError
+from paredown.evaluators.teacher import taught
 from paredown.evaluators.training import (
     CombinedLoss,
     Lesson,
@@ -20,7 +24,7 @@ from paredown.evaluators.training import (
     recalibrate,
 )
 from paredown.search.network import Compressed, compress
-from paredown.search.plan import TEACHER_FILE, TrialPlan, is_restructured
+from paredown.search.plan import TEACHER_FILE, TrialPlan, is_restructured, load_task
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.compression.step import Hold, Loss
@@ -89,7 +93,8 @@ class Stages:
                     on_epoch=self.on_epoch,
                     terms=terms,
                 )
-        recalibrate(compressed.network, self.data)
+        if training.epochs or is_restructured(self.candidate):  # else its statistics are those it came with
+            recalibrate(compressed.network, self.data)
         return compressed
 
     def _penalties(self) -> list[Penalty]:
@@ -101,12 +106,22 @@ class Stages:
         return [_with(enter, knobs) for enter, knobs in steps if enter is not None]
 
     def _lesson(self) -> Lesson | None:
+        """Return what the teacher says; None where no step asks, or where the baseline itself is trained."""
         for name, knobs in self.candidate.steps.items():
-            combine = STEPS[name].loss
-            if combine is not None and self.plan.baseline is not None:
-                teacher = load_file(self.plan.baseline.artifact / TEACHER_FILE)["logits"]
-                return Lesson(teacher, _with_knobs(combine, knobs))
+            step = STEPS[name]
+            if step.loss is None or (said := self._teacher()) is None:
+                continue
+            weight = step.hint_weight(knobs) if step.hint_weight else 0.0
+            if weight and "features" not in said:
+                raise EvaluationError(f"{name}: the teacher's features were not stored, so there are no hints")
+            return Lesson(said["logits"], _with_knobs(step.loss, knobs), said.get("features"), weight)
         return None
+
+    def _teacher(self) -> dict[str, NDArray[np.float32]] | None:
+        plan = self.plan
+        if plan.teacher is not None:
+            return taught(plan.teacher, load_task(plan.task), self.shape[1], plan.folder, plan.training.device)
+        return None if plan.baseline is None else load_file(plan.baseline.artifact / TEACHER_FILE)
 
 
 def _with(hook: Callable[[nn.Module, Knobs], T], knobs: Knobs) -> Callable[[nn.Module], T]:

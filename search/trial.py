@@ -23,10 +23,12 @@ from torch import nn
 
 from paredown.evaluators.catalogue import EVALUATORS
 from paredown.evaluators.errors import EvaluationError, TaskError, TrialInterrupted, TrialStopped
+from paredown.evaluators.features import predict_with_features
 from paredown.evaluators.measurement import Measurement, broken_limits
 from paredown.evaluators.onnx_model import export, slimmed
+from paredown.evaluators.precision import effect
 from paredown.evaluators.specimen import Reference, Specimen
-from paredown.evaluators.training import OnEpoch, TrainingData, predict
+from paredown.evaluators.training import OnEpoch, TrainingData
 from paredown.search.network import DECIDED, Compressed, compress
 from paredown.search.plan import MODEL_FILE, TEACHER_FILE, WEIGHTS_FILE, TrialPlan, load_task
 from paredown.search.stages import Stages
@@ -86,7 +88,13 @@ class _Run:
     @property
     def facts(self) -> dict[str, Any]:
         seconds = {k: round(v, 3) for k, v in self.seconds.items()}
-        return {"seconds": seconds, UNTRAINED: self.known, "skipped": self.skipped}
+        precision = self.plan.training.precision
+        return {
+            "seconds": seconds,
+            UNTRAINED: self.known,
+            "skipped": self.skipped,
+            "precision": f"{precision}: {effect(precision, self.plan.training.device)}",
+        }
 
     def stopped(self, reason: str) -> TrialResult:
         """Return what is known of a trial that ends early."""
@@ -174,8 +182,9 @@ class _Run:
             decided = self.compressed.decided if self.compressed else {}
             save_tensors(state, folder / WEIGHTS_FILE, {DECIDED: json.dumps(decided)})
             if self.plan.baseline is None:
-                teacher = predict(model, self.data.normalise(self.data.train.images)).numpy()
-                save_file({"logits": teacher}, folder / TEACHER_FILE)
+                logits, features = predict_with_features(model, self.data.normalise(self.data.train.images))
+                said = {"logits": logits} | ({"features": features} if self.plan.keeps_features else {})
+                save_file({name: array for name, array in said.items() if array is not None}, folder / TEACHER_FILE)
 
     def _specimen(self, model: nn.Module, file: Path) -> Specimen:
         data = TrainingData.of(self.task, self.resolution)

@@ -42,7 +42,8 @@ def least(tensors: Sequence[Tensor], count: int) -> list[Tensor]:
     magnitudes = torch.cat([t.detach().flatten().abs() for t in tensors])
     chosen = torch.zeros(len(magnitudes), dtype=torch.bool, device=magnitudes.device)
     chosen[magnitudes.sort(stable=True).indices[:count]] = True
-    return [part.view(t.shape) for part, t in zip(chosen.split(sizes), tensors, strict=True)]
+    parts = torch.split(chosen, sizes)
+    return [part.view(t.shape) for part, t in zip(parts, tensors, strict=True)]
 
 
 @contextlib.contextmanager

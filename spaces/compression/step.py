@@ -74,6 +74,9 @@ Penalty = Callable[[nn.Module, Knobs], Tensor]
 Loss = Callable[[Tensor, Tensor, Tensor, Knobs], Tensor]
 """(task loss, logits `n x classes`, teacher's logits `n x classes`, knobs) -> scalar loss."""
 
+HintWeight = Callable[[Knobs], float]
+"""(knobs) -> weight of matching the teacher's features; 0: they are not asked for."""
+
 Rewrite = Callable[[bytes, Knobs, Calibration], bytes]
 """(ONNX model, knobs, calibration) -> new ONNX model."""
 
@@ -92,6 +95,7 @@ class Step:
         finetuning: Holds something through fine-tuning.
         penalty: Adds to what training minimises.
         loss: Changes what training minimises.
+        hint_weight: Makes the student match the teacher's features too; only beside `loss`.
         rewrite: Changes the exported file.
         shapes_known: Whether the shapes that the transform gives follow from the knobs alone, so that the costs of
             the untrained network are those of the trained one.
@@ -106,5 +110,6 @@ class Step:
     finetuning: Finetuning | None = None
     penalty: Penalty | None = None
     loss: Loss | None = None
+    hint_weight: HintWeight | None = None
     rewrite: Rewrite | None = None
     shapes_known: bool = True

@@ -93,7 +93,7 @@ def _chosen(weights: Mapping[str, Tensor], knobs: Knobs, share: float) -> list[T
 
 def _least_of_each_group(weight: Tensor, share: float) -> Tensor:
     """Return where the smaller half of each group of four is; of these zeros only a share, the smallest ones."""
-    groups = weight.movedim(1, -1).unflatten(-1, (-1, GROUP))
+    groups = torch.unflatten(weight.movedim(1, -1), -1, (-1, GROUP))
     order = groups.abs().argsort(dim=-1, stable=True)
     zero = torch.zeros_like(groups, dtype=torch.bool).scatter(-1, order[..., : GROUP - KEPT], True)
     zero = zero.flatten(-2).movedim(-1, 1)
