@@ -54,16 +54,16 @@ def _finetuned(model: nn.Module, knobs: Knobs) -> contextlib.AbstractContextMana
 @contextlib.contextmanager
 def _rising(weights: Mapping[str, nn.Parameter], knobs: Knobs) -> Iterator[Hold]:
     """Prune a share that rises from 0 to the whole; what is zero stays zero, so that the mask only grows."""
-    chosen: list[Tensor] = []
+    chosen = [torch.zeros_like(w, dtype=torch.bool) for w in weights.values()]
     reached = 0
 
     def after_step(progress: float) -> None:
         nonlocal chosen, reached
+        _zero(weights, chosen)
         stage = UPDATES if progress >= 1 else min(UPDATES, int(progress / RAMP * UPDATES))
         if stage > reached:
             reached = stage
             chosen = _chosen(weights, knobs, 1 - (1 - stage / UPDATES) ** 3)
-        if chosen:
             _zero(weights, chosen)
 
     yield Hold(after_step, settled=RAMP)

@@ -66,7 +66,7 @@ def test_l1_rounds_single_weights_and_group_lasso_whole_filters() -> None:
 def test_group_lasso_leaves_linear_layers_alone_and_says_so() -> None:
     _, skipped = rounded(network(), {"kind": "group_lasso", "strength": 1e-4})
     assert skipped == {"2": "group_lasso is for the filters of convolutions"}
-    with pytest.raises(InfeasibleCandidate, match="^sparsity_penalty: no layer has weights that group_lasso"):
+    with pytest.raises(InfeasibleCandidate, match=r"^sparsity_penalty: no layer has weights that group_lasso"):
         rounded(nn.Sequential(nn.Linear(2, 2)), {"kind": "group_lasso", "strength": 1e-4})
 
 

@@ -89,9 +89,9 @@ def test_a_ratio_above_the_patterns_takes_more(ratio: float, expected: int, scop
 
 
 def test_nothing_to_prune_is_infeasible() -> None:
-    with pytest.raises(InfeasibleCandidate, match="^unstructured_pruning: no layer"):
+    with pytest.raises(InfeasibleCandidate, match=r"^unstructured_pruning: no layer"):
         pruned(nn.Sequential(nn.BatchNorm2d(3)))
-    with pytest.raises(InfeasibleCandidate, match="^unstructured_pruning: no layer"):
+    with pytest.raises(InfeasibleCandidate, match=r"^unstructured_pruning: no layer"):
         pruned(nn.Sequential(nn.Linear(7, 2)), pattern="2:4")
 
 
