@@ -65,7 +65,7 @@ def test_a_network_without_layers_has_logits_alone() -> None:
     assert predict_with_features(Scaled(), images())[1] is None
     with (
         pytest.raises(EvaluationError, match="neither a linear layer nor a convolution"),
-        watch(Scaled(), torch.ones(1)),
+        watch(Scaled(), torch.ones(1, 1, 2, 2)),
     ):
         pass
 
