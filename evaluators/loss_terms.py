@@ -18,6 +18,9 @@ CombinedLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 Penalty = Callable[[nn.Module], Tensor]
 """(network) -> scalar that is added to the loss."""
 
+Proximal = Callable[[nn.Module, float], None]
+"""(network, learning rate) -> None: the proximal operator of a penalty, in place."""
+
 
 @dataclass(frozen=True)
 class Lesson:
@@ -43,10 +46,12 @@ class LossTerms:
     Attributes:
         lesson: Of a teacher; None without.
         penalties: Added to the loss.
+        proximals: Of penalties that are not added but minimised after each step of the optimizer.
     """
 
     lesson: Lesson | None = None
     penalties: Sequence[Penalty] = ()
+    proximals: Sequence[Proximal] = ()
 
 
 class TrainingLoss:
@@ -61,6 +66,11 @@ class TrainingLoss:
         lesson = terms.lesson
         self._logits = None if lesson is None else torch.from_numpy(lesson.logits).float().to(labels.device)
         self.parameters: list[nn.Parameter] = [] if hint is None else [hint.map]
+
+    def settle(self, model: nn.Module, learning_rate: float) -> None:
+        """Minimise, after a step of that learning rate, what is not part of the loss."""
+        for proximal in self._terms.proximals:
+            proximal(model, learning_rate)
 
     def __call__(self, model: nn.Module, output: Tensor, rows: Tensor) -> Tensor:
         """Return the scalar loss of the training images `rows`, whose logits are `output`, `n x classes`."""

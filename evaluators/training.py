@@ -177,6 +177,7 @@ class _Course:
             output = self._model(batch.contiguous(memory_format=torch.channels_last))
         loss = self._loss(self._model, output.float(), rows)
         self._passes.step(loss, self._optimizer)
+        self._loss.settle(self._model, float(self._schedule.get_last_lr()[0]))
         self._schedule.step()
         self._done += 1
         keep(self._holds, self._done / self._steps)

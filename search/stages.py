@@ -27,7 +27,7 @@ from paredown.search.network import Compressed, compress
 from paredown.search.plan import TEACHER_FILE, TrialPlan, is_restructured, load_task
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
-from paredown.spaces.compression.step import Hold, Loss
+from paredown.spaces.compression.step import Hold, Loss, Proximal
 from paredown.spaces.families.family import ImageShape
 from paredown.spaces.knob import Knobs
 
@@ -62,7 +62,7 @@ class Stages:
         """Train, compress and fine-tune an untrained network."""
         training, deadline = self.plan.training, time.monotonic() + self.plan.training.max_seconds
         model = model.to(training.device)
-        terms = LossTerms(self._lesson(), self._penalties())
+        terms = LossTerms(self._lesson(), self._penalties(), self._proximals())
         with self.timed("train"):
             epochs = fit(
                 model,
@@ -101,6 +101,10 @@ class Stages:
         steps = [(STEPS[name].penalty, knobs) for name, knobs in self.candidate.steps.items()]
         return [_with(penalty, knobs) for penalty, knobs in steps if penalty is not None]
 
+    def _proximals(self) -> list[Callable[[nn.Module, float], None]]:
+        steps = [(STEPS[name].proximal, knobs) for name, knobs in self.candidate.steps.items()]
+        return [_at_rate(proximal, knobs) for proximal, knobs in steps if proximal is not None]
+
     def _finetunings(self) -> list[Callable[[nn.Module], contextlib.AbstractContextManager[Hold]]]:
         steps = [(STEPS[name].finetuning, self.candidate.steps[name]) for name in STEPS if name in self.candidate.steps]
         return [_with(enter, knobs) for enter, knobs in steps if enter is not None]
@@ -130,3 +134,7 @@ def _with(hook: Callable[[nn.Module, Knobs], T], knobs: Knobs) -> Callable[[nn.M
 
 def _with_knobs(loss: Loss, knobs: Knobs) -> CombinedLoss:
     return lambda task_loss, logits, teacher: loss(task_loss, logits, teacher, knobs)
+
+
+def _at_rate(proximal: Proximal, knobs: Knobs) -> Callable[[nn.Module, float], None]:
+    return lambda model, learning_rate: proximal(model, knobs, learning_rate)
