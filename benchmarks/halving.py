@@ -48,7 +48,8 @@ def config(task: Any, trials: int, resolution: dict[str, int], **training: Any) 
             "space": {
                 "families": ["mbconv"],
                 "steps": ["distillation", "channel_pruning", "low_rank", "quantization"],
-                "knobs": KNOBS | {"mbconv.resolution": resolution, "mbconv.expansion": [2, 4]},
+                "knobs": KNOBS
+                | {"mbconv.resolution": resolution, "mbconv.expansion": [2, 4], "distillation.hints": None},
             },
             "training": {"learning_rate": 6e-3, "patience": 100, **training},
             "sampler": "random",  # it does not depend on what came out, so the replay leaves nothing out

@@ -67,6 +67,8 @@ def spend(seconds: float, seed: int, folder: Path, steps: list[str], fixed: Cand
             values = fixed.steps.get(name)
             if "quantization" in steps:  # the pruning of the stage before stays
                 knobs |= {f"{name}.{k}": v for k, v in values.items()} if values else {f"{name}.ratio": None}
+    if "distillation" in steps:
+        knobs["distillation.hints"] = None
     folder.mkdir(parents=True)
     config = StudyConfig.model_validate(
         {

@@ -1,36 +1,41 @@
-"""Training: fit a network, keep its best epoch, re-estimate its batch statistics."""
+"""Training: fit a network and keep its best epoch."""
 
 import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from paredown.evaluators.errors import EvaluationError, TrialStopped
-from paredown.evaluators.tasks.task import (
-    Augmentation,
-    Normalisation,
-    Split,
-    Task,
-    normalisation_at,
-    split_at,
-)
+from paredown.evaluators.inference import predict, recalibrate, score
+from paredown.evaluators.loss_terms import CombinedLoss, Lesson, LossTerms, Penalty, TrainingLoss, training_loss
+from paredown.evaluators.precision import Arithmetic, Precision, arithmetic
+from paredown.evaluators.training_data import TrainingData, augmented
 from paredown.spaces.compression.step import Hold
+
+__all__ = [  # with the names that training is used with
+    "CombinedLoss",
+    "Lesson",
+    "LossTerms",
+    "OnEpoch",
+    "Penalty",
+    "TrainingData",
+    "TrainingPlan",
+    "fit",
+    "keep",
+    "predict",
+    "recalibrate",
+    "score",
+]
 
 OnEpoch = Callable[[int, dict[str, float]], str]
 """(epoch, metrics) -> why to stop here; empty: go on. Raises TrialInterrupted where the whole search ends."""
 
-CombinedLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(task loss, logits, teacher's logits) -> scalar loss."""
-
-Penalty = Callable[[nn.Module], Tensor]
-"""(network) -> scalar that is added to the loss."""
+NO_TERMS = LossTerms()
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class TrainingPlan:
         max_seconds: Training and fine-tuning of one candidate stop after so long.
         accelerator: "auto" takes CUDA where there is one.
         seed: Of weights, order and augmentation.
+        precision: What the forward and backward passes compute with; weights are float32 throughout.
     """
 
     epochs: int = 20
@@ -60,6 +66,7 @@ class TrainingPlan:
     max_seconds: float = 600.0
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int = 0
+    precision: Precision = "fp32"
 
     @property
     def device(self) -> torch.device:
@@ -67,26 +74,6 @@ class TrainingPlan:
         if self.accelerator == "auto":
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return torch.device(self.accelerator)
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """The images of one task at one resolution, on their way to the device."""
-
-    train: Split
-    validation: Split
-    normalise: Normalisation
-    augmentation: Augmentation
-
-    @classmethod
-    def of(cls, task: Task, resolution: int) -> "TrainingData":
-        """Return the task's images at a resolution."""
-        return cls(
-            split_at(task, "train", resolution),
-            split_at(task, "validation", resolution),
-            normalisation_at(task, resolution),
-            task.augmentation,
-        )
 
 
 def fit(
@@ -98,9 +85,7 @@ def fit(
     learning_rate: float,
     deadline: float,
     first_epoch: int = 0,
-    teacher: NDArray[np.float32] | None = None,
-    combined: CombinedLoss | None = None,
-    penalties: Sequence[Penalty] = (),
+    terms: LossTerms = NO_TERMS,
     holds: Sequence[Hold] = (),
     on_epoch: OnEpoch = lambda epoch, metrics: "",
 ) -> int:
@@ -112,13 +97,11 @@ def fit(
         model: On the plan's device; maps `n x c x h x w` to `n x classes`.
         data: Training and validation images.
         plan: Everything but what the other arguments say.
-        epochs: At most so many.
+        epochs: At most so many; with 0 the weights change only where a hold changes them.
         learning_rate: Peak of the one-cycle schedule.
         deadline: `time.monotonic()` after which no new epoch starts.
         first_epoch: Number of the first epoch, for `on_epoch`.
-        teacher: Logits of the teacher for the training images, `n x classes`.
-        combined: Joins the task's loss with the teacher's.
-        penalties: Added to the loss.
+        terms: What counts beside the task's loss.
         holds: Called after each step; epochs before they are settled do not count as the best.
         on_epoch: Told after each epoch; may stop the trial.
 
@@ -127,53 +110,104 @@ def fit(
         TrialStopped: `on_epoch` gave a reason to stop.
         TrialInterrupted: `on_epoch` raised it.
     """
-    device = plan.device
-    images = torch.from_numpy(data.normalise(data.train.images)).to(device)
-    labels = torch.from_numpy(data.train.labels).to(device)
-    logits = None if teacher is None else torch.from_numpy(teacher.astype(np.float32)).to(device)
-    random = torch.Generator().manual_seed(plan.seed)
-    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=plan.weight_decay)
-    steps = -(-len(images) // plan.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=epochs * steps + 1)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    best: tuple[float, float] | None = None
-    settled, done = max((hold.settled for hold in holds), default=0.0), 0
-    best_state, since_best = copy.deepcopy(model.state_dict()), 0
-    for epoch in range(epochs):
-        model.train()
-        total = 0.0
-        for rows in torch.randperm(len(images), generator=random).split(plan.batch_size):  # type: ignore[no-untyped-call]
-            if len(rows) < 2:
-                continue  # batch statistics of one image do not exist
-            batch = _augmented(images[rows], data.augmentation, random)
-            output = model(batch.contiguous(memory_format=torch.channels_last))
-            loss = F.cross_entropy(output, labels[rows], label_smoothing=plan.label_smoothing)
-            if logits is not None and combined is not None:
-                loss = combined(loss, output, logits[rows])
-            for penalty in penalties:
-                loss = loss + penalty(model)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            schedule.step()
-            done += 1
-            keep(holds, done / (epochs * steps))
-            total += loss.item() * len(rows)
-        if not np.isfinite(total):
-            raise EvaluationError(f"the loss of epoch {first_epoch + epoch} is {total / len(images)}")
-        accuracy, validation_loss = score(model, data.validation, data.normalise)
-        metrics = {"loss": total / len(images), "accuracy": accuracy, "validation_loss": validation_loss}
-        if reason := on_epoch(first_epoch + epoch, metrics):
-            raise TrialStopped(reason)
-        since_best += (epoch + 1) / epochs >= settled
-        if since_best and (best is None or (accuracy, -validation_loss) > best):
-            best, since_best = (accuracy, -validation_loss), 0
-            best_state = copy.deepcopy(model.state_dict())
-        if since_best >= plan.patience or time.monotonic() > deadline:
-            break
-    model.load_state_dict(best_state if best is not None else model.state_dict())
+    best = _Best(model, plan.patience)
+    done = 0
+    if epochs:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        images = torch.from_numpy(data.normalise(data.train.images)).to(plan.device)
+        labels = torch.from_numpy(data.train.labels).to(plan.device)
+        settled = max((hold.settled for hold in holds), default=0.0)
+        with (
+            arithmetic(plan.precision, plan.device) as passes,
+            training_loss(terms, model, images, labels, plan.label_smoothing, plan.seed) as loss,
+        ):
+            course = _Course(model, images, data, plan, loss, passes, holds, epochs, learning_rate)
+            while done < epochs and not best.is_stale and (not done or time.monotonic() <= deadline):
+                mean = course.epoch()
+                if not np.isfinite(mean):
+                    raise EvaluationError(f"the loss of epoch {first_epoch + done} is {mean}")
+                accuracy, validation_loss = score(model, data.validation, data.normalise)
+                metrics = {"loss": mean, "accuracy": accuracy, "validation_loss": validation_loss}
+                if reason := on_epoch(first_epoch + done, metrics):
+                    raise TrialStopped(reason)
+                done += 1
+                if done / epochs >= settled:
+                    best.compare(accuracy, validation_loss)
+    best.restore()
     keep(holds, 1.0)
-    return epoch + 1
+    return done
+
+
+class _Course:
+    """A run of epochs: the optimizer, its schedule and the order of the images."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        data: TrainingData,
+        plan: TrainingPlan,
+        loss: TrainingLoss,
+        passes: Arithmetic,
+        holds: Sequence[Hold],
+        epochs: int,
+        learning_rate: float,
+    ) -> None:
+        self._model, self._images, self._augmentation, self._plan = model, images, data.augmentation, plan
+        self._loss, self._passes, self._holds = loss, passes, holds
+        self._random = torch.Generator().manual_seed(plan.seed)
+        parameters = [*model.parameters(), *loss.parameters]
+        self._optimizer = torch.optim.AdamW(parameters, weight_decay=plan.weight_decay)
+        self._steps, self._done = epochs * -(-len(images) // plan.batch_size), 0
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self._optimizer, learning_rate, total_steps=self._steps + 1
+        )
+
+    def epoch(self) -> float:
+        """Train on all images once and return their mean loss."""
+        self._model.train()
+        order = torch.randperm(len(self._images), generator=self._random)
+        batches = order.split(self._plan.batch_size)  # type: ignore[no-untyped-call]
+        total = sum(self._step(rows) * len(rows) for rows in batches if len(rows) > 1)  # one image has no statistics
+        return float(total / len(self._images))
+
+    def _step(self, rows: Tensor) -> float:
+        batch = augmented(self._images[rows], self._augmentation, self._random)
+        with self._passes.forward():
+            output = self._model(batch.contiguous(memory_format=torch.channels_last))
+        loss = self._loss(self._model, output.float(), rows)
+        self._passes.step(loss, self._optimizer)
+        self._loss.settle(self._model, float(self._schedule.get_last_lr()[0]))
+        self._schedule.step()
+        self._done += 1
+        keep(self._holds, self._done / self._steps)
+        return float(loss.item())
+
+
+class _Best:
+    """The best epoch so far, and for how many epochs there was none better."""
+
+    def __init__(self, model: nn.Module, patience: int) -> None:
+        self._model, self._patience, self._since = model, patience, 0
+        self._score: tuple[float, float] | None = None
+        self._state: dict[str, Any] = {}
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether patience is at its end."""
+        return self._since >= self._patience
+
+    def compare(self, accuracy: float, loss: float) -> None:
+        """Keep the weights where they are the best so far."""
+        self._since += 1
+        if self._score is None or (accuracy, -loss) > self._score:
+            self._score, self._since = (accuracy, -loss), 0
+            self._state = copy.deepcopy(self._model.state_dict())
+
+    def restore(self) -> None:
+        """Put the weights of the best epoch back; those of the latest stay where none was compared."""
+        if self._state:
+            self._model.load_state_dict(self._state)
 
 
 def keep(holds: Sequence[Hold], progress: float) -> None:
@@ -181,70 +215,3 @@ def keep(holds: Sequence[Hold], progress: float) -> None:
     with torch.no_grad():
         for hold in holds:
             hold.after_step(progress)
-
-
-def score(model: nn.Module, split: Split, normalise: Normalisation) -> tuple[float, float]:
-    """Return accuracy and cross-entropy of the network on a split."""
-    outputs = predict(model, normalise(split.images))
-    labels = torch.from_numpy(split.labels)
-    accuracy = (outputs.argmax(1) == labels).float().mean().item()
-    return accuracy, F.cross_entropy(outputs, labels).item()
-
-
-def predict(model: nn.Module, images: NDArray[np.float32], batch_size: int = 256) -> Tensor:
-    """Return `n x classes` logits on the CPU for normalised `n x c x h x w`."""
-    device = next(model.parameters()).device
-    model.eval()
-    with torch.inference_mode():
-        parts = [
-            model(torch.from_numpy(images[i : i + batch_size]).to(device)).cpu()
-            for i in range(0, len(images), batch_size)
-        ]
-    return torch.cat(parts)
-
-
-def recalibrate(model: nn.Module, data: TrainingData, images: int = 1024) -> None:
-    """Estimate the statistics of batch normalisation anew from training images.
-
-    After a structural change the stored ones describe another network.
-
-    Source:
-        Li et al., EagleEye, ECCV 2020, section 3.3 (adaptive batch normalisation).
-    """
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    if not norms:
-        return
-    device = next(model.parameters()).device
-    momenta = [norm.momentum for norm in norms]
-    model.eval()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # cumulative average
-        norm.train()
-    # Drawn, since folders hold their images class by class; in equal parts, since each counts the same.
-    rows = np.random.default_rng(0).permutation(len(data.train.images))[:images]
-    inputs = torch.from_numpy(data.normalise(data.train.images[rows]))
-    with torch.no_grad():
-        for batch in inputs.chunk(-(-len(inputs) // 256)):
-            if len(batch) > 1:
-                model(batch.to(device))
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    model.eval()
-
-
-def _augmented(batch: Tensor, augmentation: Augmentation, random: torch.Generator) -> Tensor:
-    """Return `n x c x h x w` with some images mirrored and each one shifted."""
-    n, _, height, width = batch.shape
-    if augmentation.flip:
-        mirrored = (torch.rand(n, generator=random) < 0.5).to(batch.device)
-        batch = torch.where(mirrored[:, None, None, None], batch.flip(3), batch)
-    reach = round(height * augmentation.crop)
-    if reach:
-        padded = F.pad(batch, (reach,) * 4)
-        tops, lefts = torch.randint(0, 2 * reach + 1, (2, n), generator=random).to(batch.device)
-        rows = tops[:, None] + torch.arange(height, device=batch.device)
-        columns = lefts[:, None] + torch.arange(width, device=batch.device)
-        which = torch.arange(n, device=batch.device)[:, None, None]
-        batch = padded.permute(0, 2, 3, 1)[which, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-    return batch

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from paredown.search import quantity
 from paredown.search.errors import ConfigError
+
+BASELINE = "baseline"
 
 
 class _Section(BaseModel):
@@ -51,6 +53,28 @@ class TrainingSection(_Section):
     patience: int = Field(default=6, ge=1)
     max_seconds: float = Field(default=600, gt=0)
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["fp32", "tf32", "fp16", "bf16"] = "fp32"
+
+
+class DistillationSection(_Section):
+    """Whom the step `distillation` learns from; see `paredown.evaluators.teacher.TeacherSpec`.
+
+    Attributes:
+        teacher: `baseline`, the reference network of the study, or `package.module:function`.
+        weights: File of the trained weights of such a network.
+        resolution: Side of its input, in pixels; without it that of each student.
+    """
+
+    teacher: str = BASELINE
+    weights: str | None = None
+    resolution: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _named(self) -> "DistillationSection":
+        for key in ("weights", "resolution"):
+            if self.teacher == BASELINE and getattr(self, key) is not None:
+                raise ValueError(f"{key} is of a network of yours; name it by teacher: package.module:function")
+        return self
 
 
 class HalvingSection(_Section):
@@ -77,6 +101,7 @@ class StudyConfig(_Section):
         limits: Metric to its worst acceptable value.
         space: Which part of the joint space.
         training: How candidates are trained.
+        distillation: Whom the step `distillation` learns from.
         sampler: Name in the catalogue of samplers, or `package.module:name`.
         seed: Of sampler and training.
         trials: Stop when the study has so many finished trials.
@@ -96,6 +121,7 @@ class StudyConfig(_Section):
     limits: dict[str, float] = Field(default_factory=dict)
     space: SpaceSection = SpaceSection()
     training: TrainingSection = TrainingSection()
+    distillation: DistillationSection = DistillationSection()
     sampler: str = "cost_aware"
     seed: int = Field(default=0, ge=0, lt=2**31)
     trials: int = Field(default=40, ge=1)
@@ -152,6 +178,7 @@ class StudyConfig(_Section):
 SECTIONS = {
     "space": SpaceSection.model_fields,
     "training": TrainingSection.model_fields,
+    "distillation": DistillationSection.model_fields,
     "halving": HalvingSection.model_fields,
 }
 

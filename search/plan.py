@@ -7,12 +7,13 @@ from pathlib import Path
 from paredown.evaluators.measurement import Objective
 from paredown.evaluators.tasks.catalogue import TASKS
 from paredown.evaluators.tasks.task import Task
+from paredown.evaluators.teacher import TeacherSpec
 from paredown.evaluators.training import TrainingPlan
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
 
 MODEL_FILE, WEIGHTS_FILE, TEACHER_FILE = "model.onnx", "weights.safetensors", "teacher.safetensors"
-"""Files of a trial: what ships, the trained weights, and the baseline's logits for distillation."""
+"""Files of a trial: what ships, the trained weights, and the baseline's answers for distillation."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class TrialPlan:
         threads: Of PyTorch; 0 leaves its own choice.
         judged: Whether trials are judged while they run; the costs among the objectives are then measured
             before training.
+        teacher: Of distillation; None: the baseline.
+        keeps_features: Whether the baseline's features are stored beside its logits, for hints.
     """
 
     task: TaskSpec
@@ -69,6 +72,8 @@ class TrialPlan:
     timeout_s: float = 3600.0
     threads: int = 0
     judged: bool = False
+    teacher: TeacherSpec | None = None
+    keeps_features: bool = True
 
     def epochs(self, candidate: Candidate) -> int:
         """Return for how many epochs a candidate is trained at most, fine-tuning included."""

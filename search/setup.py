@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from paredown.evaluators.errors import TaskError
 from paredown.evaluators.measurement import Objective, broken_limits
 from paredown.evaluators.tasks.catalogue import TASKS
 from paredown.evaluators.tasks.task import Task
+from paredown.evaluators.teacher import TeacherRefused, TeacherSpec, build_teacher, check_teacher, digest_of
 from paredown.evaluators.training import TrainingPlan
-from paredown.search.config import SpaceSection, StudyConfig, TaskSection
+from paredown.search.config import BASELINE, SpaceSection, StudyConfig, TaskSection
 from paredown.search.errors import ConfigError
 from paredown.search.plan import TaskSpec, TrialPlan, load_task
 from paredown.search.samplers.choosing import choose_sampler
@@ -85,7 +86,16 @@ def set_up(config: StudyConfig, where: str, folder: Path, out: Path) -> Setup:
             raise ConfigError(f"{where}: training.accelerator: no CUDA device here; use auto or cpu")
     _check_halving(config, where)
     judged = config.halving is not None
-    plan = TrialPlan(spec, objectives, training, out.absolute(), timeout_s=config.trial_timeout, judged=judged)
+    plan = TrialPlan(
+        spec,
+        objectives,
+        training,
+        out.absolute(),
+        timeout_s=config.trial_timeout,
+        judged=judged,
+        teacher=_teacher(config, where, folder.absolute(), task, space),
+        keeps_features=_asks_for_features(space),
+    )
     stored = {
         "task": {"name": spec.name, "options": json.loads(spec.options), "data": task.digest},
         "task_folder": str(folder.absolute()),
@@ -93,9 +103,11 @@ def set_up(config: StudyConfig, where: str, folder: Path, out: Path) -> Setup:
         "limits": config.limits,
         "space": config.space.model_dump(),
         "baseline": space.baseline.to_json(),
-        "training": config.training.model_dump(exclude={"accelerator"}),
+        "training": config.training.model_dump(exclude={"accelerator"} | _without_effect(config)),
         "seed": config.seed,
     }
+    if plan.teacher is not None:
+        stored["distillation"] = config.distillation.model_dump() | {"digest": plan.teacher.digest}
     return Setup(config, task, space, plan, stored)
 
 
@@ -165,6 +177,42 @@ def _task_spec(section: TaskSection, where: str, folder: Path) -> TaskSpec:
         allowed = ", ".join(loader.options.model_fields) or "none"
         raise ConfigError(f"{where}: {key}: {problem['msg']}; options: {allowed}") from None
     return TaskSpec(section.name, checked.model_dump_json(), folder.absolute())
+
+
+def _without_effect(config: StudyConfig) -> set[str]:
+    """Return keys of `training` at the value that studies had before the key was there; they are not stored."""
+    return {"precision"} if config.training.precision == "fp32" else set()
+
+
+def _teacher(config: StudyConfig, where: str, folder: Path, task: Task, space: SearchSpace) -> TeacherSpec | None:
+    """Return the teacher, run once at each input side that it will see; None where it is the baseline."""
+    section = config.distillation
+    if section.teacher == BASELINE:
+        return None
+    if not any(step.loss for step in space.steps.values()):
+        raise ConfigError(f"{where}: distillation.teacher: nothing learns from it; add distillation to space.steps")
+    if section.resolution is not None and section.resolution not in task.resolutions:
+        raise ConfigError(
+            f"{where}: distillation.resolution: {section.resolution} is not allowed; allowed: {task.resolutions}"
+        )
+    candidates = [space.baseline, *space.smallest(), *(space.draw(n) for n in range(64))]
+    students = {space.families[c.family].resolution(c.knobs) for c in candidates}
+    spec = TeacherSpec(section.teacher, folder, section.weights or "", section.resolution or 0)
+    try:
+        network = build_teacher(spec, task)
+        check_teacher(network, spec, task, [section.resolution] if section.resolution else sorted(students))
+    except TeacherRefused as error:
+        raise ConfigError(f"{where}: {error}") from error
+    return replace(spec, digest=digest_of(network))
+
+
+def _asks_for_features(space: SearchSpace) -> bool:
+    """Return whether a candidate may match a teacher's features."""
+    for name, step in space.steps.items():
+        highest = {knob: space.knobs[f"{name}.{knob}"].highest for knob in step.knobs}
+        if step.hint_weight is not None and step.hint_weight(highest) > 0:
+            return True
+    return False
 
 
 def _check_halving(config: StudyConfig, where: str) -> None:

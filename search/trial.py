@@ -11,39 +11,36 @@ import shutil
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_tensors
 from torch import nn
 
 from paredown.evaluators.catalogue import EVALUATORS
 from paredown.evaluators.errors import EvaluationError, TaskError, TrialInterrupted, TrialStopped
+from paredown.evaluators.features import predict_with_features
 from paredown.evaluators.measurement import Measurement, broken_limits
 from paredown.evaluators.onnx_model import export, slimmed
+from paredown.evaluators.precision import effect
 from paredown.evaluators.specimen import Reference, Specimen
-from paredown.evaluators.training import OnEpoch, Penalty, TrainingData, fit, keep, predict, recalibrate
+from paredown.evaluators.training import OnEpoch, TrainingData
 from paredown.search.network import DECIDED, Compressed, compress
-from paredown.search.plan import MODEL_FILE, TEACHER_FILE, WEIGHTS_FILE, TrialPlan, is_restructured, load_task
+from paredown.search.plan import MODEL_FILE, TEACHER_FILE, WEIGHTS_FILE, TrialPlan, load_task
+from paredown.search.stages import Stages
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
-from paredown.spaces.compression.step import Calibration, Hold
+from paredown.spaces.compression.step import Calibration
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.families.family import ImageShape
-from paredown.spaces.knob import Knobs
 from paredown.studies.result import UNTRAINED, TrialResult, stopped_early
 
-T = TypeVar("T")
 CALIBRATION_IMAGES = 64
-FINETUNE_RATE = 0.5
-"""Peak learning rate of fine-tuning, as a share of that of training."""
 
 
 def run_trial(candidate: Candidate, plan: TrialPlan, on_epoch: OnEpoch = lambda epoch, metrics: "") -> TrialResult:
@@ -91,7 +88,13 @@ class _Run:
     @property
     def facts(self) -> dict[str, Any]:
         seconds = {k: round(v, 3) for k, v in self.seconds.items()}
-        return {"seconds": seconds, UNTRAINED: self.known, "skipped": self.skipped}
+        precision = self.plan.training.precision
+        return {
+            "seconds": seconds,
+            UNTRAINED: self.known,
+            "skipped": self.skipped,
+            "precision": f"{precision}: {effect(precision, self.plan.training.device)}",
+        }
 
     def stopped(self, reason: str) -> TrialResult:
         """Return what is known of a trial that ends early."""
@@ -105,7 +108,9 @@ class _Run:
             model = self._built()
             self._check_before_training(model)
             self.data = TrainingData.of(self.task, self.resolution)
-        model = self._trained(model)
+        stages = Stages(self.candidate, self.plan, self.shape, self.data, self._after_epoch, self._timed, self.skipped)
+        self.compressed = stages.run(model)
+        model = self.compressed.network
         with tempfile.TemporaryDirectory(prefix="paredown-") as folder:
             self._export(model, Path(folder))
             with self._timed("measure"):
@@ -150,65 +155,6 @@ class _Run:
         if broken := broken_limits(self.plan.objectives, self.known, untrained=True):
             raise InfeasibleCandidate("; ".join(broken))
 
-    def _trained(self, model: nn.Module) -> nn.Module:
-        training, deadline = self.plan.training, time.monotonic() + self.plan.training.max_seconds
-        model = model.to(training.device)
-        loss = self._distillation() | {"penalties": self._penalties()}
-        with self._timed("train"):
-            epochs = fit(
-                model,
-                self.data,
-                training,
-                epochs=training.epochs,
-                learning_rate=training.learning_rate,
-                deadline=deadline,
-                on_epoch=self._after_epoch,
-                **loss,
-            )
-        if is_restructured(self.candidate):
-            with self._timed("compress"):
-                self.compressed = compress(model, self.candidate, self.shape, self.data)
-                model = self.compressed.network
-                self.skipped |= self.compressed.skipped
-            with self._timed("finetune"), contextlib.ExitStack() as stack:
-                holds = [stack.enter_context(enter(model)) for enter in self._finetunings()]
-                if training.finetune_epochs:
-                    fit(
-                        model,
-                        self.data,
-                        training,
-                        epochs=training.finetune_epochs,
-                        learning_rate=training.learning_rate * FINETUNE_RATE,
-                        deadline=deadline,
-                        first_epoch=epochs,
-                        holds=holds,
-                        on_epoch=self._after_epoch,
-                        **loss,
-                    )
-                else:
-                    keep(holds, 1.0)
-        recalibrate(model, self.data)
-        return model
-
-    def _penalties(self) -> list[Penalty]:
-        steps = [(STEPS[name].penalty, knobs) for name, knobs in self.candidate.steps.items()]
-        return [_with(penalty, knobs) for penalty, knobs in steps if penalty is not None]
-
-    def _finetunings(self) -> list[Callable[[nn.Module], contextlib.AbstractContextManager[Hold]]]:
-        steps = [(STEPS[name].finetuning, self.candidate.steps[name]) for name in STEPS if name in self.candidate.steps]
-        return [_with(enter, knobs) for enter, knobs in steps if enter is not None]
-
-    def _distillation(self) -> dict[str, Any]:
-        for name, knobs in self.candidate.steps.items():
-            combine = STEPS[name].loss
-            if combine is not None and self.plan.baseline is not None:
-                teacher: NDArray[np.float32] = load_file(self.plan.baseline.artifact / TEACHER_FILE)["logits"]
-                return {
-                    "teacher": teacher,
-                    "combined": lambda loss, logits, soft, c=combine, k=knobs: c(loss, logits, soft, k),
-                }
-        return {}
-
     def _after_epoch(self, epoch: int, metrics: dict[str, float]) -> str:
         self.curve.append((epoch, metrics))
         if (elapsed := time.monotonic() - self.started) > self.plan.timeout_s:
@@ -236,8 +182,9 @@ class _Run:
             decided = self.compressed.decided if self.compressed else {}
             save_tensors(state, folder / WEIGHTS_FILE, {DECIDED: json.dumps(decided)})
             if self.plan.baseline is None:
-                teacher = predict(model, self.data.normalise(self.data.train.images)).numpy()
-                save_file({"logits": teacher}, folder / TEACHER_FILE)
+                logits, features = predict_with_features(model, self.data.normalise(self.data.train.images))
+                said = {"logits": logits} | ({"features": features} if self.plan.keeps_features else {})
+                save_file({name: array for name, array in said.items() if array is not None}, folder / TEACHER_FILE)
 
     def _specimen(self, model: nn.Module, file: Path) -> Specimen:
         data = TrainingData.of(self.task, self.resolution)
@@ -273,10 +220,6 @@ class _Run:
             yield
         finally:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - start
-
-
-def _with(hook: Callable[[nn.Module, Knobs], T], knobs: Knobs) -> Callable[[nn.Module], T]:
-    return lambda model: hook(model, knobs)
 
 
 def measure_untrained(candidate: Candidate, plan: TrialPlan) -> dict[str, float]:

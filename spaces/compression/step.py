@@ -71,8 +71,14 @@ Finetuning = Callable[[nn.Module, Knobs], AbstractContextManager[Hold]]
 Penalty = Callable[[nn.Module, Knobs], Tensor]
 """(network, knobs) -> scalar, added to the loss of training and fine-tuning."""
 
+Proximal = Callable[[nn.Module, Knobs, float], None]
+"""(network, knobs, learning rate) -> None; the proximal operator of a penalty, in place, after each optimizer step."""
+
 Loss = Callable[[Tensor, Tensor, Tensor, Knobs], Tensor]
 """(task loss, logits `n x classes`, teacher's logits `n x classes`, knobs) -> scalar loss."""
+
+HintWeight = Callable[[Knobs], float]
+"""(knobs) -> weight of matching the teacher's features; 0: they are not asked for."""
 
 Rewrite = Callable[[bytes, Knobs, Calibration], bytes]
 """(ONNX model, knobs, calibration) -> new ONNX model."""
@@ -80,7 +86,7 @@ Rewrite = Callable[[bytes, Knobs, Calibration], bytes]
 
 @dataclass(frozen=True)
 class Step:
-    """A compression method: its knobs and what it does, in any of five places.
+    """A compression method: its knobs and what it does, in any of seven places.
 
     Attributes:
         name: Prefix of its knobs.
@@ -91,7 +97,9 @@ class Step:
         transform: Changes the trained network; fine-tuning follows.
         finetuning: Holds something through fine-tuning.
         penalty: Adds to what training minimises.
+        proximal: The same for a penalty whose minima are exact zeros, such as L1; instead of `penalty`.
         loss: Changes what training minimises.
+        hint_weight: Makes the student match the teacher's features too; only beside `loss`.
         rewrite: Changes the exported file.
         shapes_known: Whether the shapes that the transform gives follow from the knobs alone, so that the costs of
             the untrained network are those of the trained one.
@@ -105,6 +113,8 @@ class Step:
     transform: Transform | None = None
     finetuning: Finetuning | None = None
     penalty: Penalty | None = None
+    proximal: Proximal | None = None
     loss: Loss | None = None
+    hint_weight: HintWeight | None = None
     rewrite: Rewrite | None = None
     shapes_known: bool = True

@@ -10,7 +10,7 @@ from torch import nn
 from paredown.evaluators.errors import EvaluationError, TrialStopped
 from paredown.evaluators.latency_ms import median_with_interval
 from paredown.evaluators.tasks.task import Augmentation, Normalisation, Split
-from paredown.evaluators.training import TrainingData, TrainingPlan, fit, recalibrate, score
+from paredown.evaluators.training import Lesson, LossTerms, TrainingData, TrainingPlan, fit, recalibrate, score
 
 PLAN = TrainingPlan(batch_size=16, patience=3, accelerator="cpu")
 
@@ -134,7 +134,7 @@ def test_a_teacher_joins_the_loss() -> None:
 
     model = network()
     teacher = np.repeat(np.full((64, 1), 0.25, dtype=np.float32), 2, axis=1)
-    run(model, data(), epochs=8, teacher=teacher, combined=combined)
+    run(model, data(), epochs=8, terms=LossTerms(Lesson(teacher, combined)))
     assert calls == [(16, 16)] * len(calls)
     images = torch.from_numpy(data().normalise(data().train.images))
     assert (model.eval()(images) - 0.25).abs().mean() < 0.2  # it learned the teacher, not the labels

@@ -1,0 +1,140 @@
+"""The training stages of a trial: fit, compress, fine-tune."""
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+from torch import nn
+
+from paredown.evaluators.errors import EvaluationError
+from paredown.evaluators.teacher import taught
+from paredown.evaluators.training import (
+    CombinedLoss,
+    Lesson,
+    LossTerms,
+    OnEpoch,
+    Penalty,
+    TrainingData,
+    fit,
+    recalibrate,
+)
+from paredown.search.network import Compressed, compress
+from paredown.search.plan import TEACHER_FILE, TrialPlan, is_restructured, load_task
+from paredown.spaces.candidate import Candidate
+from paredown.spaces.compression.catalogue import STEPS
+from paredown.spaces.compression.step import Hold, Loss, Proximal
+from paredown.spaces.families.family import ImageShape
+from paredown.spaces.knob import Knobs
+
+T = TypeVar("T")
+FINETUNE_RATE = 0.5
+"""Peak learning rate of fine-tuning, as a share of that of training."""
+
+
+@dataclass(frozen=True)
+class Stages:
+    """How one candidate gets from an untrained network to a trained, compressed one.
+
+    Attributes:
+        candidate: Names the steps.
+        plan: How to train.
+        shape: Channels, height, width of one input.
+        data: The task's images at the candidate's resolution.
+        on_epoch: Told after each epoch of training and fine-tuning; may stop the trial.
+        timed: Context that adds the seconds spent in it to those of a stage.
+        skipped: Gets the layers that each step left alone, with the reason.
+    """
+
+    candidate: Candidate
+    plan: TrialPlan
+    shape: ImageShape
+    data: TrainingData
+    on_epoch: OnEpoch
+    timed: Callable[[str], contextlib.AbstractContextManager[None]]
+    skipped: dict[str, dict[str, str]]
+
+    def run(self, model: nn.Module) -> Compressed:
+        """Train, compress and fine-tune an untrained network."""
+        training, deadline = self.plan.training, time.monotonic() + self.plan.training.max_seconds
+        model = model.to(training.device)
+        terms = LossTerms(self._lesson(), self._penalties(), self._proximals())
+        with self.timed("train"):
+            epochs = fit(
+                model,
+                self.data,
+                training,
+                epochs=training.epochs,
+                learning_rate=training.learning_rate,
+                deadline=deadline,
+                on_epoch=self.on_epoch,
+                terms=terms,
+            )
+        compressed = Compressed(model, {}, {})
+        if is_restructured(self.candidate):
+            with self.timed("compress"):
+                compressed = compress(model, self.candidate, self.shape, self.data)
+                self.skipped.update(compressed.skipped)
+            with self.timed("finetune"), contextlib.ExitStack() as stack:
+                holds = [stack.enter_context(enter(compressed.network)) for enter in self._finetunings()]
+                fit(
+                    compressed.network,
+                    self.data,
+                    training,
+                    epochs=training.finetune_epochs,
+                    learning_rate=training.learning_rate * FINETUNE_RATE,
+                    deadline=deadline,
+                    first_epoch=epochs,
+                    holds=holds,
+                    on_epoch=self.on_epoch,
+                    terms=terms,
+                )
+        if training.epochs or is_restructured(self.candidate):  # else its statistics are those it came with
+            recalibrate(compressed.network, self.data)
+        return compressed
+
+    def _penalties(self) -> list[Penalty]:
+        steps = [(STEPS[name].penalty, knobs) for name, knobs in self.candidate.steps.items()]
+        return [_with(penalty, knobs) for penalty, knobs in steps if penalty is not None]
+
+    def _proximals(self) -> list[Callable[[nn.Module, float], None]]:
+        steps = [(STEPS[name].proximal, knobs) for name, knobs in self.candidate.steps.items()]
+        return [_at_rate(proximal, knobs) for proximal, knobs in steps if proximal is not None]
+
+    def _finetunings(self) -> list[Callable[[nn.Module], contextlib.AbstractContextManager[Hold]]]:
+        steps = [(STEPS[name].finetuning, self.candidate.steps[name]) for name in STEPS if name in self.candidate.steps]
+        return [_with(enter, knobs) for enter, knobs in steps if enter is not None]
+
+    def _lesson(self) -> Lesson | None:
+        """Return what the teacher says; None where no step asks, or where the baseline itself is trained."""
+        for name, knobs in self.candidate.steps.items():
+            step = STEPS[name]
+            if step.loss is None or (said := self._teacher()) is None:
+                continue
+            weight = step.hint_weight(knobs) if step.hint_weight else 0.0
+            if weight and "features" not in said:
+                raise EvaluationError(f"{name}: the teacher's features were not stored, so there are no hints")
+            return Lesson(said["logits"], _with_knobs(step.loss, knobs), said.get("features"), weight)
+        return None
+
+    def _teacher(self) -> dict[str, NDArray[np.float32]] | None:
+        plan = self.plan
+        if plan.teacher is not None:
+            return taught(plan.teacher, load_task(plan.task), self.shape[1], plan.folder, plan.training.device)
+        return None if plan.baseline is None else load_file(plan.baseline.artifact / TEACHER_FILE)
+
+
+def _with(hook: Callable[[nn.Module, Knobs], T], knobs: Knobs) -> Callable[[nn.Module], T]:
+    return lambda model: hook(model, knobs)
+
+
+def _with_knobs(loss: Loss, knobs: Knobs) -> CombinedLoss:
+    return lambda task_loss, logits, teacher: loss(task_loss, logits, teacher, knobs)
+
+
+def _at_rate(proximal: Proximal, knobs: Knobs) -> Callable[[nn.Module, float], None]:
+    return lambda model, learning_rate: proximal(model, knobs, learning_rate)
