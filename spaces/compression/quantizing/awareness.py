@@ -106,9 +106,9 @@ class _Felt:
         assert isinstance(weight, Tensor)
         moved = on_grid(weight, order.bits(self._layer))
         if parametrize.is_parametrized(self._layer, "weight"):  # another step's, such as a mask: written under it
-            weight = self._layer.parametrizations.weight.original  # type: ignore[union-attr, assignment]
+            weight = self._layer.parametrizations.weight.original  # type: ignore[union-attr]
         with torch.no_grad():
-            weight.copy_(moved)  # type: ignore[union-attr, operator]
+            weight.copy_(moved)  # type: ignore[operator]
 
     def _in_8_bits(self, x: Tensor) -> Tensor:
         """Return the input at its nearest of 256 points between its usual ends, zero among them."""
