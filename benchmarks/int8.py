@@ -19,14 +19,7 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from paredown.evaluators.latency_ms import (
-    _ratios,
-    _runner,
-    _slices,
-    measurement_lock,
-    median_with_interval,
-    this_device,
-)
+from paredown.evaluators.latency_ms import relative_latency, this_device
 from paredown.evaluators.macs import MACS
 from paredown.evaluators.onnx_model import export, slimmed
 from paredown.evaluators.specimen import Specimen
