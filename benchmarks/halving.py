@@ -29,13 +29,19 @@ from paredown.search.config import StudyConfig
 from paredown.search.run import search
 from paredown.search.schedulers.halving import Halving
 from paredown.search.setup import set_up
+from paredown.spaces.compression.quantization import QUANTIZATION
 from paredown.studies.front import Model, front, hypervolume
 from paredown.studies.study import Study
 
 ROOT = Path(__file__).parents[1]
 RULES = [(first, factor) for first in (1, 2, 3, 4, 5, 6) for factor in (2, 3, 4)]
 ORDERS = 20
-KNOBS = {"mbconv.scaling": "free", "mbconv.width": {"low": 0.5, "high": 1.5}}
+KNOBS = {
+    "mbconv.scaling": "free",
+    "mbconv.width": {"low": 0.5, "high": 1.5},
+    "quantization.weights": ["fp32", "fp16", "int8"],
+    **{f"quantization.{name}": None for name in QUANTIZATION.knobs if name != "weights"},
+}
 
 
 def config(task: Any, trials: int, resolution: dict[str, int], **training: Any) -> StudyConfig:

@@ -34,6 +34,7 @@ from paredown.search.samplers.catalogue import SAMPLERS
 from paredown.search.setup import set_up
 from paredown.search.trial import run_trial
 from paredown.spaces.candidate import Candidate
+from paredown.spaces.compression.quantization import QUANTIZATION
 from paredown.studies.front import Model, front, hypervolume, losses
 from paredown.studies.study import Study
 
@@ -69,6 +70,9 @@ def spend(seconds: float, seed: int, folder: Path, steps: list[str], fixed: Cand
                 knobs |= {f"{name}.{k}": v for k, v in values.items()} if values else {f"{name}.ratio": None}
     if "distillation" in steps:
         knobs["distillation.hints"] = None
+    if "quantization" in steps:
+        knobs |= {f"quantization.{name}": None for name in QUANTIZATION.knobs}
+        knobs["quantization.weights"] = ["fp32", "fp16", "int8"]
     folder.mkdir(parents=True)
     config = StudyConfig.model_validate(
         {

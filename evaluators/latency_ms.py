@@ -57,6 +57,21 @@ def median_with_interval(values: NDArray[np.float64]) -> tuple[float, float]:
     return float(np.median(ordered)), float(high - low) / 2
 
 
+def relative_latency(
+    model: Path | bytes, reference: Path | bytes, shape: ImageShape, pairs: int = PAIRS
+) -> tuple[float, float]:
+    """Return the median ratio of a model's latency to a reference's, and the half width of its 95 % interval.
+
+    Args:
+        model: ONNX.
+        reference: ONNX, with inputs of the same shape.
+        shape: Channels, height, width of one input.
+        pairs: So many pairs of runs, one beside the other, are timed.
+    """
+    with measurement_lock():
+        return median_with_interval(_ratios(_runner(model, shape), _runner(reference, shape), pairs))
+
+
 def _measure(specimen: Specimen) -> Measurement:
     if specimen.file is None:
         raise EvaluationError("latency_ms: there is no exported file yet")
@@ -71,7 +86,7 @@ def _measure(specimen: Specimen) -> Measurement:
     return Measurement(METRIC.name, median, spread, "measured", this_device())
 
 
-def _runner(file: Path, shape: ImageShape) -> Callable[[], object]:
+def _runner(file: Path | bytes, shape: ImageShape) -> Callable[[], object]:
     session = open_session(file)
     inputs = {session.get_inputs()[0].name: np.zeros((1, *shape), dtype=np.float32)}
     return lambda: session.run(None, inputs)
@@ -82,10 +97,10 @@ def _slices(run: Callable[[], object]) -> NDArray[np.float64]:
     return np.array([_seconds(run, repeats) for _ in range(PAIRS)])
 
 
-def _ratios(run: Callable[[], object], reference: Callable[[], object]) -> NDArray[np.float64]:
+def _ratios(run: Callable[[], object], reference: Callable[[], object], pairs: int = PAIRS) -> NDArray[np.float64]:
     repeats, reference_repeats = _warm(run), _warm(reference)
     ratios = []
-    for pair in range(PAIRS):
+    for pair in range(pairs):
         if pair % 2:
             own, other = _seconds(run, repeats), _seconds(reference, reference_repeats)
         else:

@@ -83,7 +83,8 @@ class TrialPlan:
 
 def is_restructured(candidate: Candidate) -> bool:
     """Return whether a compression step changes the trained network, so that it is fine-tuned."""
-    return any(STEPS[name].transform or STEPS[name].finetuning for name in candidate.steps)
+    steps = [(STEPS[name], knobs) for name, knobs in candidate.steps.items()]
+    return any(step.transform or (step.finetuning and step.finetunes(knobs)) for step, knobs in steps)
 
 
 @functools.lru_cache(maxsize=4)

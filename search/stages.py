@@ -106,8 +106,8 @@ class Stages:
         return [_at_rate(proximal, knobs) for proximal, knobs in steps if proximal is not None]
 
     def _finetunings(self) -> list[Callable[[nn.Module], contextlib.AbstractContextManager[Hold]]]:
-        steps = [(STEPS[name].finetuning, self.candidate.steps[name]) for name in STEPS if name in self.candidate.steps]
-        return [_with(enter, knobs) for enter, knobs in steps if enter is not None]
+        steps = [(STEPS[name], self.candidate.steps[name]) for name in STEPS if name in self.candidate.steps]
+        return [_with(s.finetuning, knobs) for s, knobs in steps if s.finetuning is not None and s.finetunes(knobs)]
 
     def _lesson(self) -> Lesson | None:
         """Return what the teacher says; None where no step asks, or where the baseline itself is trained."""

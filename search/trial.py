@@ -34,13 +34,11 @@ from paredown.search.plan import MODEL_FILE, TEACHER_FILE, WEIGHTS_FILE, TrialPl
 from paredown.search.stages import Stages
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
-from paredown.spaces.compression.step import Calibration
+from paredown.spaces.compression.step import CALIBRATION_IMAGES, Calibration
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.families.family import ImageShape
 from paredown.studies.result import UNTRAINED, TrialResult, stopped_early
-
-CALIBRATION_IMAGES = 64
 
 
 def run_trial(candidate: Candidate, plan: TrialPlan, on_epoch: OnEpoch = lambda epoch, metrics: "") -> TrialResult:
@@ -139,7 +137,7 @@ class _Run:
         if any(EVALUATORS[name].needs == "file" for name in wanted):
             with tempfile.TemporaryDirectory(prefix="paredown-") as folder:
                 file = Path(folder, MODEL_FILE)
-                file.write_bytes(self._rewritten(export(compressed, self.shape)))
+                file.write_bytes(self._rewritten(export(compressed, self.shape), trained=False))
                 self._measure(self._specimen(compressed, file), ("file",))
             self._reject_if_broken()
 
@@ -162,16 +160,18 @@ class _Run:
         costs = {o.metric.name for o in self.plan.objectives if self.plan.judged and o.optimised}
         return self.on_epoch(epoch, {name: v for name, v in self.known.items() if name in costs} | metrics)
 
-    def _rewritten(self, model: bytes) -> bytes:
+    def _rewritten(self, model: bytes, trained: bool = True) -> bytes:
         split = TrainingData.of(self.task, self.resolution)
-        # Spread over the set: an image folder is sorted by class.
-        every = max(1, len(split.train.images) // CALIBRATION_IMAGES)
-        rows = slice(0, every * CALIBRATION_IMAGES, every)
         for name in [n for n in STEPS if n in self.candidate.steps]:
-            rewrite = STEPS[name].rewrite
+            rewrite, knobs = STEPS[name].rewrite, self.candidate.steps[name]
             if rewrite is not None:
-                calibration = Calibration(split.normalise(split.train.images[rows]), split.train.labels[rows])
-                model = rewrite(model, self.candidate.steps[name], calibration)
+                # Spread over the set: an image folder is sorted by class.
+                count = STEPS[name].calibration_images(knobs) if trained else CALIBRATION_IMAGES
+                every = max(1, len(split.train.images) // count)
+                rows = slice(0, every * count, every)
+                images, labels = split.normalise(split.train.images[rows]), split.train.labels[rows]
+                calibration = Calibration(images, labels, trained=trained)
+                model = rewrite(model, knobs, calibration)
                 self.skipped |= {name: self.skipped.get(name, {}) | calibration.skipped} if calibration.skipped else {}
         return slimmed(model)
 

@@ -1,87 +1,75 @@
-"""Quantization of the exported file: float16, or int8 with calibrated activations.
+"""Quantization of the exported file: half precision, or integers of 2 to 8 bits with or without calibrated activations.
 
 int8: weights signed, one scale a channel; activations unsigned (signed ones run slower than float32 in
-ONNX Runtime on x86); operators and their neighbours in QuantizeLinear/DequantizeLinear form.
+ONNX Runtime on x86); operators and their neighbours in QuantizeLinear/DequantizeLinear form. `mixed` takes one width
+for each third of the layers, in the order in which they run.
 
 Source:
     Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
     Inference, CVPR 2018, section 2; ONNX Runtime, Quantize ONNX Models, static quantization.
 """
 
-import logging
-import tempfile
-import warnings
-from collections.abc import Iterator
-from pathlib import Path
+from contextlib import AbstractContextManager
 
-import numpy as np
-import onnx
-from numpy.typing import NDArray
+from torch import nn
 
-from paredown.spaces.compression.step import Calibration, Step
-from paredown.spaces.knob import Choice, Knobs
+from paredown.spaces.compression.quantizing import reverting
+from paredown.spaces.compression.quantizing.awareness import on_the_grid
+from paredown.spaces.compression.quantizing.halves import to_bfloat16, to_float16
+from paredown.spaces.compression.quantizing.integers import IntegerModel
+from paredown.spaces.compression.quantizing.ranges import IMAGES, METHODS
+from paredown.spaces.compression.quantizing.widths import THIRDS
+from paredown.spaces.compression.step import Calibration, Hold, Step
+from paredown.spaces.errors import InfeasibleCandidate
+from paredown.spaces.knob import Choice, Knobs, Range
+
+INTEGERS = ("int8", "mixed")
 
 
 def _quantize(model: bytes, knobs: Knobs, calibration: Calibration) -> bytes:
-    return _to_float16(model) if knobs["weights"] == "fp16" else _to_int8(model, calibration.images)
+    if knobs["weights"] == "fp16":
+        return to_float16(model)
+    if knobs["weights"] == "bf16":
+        return to_bfloat16(model)
+    # Bytes and speed do not depend on the ranges, so the fastest method will do for the untrained network.
+    method = str(knobs.get("calibration", "minmax")) if calibration.trained else "minmax"
+    integers = IntegerModel(model, knobs, calibration.images, method)
+    if not integers.layers:
+        raise InfeasibleCandidate("quantization: the network has no layer with constant weights")
+    calibration.skipped |= integers.untreated
+    max_drop = float(knobs.get("max_drop", 0.0))
+    if max_drop and calibration.trained:
+        return reverting.within_drop(model, integers, max_drop, calibration)
+    return integers.written()
 
 
-def _to_float16(model: bytes) -> bytes:
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    with warnings.catch_warnings():
-        # Weights below the smallest float16 become that number; the converter warns of each one.
-        warnings.simplefilter("ignore", UserWarning)
-        narrow = convert_float_to_float16(onnx.load_from_string(model), keep_io_types=True)
-    return bytes(narrow.SerializeToString())
+def _images(knobs: Knobs) -> int:
+    return reverting.IMAGES if knobs.get("max_drop", 0.0) else IMAGES
 
 
-def _to_int8(model: bytes, calibration: NDArray[np.float32]) -> bytes:
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    logging.getLogger().addFilter(_is_not_advice)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            prepared, quantized = Path(folder, "prepared.onnx"), Path(folder, "quantized.onnx")
-            quant_pre_process(onnx.load_from_string(model), prepared)
-            quantize_static(
-                prepared,
-                quantized,
-                _Reader(onnx.load(prepared).graph.input[0].name, calibration),
-                quant_format=QuantFormat.QDQ,
-                per_channel=True,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-            )
-            return quantized.read_bytes()
-    finally:
-        logging.getLogger().removeFilter(_is_not_advice)
+def _is_aware(knobs: Knobs) -> bool:
+    return bool(knobs.get("aware", False))
 
 
-def _is_not_advice(record: logging.LogRecord) -> bool:
-    """Tell the quantizer's advice to pre-process, given even after it was taken, from real warnings."""
-    return "pre-processing before quantization" not in record.getMessage()
-
-
-class _Reader:
-    """Feeds the calibration inputs one by one, as ONNX Runtime's calibrator asks for them."""
-
-    def __init__(self, name: str, images: NDArray[np.float32]) -> None:
-        self._batches: Iterator[dict[str, NDArray[np.float32]]] = iter(
-            [{name: images[i : i + 1]} for i in range(len(images))]
-        )
-
-    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        """Return the next input, or None at the end."""
-        return next(self._batches, None)
+def _finetuning(network: nn.Module, knobs: Knobs) -> AbstractContextManager[Hold]:
+    return on_the_grid(network, knobs)
 
 
 QUANTIZATION = Step(
     name="quantization",
-    knobs={"weights": Choice(("fp32", "fp16", "int8"))},
+    knobs={
+        "weights": Choice(("fp32", "fp16", "bf16", "int8", "mixed")),
+        **{third: Range(2, 8, 1, only_if=("weights", "mixed")) for third in THIRDS},
+        "activations": Choice(("uint8", "fp32"), only_if=("weights", INTEGERS)),
+        "calibration": Choice(tuple(METHODS), only_if=("activations", "uint8")),
+        "aware": Choice((False, True), only_if=("weights", INTEGERS)),
+        "max_drop": Range(0.0, 5.0, 0.5, only_if=("weights", INTEGERS)),
+    },
     switch="weights",
     off="fp32",
+    finetuning=_finetuning,
+    finetunes=_is_aware,
     rewrite=_quantize,
+    calibration_images=_images,
     source="Jacob et al., CVPR 2018",
 )

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from paredown.spaces.knob import Knob, Knobs, Value
 
+CALIBRATION_IMAGES = 64
+"""So many training inputs a rewrite is shown, unless it asks for more."""
+
 
 @dataclass
 class Material:
@@ -40,11 +43,13 @@ class Calibration:
         images: Normalised, `n x c x h x w`.
         labels: Their classes, `n`.
         skipped: Layer to the reason why the step leaves it alone.
+        trained: Whether the network is; before, only bytes and speed of the file are of interest.
     """
 
     images: NDArray[np.float32]
     labels: NDArray[np.int64]
     skipped: dict[str, str] = field(default_factory=dict)
+    trained: bool = True
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,8 @@ class Step:
         rewrite: Changes the exported file.
         shapes_known: Whether the shapes that the transform gives follow from the knobs alone, so that the costs of
             the untrained network are those of the trained one.
+        finetunes: From the knobs to whether `finetuning` has anything to hold.
+        calibration_images: From the knobs to how many inputs `rewrite` wants to see.
     """
 
     name: str
@@ -118,3 +125,5 @@ class Step:
     hint_weight: HintWeight | None = None
     rewrite: Rewrite | None = None
     shapes_known: bool = True
+    finetunes: Callable[[Knobs], bool] = lambda knobs: True
+    calibration_images: Callable[[Knobs], int] = lambda knobs: CALIBRATION_IMAGES

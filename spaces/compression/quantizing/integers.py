@@ -1,0 +1,206 @@
+"""Weights as integers and one scale a channel, with activations as integers too or without.
+
+With activations in 8 bits ONNX Runtime computes in integers; the narrower widths are int8 tensors whose values fit
+the width, so they cost nothing in speed, and a packed file stores the few bits. Without, weights alone shrink, and
+the arithmetic stays float32.
+
+Source:
+    Jacob et al., CVPR 2018, section 2; ONNX Runtime, Quantize ONNX Models, static quantization.
+"""
+
+import copy
+import logging
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from paredown.spaces.compression.quantizing.grid import WIDEST, largest, on_grid, scales
+from paredown.spaces.compression.quantizing.ranges import activation_ranges
+from paredown.spaces.compression.quantizing.widths import width
+from paredown.spaces.knob import Knobs
+
+INT8_END = largest(WIDEST)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution or a product with constant weights.
+
+    Attributes:
+        nodes: Names of the nodes that share the weight.
+        weight: Name of the initializer.
+        axis: Of the output channels.
+        bits: Of its weights.
+    """
+
+    nodes: tuple[str, ...]
+    weight: str
+    axis: int
+    bits: int
+
+
+class IntegerModel:
+    """A float32 model and what it takes to write it with some of its layers in integers."""
+
+    def __init__(self, model: bytes, knobs: Knobs, images: NDArray[np.float32], calibration: str) -> None:
+        """Prepare the model: fuse, infer shapes, measure activations where they are quantised.
+
+        Args:
+            model: ONNX.
+            knobs: Of the step.
+            images: To calibrate with, `n x c x h x w`.
+            calibration: A method of `ranges.METHODS`.
+        """
+        proto = onnx.load_from_string(model)
+        for at, node in enumerate(proto.graph.node):
+            node.name = node.name or f"{node.op_type}_{at}"
+        places = {node.name: at for at, node in enumerate(proto.graph.node)}
+        self._whole = knobs.get("activations", "uint8") == "uint8"
+        with tempfile.TemporaryDirectory(prefix="paredown-") as folder, _without_advice():
+            self._model = _prepared(proto, Path(folder))
+            self.layers = _layers(self._model.graph, places, knobs)
+            self._ranges = (
+                activation_ranges(Path(folder, "prepared.onnx"), _operators(), images, calibration)
+                if self._whole and self.layers
+                else None
+            )
+
+    @property
+    def untreated(self) -> dict[str, str]:
+        """Transposed convolutions to the reason why they have no width of their own."""
+        reason = "transposed convolution: " + ("8 bits" if self._whole else "float32")
+        return {node.name: reason for node in self._model.graph.node if node.op_type == "ConvTranspose"}
+
+    def written(self, floating: Collection[Layer] = (), only: Layer | None = None) -> bytes:
+        """Return the ONNX model.
+
+        Args:
+            floating: Layers that stay float32.
+            only: The one layer that does not; None: all but `floating`.
+        """
+        chosen = [only] if only else [layer for layer in self.layers if layer not in floating]
+        return self._static(chosen, only) if self._whole else self._weights_alone(chosen)
+
+    def _static(self, chosen: list[Layer], only: Layer | None) -> bytes:
+        from onnxruntime.quantization import QuantType
+        from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+        model, overrides = copy.deepcopy(self._model), {}
+        tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+        for layer in chosen:
+            if layer.bits < WIDEST:
+                overrides[layer.weight] = _onto_grid(tensors[layer.weight], layer)
+        quantizer = QDQQuantizer(
+            model,
+            per_channel=True,
+            reduce_range=False,
+            weight_qType=QuantType.QInt8,
+            activation_qType=QuantType.QUInt8,
+            tensors_range=self._ranges,
+            nodes_to_quantize=list(only.nodes) if only else [],
+            nodes_to_exclude=[] if only else [n for layer in self.layers if layer not in chosen for n in layer.nodes],
+            op_types_to_quantize=_operators(),
+            extra_options={"TensorQuantOverrides": overrides},
+        )
+        with _without_advice():
+            quantizer.quantize_model()
+            quantizer.model.topological_sort()
+        return bytes(quantizer.model.model.SerializeToString())
+
+    def _weights_alone(self, chosen: list[Layer]) -> bytes:
+        """Return int8 weights behind Cast and Mul, which ONNX Runtime computes once, when it loads the model.
+
+        DequantizeLinear it would keep and run each time: 3 to 8 times slower than float32 (benchmarks/int8.py).
+        """
+        model = copy.deepcopy(self._model)
+        tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+        nodes = []
+        for layer in chosen:
+            tensor = tensors[layer.weight]
+            rows, back = _rows(numpy_helper.to_array(tensor), layer.axis)
+            scale = scales(rows, layer.bits)
+            end = largest(layer.bits)
+            integers = (rows.flatten(1) / scale[:, None]).round().clamp(-end, end).view_as(rows)
+            tensor.CopyFrom(numpy_helper.from_array(back(integers).astype(np.int8), f"{layer.weight}_quantized"))
+            shape = [-1 if axis == layer.axis else 1 for axis in range(rows.dim())]
+            factor = numpy_helper.from_array(scale.numpy().reshape(shape), f"{layer.weight}_scale")
+            model.graph.initializer.append(factor)
+            nodes += [
+                helper.make_node("Cast", [tensor.name], [f"{layer.weight}_cast"], to=onnx.TensorProto.FLOAT),
+                helper.make_node("Mul", [f"{layer.weight}_cast", factor.name], [layer.weight]),
+            ]
+        rest = list(model.graph.node)
+        del model.graph.node[:]
+        model.graph.node.extend([*nodes, *rest])
+        return bytes(model.SerializeToString())
+
+
+def _prepared(proto: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
+    from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    quant_pre_process(proto, folder / "prepared.onnx")
+    return load_model_with_shape_infer(folder / "prepared.onnx")
+
+
+def _operators() -> list[str]:
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+
+    return sorted({*QLinearOpsRegistry, *QDQRegistry})
+
+
+def _layers(graph: onnx.GraphProto, places: Mapping[str, int], knobs: Knobs) -> tuple[Layer, ...]:
+    """Return the layers in the order in which they run; preparing the model has changed that of the nodes."""
+    dims = {tensor.name: len(tensor.dims) for tensor in graph.initializer}
+    sharing: dict[str, list[onnx.NodeProto]] = {}
+    for node in sorted(graph.node, key=lambda node: places.get(node.name, len(places))):
+        if node.op_type in ("Conv", "Gemm", "MatMul") and dims.get(node.input[1], 0) >= 2:
+            sharing.setdefault(node.input[1], []).append(node)
+    return tuple(
+        Layer(tuple(n.name for n in nodes), weight, _axis(nodes[0], dims[weight]), width(at, len(sharing), knobs))
+        for at, (weight, nodes) in enumerate(sharing.items())
+    )
+
+
+def _axis(node: onnx.NodeProto, dims: int) -> int:
+    if node.op_type == "MatMul":
+        return dims - 1
+    transposed = any(a.name == "transB" and a.i for a in node.attribute)
+    return 0 if node.op_type == "Conv" or transposed else 1
+
+
+def _rows(weight: NDArray[np.float32], axis: int) -> tuple[torch.Tensor, Callable[[torch.Tensor], NDArray[np.float32]]]:
+    """Return the weight with its output channels first, and what undoes that."""
+    rows = torch.from_numpy(np.moveaxis(weight, axis, 0).copy())
+    return rows, lambda tensor: np.ascontiguousarray(np.moveaxis(tensor.numpy(), 0, axis))
+
+
+def _onto_grid(tensor: onnx.TensorProto, layer: Layer) -> list[dict[str, Any]]:
+    """Put the weights on the grid of their width and return the ranges at which int8 has the same scales."""
+    rows, back = _rows(numpy_helper.to_array(tensor), layer.axis)
+    ends = scales(rows, layer.bits) * INT8_END
+    tensor.CopyFrom(numpy_helper.from_array(back(on_grid(rows, layer.bits)), tensor.name))
+    return [{"axis": layer.axis, "rmin": np.float32(-end), "rmax": np.float32(end)} for end in ends.tolist()]
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    logging.getLogger().addFilter(_is_not_advice)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeFilter(_is_not_advice)
+
+
+def _is_not_advice(record: logging.LogRecord) -> bool:
+    """Tell the quantizer's advice to pre-process, given even after it was taken, from real warnings."""
+    return "pre-processing before quantization" not in record.getMessage()

@@ -1,0 +1,76 @@
+"""Trials that quantise: fine-tuning only where it is asked for, and files that can be exported."""
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from test_trial import DIGITS, KNOBS, limit, plan_in
+from torch import nn
+
+from paredown.search.network import rebuild
+from paredown.search.plan import MODEL_FILE, WEIGHTS_FILE, is_restructured, load_task
+from paredown.search.trial import run_trial
+from paredown.spaces.candidate import Candidate
+from paredown.spaces.knob import Knobs
+from paredown.studies.errors import ExportRefused
+from paredown.studies.exporters.catalogue import EXPORTERS
+from paredown.studies.exporters.exporter import Shipment
+from paredown.studies.front import Model
+from paredown.studies.result import UNTRAINED
+
+NARROW = {"weights": "mixed", "early": 4, "middle": 3, "late": 4}
+
+
+def _candidate(knobs: Knobs) -> Candidate:
+    return Candidate("mbconv", KNOBS, {"quantization": knobs})
+
+
+@pytest.mark.parametrize("knobs", [NARROW, {"weights": "int8", "aware": False}])
+def test_after_training_nothing_is_fine_tuned(knobs: Knobs, tmp_path: Path) -> None:
+    plan = plan_in(tmp_path)
+    assert not is_restructured(_candidate(knobs))
+    assert plan.epochs(_candidate(knobs)) == plan.training.epochs
+    result = run_trial(_candidate(knobs), plan)
+    assert (result.outcome, result.reason) == ("done", "")
+    assert len(result.curve) == plan.training.epochs
+    assert "finetune" not in result.facts["seconds"]
+    assert result.facts["skipped"] == {}
+
+
+def test_an_aware_trial_is_fine_tuned_and_its_file_is_the_network(tmp_path: Path) -> None:
+    candidate = _candidate(NARROW | {"aware": True, "max_drop": 0.0})
+    plan = plan_in(tmp_path)
+    plan = replace(plan, training=replace(plan.training, epochs=8, finetune_epochs=3))
+    result = run_trial(candidate, plan)
+    assert (result.outcome, result.reason) == ("done", "")
+    assert len(result.curve) == plan.epochs(candidate) == 11
+    task = load_task(DIGITS)
+    artifact = tmp_path / result.artifact
+    network, shape = rebuild(candidate, task, artifact / WEIGHTS_FILE)
+    model = Model(1, candidate, result.measurements, result.artifact)
+    shipment = Shipment("s", model, replace(model, trial=0), task, network, shape, artifact / MODEL_FILE)
+    EXPORTERS["onnx"](shipment, tmp_path / "m")
+    other = _candidate(NARROW | {"early": 2, "middle": 2, "late": 2})
+    wrong = replace(shipment, network=_shuffled(network), model=replace(model, candidate=other))
+    with pytest.raises(ExportRefused, match="needed for mixed"):
+        EXPORTERS["onnx"](wrong, tmp_path / "w")
+
+
+def _shuffled(network: nn.Module) -> nn.Module:
+    changed = copy.deepcopy(network)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in changed.parameters():
+            parameter.copy_(parameter[torch.randperm(len(parameter))])
+    return changed
+
+
+def test_the_untrained_file_has_the_bytes_of_the_trained_one(tmp_path: Path) -> None:
+    knobs = NARROW | {"calibration": "entropy", "max_drop": 0.5}
+    result = run_trial(_candidate(knobs), plan_in(tmp_path, limit("size_bytes", 1e9)))
+    assert result.outcome == "done"
+    reverted = len(result.facts["skipped"].get("quantization", {}))
+    known, measured = result.facts[UNTRAINED]["size_bytes"], result.measurements["size_bytes"].value
+    assert measured > known * 1.02 if reverted else measured == pytest.approx(known, rel=0.02)
