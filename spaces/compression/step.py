@@ -94,7 +94,7 @@ class Step:
         loss: Changes what training minimises.
         rewrite: Changes the exported file.
         shapes_known: Whether the shapes that the transform gives follow from the knobs alone, so that the costs of
-            the untrained network are those of the trained one.
+            the untrained network are those of the trained one; a function of the knobs where some of them say so.
     """
 
     name: str
@@ -107,4 +107,8 @@ class Step:
     penalty: Penalty | None = None
     loss: Loss | None = None
     rewrite: Rewrite | None = None
-    shapes_known: bool = True
+    shapes_known: bool | Callable[[Knobs], bool] = True
+
+    def knows_shapes(self, knobs: Knobs) -> bool:
+        """Return whether the shapes that the transform gives under these knobs follow from the knobs alone."""
+        return self.shapes_known if isinstance(self.shapes_known, bool) else self.shapes_known(knobs)
