@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from paredown.spaces.knob import Knob, Knobs, Value
+from paredown.spaces.errors import SpaceError
+from paredown.spaces.knob import Choice, Knob, Knobs, Value
 
 
 @dataclass
@@ -112,3 +113,21 @@ class Step:
     def knows_shapes(self, knobs: Knobs) -> bool:
         """Return whether the shapes that the transform gives under these knobs follow from the knobs alone."""
         return self.shapes_known if isinstance(self.shapes_known, bool) else self.shapes_known(knobs)
+
+    def check(self, knobs: Knobs) -> None:
+        """Refuse knobs that the step does not have and values outside of theirs.
+
+        Numbers between the steps of a range are taken: the steps are what a search tries.
+
+        Raises:
+            SpaceError: Names the knob, the value and what is allowed.
+        """
+        for name, value in knobs.items():
+            if (knob := self.knobs.get(name)) is None:
+                raise SpaceError(f"{self.name}.{name}: no such knob; allowed: {', '.join(self.knobs)}")
+            if isinstance(knob, Choice):
+                allowed = value in knob
+            else:
+                allowed = not isinstance(value, str | bool) and knob.low <= value <= knob.high
+            if not allowed:
+                raise SpaceError(f"{self.name}.{name}: {value!r} is not allowed; allowed: {knob}")
