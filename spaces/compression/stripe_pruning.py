@@ -1,10 +1,10 @@
 """Stripe pruning: single filters lose positions of their kernels.
 
 A stripe is what one filter holds at one position of its kernel, over all input channels; the axis may also be a
-whole row, a column, or the kernel that a filter has for one input channel. In each layer the stripes of least norm
-become zero and stay so through fine-tuning. Zeros save bytes in the packed file, not multiply-adds: these fall only
-where the outer rows or columns of a kernel are dead in all filters of a layer. There the kernel shrinks and the
-padding follows, with equal outputs.
+whole row, a column, or the kernel that a filter has for one input channel (in a 1 x 1 convolution a single weight).
+In each layer the stripes of least norm become zero and stay so through fine-tuning. Zeros save bytes in the packed
+file, not multiply-adds: these fall only where the outer rows or columns of a kernel are dead in all filters of a
+layer. There the kernel shrinks and the padding follows, with equal outputs.
 
 Source:
     Meng et al., Pruning Filter in Filter, NeurIPS 2020, section 3 (stripes; the filter skeleton, which is learned
@@ -57,9 +57,7 @@ def _prune(model: nn.Module, knobs: Knobs, material: Material) -> nn.Module:
 def _why_whole(layer: nn.Conv2d, axis: str) -> str:
     _, inputs, height, width = layer.weight.shape
     several = {"stripe": height * width > 1, "row": height > 1, "column": width > 1, "channel": inputs > 1}
-    if not several[axis]:
-        return f"its filters have one {axis}"
-    return "a kernel of one position has no stripes" if height * width == 1 else ""
+    return "" if several[axis] else f"its filters have one {axis}"
 
 
 def _zero(weight: Tensor, axis: str, ratio: float) -> None:
