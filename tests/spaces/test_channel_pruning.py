@@ -1,5 +1,6 @@
 """Channel pruning: which channels go, what goes with them, and what stays consistent."""
 
+import itertools
 import json
 
 import pytest
@@ -169,7 +170,7 @@ def test_whole_groups_lose_the_same_channels_and_dead_ones_leave_no_trace() -> N
 def chain(*channels: int) -> nn.Sequential:
     """Return convolutions with normalisation in between, one output channel a class."""
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(channels, channels[1:], strict=False):
+    for inputs, outputs in itertools.pairwise(channels):
         layers += [nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels[-1], 5)).eval()
 
