@@ -148,7 +148,7 @@ class _Run:
 
     def _reject_if_broken(self) -> None:
         self.known = {name: m.value for name, m in self.measurements.items()}
-        if not all(STEPS[name].shapes_known for name in self.candidate.steps):
+        if not all(STEPS[name].knows_shapes(knobs) for name, knobs in self.candidate.steps.items()):
             return  # what the trained network will cost is not known yet
         if broken := broken_limits(self.plan.objectives, self.known, untrained=True):
             raise InfeasibleCandidate("; ".join(broken))

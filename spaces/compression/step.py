@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from paredown.spaces.knob import Knob, Knobs, Value
+from paredown.spaces.errors import SpaceError
+from paredown.spaces.knob import Choice, Knob, Knobs, Value
 
 CALIBRATION_IMAGES = 64
 """So many training inputs a rewrite is shown, unless it asks for more."""
@@ -107,7 +108,7 @@ class Step:
         hint_weight: Makes the student match the teacher's features too; only beside `loss`.
         rewrite: Changes the exported file.
         shapes_known: Whether the shapes that the transform gives follow from the knobs alone, so that the costs of
-            the untrained network are those of the trained one.
+            the untrained network are those of the trained one; a function of the knobs where some of them say so.
         finetunes: From the knobs to whether `finetuning` has anything to hold.
         calibration_images: From the knobs to how many inputs `rewrite` wants to see.
     """
@@ -124,6 +125,28 @@ class Step:
     loss: Loss | None = None
     hint_weight: HintWeight | None = None
     rewrite: Rewrite | None = None
-    shapes_known: bool = True
+    shapes_known: bool | Callable[[Knobs], bool] = True
     finetunes: Callable[[Knobs], bool] = lambda knobs: True
     calibration_images: Callable[[Knobs], int] = lambda knobs: CALIBRATION_IMAGES
+
+    def knows_shapes(self, knobs: Knobs) -> bool:
+        """Return whether the shapes that the transform gives under these knobs follow from the knobs alone."""
+        return self.shapes_known if isinstance(self.shapes_known, bool) else self.shapes_known(knobs)
+
+    def check(self, knobs: Knobs) -> None:
+        """Refuse knobs that the step does not have and values outside of theirs.
+
+        Numbers between the steps of a range are taken: the steps are what a search tries.
+
+        Raises:
+            SpaceError: Names the knob, the value and what is allowed.
+        """
+        for name, value in knobs.items():
+            if (knob := self.knobs.get(name)) is None:
+                raise SpaceError(f"{self.name}.{name}: no such knob; allowed: {', '.join(self.knobs)}")
+            if isinstance(knob, Choice):
+                allowed = value in knob
+            else:
+                allowed = not isinstance(value, str | bool) and knob.low <= value <= knob.high
+            if not allowed:
+                raise SpaceError(f"{self.name}.{name}: {value!r} is not allowed; allowed: {knob}")

@@ -18,6 +18,7 @@ from paredown.search.network import rebuild
 from paredown.search.plan import MODEL_FILE, TEACHER_FILE, WEIGHTS_FILE, Baseline, TaskSpec, TrialPlan, load_task
 from paredown.search.trial import run_trial
 from paredown.spaces.candidate import Candidate
+from paredown.spaces.knob import Value
 from paredown.studies.result import STOPPED, UNTRAINED, TrialResult
 
 DIGITS = TaskSpec("digits", "{}", Path())
@@ -150,9 +151,20 @@ def test_distillation_learns_from_the_baselines_logits(study: tuple[TrialPlan, T
     assert right.measurements["accuracy"].value > wrong.measurements["accuracy"].value + 0.1
 
 
-@pytest.mark.parametrize("steps", [{}, {"channel_pruning": {"ratio": 0.25}}], ids=["plain", "pruned"])
+REBUILT: dict[str, dict[str, dict[str, Value]]] = {
+    "plain": {},
+    "pruned": {"channel_pruning": {"ratio": 0.25}},
+    "global": {"channel_pruning": {"ratio": 0.375, "scope": "global", "importance": "taylor", "multiple": 1}},
+    "shallow": {"layer_pruning": {"ratio": 0.5, "criterion": "loss"}},
+    "grouped": {"grouped_convolution": {"groups": 2}},
+    "energy": {"low_rank": {"ratio": 0.875, "rule": "energy", "energy": 0.8, "kernel": "spatial"}},
+    "stripes": {"stripe_pruning": {"ratio": 0.5, "axis": "channel"}},
+}
+
+
+@pytest.mark.parametrize("steps", REBUILT.values(), ids=REBUILT)
 def test_a_rebuilt_network_gives_what_its_file_gives(
-    study: tuple[TrialPlan, TrialResult], steps: dict[str, dict[str, float]]
+    study: tuple[TrialPlan, TrialResult], steps: dict[str, dict[str, Value]]
 ) -> None:
     candidate, plan = Candidate("mbconv", KNOBS, steps), with_baseline(study)
     result = run_trial(candidate, plan)
@@ -166,7 +178,12 @@ def test_a_rebuilt_network_gives_what_its_file_gives(
     np.testing.assert_allclose(outputs, logits(open_session(artifact / MODEL_FILE), images), atol=1e-3)
     if not steps:
         return
-    assert result.measurements["params"].value < study[1].measurements["params"].value
+    if "stripe_pruning" in steps:
+        assert (network[0].weight == 0).sum() == 0  # type: ignore[index,union-attr]
+        zeros = [(p == 0).float().mean().item() for p in network.parameters() if p.ndim == 4 and p.shape[1] > 1]
+        assert min(zeros) == pytest.approx(0.5, abs=0.02)
+    else:
+        assert result.measurements["params"].value < study[1].measurements["params"].value
     assert {"compress", "finetune"} <= set(result.facts["seconds"])
 
 

@@ -60,5 +60,5 @@ def test_factors_that_would_cost_more_are_not_made() -> None:
 
 def test_grouped_convolutions_are_left_alone() -> None:
     layer = nn.Conv2d(8, 8, 3, groups=8)
-    factored = _apply("low_rank", nn.Sequential(layer), (8, 6, 6), ratio=0.25)
+    factored = _apply("low_rank", nn.Sequential(layer, nn.Conv2d(8, 8, 1)), (8, 6, 6), ratio=0.25)
     assert torch.equal(factored[0].weight, layer.weight)  # type: ignore[index]

@@ -4,13 +4,24 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from paredown.spaces.compression.low_rank import LOW_RANK, _split_linear, _split_pointwise, _tucker2
+from paredown.spaces.compression.low_rank import (
+    LOW_RANK,
+    RANKS,
+    _split_linear,
+    _split_pointwise,
+    _split_spatially,
+    _tucker2,
+)
 from paredown.spaces.compression.step import Material
+from paredown.spaces.errors import InfeasibleCandidate, SpaceError
+from paredown.spaces.knob import Value
 
 
-def factored(network: nn.Module, shape: tuple[int, ...], ratio: float) -> nn.Module:
+def factored(
+    network: nn.Module, shape: tuple[int, ...], ratio: float, given: Material | None = None, **knobs: Value
+) -> nn.Module:
     assert LOW_RANK.transform is not None
-    return LOW_RANK.transform(network, {"ratio": ratio}, Material(torch.zeros(1, *shape)))
+    return LOW_RANK.transform(network, {"ratio": ratio} | knobs, given or Material(torch.zeros(1, *shape)))
 
 
 def parameters(network: nn.Module) -> int:
@@ -63,7 +74,6 @@ def _conv_of_rank(outputs: int, inputs: int, rank_out: int, rank_in: int, **opti
         {"stride": 2},
         {"padding": "same"},
         {"dilation": 2, "padding": 2},
-        {"padding": 1, "padding_mode": "reflect"},
     ],
 )
 @torch.no_grad()
@@ -126,3 +136,81 @@ def test_layers_inside_of_blocks_are_found() -> None:
     changed = factored(nn.Sequential(Block(), Block()), (16,), 0.25)
     assert parameters(changed) == 4 * (16 * 4 + 4 * 16 + 16)
     assert changed(torch.zeros(2, 16)).shape == (2, 16)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"padding": 1}, {"stride": (1, 2)}, {"padding": "same"}, {"dilation": (2, 1), "padding": (2, 0)}],
+)
+@torch.no_grad()
+def test_spatial_factors_of_full_rank_reproduce_the_layer(options: dict[str, object]) -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(4, 6, (3, 5), **options)  # type: ignore[arg-type]
+    split = _split_spatially(layer, 12)
+    assert [m.kernel_size for m in split] == [(3, 1), (1, 5)]  # type: ignore[union-attr]
+    images = torch.randn(2, 4, 9, 10)
+    torch.testing.assert_close(split(images), layer(images), atol=1e-5, rtol=1e-4)
+
+
+def test_spatial_parameters_by_hand() -> None:
+    given = Material(torch.zeros(1, 16, 8, 8))
+    network = nn.Sequential(nn.Conv2d(16, 32, 3), nn.Conv2d(32, 32, 3, groups=32), nn.Conv2d(32, 32, 1))
+    changed = factored(network, (), 0.25, given, kernel="spatial")  # rank 12 of 48, and 8 of 32
+    spatial, depthwise, pointwise = 12 * 16 * 3 + 12 * 32 * 3 + 32, 32 * 9 + 32, 2 * 8 * 32 + 32
+    assert parameters(changed) == spatial + depthwise + pointwise
+    assert given.skipped == {"1": "has 32 groups, pads with zeros"}
+    assert given.decided == {}
+    assert LOW_RANK.knows_shapes({"ratio": 0.25, "rule": "ratio", "kernel": "spatial"})
+
+
+@pytest.mark.parametrize(("energy", "rank"), [(0.5, 1), (0.8, 1), (0.81, 2), (0.95, 3), (0.98, 3), (0.99, 4)])
+@torch.no_grad()
+def test_the_rank_that_keeps_the_energy_by_hand(energy: float, rank: int) -> None:
+    layer = nn.Linear(8, 8, bias=False)
+    layer.weight.copy_(torch.diag(torch.tensor([80.0, 14, 4, 2, 0, 0, 0, 0]).sqrt()))
+    given = Material(torch.zeros(1, 8))
+    changed = factored(nn.Sequential(layer), (), 0.875, given, rule="energy", energy=energy)
+    if rank == 4:  # 4 x 8 + 8 x 4 is no less than 8 x 8
+        assert changed[0].weight.shape == (8, 8)  # type: ignore[index]
+        assert "cost as much" in given.skipped["0"]
+    else:
+        assert given.decided == {RANKS: {"0": [rank]}}
+        assert changed[0][0].weight.shape == (rank, 8)  # type: ignore[index]
+
+
+def test_the_ratio_bounds_the_rank_by_energy() -> None:
+    torch.manual_seed(0)
+    given = Material(torch.zeros(1, 32))
+    factored(nn.Sequential(nn.Linear(32, 32)), (), 0.25, given, rule="energy", energy=0.99)
+    assert given.decided == {RANKS: {"0": [8]}}
+
+
+@pytest.mark.parametrize("kernel", ["tucker2", "spatial"])
+def test_ranks_by_energy_are_taken_again_whatever_the_weights(kernel: str) -> None:
+    def network() -> nn.Sequential:
+        return nn.Sequential(nn.Conv2d(16, 24, 3), nn.ReLU(), nn.Conv2d(24, 24, 1), nn.Flatten(), nn.Linear(96, 5))
+
+    torch.manual_seed(0)
+    given = Material(torch.zeros(1, 16, 4, 4))
+    low = network()
+    low[0] = _conv_of_rank(24, 16, 5, 4)
+    first = factored(low, (), 0.875, given, rule="energy", energy=0.9, kernel=kernel)
+    assert set(given.decided[RANKS]) >= {"0"}
+    again = Material(given.example, decided=dict(given.decided))
+    second = factored(network(), (), 0.875, again, rule="energy", energy=0.9, kernel=kernel)
+    second.load_state_dict(first.state_dict())
+    images = torch.randn(2, 16, 4, 4)
+    assert torch.equal(first(images), second(images))
+    assert not LOW_RANK.knows_shapes({"ratio": 0.875, "rule": "energy"})
+
+
+def test_nothing_to_factorise_is_rejected_and_bad_knobs_are_refused() -> None:
+    network = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect"))
+    with pytest.raises(InfeasibleCandidate, match="low_rank: the network has no linear layer"):
+        factored(network, (8, 6, 6), 0.25)
+    with pytest.raises(SpaceError, match=r"low_rank.ratio: 0 is not allowed; allowed: 0.25 to 1.0"):
+        factored(nn.Linear(4, 4), (4,), 0)
+    with pytest.raises(SpaceError, match=r"low_rank.energy: 1.0 is not allowed; allowed: 0.5 to 0.99"):
+        factored(nn.Linear(4, 4), (4,), 0.5, rule="energy", energy=1.0)
+    with pytest.raises(SpaceError, match=r"low_rank.rank: no such knob; allowed: ratio, rule, energy, kernel"):
+        factored(nn.Linear(4, 4), (4,), 0.5, rank=0)
