@@ -109,6 +109,16 @@ class Encoded:
     row: Row
     payload: bytes
 
+    @property
+    def size_bytes(self) -> int:
+        """Length of payload and row."""
+        return len(self.payload) + _length(self.row)
+
+
+def _length(row: Row) -> int:
+    """Return how many characters a row takes in the header, its encoding being one digit."""
+    return 3 + sum(1 + (_length(p) if isinstance(p, Row) else len(str(p))) for p in row.params)
+
 
 class Source:
     """The payload of a packed file, read from its beginning to its end."""

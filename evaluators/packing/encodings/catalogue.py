@@ -20,7 +20,7 @@ DEEPEST = 4
 def encode(values: Values) -> Encoded:
     """Return the values in the shortest encoding."""
     found = [encoded for e in ENCODINGS.values() if (encoded := e.encode(values, encode)) is not None]
-    return min(found, key=lambda encoded: len(encoded.payload))
+    return min(found, key=lambda encoded: encoded.size_bytes)
 
 
 def decode(row: Row, form: Form, source: Source, depth: int = 1) -> Words:

@@ -70,7 +70,8 @@ def _scale(channel: NDArray[Any]) -> Any:
     exact = (np.float64(largest) / np.arange(1, LARGEST + 1)).astype(channel.dtype)
     candidates = np.stack([exact, np.nextafter(exact, 0), np.nextafter(exact, largest)], axis=1).reshape(-1, 1)
     candidates = candidates[candidates[:, 0] > 0]
-    restored = _integers(distinct[None], candidates).astype(channel.dtype) * candidates
+    with np.errstate(over="ignore"):
+        restored = _integers(distinct[None], candidates).astype(channel.dtype) * candidates
     right = np.flatnonzero((restored == distinct).all(1))
     if not right.size or (np.signbit(channel) & (channel == 0)).any():  # a negative zero is no multiple
         return None
@@ -92,7 +93,8 @@ def _decode(row: Row, form: Form, source: Source, nested: Unnested) -> Words:
     rest = [size for at, size in enumerate(form.shape) if at != axis]
     scales = np.frombuffer(source.take(channels * form.dtype.itemsize), dtype=form.dtype)
     integers = unpack_bits(source, form.count, bits).astype(np.int64) + lowest
-    restored = integers.reshape(channels, -1).astype(form.dtype) * scales[:, None] if form.count else integers
+    with np.errstate(over="ignore", invalid="ignore"):  # of a broken file: restored as what it says
+        restored = integers.astype(form.dtype).reshape(channels, -1) * scales[:, None] if form.count else integers
     numbers = np.moveaxis(restored.astype(form.dtype).reshape(channels, *rest), 0, axis)
     return np.ascontiguousarray(numbers).view(form.word)
 
