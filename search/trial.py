@@ -27,6 +27,7 @@ from paredown.evaluators.catalogue import EVALUATORS
 from paredown.evaluators.errors import EvaluationError, TaskError, TrialInterrupted, TrialStopped
 from paredown.evaluators.measurement import Measurement, broken_limits
 from paredown.evaluators.onnx_model import export, slimmed
+from paredown.evaluators.packing.container import PACKED_FILE, pack, unpack
 from paredown.evaluators.specimen import Reference, Specimen
 from paredown.evaluators.training import OnEpoch, Penalty, TrainingData, fit, keep, predict, recalibrate
 from paredown.search.network import DECIDED, Compressed, compress
@@ -133,8 +134,7 @@ class _Run:
         wanted = {o.metric.name for o in self.plan.objectives if o.limit is not None or self.plan.judged}
         if any(EVALUATORS[name].needs == "file" for name in wanted):
             with tempfile.TemporaryDirectory(prefix="paredown-") as folder:
-                file = Path(folder, MODEL_FILE)
-                file.write_bytes(self._rewritten(export(compressed, self.shape)))
+                file = self._written(compressed, Path(folder))
                 self._measure(self._specimen(compressed, file), ("file",))
             self._reject_if_broken()
 
@@ -229,9 +229,16 @@ class _Run:
                 self.skipped |= {name: self.skipped.get(name, {}) | calibration.skipped} if calibration.skipped else {}
         return slimmed(model)
 
+    def _written(self, model: nn.Module, folder: Path) -> Path:
+        """Write the packed file and the ONNX model that it holds; return the model."""
+        packed, file = pack(self._rewritten(export(model, self.shape))), folder / MODEL_FILE
+        (folder / PACKED_FILE).write_bytes(packed)
+        file.write_bytes(unpack(packed))
+        return file
+
     def _export(self, model: nn.Module, folder: Path) -> None:
         with self._timed("export"):
-            (folder / MODEL_FILE).write_bytes(self._rewritten(export(model, self.shape)))
+            self._written(model, folder)
             state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
             decided = self.compressed.decided if self.compressed else {}
             save_tensors(state, folder / WEIGHTS_FILE, {DECIDED: json.dumps(decided)})
@@ -246,7 +253,8 @@ class _Run:
             shape = (self.task.channels, baseline.resolution, baseline.resolution)
             reference = Reference(baseline.artifact / MODEL_FILE, shape, baseline.latency_ms)
         images = data.normalise(data.validation.images)
-        return Specimen(model, self.shape, file, images, data.validation.labels, reference)
+        packed = file.with_name(PACKED_FILE)
+        return Specimen(model, self.shape, file, packed, images, data.validation.labels, reference)
 
     def _measure(self, specimen: Specimen, needs: tuple[str, ...]) -> None:
         for name, evaluator in EVALUATORS.items():

@@ -24,6 +24,8 @@ Array = NDArray[np.float64]
 WAVELETS = ("haar", "db2", "db4", "sym4", "coif1")
 FRAMES = (4, 8, 16, 32)
 """Weights in a frame of the short-time transform."""
+DOMAIN_NOTE = "paredown.domain="
+"""A tensor's `doc_string` in ONNX that begins so says where it is sparse: `paredown.domain=dct/flat/0`."""
 LEVELS = 3
 """The wavelet transform halves a signal at most so often."""
 NOISE = 2.0

@@ -63,4 +63,5 @@ def _zstandard() -> ModuleType:
         import zstandard
     except ImportError as error:
         raise PackingError("compression zstd needs the package zstandard: pip install 'paredown[zstd]'") from error
-    return zstandard
+    module: ModuleType = zstandard
+    return module

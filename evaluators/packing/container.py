@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
 from onnx import TensorProto
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
@@ -23,13 +24,12 @@ from paredown.evaluators.packing.encoding import KINDS, Encoded, Form, Row, Sour
 from paredown.evaluators.packing.encodings.catalogue import decode, encode
 from paredown.evaluators.packing.encodings.dense import DENSE
 from paredown.spaces.errors import SpaceError
-from paredown.spaces.transforms import Domain
+from paredown.spaces.transforms import DOMAIN_NOTE, Domain
 
+Part = NDArray[np.uint8]
 PACKED_FILE = "model.packed"
 HEADER, GRAPH, PAYLOAD = "paredown.packed", "graph", "payload"
 FORMAT = 1
-DOMAIN_NOTE = "paredown.domain="
-"""A weight's `doc_string` that begins so says where it is sparse: `paredown.domain=dct/flat/0`."""
 SMALL_BYTES, MOST_TIMES, MOST_BYTES = 1 << 26, 4096, (1 << 31) - 1
 """A file may unpack to 64 MiB or to so many times its length, and to 2 GiB, the most that ONNX can hold."""
 MOST_AXES = 32
@@ -105,7 +105,8 @@ def _assembled(model: onnx.ModelProto, stored: Sequence[Encoded | None], compres
             tensor.dims[:], tensor.data_type, tensor.name = shape, kind, name
     graph = emptied.SerializeToString(deterministic=True)
     payload = b"".join(encoded.payload for encoded in stored if encoded is not None)
-    parts, header = {}, {"format": FORMAT}
+    parts: dict[str, Part] = {}
+    header: dict[str, Any] = {"format": FORMAT}
     for name, raw in ((GRAPH, graph), (PAYLOAD, payload)):
         done, data = compress(raw, compression)
         header[name] = [done, len(raw)]
@@ -171,7 +172,7 @@ def _limit(packed: bytes) -> int:
     return min(MOST_BYTES, max(SMALL_BYTES, MOST_TIMES * len(packed)))
 
 
-def _opened(packed: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def _opened(packed: bytes) -> tuple[dict[str, Any], dict[str, Part]]:
     try:
         parts = load(packed)
     except SafetensorError as error:
@@ -186,7 +187,7 @@ def _opened(packed: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return header, parts
 
 
-def _part(header: dict[str, Any], parts: dict[str, np.ndarray], name: str, limit: int) -> bytes:
+def _part(header: dict[str, Any], parts: dict[str, Part], name: str, limit: int) -> bytes:
     done, size = header[name]
     if not isinstance(size, int) or not 0 <= size <= limit:
         raise PackingError(f"the packed file is broken: {name} of {size!r} bytes, the limit is {limit}")

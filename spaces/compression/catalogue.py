@@ -9,5 +9,8 @@ from paredown.spaces.compression.distillation import DISTILLATION
 from paredown.spaces.compression.low_rank import LOW_RANK
 from paredown.spaces.compression.quantization import QUANTIZATION
 from paredown.spaces.compression.step import Step
+from paredown.spaces.compression.transform_sparsity import TRANSFORM_SPARSITY
 
-STEPS: dict[str, Step] = {step.name: step for step in (DISTILLATION, CHANNEL_PRUNING, LOW_RANK, QUANTIZATION)}
+STEPS: dict[str, Step] = {
+    step.name: step for step in (DISTILLATION, CHANNEL_PRUNING, LOW_RANK, TRANSFORM_SPARSITY, QUANTIZATION)
+}

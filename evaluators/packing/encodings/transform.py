@@ -4,7 +4,10 @@ Parameters: the domain as `transform/axes/channel`, encoding of the coefficients
 that may change a value, by rounding: a filter by `TOLERANCE` units in the last place of its norm at most.
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from paredown.evaluators.packing.encoding import (
     Encoded,
@@ -42,9 +45,10 @@ def _encode(values: Values, nested: Nested) -> Encoded | None:
     return Encoded(Row("transform", (str(domain), within.row)), within.payload)
 
 
-def _restored(coefficients: np.ndarray, form: Form, domain: Domain) -> np.ndarray:
+def _restored(coefficients: NDArray[Any], form: Form, domain: Domain) -> NDArray[Any]:
     # Adding zero makes a negative zero a positive one.
-    return domain.synthesise(coefficients, form.shape).astype(form.dtype) + form.dtype.type(0)
+    weights: NDArray[Any] = domain.synthesise(coefficients, form.shape).astype(form.dtype) + form.dtype.type(0)
+    return weights
 
 
 def _decode(row: Row, form: Form, source: Source, nested: Unnested) -> Words:
