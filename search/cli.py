@@ -21,6 +21,7 @@ from paredown.search.printing import (
     progress_console,
     relative,
 )
+from paredown.search.unpack_command import unpack
 from paredown.spaces.errors import ParedownError
 
 if TYPE_CHECKING:  # for annotations alone: these load torch, and --help must not
@@ -33,6 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(bench, name="bench")
+app.command()(unpack)
 
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study; `paredown studies` lists them.")]
 Storage = Annotated[

@@ -27,7 +27,7 @@ from paredown.evaluators.catalogue import EVALUATORS
 from paredown.evaluators.errors import EvaluationError, TaskError, TrialInterrupted, TrialStopped
 from paredown.evaluators.measurement import Measurement, broken_limits
 from paredown.evaluators.onnx_model import export, slimmed
-from paredown.evaluators.packing.container import PACKED_FILE, pack, unpack
+from paredown.evaluators.packing.container import PACKED_FILE, ship
 from paredown.evaluators.specimen import Reference, Specimen
 from paredown.evaluators.training import OnEpoch, Penalty, TrainingData, fit, keep, predict, recalibrate
 from paredown.search.network import DECIDED, Compressed, compress
@@ -134,7 +134,7 @@ class _Run:
         wanted = {o.metric.name for o in self.plan.objectives if o.limit is not None or self.plan.judged}
         if any(EVALUATORS[name].needs == "file" for name in wanted):
             with tempfile.TemporaryDirectory(prefix="paredown-") as folder:
-                file = self._written(compressed, Path(folder))
+                file = ship(self._rewritten(export(compressed, self.shape)), Path(folder, MODEL_FILE))
                 self._measure(self._specimen(compressed, file), ("file",))
             self._reject_if_broken()
 
@@ -229,16 +229,9 @@ class _Run:
                 self.skipped |= {name: self.skipped.get(name, {}) | calibration.skipped} if calibration.skipped else {}
         return slimmed(model)
 
-    def _written(self, model: nn.Module, folder: Path) -> Path:
-        """Write the packed file and the ONNX model that it holds; return the model."""
-        packed, file = pack(self._rewritten(export(model, self.shape))), folder / MODEL_FILE
-        (folder / PACKED_FILE).write_bytes(packed)
-        file.write_bytes(unpack(packed))
-        return file
-
     def _export(self, model: nn.Module, folder: Path) -> None:
         with self._timed("export"):
-            self._written(model, folder)
+            ship(self._rewritten(export(model, self.shape)), folder / MODEL_FILE)
             state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
             decided = self.compressed.decided if self.compressed else {}
             save_tensors(state, folder / WEIGHTS_FILE, {DECIDED: json.dumps(decided)})
@@ -253,8 +246,7 @@ class _Run:
             shape = (self.task.channels, baseline.resolution, baseline.resolution)
             reference = Reference(baseline.artifact / MODEL_FILE, shape, baseline.latency_ms)
         images = data.normalise(data.validation.images)
-        packed = file.with_name(PACKED_FILE)
-        return Specimen(model, self.shape, file, packed, images, data.validation.labels, reference)
+        return Specimen(model, self.shape, file, file.with_name(PACKED_FILE), images, data.validation.labels, reference)
 
     def _measure(self, specimen: Specimen, needs: tuple[str, ...]) -> None:
         for name, evaluator in EVALUATORS.items():

@@ -8,6 +8,7 @@ import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -116,6 +117,14 @@ def _assembled(model: onnx.ModelProto, stored: Sequence[Encoded | None], compres
     rows = [row[0] if row is not None and len(row) == 1 else row for row in rows]
     header |= {"encodings": names, "tensors": rows}
     return bytes(save(parts, {HEADER: json.dumps(header, separators=(",", ":"))}))
+
+
+def ship(model: bytes, file: Path) -> Path:
+    """Write the packed file of an ONNX model, and as `file` beside it the ONNX model that it holds; return that."""
+    packed = pack(model)
+    file.with_name(PACKED_FILE).write_bytes(packed)
+    file.write_bytes(unpack(packed))
+    return file
 
 
 def unpack(packed: bytes) -> bytes:
