@@ -47,7 +47,7 @@ KNOBS: dict[str, Knob] = {
 def sparsified(weights: NDArray[np.float32], knobs: Knobs, channel: int = 0) -> tuple[NDArray[np.float64], Domain]:
     """Return the coefficients of a layer, `channels x n`, thresholded, and their domain.
 
-    Weights that are sparse already in one of the domains keep what they have there.
+    Weights that were thresholded already keep what they have: the energy that is left is not thresholded again.
 
     Args:
         weights: Of a layer.
@@ -55,10 +55,11 @@ def sparsified(weights: NDArray[np.float32], knobs: Knobs, channel: int = 0) -> 
         channel: Axis of the output channels.
     """
     domains = _domains(weights.ndim, knobs, channel)
-    for domain in domains:
-        found = without_noise(domain.analyse(weights), weights.dtype)
-        if ((found == 0).any(axis=1)).all():
-            return found, domain
+    found = {domain: without_noise(domain.analyse(weights), weights.dtype) for domain in domains}
+    sparse = [domain for domain in domains if _is_thresholded(found[domain], knobs)]
+    if sparse:
+        best = min(sparse, key=lambda domain: np.count_nonzero(found[domain]))
+        return found[best], best
     kept = {domain: _thresholded(domain.analyse(weights), knobs) for domain in domains}
     best = min(kept, key=lambda domain: _badness(kept[domain], knobs))
     return kept[best], best
@@ -76,12 +77,22 @@ def _domains(axes: int, knobs: Knobs, channel: int) -> list[Domain]:
     return [Domain(str(knobs["wavelet"]) if name == "wavelet" else name, a, channel) for a in along]
 
 
+def _is_thresholded(coefficients: NDArray[np.float64], knobs: Knobs) -> bool:
+    width = coefficients.shape[1]
+    most = _share(width, knobs) if knobs["rule"] == "ratio" else width - 1
+    return bool((np.count_nonzero(coefficients, axis=1) <= most).all())
+
+
+def _share(width: int, knobs: Knobs) -> int:
+    return min(width - 1, math.ceil(float(knobs["amount"]) * width - 1e-9))
+
+
 def _thresholded(coefficients: NDArray[np.float64], knobs: Knobs) -> NDArray[np.float64]:
     """Return the coefficients without those that are too small; each filter loses at least one."""
     width, amount = coefficients.shape[1], float(knobs["amount"])
     order = np.argsort(-np.abs(coefficients), axis=1, kind="stable")
     if knobs["rule"] == "ratio":
-        counts = np.full((len(coefficients), 1), math.ceil(amount * width - 1e-9))
+        counts = np.full((len(coefficients), 1), _share(width, knobs))
     else:
         energy = np.cumsum(np.take_along_axis(coefficients, order, axis=1) ** 2, axis=1)
         counts = (energy < amount * energy[:, -1:]).sum(axis=1, keepdims=True) + 1
