@@ -17,3 +17,7 @@ class TrialStopped(ParedownError):
 
 class TrialInterrupted(ParedownError):
     """The search ends while a trial runs: it comes to nothing and will run again."""
+
+
+class PackingError(ParedownError):
+    """A packed file is broken, or a model cannot be packed."""

@@ -13,6 +13,7 @@ from torch import nn
 
 from paredown.evaluators.errors import EvaluationError
 from paredown.spaces.families.family import ImageShape
+from paredown.spaces.transforms import DOMAIN_NOTE
 
 OPSET = 17
 BATCH = 64
@@ -71,7 +72,8 @@ def slimmed(model: bytes) -> bytes:
     """Return the same ONNX model with short names and no remarks.
 
     Names, shapes of intermediate values and notes are a third of the file of a small int8 network; no runtime
-    needs them. Inputs and outputs of the model keep their names.
+    needs them. Inputs and outputs of the model keep their names, weights the note of where they are sparse.
+    Negative zeros, left where a mask met a negative weight, become zeros: so they are stored as such.
     """
     proto = onnx.load_from_string(model)
     graph = proto.graph
@@ -81,11 +83,23 @@ def slimmed(model: bytes) -> bytes:
     del proto.metadata_props[:]
     short = {"": ""} | {value.name: value.name for value in (*graph.input, *graph.output)}
     for tensor in graph.initializer:
+        _make_zeros_positive(tensor)
         tensor.name = short.setdefault(tensor.name, f"{len(short):x}")
-        tensor.doc_string = ""
+        if not tensor.doc_string.startswith(DOMAIN_NOTE):
+            tensor.doc_string = ""
     for node in graph.node:
         node.name = node.doc_string = ""
         del node.metadata_props[:]
         node.input[:] = [short.setdefault(name, f"{len(short):x}") for name in node.input]
         node.output[:] = [short.setdefault(name, f"{len(short):x}") for name in node.output]
     return bytes(proto.SerializeToString())
+
+
+def _make_zeros_positive(tensor: onnx.TensorProto) -> None:
+    if tensor.data_type not in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16):
+        return
+    values = onnx.numpy_helper.to_array(tensor)
+    if (np.signbit(values) & (values == 0)).any():
+        note = tensor.doc_string
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values + values.dtype.type(0), tensor.name))
+        tensor.doc_string = note

@@ -1,4 +1,4 @@
-"""Length of the model file that ships."""
+"""Length of the packed file: the whole model, each tensor in its shortest encoding."""
 
 from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.measurement import Measurement, Metric
@@ -8,9 +8,9 @@ METRIC = Metric("size_bytes", "B", "counted", untrained_tolerance=0.02)
 
 
 def _measure(specimen: Specimen) -> Measurement:
-    if specimen.file is None:
-        raise EvaluationError("size_bytes: there is no exported file yet")
-    return Measurement(METRIC.name, specimen.file.stat().st_size)
+    if specimen.packed is None:
+        raise EvaluationError("size_bytes: there is no packed file yet")
+    return Measurement(METRIC.name, specimen.packed.stat().st_size)
 
 
 SIZE_BYTES = Evaluator(METRIC, "file", _measure)

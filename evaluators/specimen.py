@@ -36,6 +36,7 @@ class Specimen:
         model: The PyTorch network after all structural steps.
         shape: Channels, height, width of one input.
         file: The exported ONNX model; None before export.
+        packed: The same as a packed file; None before export.
         images: Normalised validation inputs, `n x c x h x w`.
         labels: Their classes, `n`.
         reference: The baseline; None for the baseline itself.
@@ -44,6 +45,7 @@ class Specimen:
     model: nn.Module
     shape: ImageShape
     file: Path | None = None
+    packed: Path | None = None
     images: NDArray[np.float32] | None = None
     labels: NDArray[np.int64] | None = None
     reference: Reference | None = None

@@ -22,6 +22,7 @@ from paredown.search.printing import (
     progress_console,
     relative,
 )
+from paredown.search.unpack_command import unpack
 from paredown.spaces.errors import ParedownError
 
 if TYPE_CHECKING:  # for annotations alone: these load torch, and --help must not
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 app.add_typer(bench, name="bench")
 app.command()(families)
+app.command()(unpack)
 
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study; `paredown studies` lists them.")]
 Storage = Annotated[

@@ -13,7 +13,7 @@ from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
 
 MODEL_FILE, WEIGHTS_FILE, TEACHER_FILE = "model.onnx", "weights.safetensors", "teacher.safetensors"
-"""Files of a trial: what ships, the trained weights, and the baseline's answers for distillation."""
+"""Files of a trial beside `PACKED_FILE`: what a runtime loads, the trained weights, the baseline's answers."""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from paredown.evaluators.errors import EvaluationError, TaskError, TrialInterrup
 from paredown.evaluators.features import predict_with_features
 from paredown.evaluators.measurement import Measurement, broken_limits
 from paredown.evaluators.onnx_model import export, slimmed
+from paredown.evaluators.packing.container import PACKED_FILE, ship
 from paredown.evaluators.precision import effect
 from paredown.evaluators.specimen import Reference, Specimen
 from paredown.evaluators.training import OnEpoch, TrainingData
@@ -136,8 +137,8 @@ class _Run:
         wanted = {o.metric.name for o in self.plan.objectives if o.limit is not None or self.plan.judged}
         if any(EVALUATORS[name].needs == "file" for name in wanted):
             with tempfile.TemporaryDirectory(prefix="paredown-") as folder:
-                file = Path(folder, MODEL_FILE)
-                file.write_bytes(self._rewritten(export(compressed, self.shape), trained=False))
+                rewritten = self._rewritten(export(compressed, self.shape), trained=False)
+                file = ship(rewritten, Path(folder, MODEL_FILE))
                 self._measure(self._specimen(compressed, file), ("file",))
             self._reject_if_broken()
 
@@ -177,7 +178,7 @@ class _Run:
 
     def _export(self, model: nn.Module, folder: Path) -> None:
         with self._timed("export"):
-            (folder / MODEL_FILE).write_bytes(self._rewritten(export(model, self.shape)))
+            ship(self._rewritten(export(model, self.shape)), folder / MODEL_FILE)
             state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
             decided = self.compressed.decided if self.compressed else {}
             save_tensors(state, folder / WEIGHTS_FILE, {DECIDED: json.dumps(decided)})
@@ -193,7 +194,7 @@ class _Run:
             shape = (self.task.channels, baseline.resolution, baseline.resolution)
             reference = Reference(baseline.artifact / MODEL_FILE, shape, baseline.latency_ms)
         images = data.normalise(data.validation.images)
-        return Specimen(model, self.shape, file, images, data.validation.labels, reference)
+        return Specimen(model, self.shape, file, file.with_name(PACKED_FILE), images, data.validation.labels, reference)
 
     def _measure(self, specimen: Specimen, needs: tuple[str, ...]) -> None:
         for name, evaluator in EVALUATORS.items():

@@ -5,7 +5,7 @@ The tree::
     ParedownError                 root; every one of them is the user's to mend
       SpaceError                  a knob, family or step that does not exist, or a value outside its range
       InfeasibleCandidate         a candidate that cannot be built or breaks a limit: rejected, not failed
-      (evaluators/errors.py)      TaskError, EvaluationError
+      (evaluators/errors.py)      TaskError, EvaluationError, PackingError
       (studies/errors.py)         StudyError and its kinds
       (search/errors.py)          ConfigError
 """

@@ -13,6 +13,7 @@ from paredown.spaces.compression.quantization import QUANTIZATION
 from paredown.spaces.compression.sparsity_penalty import SPARSITY_PENALTY
 from paredown.spaces.compression.step import Step
 from paredown.spaces.compression.stripe_pruning import STRIPE_PRUNING
+from paredown.spaces.compression.transform_sparsity import TRANSFORM_SPARSITY
 from paredown.spaces.compression.unstructured_pruning import UNSTRUCTURED_PRUNING
 
 STEPS: dict[str, Step] = {
@@ -26,6 +27,7 @@ STEPS: dict[str, Step] = {
         LOW_RANK,
         STRIPE_PRUNING,
         UNSTRUCTURED_PRUNING,
+        TRANSFORM_SPARSITY,
         QUANTIZATION,
     )
 }

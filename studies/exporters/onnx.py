@@ -1,4 +1,4 @@
-"""Export as a folder: `model.onnx`, `manifest.json`, `README.md`.
+"""Export as a folder: `model.onnx`, `model.packed`, `manifest.json`, `README.md`.
 
 The file is the very one that the trial measured. Before it leaves, ONNX Runtime and PyTorch must agree on the
 validation images.
@@ -21,8 +21,11 @@ from numpy.typing import NDArray
 
 from paredown.evaluators.accuracy import share_correct
 from paredown.evaluators.catalogue import EVALUATORS
+from paredown.evaluators.errors import PackingError
 from paredown.evaluators.measurement import Measurement
 from paredown.evaluators.onnx_model import logits, open_session
+from paredown.evaluators.packing.container import PACKED_FILE, read
+from paredown.evaluators.packing.summary import encoding_rows
 from paredown.evaluators.tasks.task import normalisation_at, split_at
 from paredown.evaluators.training import predict
 from paredown.spaces.compression.quantizing.awareness import rounded
@@ -69,9 +72,9 @@ def export_onnx(shipment: Shipment, folder: Path) -> Measurement:
         fresh = Path(stage, "model")
         fresh.mkdir()
         shutil.copyfile(shipment.file, fresh / MODEL_FILE)
-        manifest = _manifest(shipment, parity, test)
+        manifest = _manifest(shipment, parity, test) | _packed(shipment, fresh)
         (fresh / CARD_FILE).write_text(_card(manifest))
-        manifest["files"] = {name: _sha256(fresh / name) for name in (MODEL_FILE, CARD_FILE)}
+        manifest["files"] = {file.name: _sha256(file) for file in sorted(fresh.iterdir())}
         (fresh / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2) + "\n")
         if folder.exists():
             os.replace(folder, Path(stage, "old"))
@@ -154,6 +157,37 @@ def _manifest(shipment: Shipment, parity: dict[str, float], test: Measurement) -
     }
 
 
+def _packed(shipment: Shipment, folder: Path) -> Manifest:
+    """Copy the packed file and say what is in it; nothing for a trial of before there were packed files."""
+    file = shipment.file.with_name(PACKED_FILE)
+    if not file.is_file():
+        return {}
+    packed = file.read_bytes()
+    try:
+        contents = read(packed)
+    except PackingError as error:
+        raise ExportRefused(f"trial {shipment.model.trial}: {file}: {error}") from error
+    if contents.model != shipment.file.read_bytes():
+        raise ExportRefused(f"trial {shipment.model.trial}: {file} does not hold {shipment.file.name}")
+    (folder / PACKED_FILE).write_bytes(packed)
+    return {"packed": {"bytes": len(packed), "parts": contents.parts, "encodings": encoding_rows(contents)}}
+
+
+def _packed_lines(packed: dict[str, Any]) -> list[str]:
+    parts = ", ".join(f"{name} {size}" for name, size in packed["parts"].items())
+    return [
+        "",
+        "## Packed file",
+        "",
+        f"`{PACKED_FILE}` holds the same model in {packed['bytes']} bytes ({parts}): "
+        "`paredown unpack . -o model.onnx` restores it, without PyTorch.",
+        "",
+        "| encoding | tensors | bytes dense | bytes, before compression |",
+        "|---|---:|---:|---:|",
+        *(f"| {r['encoding']} | {r['tensors']} | {r['dense_bytes']} | {r['bytes']} |" for r in packed["encodings"]),
+    ]
+
+
 def _described(measurement: Measurement) -> dict[str, Any]:
     known = EVALUATORS.get(measurement.metric)
     unit = known.metric.unit if known else "1"
@@ -184,6 +218,7 @@ def _card(manifest: Manifest) -> str:
         lines += ["", "**Note:** it needs fewer MACs than the baseline and yet is not faster on this device."]
     device = manifest["metrics"].get("latency_ms", {}).get("device", "")
     parity, preprocessing = manifest["parity"], manifest["preprocessing"]
+    packed = _packed_lines(manifest["packed"]) if "packed" in manifest else []
     lines += [
         "",
         "± is half of the 95 % confidence interval. `accuracy` is on the validation images that guided the search, "
@@ -200,6 +235,7 @@ def _card(manifest: Manifest) -> str:
         f"{preprocessing['resolution']} pixels ({preprocessing['resize']}; {preprocessing['scale']}; mean "
         f"{preprocessing['mean']}, std {preprocessing['std']}). Output `logits`, one a class: "
         f"{', '.join(manifest['classes'][:20])}{', ...' if len(manifest['classes']) > 20 else ''}.",
+        *packed,
         "",
         "## Origin",
         "",

@@ -10,6 +10,7 @@ from torch import nn
 from paredown.evaluators.catalogue import EVALUATORS
 from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.onnx_model import export
+from paredown.evaluators.packing.container import PACKED_FILE, pack
 from paredown.evaluators.specimen import Reference, Specimen
 
 SHAPE = (3, 8, 8)
@@ -29,11 +30,13 @@ def specimen(tmp_path_factory: pytest.TempPathFactory) -> Specimen:
     ).eval()
     file = tmp_path_factory.mktemp("model") / "model.onnx"
     file.write_bytes(export(network, SHAPE))
+    packed = file.with_name(PACKED_FILE)
+    packed.write_bytes(pack(file.read_bytes()))
     images = np.random.default_rng(0).normal(size=(32, *SHAPE)).astype(np.float32)
     with torch.no_grad():
         labels = network(torch.from_numpy(images)).argmax(1).numpy()
     labels[:8] = 1 - labels[:8]  # a quarter is wrong
-    return Specimen(network, SHAPE, file, images, labels)
+    return Specimen(network, SHAPE, file, packed, images, labels)
 
 
 @pytest.mark.parametrize("name", EVALUATORS)
@@ -77,9 +80,11 @@ def test_accuracy_by_hand(specimen: Specimen) -> None:
     assert measured.spread == pytest.approx(1.96 * (0.75 * 0.25 / 32) ** 0.5)
 
 
-def test_size_is_the_length_of_the_file(specimen: Specimen) -> None:
-    assert isinstance(specimen.file, Path)
-    assert EVALUATORS["size_bytes"].evaluate(specimen).value == len(specimen.file.read_bytes())
+@pytest.mark.parametrize(("name", "file"), [("size_bytes", "packed"), ("onnx_bytes", "file")])
+def test_size_is_the_length_of_the_file(name: str, file: str, specimen: Specimen) -> None:
+    path = getattr(specimen, file)
+    assert isinstance(path, Path)
+    assert EVALUATORS[name].evaluate(specimen).value == len(path.read_bytes())
 
 
 def test_latency_of_the_reference_itself_is_the_reference(specimen: Specimen) -> None:

@@ -6,10 +6,12 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 from PIL import Image
 
 from paredown.evaluators.measurement import Measurement
+from paredown.evaluators.packing.container import PACKED_FILE, pack, unpack
 from paredown.evaluators.tasks.task import normalisation_at
 from paredown.evaluators.training import predict
 from paredown.search.config import read_config
@@ -58,7 +60,12 @@ def test_the_folder_is_whole_and_says_what_it_is(name: str, shipment: Shipment, 
     assert manifest["parity"]["label_agreement"] >= 0.99
     assert manifest["deltas"]["size_bytes"] == 0.0
     assert (folder / "model.onnx").read_bytes() == shipment.file.read_bytes()
+    packed = (folder / PACKED_FILE).read_bytes()
+    assert len(packed) == manifest["packed"]["bytes"] == manifest["metrics"]["size_bytes"]["value"]
+    assert unpack(packed) == shipment.file.read_bytes()
+    assert sum(manifest["packed"]["parts"].values()) == len(packed)
     card = (folder / "README.md").read_text()
+    assert "| dense | " in card
     assert "| size_bytes (counted) |" in card
     assert "+0.0%" in card
     assert list(folder.parent.iterdir()) == [folder]
@@ -68,6 +75,22 @@ def test_the_folder_is_whole_and_says_what_it_is(name: str, shipment: Shipment, 
 def test_test_accuracy_is_measured_once(name: str, shipment: Shipment, tmp_path: Path) -> None:
     known = Measurement("test_accuracy", 0.123, 0.01, "measured")
     assert EXPORTERS[name](replace(shipment, test_accuracy=known), tmp_path / "m") == known
+
+
+def test_a_trial_of_before_there_were_packed_files_still_leaves(shipment: Shipment, tmp_path: Path) -> None:
+    old = shutil.copyfile(shipment.file, tmp_path / "model.onnx")
+    EXPORTERS["onnx"](replace(shipment, file=old), tmp_path / "m")
+    assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["README.md", "manifest.json", "model.onnx"]
+    assert "Packed file" not in (tmp_path / "m" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("content", [b"broken", pack(onnx.ModelProto().SerializeToString())])
+def test_a_packed_file_of_something_else_is_refused(content: bytes, shipment: Shipment, tmp_path: Path) -> None:
+    file = shutil.copyfile(shipment.file, tmp_path / "model.onnx")
+    (tmp_path / PACKED_FILE).write_bytes(content)
+    with pytest.raises(ExportRefused, match=r"trial 3: .*model\.packed"):
+        EXPORTERS["onnx"](replace(shipment, file=file), tmp_path / "m")
+    assert not (tmp_path / "m").exists()
 
 
 @pytest.mark.parametrize("name", EXPORTERS)

@@ -44,7 +44,7 @@ MODEL_KEYS = {
     "feasible",
     "artifact",
 }
-METRICS = {"accuracy", "latency_ms", "size_bytes", "macs", "params"}
+METRICS = {"accuracy", "latency_ms", "size_bytes", "onnx_bytes", "macs", "params"}
 COMMAND = [sys.executable, "-m", "paredown"]
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PAREDOWN_STORAGE"} | {"OMP_WAIT_POLICY": "PASSIVE"}
 
@@ -119,7 +119,8 @@ def test_front_as_json_holds_the_documented_keys(here: Path, capsys: pytest.Capt
         assert model["deltas"]["accuracy"] == pytest.approx(model["metrics"]["accuracy"] - reference["accuracy"])
         share = model["metrics"]["size_bytes"] / reference["size_bytes"] - 1
         assert model["deltas"]["size_bytes"] == pytest.approx(share)
-        assert Path(model["artifact"], "model.onnx").stat().st_size == model["metrics"]["size_bytes"]
+        assert Path(model["artifact"], "model.onnx").stat().st_size == model["metrics"]["onnx_bytes"]
+        assert Path(model["artifact"], "model.packed").stat().st_size == model["metrics"]["size_bytes"]
 
 
 def test_front_as_csv_and_table(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

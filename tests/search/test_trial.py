@@ -13,6 +13,7 @@ from paredown.evaluators.catalogue import EVALUATORS
 from paredown.evaluators.errors import TrialInterrupted
 from paredown.evaluators.measurement import Objective
 from paredown.evaluators.onnx_model import logits, open_session
+from paredown.evaluators.packing.container import PACKED_FILE, unpack
 from paredown.evaluators.training import TrainingData, TrainingPlan
 from paredown.search.network import rebuild
 from paredown.search.plan import MODEL_FILE, TEACHER_FILE, WEIGHTS_FILE, Baseline, TaskSpec, TrialPlan, load_task
@@ -64,8 +65,10 @@ def test_a_trial_measures_everything_and_keeps_its_files(study: tuple[TrialPlan,
     assert set(result.measurements) == set(EVALUATORS)
     assert result.measurements["accuracy"].value > 0.2, "it learns more than chance"
     files = {p.name: p for p in (plan.folder / result.artifact).iterdir()}
-    assert set(files) == {MODEL_FILE, WEIGHTS_FILE, TEACHER_FILE}
-    assert files[MODEL_FILE].stat().st_size == result.measurements["size_bytes"].value
+    assert set(files) == {MODEL_FILE, PACKED_FILE, WEIGHTS_FILE, TEACHER_FILE}
+    assert files[MODEL_FILE].stat().st_size == result.measurements["onnx_bytes"].value
+    assert files[PACKED_FILE].stat().st_size == result.measurements["size_bytes"].value
+    assert unpack(files[PACKED_FILE].read_bytes()) == files[MODEL_FILE].read_bytes()
     assert [epoch for epoch, _ in result.curve] == [0, 1]
     assert {"build", "train", "export", "measure"} <= set(result.facts["seconds"])
     assert not list((plan.folder / "trials").glob(".new-*"))

@@ -1,0 +1,16 @@
+"""Length of the ONNX file that the runtime loads."""
+
+from paredown.evaluators.errors import EvaluationError
+from paredown.evaluators.measurement import Measurement, Metric
+from paredown.evaluators.specimen import Evaluator, Specimen
+
+METRIC = Metric("onnx_bytes", "B", "counted", untrained_tolerance=0.02)
+
+
+def _measure(specimen: Specimen) -> Measurement:
+    if specimen.file is None:
+        raise EvaluationError("onnx_bytes: there is no exported file yet")
+    return Measurement(METRIC.name, specimen.file.stat().st_size)
+
+
+ONNX_BYTES = Evaluator(METRIC, "file", _measure)

@@ -1,0 +1,1 @@
+"""Ways to store a tensor, one a file."""

@@ -1,0 +1,102 @@
+"""scaled: floats that are a small integer times the scale of their channel, to the last bit.
+
+Parameters: axis of the channels, the smallest integer, bits of each. Payload: one scale a channel, then `count`
+integers, channel by channel. Such weights come of quantization that is simulated in floats.
+
+Source:
+    Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+    Inference, CVPR 2018, section 2.1, equation 1.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paredown.evaluators.packing.bits import pack_bits, unpack_bits
+from paredown.evaluators.packing.encoding import (
+    Encoded,
+    Encoding,
+    Form,
+    Nested,
+    Row,
+    Source,
+    Unnested,
+    Values,
+    Words,
+    broken,
+    integer,
+)
+
+MOST_BITS = 8
+LARGEST = 1 << (MOST_BITS - 1)
+FLOATS = ("float32", "float16")
+
+
+def _encode(values: Values, nested: Nested) -> Encoded | None:
+    del nested
+    form = values.form
+    if form.kind not in FLOATS or len(form.shape) < 2 or not form.count or not np.isfinite(values.numbers).all():
+        return None
+    # The first axis is the output channels' in convolutions, the last in matrix products.
+    found = [e for axis in dict.fromkeys((0, len(form.shape) - 1)) if (e := _along(values, axis)) is not None]
+    return min(found, key=lambda encoded: len(encoded.payload), default=None)
+
+
+def _along(values: Values, axis: int) -> Encoded | None:
+    channels = np.moveaxis(values.numbers, axis, 0)
+    channels = np.ascontiguousarray(channels).reshape(len(channels), -1)
+    scales = np.zeros(len(channels), dtype=channels.dtype)
+    for at, channel in enumerate(channels):
+        scale = _scale(channel)
+        if scale is None:
+            return None
+        scales[at] = scale
+    integers = _integers(channels, scales[:, None])
+    lowest = int(integers.min())
+    bits = max(1, (int(integers.max()) - lowest).bit_length())
+    row = Row("scaled", (axis, lowest, bits))
+    return Encoded(row, scales.tobytes() + pack_bits((integers - lowest).astype(np.uint64), bits))
+
+
+def _scale(channel: NDArray[Any]) -> Any:
+    """Return the largest scale of which all values are small multiples, or None."""
+    distinct = np.unique(channel)
+    if distinct.size > 2 * LARGEST:
+        return None
+    largest = np.abs(distinct).max()
+    if largest == 0:
+        return None if np.signbit(channel).any() else channel.dtype.type(0)
+    exact = (np.float64(largest) / np.arange(1, LARGEST + 1)).astype(channel.dtype)
+    candidates = np.stack([exact, np.nextafter(exact, 0), np.nextafter(exact, largest)], axis=1).reshape(-1, 1)
+    candidates = candidates[candidates[:, 0] > 0]
+    with np.errstate(over="ignore"):
+        restored = _integers(distinct[None], candidates).astype(channel.dtype) * candidates
+    right = np.flatnonzero((restored == distinct).all(1))
+    if not right.size or (np.signbit(channel) & (channel == 0)).any():  # a negative zero is no multiple
+        return None
+    return candidates[right[0], 0]
+
+
+def _integers(numbers: NDArray[Any], scales: NDArray[Any]) -> NDArray[np.float64]:
+    safe = np.where(scales == 0, 1, scales).astype(np.float64)
+    return np.clip(np.rint(numbers.astype(np.float64) / safe), -LARGEST, LARGEST) + 0.0
+
+
+def _decode(row: Row, form: Form, source: Source, nested: Unnested) -> Words:
+    del nested
+    if form.kind not in FLOATS or not form.shape:
+        raise broken(row, f"{form.kind} of shape {form.shape} has no scales")
+    axis = integer(row, 0, 0, len(form.shape) - 1)
+    lowest, bits = integer(row, 1, -LARGEST, LARGEST), integer(row, 2, 1, MOST_BITS + 1)
+    channels = form.shape[axis]
+    rest = [size for at, size in enumerate(form.shape) if at != axis]
+    scales = np.frombuffer(source.take(channels * form.dtype.itemsize), dtype=form.dtype)
+    integers = unpack_bits(source, form.count, bits).astype(np.int64) + lowest
+    with np.errstate(over="ignore", invalid="ignore"):  # of a broken file: restored as what it says
+        restored = integers.astype(form.dtype).reshape(channels, -1) * scales[:, None] if form.count else integers
+    numbers = np.moveaxis(restored.astype(form.dtype).reshape(channels, *rest), 0, axis)
+    return np.ascontiguousarray(numbers).view(form.word)
+
+
+SCALED = Encoding("scaled", _encode, _decode)
