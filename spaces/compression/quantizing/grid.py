@@ -7,7 +7,7 @@ convolution leaves weights on it.
 Source:
     Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference,
     CVPR 2018, section 3; Choukroun et al., Low-bit Quantization of Neural Networks for Efficient Inference,
-    ICCV Workshops 2019, section 3.2 (the clip of least squared error).
+    ICCV Workshops 2019, section 3 (the clip of least squared error).
 """
 
 import torch

@@ -1,7 +1,7 @@
 """The ranges of activations, from calibration inputs.
 
 Source:
-    Wu et al., Integer Quantization for Deep Learning Inference, 2020, section 3.2 (max, percentile, entropy);
+    Wu et al., Integer Quantization for Deep Learning Inference, 2020, section 3 (max, percentile, entropy);
     Migacz, 8-bit Inference with TensorRT, GTC 2017 (entropy). Both as in ONNX Runtime.
 """
 
