@@ -38,7 +38,7 @@ class TrainingPlan:
     """How a candidate is trained.
 
     Attributes:
-        epochs: At most so many passes over the training images.
+        epochs: At most so many passes over the training images; 0 where the network starts trained.
         finetune_epochs: The same after structural compression.
         batch_size: Images a step.
         learning_rate: Peak of the one-cycle schedule.
@@ -127,6 +127,9 @@ def fit(
         TrialStopped: `on_epoch` gave a reason to stop.
         TrialInterrupted: `on_epoch` raised it.
     """
+    if not epochs:
+        keep(holds, 1.0)
+        return 0
     device = plan.device
     images = torch.from_numpy(data.normalise(data.train.images)).to(device)
     labels = torch.from_numpy(data.train.labels).to(device)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from paredown.search import quantity
 from paredown.search.errors import ConfigError
@@ -42,7 +42,7 @@ class SpaceSection(_Section):
 class TrainingSection(_Section):
     """How each candidate is trained; see `paredown.evaluators.training.TrainingPlan`."""
 
-    epochs: int = Field(default=20, ge=1)
+    epochs: int = Field(default=20, ge=0)
     finetune_epochs: int = Field(default=8, ge=0)
     batch_size: int = Field(default=64, ge=2)
     learning_rate: float = Field(default=4e-3, gt=0)
@@ -73,6 +73,8 @@ class StudyConfig(_Section):
     Attributes:
         study: Name of the study.
         task: Which data.
+        model: `package.module:function` of the user's network, the family `imported`.
+        weights: File of its trained weights.
         objectives: Metrics that span the front.
         limits: Metric to its worst acceptable value.
         space: Which part of the joint space.
@@ -92,6 +94,8 @@ class StudyConfig(_Section):
 
     study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
     task: TaskSection
+    model: str | None = None
+    weights: str | None = None
     objectives: list[str] = Field(min_length=2)
     limits: dict[str, float] = Field(default_factory=dict)
     space: SpaceSection = SpaceSection()
@@ -107,6 +111,19 @@ class StudyConfig(_Section):
     max_stall: int | None = Field(default=None, ge=1)
     halving: HalvingSection | None = None
     polish: int = Field(default=0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _imported(cls, data: Any) -> Any:
+        """A network of the user's is the only family, and with weights it starts trained, unless the file says else."""
+        if not isinstance(data, dict):
+            return data
+        sections = {"space": {"families": ["imported"]}} if data.get("model") else {}
+        sections |= {"training": {"epochs": 0}} if data.get("weights") else {}
+        for key, defaults in sections.items():
+            if isinstance(given := data.get(key) or {}, dict):
+                data = data | {key: defaults | given}
+        return data
 
     @field_validator("task", mode="before")
     @classmethod

@@ -26,6 +26,9 @@ from paredown.search.trial import measure_untrained
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.errors import SpaceError
 from paredown.spaces.families.catalogue import FAMILIES
+from paredown.spaces.families.family import Family
+from paredown.spaces.families.imported import NAME as IMPORTED
+from paredown.spaces.families.imported import ModelRefused, imported, try_out
 from paredown.spaces.space import SearchSpace, joint_space
 
 
@@ -65,13 +68,19 @@ def set_up(config: StudyConfig, where: str, folder: Path, out: Path) -> Setup:
         _allowed(name, FAMILIES, f"{where}: space.families")
     for name in config.space.steps:
         _allowed(name, STEPS, f"{where}: space.steps")
+    _check_model(config, where)
     spec = _task_spec(config.task, where, folder)
     try:
         task = load_task(spec)
     except TaskError as error:
         raise ConfigError(f"{where}: task.{spec.name}.{error}") from error
     try:
-        space = _space(config.space, task)
+        families = _families(config.space.families, config.model, config.weights, folder)
+        space = _space(config.space, task, families)
+        if IMPORTED in families:
+            _try_out(families[IMPORTED], space, task)
+    except ModelRefused as error:
+        raise ConfigError(f"{where}: {error}") from error
     except SpaceError as error:
         raise ConfigError(f"{where}: space.knobs: {error}") from error
     # Chosen here for its errors alone: nothing is written before all is known to be right.
@@ -96,6 +105,8 @@ def set_up(config: StudyConfig, where: str, folder: Path, out: Path) -> Setup:
         "training": config.training.model_dump(exclude={"accelerator"}),
         "seed": config.seed,
     }
+    if config.model:
+        stored |= {"model": config.model, "weights": config.weights}
     return Setup(config, task, space, plan, stored)
 
 
@@ -119,12 +130,27 @@ def stored_task(stored: Mapping[str, Any]) -> Task:
 
 def stored_space(stored: Mapping[str, Any]) -> SearchSpace:
     """Return the joint space of a stored study."""
-    return _space(SpaceSection(**stored["space"]), stored_task(stored))
+    section, folder = SpaceSection(**stored["space"]), Path(stored["task_folder"])
+    families = _families(section.families, stored.get("model"), stored.get("weights"), folder)
+    return _space(section, stored_task(stored), families)
 
 
-def _space(section: SpaceSection, task: Task) -> SearchSpace:
+def _families(names: list[str], model: str | None, weights: str | None, folder: Path) -> dict[str, Family]:
+    families = {name: FAMILIES[name] for name in names}
+    return families | ({IMPORTED: imported(model, folder, weights or "")} if model else {})
+
+
+def _try_out(family: Family, space: SearchSpace, task: Task) -> None:
+    highest = {name: knob.highest for name, knob in space.knobs.items()}
+    knobs = {short: highest[f"{IMPORTED}.{short}"] for short in family.knobs(task.resolutions)}
+    if space.baseline.family == IMPORTED:
+        knobs = dict(space.baseline.knobs)
+    try_out(family, knobs, task.channels, len(task.classes), task.resolutions)
+
+
+def _space(section: SpaceSection, task: Task, families: Mapping[str, Family]) -> SearchSpace:
     return joint_space(
-        {name: FAMILIES[name] for name in section.families},
+        families,
         {name: step for name, step in STEPS.items() if name in section.steps},
         task.resolutions,
         section.knobs,
@@ -167,13 +193,29 @@ def _task_spec(section: TaskSection, where: str, folder: Path) -> TaskSpec:
     return TaskSpec(section.name, checked.model_dump_json(), folder.absolute())
 
 
+def _check_model(config: StudyConfig, where: str) -> None:
+    """Refuse a network of the user's that is named in part, or others that start untrained and stay so."""
+    families = config.space.families
+    if config.model and IMPORTED not in families:
+        raise ConfigError(f"{where}: model: needs the family {IMPORTED} in space.families; given: {', '.join(families)}")
+    if IMPORTED in families and not config.model:
+        raise ConfigError(f"{where}: space.families: {IMPORTED} needs the key model: package.module:function")
+    if config.weights and not config.model:
+        raise ConfigError(f"{where}: weights: of which network? name it by the key model: package.module:function")
+    if config.training.epochs == 0 and not (config.weights and families == [IMPORTED]):
+        raise ConfigError(
+            f"{where}: training.epochs: 0 is not allowed: only a model with weights starts trained, and it must be the "
+            "only family; allowed: 1 or more"
+        )
+
+
 def _check_halving(config: StudyConfig, where: str) -> None:
     """Refuse rungs that no trial would reach."""
     halving, epochs = config.halving, config.training.epochs
     if halving is None:
         return
     if halving.first >= epochs:
-        allowed = f"1 to {epochs - 1}" if epochs > 1 else "none, since training.epochs is 1"
+        allowed = f"1 to {epochs - 1}" if epochs > 1 else f"none, since training.epochs is {epochs}"
         raise ConfigError(
             f"{where}: halving.first: {halving.first} is not below training.epochs ({epochs}), so no trial would be "
             f"judged; allowed: {allowed}"

@@ -187,7 +187,8 @@ class _Run:
                     )
                 else:
                     keep(holds, 1.0)
-        recalibrate(model, self.data)
+        if training.epochs or is_restructured(self.candidate):  # else it is as the user trained it
+            recalibrate(model, self.data)
         return model
 
     def _penalties(self) -> list[Penalty]:
@@ -232,7 +233,8 @@ class _Run:
     def _export(self, model: nn.Module, folder: Path) -> None:
         with self._timed("export"):
             (folder / MODEL_FILE).write_bytes(self._rewritten(export(model, self.shape)))
-            state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+            # Copies: the names of a module that is used twice share their tensors, which the format refuses.
+            state = {k: v.cpu().clone(memory_format=torch.contiguous_format) for k, v in model.state_dict().items()}
             decided = self.compressed.decided if self.compressed else {}
             save_tensors(state, folder / WEIGHTS_FILE, {DECIDED: json.dumps(decided)})
             if self.plan.baseline is None:

@@ -8,7 +8,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 
-from paredown.evaluators.importing import ImportRefused, import_callable
+from paredown.spaces.importing import ImportRefused, import_callable
 from paredown.evaluators.measurement import Metric
 from paredown.search.errors import ConfigError
 from paredown.search.samplers.catalogue import SAMPLERS

@@ -1,18 +1,23 @@
 """What every architecture family must do."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.families.catalogue import FAMILIES
+from paredown.spaces.families.imported import imported
 from paredown.spaces.knob import Knobs, Range
 from paredown.spaces.space import SearchSpace, joint_space
 
 RESOLUTIONS = Range(8, 16, 4)
+NAMED = FAMILIES | {"imported": imported("my_model:digits_net", Path(__file__).parents[2] / "examples")}
+"""The catalogue, with a network of a user's."""
 
 
 def _space(name: str) -> SearchSpace:
-    return joint_space({name: FAMILIES[name]}, {}, RESOLUTIONS, {}, {})
+    return joint_space({name: NAMED[name]}, {}, RESOLUTIONS, {}, {})
 
 
 def _candidates(name: str) -> list[Candidate]:
@@ -66,7 +71,8 @@ def test_same_knobs_give_the_same_shapes(name: str) -> None:
 def test_baseline_builds_and_is_no_smaller_than_the_smallest(name: str) -> None:
     space = _space(name)
     size = [sum(s.numel() for s in _shapes(name, c.knobs).values()) for c in (space.baseline, *space.smallest())]
-    assert size[0] > max(size[1:])
+    if name != "imported":  # its size is the user's
+        assert size[0] > max(size[1:])
     assert space.baseline.steps == {}
     for knob, value in space.baseline.knobs.items():
         assert value in space.knobs[f"{name}.{knob}"], knob
