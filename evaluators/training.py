@@ -127,9 +127,6 @@ def fit(
         TrialStopped: `on_epoch` gave a reason to stop.
         TrialInterrupted: `on_epoch` raised it.
     """
-    if not epochs:
-        keep(holds, 1.0)
-        return 0
     device = plan.device
     images = torch.from_numpy(data.normalise(data.train.images)).to(device)
     labels = torch.from_numpy(data.train.labels).to(device)
@@ -141,7 +138,7 @@ def fit(
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     best: tuple[float, float] | None = None
     settled, done = max((hold.settled for hold in holds), default=0.0), 0
-    best_state, since_best = copy.deepcopy(model.state_dict()), 0
+    best_state, since_best, epoch = copy.deepcopy(model.state_dict()), 0, -1
     for epoch in range(epochs):
         model.train()
         total = 0.0

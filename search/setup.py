@@ -197,7 +197,9 @@ def _check_model(config: StudyConfig, where: str) -> None:
     """Refuse a network of the user's that is named in part, or others that start untrained and stay so."""
     families = config.space.families
     if config.model and IMPORTED not in families:
-        raise ConfigError(f"{where}: model: needs the family {IMPORTED} in space.families; given: {', '.join(families)}")
+        raise ConfigError(
+            f"{where}: model: needs the family {IMPORTED} in space.families; given: {', '.join(families)}"
+        )
     if IMPORTED in families and not config.model:
         raise ConfigError(f"{where}: space.families: {IMPORTED} needs the key model: package.module:function")
     if config.weights and not config.model:

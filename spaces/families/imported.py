@@ -162,7 +162,9 @@ def _check(network: nn.Module, path: str, shape: ImageShape, classes: int) -> No
             output = network.eval()(torch.zeros(2, *shape))
     except Exception as error:  # as above
         said = str(error).partition("\n")[0][:200]
-        raise InfeasibleCandidate(f"{NAME}: {path} cannot take {given} images: {type(error).__name__}: {said}") from error
+        raise InfeasibleCandidate(
+            f"{NAME}: {path} cannot take {given} images: {type(error).__name__}: {said}"
+        ) from error
     finally:
         for module, training in modes.items():
             module.training = training

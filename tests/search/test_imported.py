@@ -1,4 +1,4 @@
-"""A user's own network in a study: what is wrong with it is said before anything runs, and it is searched like others."""
+"""A network of the user in a study: what is wrong with it is said before anything runs; it is searched like others."""
 
 import sys
 from dataclasses import replace
