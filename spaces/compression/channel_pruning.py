@@ -10,8 +10,9 @@ Source:
 
 import copy
 
+import torch
 import torch_pruning
-from torch import nn
+from torch import Tensor, nn
 
 from paredown.spaces.compression.step import Material, Step
 from paredown.spaces.errors import InfeasibleCandidate
@@ -32,13 +33,24 @@ def _prune(model: nn.Module, knobs: Knobs, material: Material) -> nn.Module:
         material.example,
         importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
         pruning_ratio=float(knobs["ratio"]),
-        ignored_layers=[layers[-1]],
+        ignored_layers=[_last_to_run(pruned, layers, material.example)],
         round_to=MULTIPLE,
     )
     pruner.step()
     for parameter, required in zip(pruned.parameters(), requires_grad, strict=True):
         parameter.requires_grad_(required)
     return pruned
+
+
+def _last_to_run(network: nn.Module, layers: list[nn.Module], example: Tensor) -> nn.Module:
+    """Return the output layer, which a user's network may register anywhere."""
+    ran: list[nn.Module] = []
+    hooks = [layer.register_forward_hook(lambda module, *_: ran.append(module)) for layer in layers]
+    with torch.no_grad():
+        network(example)
+    for hook in hooks:
+        hook.remove()
+    return ran[-1]
 
 
 CHANNEL_PRUNING = Step(
