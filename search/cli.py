@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from paredown.search.bench.commands import bench
+from paredown.search.commands.compress import compress
 from paredown.search.commands.options import DEFAULT_STORAGE, AsJson, Storage, StudyName, open_study
 from paredown.search.commands.records import show, studies
 from paredown.search.errors import ConfigError
@@ -99,6 +100,7 @@ def search(
     raise typer.Exit(STOPPED if outcome.interrupted else DONE)
 
 
+app.command()(compress)
 app.command()(studies)
 app.command()(show)
 

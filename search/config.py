@@ -204,7 +204,20 @@ def read_config(path: Path | None, overrides: dict[str, Any]) -> StudyConfig:
         raise ConfigError(f"{where}: is no valid YAML: {error}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{where}: must hold keys such as study, task and objectives")
-    given = {key: value for key, value in overrides.items() if value is not None}
+    return checked_config(data, where, {key: value for key, value in overrides.items() if value is not None})
+
+
+def checked_config(data: dict[str, Any], where: str, given: dict[str, Any]) -> StudyConfig:
+    """Return the checked configuration.
+
+    Args:
+        data: What a study file holds.
+        where: How messages name it.
+        given: Top-level keys given on the command line, in place of the file's.
+
+    Raises:
+        ConfigError: It says something that is not allowed; the message names the key.
+    """
     try:
         return StudyConfig.model_validate(data | given)
     except ValidationError as error:

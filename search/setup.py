@@ -69,7 +69,7 @@ def set_up(config: StudyConfig, where: str, folder: Path, out: Path) -> Setup:
     for name in config.space.steps:
         _allowed(name, STEPS, f"{where}: space.steps")
     _check_model(config, where)
-    spec = _task_spec(config.task, where, folder)
+    spec = task_spec(config.task, where, folder)
     try:
         task = load_task(spec)
     except TaskError as error:
@@ -175,7 +175,17 @@ def _objectives(names: list[str], limits: Mapping[str, float], where: str) -> tu
     return tuple(optimised + others)
 
 
-def _task_spec(section: TaskSection, where: str, folder: Path) -> TaskSpec:
+def task_spec(section: TaskSection, where: str, folder: Path) -> TaskSpec:
+    """Return the checked options of a task.
+
+    Args:
+        section: Of a study file.
+        where: How messages name the file.
+        folder: Where relative paths start.
+
+    Raises:
+        ConfigError: There is no such task or option; the message says what is allowed.
+    """
     _allowed(section.name, TASKS, f"{where}: task")
     loader = TASKS[section.name]
     options = dict(section.options)
