@@ -13,6 +13,7 @@ from paredown.search.bench.commands import bench
 from paredown.search.commands.compress import compress
 from paredown.search.commands.options import DEFAULT_STORAGE, AsJson, Storage, StudyName, open_study
 from paredown.search.commands.records import show, studies
+from paredown.search.commands.sensitivity import sensitivity
 from paredown.search.errors import ConfigError
 from paredown.search.exits import DONE, STOPPED, WRONG_INPUT, fail
 from paredown.search.printing import (
@@ -101,6 +102,7 @@ def search(
 
 
 app.command()(compress)
+app.command()(sensitivity)
 app.command()(studies)
 app.command()(show)
 

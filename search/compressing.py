@@ -87,7 +87,13 @@ def compress_model(
     check_steps(steps)
     check_out(out)
     with tempfile.TemporaryDirectory(prefix="paredown-") as work:
-        place = {"weights": weights, "resolution": resolution, "seed": seed, "training": training, "folder": folder}
+        place: dict[str, Any] = {
+            "weights": weights,
+            "resolution": resolution,
+            "seed": seed,
+            "training": training,
+            "folder": folder,
+        }
         setup = set_up_single(model, task, Path(work), **place)
         candidate = compressed(setup.space, steps)
         plan = replace(setup.plan, threads=os.cpu_count() or 1)

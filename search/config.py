@@ -118,7 +118,7 @@ class StudyConfig(_Section):
         """A network of the user's is the only family, and with weights it starts trained, unless the file says else."""
         if not isinstance(data, dict):
             return data
-        sections = {"space": {"families": ["imported"]}} if data.get("model") else {}
+        sections: dict[str, dict[str, Any]] = {"space": {"families": ["imported"]}} if data.get("model") else {}
         sections |= {"training": {"epochs": 0}} if data.get("weights") else {}
         for key, defaults in sections.items():
             if isinstance(given := data.get(key) or {}, dict):

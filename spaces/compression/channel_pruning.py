@@ -9,6 +9,7 @@ Source:
 """
 
 import copy
+from collections.abc import Sequence
 
 import torch
 import torch_pruning
@@ -42,7 +43,7 @@ def _prune(model: nn.Module, knobs: Knobs, material: Material) -> nn.Module:
     return pruned
 
 
-def _last_to_run(network: nn.Module, layers: list[nn.Module], example: Tensor) -> nn.Module:
+def _last_to_run(network: nn.Module, layers: Sequence[nn.Module], example: Tensor) -> nn.Module:
     """Return the output layer, which a user's network may register anywhere."""
     ran: list[nn.Module] = []
     hooks = [layer.register_forward_hook(lambda module, *_: ran.append(module)) for layer in layers]
