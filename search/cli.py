@@ -16,6 +16,7 @@ from paredown.search.commands.records import show, studies
 from paredown.search.commands.sensitivity import sensitivity
 from paredown.search.errors import ConfigError
 from paredown.search.exits import DONE, STOPPED, WRONG_INPUT, fail
+from paredown.search.families_command import families
 from paredown.search.printing import (
     front_document,
     print_csv,
@@ -34,6 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(bench, name="bench")
+app.command()(families)
 
 
 @app.command()

@@ -66,7 +66,7 @@ def write_page(found: SensitivityMap, title: str, file: Path) -> None:
     )
     explained = (
         f"Accuracy {found.accuracy:.2%} on {found.images} validation images. Each cell is what is lost, in points, "
-        "when this layer alone is compressed that far and nothing is fine-tuned. Grey: the method leaves the layer alone."
+        "when this layer alone is compressed that far, without fine-tuning. Grey: the method leaves the layer alone."
     )
     page = (
         "<!doctype html>\n<html lang=en><meta charset=utf-8>"

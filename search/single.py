@@ -15,7 +15,7 @@ from paredown.search.trial import run_trial
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.errors import InfeasibleCandidate, SpaceError
-from paredown.spaces.families.catalogue import FAMILIES, variant
+from paredown.spaces.families.catalogue import PUBLISHED, variant
 from paredown.spaces.families.family import Family
 from paredown.spaces.families.imported import NAME as IMPORTED
 from paredown.spaces.knob import Knobs
@@ -89,14 +89,14 @@ def _network(model: str, task: Task, resolution: int | None) -> tuple[str, Knobs
     sides: dict[str, int] = {} if resolution is None else {"resolution": resolution}
     if ":" in model:
         return IMPORTED, sides
-    if model in FAMILIES and model != IMPORTED:
-        family = FAMILIES[model]
+    if model in PUBLISHED:
+        family = PUBLISHED[model]
         baseline = joint_space({model: family}, {}, task.resolutions, {}, {}).baseline.knobs
         return model, _at(family, baseline, sides)
     try:
         family, knobs = variant(model)
     except SpaceError as error:
-        families = ", ".join(name for name in FAMILIES if name != IMPORTED)
+        families = ", ".join(PUBLISHED)
         raise ConfigError(f"model: {error}; or a family: {families}; or package.module:function") from None
     allowed = family.knobs(task.resolutions)
     nearest = {name: allowed[name].nearest(value) for name, value in knobs.items()}

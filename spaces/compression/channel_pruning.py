@@ -34,7 +34,7 @@ def _prune(model: nn.Module, knobs: Knobs, material: Material) -> nn.Module:
         material.example,
         importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
         pruning_ratio=float(knobs["ratio"]),
-        ignored_layers=[_last_to_run(pruned, layers, material.example)],
+        ignored_layers=[_last_to_run(pruned, layers, material.example), *kept_layers(pruned)],
         round_to=MULTIPLE,
     )
     pruner.step()
@@ -52,6 +52,11 @@ def _last_to_run(network: nn.Module, layers: Sequence[nn.Module], example: Tenso
     for hook in hooks:
         hook.remove()
     return ran[-1]
+
+
+def kept_layers(model: nn.Module) -> list[nn.Module]:
+    """Return the layers whose outputs must stay: a module may name such layers of its own in `kept`."""
+    return [module.get_submodule(name) for module in model.modules() for name in getattr(module, "kept", ())]
 
 
 CHANNEL_PRUNING = Step(

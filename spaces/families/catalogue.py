@@ -23,6 +23,8 @@ FAMILIES: dict[str, Family] = {
         VIT,
     )
 }
+PUBLISHED = {name: family for name, family in FAMILIES.items() if family is not IMPORTED}
+"""Without the one that stands for a network of the user's."""
 
 
 def variant(name: str) -> tuple[Family, Knobs]:
