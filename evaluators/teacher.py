@@ -23,9 +23,9 @@ from torch import Tensor, nn
 
 from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.features import predict_with_features
-from paredown.evaluators.importing import ImportRefused, import_callable
 from paredown.evaluators.tasks.task import Task
 from paredown.evaluators.training_data import TrainingData
+from paredown.spaces.importing import ImportRefused, import_callable
 
 
 class TeacherRefused(EvaluationError):

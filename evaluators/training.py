@@ -43,7 +43,7 @@ class TrainingPlan:
     """How a candidate is trained.
 
     Attributes:
-        epochs: At most so many passes over the training images.
+        epochs: At most so many passes over the training images; 0 where the network starts trained.
         finetune_epochs: The same after structural compression.
         batch_size: Images a step.
         learning_rate: Peak of the one-cycle schedule.

@@ -5,11 +5,15 @@ Nothing heavy is imported here: each command imports what it needs when it runs.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from paredown.search.bench.commands import bench
+from paredown.search.commands.compress import compress
+from paredown.search.commands.options import DEFAULT_STORAGE, AsJson, Storage, StudyName, open_study
+from paredown.search.commands.records import show, studies
+from paredown.search.commands.sensitivity import sensitivity
 from paredown.search.errors import ConfigError
 from paredown.search.exits import DONE, STOPPED, WRONG_INPUT, fail
 from paredown.search.families_command import families
@@ -25,9 +29,6 @@ from paredown.search.printing import (
 from paredown.search.unpack_command import unpack
 from paredown.spaces.errors import ParedownError
 
-if TYPE_CHECKING:  # for annotations alone: these load torch, and --help must not
-    from paredown.studies.study import Study
-
 app = typer.Typer(
     help="Search architecture and compression together; get a Pareto front of small, fast, exported models.",
     no_args_is_help=True,
@@ -37,13 +38,6 @@ app = typer.Typer(
 app.add_typer(bench, name="bench")
 app.command()(families)
 app.command()(unpack)
-
-StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study; `paredown studies` lists them.")]
-Storage = Annotated[
-    str, typer.Option(envvar="PAREDOWN_STORAGE", help="Database, e.g. sqlite:///paredown.db", metavar="URL")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
-DEFAULT_STORAGE = "sqlite:///paredown.db"
 
 
 @app.command()
@@ -78,6 +72,8 @@ def search(
         "seed": seed,
     }
     config = read_config(study_file, given)
+    if config.weights and not config.training.epochs:
+        typer.echo(f"{config.weights}: the network starts trained; training.epochs is 0, fine-tuning follows", err=True)
     where = str(study_file) if study_file else "default study"
     folder = study_file.parent if study_file else Path()
     console = progress_console()
@@ -109,43 +105,10 @@ def search(
     raise typer.Exit(STOPPED if outcome.interrupted else DONE)
 
 
-@app.command()
-def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
-    """List the studies of a database."""
-    from paredown.studies.records import list_studies
-
-    rows = list_studies(storage)
-    if as_json:
-        print_json({"studies": rows})
-        return
-    print_table(
-        ["study", "created", "trials", "folder"],
-        [
-            [r["study"], r["created_at"], ", ".join(f"{n} {s}" for s, n in r["trials"].items()), r["folder"]]
-            for r in rows
-        ],
-    )
-
-
-@app.command()
-def show(study: StudyName, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
-    """Show every trial of a study, with the reason of those that failed or were rejected."""
-    opened = _open(storage, study)
-    rows, models = opened.rows(), {m.trial: m for m in opened.models()}
-    for row in rows:
-        if row["number"] in models:
-            row["metrics"] = {n: m.value for n, m in models[row["number"]].measurements.items()}
-    if as_json:
-        print_json({"study": study, "config": opened.config, "counts": opened.counts(), "trials": rows})
-        return
-    metrics = [o.metric for o in opened.objectives]
-    from paredown.search.progress import shown
-
-    lines = []
-    for row in rows:
-        values = [shown(m, row["metrics"][m.name]) if "metrics" in row else "" for m in metrics]
-        lines.append([str(row["number"]), row["state"], *values, row["reason"].partition("\n")[0][:90]])
-    print_table(["trial", "state", *(m.name for m in metrics), "reason"], lines)
+app.command()(compress)
+app.command()(sensitivity)
+app.command()(studies)
+app.command()(show)
 
 
 @app.command()
@@ -158,7 +121,7 @@ def front(
     """Show the Pareto front, with the change of each metric against the baseline."""
     from paredown.search.run import best_models
 
-    opened = _open(storage, study)
+    opened = open_study(storage, study)
     if as_json:
         print_json(front_document(opened))
     elif as_csv:
@@ -187,7 +150,7 @@ def select(
     from paredown.studies.summary import model_summary
 
     limits = read_limits(most or [], least or [])
-    opened = _open(storage, study)
+    opened = open_study(storage, study)
     metrics = [o.metric for o in opened.objectives if o.optimised]
     model = choose(opened.models(), metrics, limits)
     summary = model_summary(model, opened.baseline(), opened.folder)
@@ -224,7 +187,7 @@ def export(
         raise ConfigError(f"--format: {format_name!r} does not exist; allowed: {', '.join(EXPORTERS)}")
     if not whole_front and not trial:
         raise ConfigError("say which models: --front, or --trial N")
-    opened = _open(storage, study)
+    opened = open_study(storage, study)
     models = best_models(opened) if whole_front else []
     models += [m for m in chosen_among(opened.models(), trial or []) if m not in models]
     if not models:
@@ -246,7 +209,7 @@ def report(
     """Write one self-contained page: front, hypervolume, knobs that matter, all models with their changes."""
     from paredown.studies.report import write_report
 
-    opened = _open(storage, study)
+    opened = open_study(storage, study)
     file = out or Path(opened.folder, "report.html")
     write_report(opened, file)
     typer.echo(f"report  {relative(file)}")
@@ -274,18 +237,11 @@ def predict(
 @app.command()
 def retry(study: StudyName, storage: Storage = DEFAULT_STORAGE) -> None:
     """Put the failed trials of a study first in line for the next search."""
-    from paredown.search.setup import stored_space
+    from paredown.search.stored import stored_space
 
-    opened = _open(storage, study)
+    opened = open_study(storage, study)
     count = opened.retry(stored_space(opened.config).values)
     typer.echo(f"{count} failed trials are in line; the next `paredown search` of {study!r} runs them")
-
-
-def _open(storage: str, name: str) -> "Study":
-    from paredown.search.setup import stored_objectives
-    from paredown.studies.study import Study
-
-    return Study.open(storage, name, stored_objectives)
 
 
 def main(command: Callable[[], Any] = app) -> None:

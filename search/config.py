@@ -44,7 +44,7 @@ class SpaceSection(_Section):
 class TrainingSection(_Section):
     """How each candidate is trained; see `paredown.evaluators.training.TrainingPlan`."""
 
-    epochs: int = Field(default=20, ge=1)
+    epochs: int = Field(default=20, ge=0)
     finetune_epochs: int = Field(default=8, ge=0)
     batch_size: int = Field(default=64, ge=2)
     learning_rate: float = Field(default=4e-3, gt=0)
@@ -97,6 +97,8 @@ class StudyConfig(_Section):
     Attributes:
         study: Name of the study.
         task: Which data.
+        model: `package.module:function` of the user's network, the family `imported`.
+        weights: File of its trained weights.
         objectives: Metrics that span the front.
         limits: Metric to its worst acceptable value.
         space: Which part of the joint space.
@@ -117,6 +119,8 @@ class StudyConfig(_Section):
 
     study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
     task: TaskSection
+    model: str | None = None
+    weights: str | None = None
     objectives: list[str] = Field(min_length=2)
     limits: dict[str, float] = Field(default_factory=dict)
     space: SpaceSection = SpaceSection()
@@ -133,6 +137,19 @@ class StudyConfig(_Section):
     max_stall: int | None = Field(default=None, ge=1)
     halving: HalvingSection | None = None
     polish: int = Field(default=0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _imported(cls, data: Any) -> Any:
+        """A network of the user's is the only family, and with weights it starts trained, unless the file says else."""
+        if not isinstance(data, dict):
+            return data
+        sections: dict[str, dict[str, Any]] = {"space": {"families": ["imported"]}} if data.get("model") else {}
+        sections |= {"training": {"epochs": 0}} if data.get("weights") else {}
+        for key, defaults in sections.items():
+            if isinstance(given := data.get(key) or {}, dict):
+                data = data | {key: defaults | given}
+        return data
 
     @field_validator("task", mode="before")
     @classmethod
@@ -214,7 +231,20 @@ def read_config(path: Path | None, overrides: dict[str, Any]) -> StudyConfig:
         raise ConfigError(f"{where}: is no valid YAML: {error}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{where}: must hold keys such as study, task and objectives")
-    given = {key: value for key, value in overrides.items() if value is not None}
+    return checked_config(data, where, {key: value for key, value in overrides.items() if value is not None})
+
+
+def checked_config(data: dict[str, Any], where: str, given: dict[str, Any]) -> StudyConfig:
+    """Return the checked configuration.
+
+    Args:
+        data: What a study file holds.
+        where: How messages name it.
+        given: Top-level keys given on the command line, in place of the file's.
+
+    Raises:
+        ConfigError: It says something that is not allowed; the message names the key.
+    """
     try:
         return StudyConfig.model_validate(data | given)
     except ValidationError as error:

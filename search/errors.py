@@ -1,5 +1,7 @@
 """Errors of the search; see `paredown.spaces.errors` for the tree."""
 
+from collections.abc import Mapping
+
 from paredown.spaces.errors import ParedownError
 
 
@@ -9,3 +11,13 @@ class ConfigError(ParedownError):
 
 class SearchAborted(ParedownError):
     """The search cannot go on; all that is finished is saved."""
+
+
+def check_name(name: str, catalogue: Mapping[str, object], where: str) -> None:
+    """Refuse a name that a catalogue does not hold.
+
+    Raises:
+        ConfigError: Names what is allowed.
+    """
+    if name not in catalogue:
+        raise ConfigError(f"{where}: {name!r} does not exist; allowed: {', '.join(catalogue)}")

@@ -35,9 +35,9 @@ def families(
         return
 
     from paredown.search.architectures import family_range
-    from paredown.spaces.families.catalogue import FAMILIES
+    from paredown.spaces.families.catalogue import PUBLISHED
 
-    found = [family_range(family, channels, classes, sides) for family in FAMILIES.values()]
+    found = [family_range(family, channels, classes, sides) for family in PUBLISHED.values()]
     if as_json:
         task = {"channels": channels, "classes": classes, "resolutions": [sides.low, sides.high]}
         print_json({"task": task, "families": [_document(one) for one in found]})
@@ -59,10 +59,10 @@ def families(
 
 def _list_variants(as_json: bool) -> None:
     from paredown.search.architectures import size
-    from paredown.spaces.families.catalogue import FAMILIES
+    from paredown.spaces.families.catalogue import PUBLISHED
 
     found: list[dict[str, Any]] = []
-    for family in FAMILIES.values():
+    for family in PUBLISHED.values():
         for name, knobs in family.variants.items():
             classes = 10 if family.resolution(knobs) <= CIFAR_SIDE else 1000
             counted = size(family, knobs, 3, classes)

@@ -26,7 +26,8 @@ from paredown.search.samplers.knobs import distributions
 from paredown.search.samplers.sampler import Params, Problem
 from paredown.search.schedulers.halving import Halving
 from paredown.search.schedulers.resumed import resume
-from paredown.search.setup import Setup, probe_limits, stored_task
+from paredown.search.setup import Setup, probe_limits
+from paredown.search.stored import stored_task
 from paredown.search.supply import TIME_IS_UP, Budget, Supply
 from paredown.search.trial import run_trial
 from paredown.spaces.knob import Value
@@ -131,6 +132,7 @@ def export_models(study: Study, models: Sequence[Model], format_name: str, out: 
     The accuracy on the test images is measured on a model's first export and kept in the study.
     """
     task, baseline = stored_task(study.config), study.baseline()
+    skipped = {row["number"]: row["facts"].get("skipped", {}) for row in study.rows()}
     assert baseline is not None, "where there are models there is a baseline"
     for model in models:
         artifact = Path(study.folder, model.artifact)
@@ -143,7 +145,8 @@ def export_models(study: Study, models: Sequence[Model], format_name: str, out: 
                     )
             network, shape = rebuild(model.candidate, task, artifact / WEIGHTS_FILE)
             known = model.measurements.get("test_accuracy")
-            shipment = Shipment(study.name, model, baseline, task, network, shape, artifact / MODEL_FILE, known)
+            file, left_alone = artifact / MODEL_FILE, skipped[model.trial]
+            shipment = Shipment(study.name, model, baseline, task, network, shape, file, known, left_alone)
             folder = out / f"trial-{model.trial:04d}"
             test = EXPORTERS[format_name](shipment, folder)
         except ExportRefused as refused:

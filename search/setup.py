@@ -2,32 +2,35 @@
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from paredown.evaluators.catalogue import EVALUATORS
 from paredown.evaluators.errors import TaskError
-from paredown.evaluators.measurement import Objective, broken_limits
+from paredown.evaluators.measurement import broken_limits
 from paredown.evaluators.tasks.catalogue import TASKS
 from paredown.evaluators.tasks.task import Task
 from paredown.evaluators.teacher import TeacherRefused, TeacherSpec, build_teacher, check_teacher, digest_of
 from paredown.evaluators.training import TrainingPlan
-from paredown.search.config import BASELINE, SpaceSection, StudyConfig, TaskSection
-from paredown.search.errors import ConfigError
+from paredown.search.config import BASELINE, StudyConfig, TaskSection
+from paredown.search.errors import ConfigError, check_name
+from paredown.search.objectives import read_objectives
 from paredown.search.plan import TaskSpec, TrialPlan, load_task
 from paredown.search.samplers.choosing import choose_sampler
 from paredown.search.samplers.knobs import distributions
 from paredown.search.samplers.sampler import Problem
 from paredown.search.schedulers.halving import Halving
+from paredown.search.stored import families_of, space_of
 from paredown.search.trial import measure_untrained
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.errors import SpaceError
 from paredown.spaces.families.catalogue import FAMILIES
-from paredown.spaces.space import SearchSpace, joint_space
+from paredown.spaces.families.family import Family
+from paredown.spaces.families.imported import NAME as IMPORTED
+from paredown.spaces.families.imported import ModelRefused, try_out
+from paredown.spaces.space import SearchSpace
 
 
 @dataclass(frozen=True)
@@ -61,20 +64,18 @@ def set_up(config: StudyConfig, where: str, folder: Path, out: Path) -> Setup:
     Raises:
         ConfigError: Something in it does not exist or cannot be; the message names file and key.
     """
-    objectives = _objectives(config.objectives, config.limits, where)
+    objectives = read_objectives(config.objectives, config.limits, where)
     for name in config.space.families:
-        _allowed(name, FAMILIES, f"{where}: space.families")
+        check_name(name, FAMILIES, f"{where}: space.families")
     for name in config.space.steps:
-        _allowed(name, STEPS, f"{where}: space.steps")
-    spec = _task_spec(config.task, where, folder)
+        check_name(name, STEPS, f"{where}: space.steps")
+    _check_model(config, where)
+    spec = task_spec(config.task, where, folder)
     try:
         task = load_task(spec)
     except TaskError as error:
         raise ConfigError(f"{where}: task.{spec.name}.{error}") from error
-    try:
-        space = _space(config.space, task)
-    except SpaceError as error:
-        raise ConfigError(f"{where}: space.knobs: {error}") from error
+    space = _checked_space(config, where, folder, task)
     # Chosen here for its errors alone: nothing is written before all is known to be right.
     problem = Problem(config.seed, config.trials, distributions(space))
     choose_sampler(config.sampler, problem, [o.metric for o in objectives if o.optimised], where, folder.absolute())
@@ -96,9 +97,27 @@ def set_up(config: StudyConfig, where: str, folder: Path, out: Path) -> Setup:
         teacher=_teacher(config, where, folder.absolute(), task, space),
         keeps_features=_asks_for_features(space),
     )
+    return Setup(config, task, space, plan, _stored(config, plan, task, space))
+
+
+def _checked_space(config: StudyConfig, where: str, folder: Path, task: Task) -> SearchSpace:
+    try:
+        families = families_of(config.space.families, config.model, config.weights, folder)
+        space = space_of(config.space, task, families)
+        if IMPORTED in families:
+            _try_out(families[IMPORTED], space, task)
+    except ModelRefused as error:
+        raise ConfigError(f"{where}: {error}") from error
+    except SpaceError as error:
+        raise ConfigError(f"{where}: space.knobs: {error}") from error
+    return space
+
+
+def _stored(config: StudyConfig, plan: TrialPlan, task: Task, space: SearchSpace) -> dict[str, Any]:
+    """Return what later runs of the study must agree with."""
     stored = {
-        "task": {"name": spec.name, "options": json.loads(spec.options), "data": task.digest},
-        "task_folder": str(folder.absolute()),
+        "task": {"name": plan.task.name, "options": json.loads(plan.task.options), "data": task.digest},
+        "task_folder": str(plan.task.folder),
         "objectives": config.objectives,
         "limits": config.limits,
         "space": config.space.model_dump(),
@@ -108,61 +127,31 @@ def set_up(config: StudyConfig, where: str, folder: Path, out: Path) -> Setup:
     }
     if plan.teacher is not None:
         stored["distillation"] = config.distillation.model_dump() | {"digest": plan.teacher.digest}
-    return Setup(config, task, space, plan, stored)
+    if config.model:
+        stored |= {"model": config.model, "weights": config.weights}
+    return stored
 
 
-def stored_objectives(stored: Mapping[str, Any]) -> tuple[Objective, ...]:
-    """Return the objectives of a stored study."""
-    return _objectives(stored["objectives"], stored["limits"], "stored study")
+def _try_out(family: Family, space: SearchSpace, task: Task) -> None:
+    highest = {name: knob.highest for name, knob in space.knobs.items()}
+    knobs = {short: highest[f"{IMPORTED}.{short}"] for short in family.knobs(task.resolutions)}
+    if space.baseline.family == IMPORTED:
+        knobs = dict(space.baseline.knobs)
+    try_out(family, knobs, task.channels, len(task.classes), task.resolutions)
 
 
-def stored_task(stored: Mapping[str, Any]) -> Task:
-    """Load the task of a stored study.
+def task_spec(section: TaskSection, where: str, folder: Path) -> TaskSpec:
+    """Return the checked options of a task.
+
+    Args:
+        section: Of a study file.
+        where: How messages name the file.
+        folder: Where relative paths start.
 
     Raises:
-        TaskError: Its data is gone or has changed.
+        ConfigError: There is no such task or option; the message says what is allowed.
     """
-    spec = TaskSpec(stored["task"]["name"], json.dumps(stored["task"]["options"]), Path(stored["task_folder"]))
-    task = load_task(spec)
-    if task.digest != stored["task"]["data"]:
-        raise TaskError(f"the data of task {spec.name} has changed since the study; restore it or start a new study")
-    return task
-
-
-def stored_space(stored: Mapping[str, Any]) -> SearchSpace:
-    """Return the joint space of a stored study."""
-    return _space(SpaceSection(**stored["space"]), stored_task(stored))
-
-
-def _space(section: SpaceSection, task: Task) -> SearchSpace:
-    return joint_space(
-        {name: FAMILIES[name] for name in section.families},
-        {name: step for name, step in STEPS.items() if name in section.steps},
-        task.resolutions,
-        section.knobs,
-        section.baseline,
-    )
-
-
-def _objectives(names: list[str], limits: Mapping[str, float], where: str) -> tuple[Objective, ...]:
-    for name in names:
-        _allowed(name, EVALUATORS, f"{where}: objectives")
-    if len(set(names)) < len(names):
-        raise ConfigError(f"{where}: objectives: a metric is named twice in {names}")
-    for name, limit in limits.items():
-        _allowed(name, EVALUATORS, f"{where}: limits")
-        metric = EVALUATORS[name].metric
-        if not 0 < limit <= metric.highest:
-            raise ConfigError(
-                f"{where}: limits.{name}: no candidate can meet {limit:g}; allowed: above 0, at most {metric.highest:g}"
-            )
-    optimised = [Objective(EVALUATORS[n].metric, True, limits.get(n)) for n in names]
-    others = [Objective(EVALUATORS[n].metric, False, limit) for n, limit in limits.items() if n not in names]
-    return tuple(optimised + others)
-
-
-def _task_spec(section: TaskSection, where: str, folder: Path) -> TaskSpec:
-    _allowed(section.name, TASKS, f"{where}: task")
+    check_name(section.name, TASKS, f"{where}: task")
     loader = TASKS[section.name]
     options = dict(section.options)
     if section.shorthand is not None:
@@ -215,13 +204,31 @@ def _asks_for_features(space: SearchSpace) -> bool:
     return False
 
 
+def _check_model(config: StudyConfig, where: str) -> None:
+    """Refuse a network of the user's that is named in part, or others that start untrained and stay so."""
+    families = config.space.families
+    if config.model and IMPORTED not in families:
+        raise ConfigError(
+            f"{where}: model: needs the family {IMPORTED} in space.families; given: {', '.join(families)}"
+        )
+    if IMPORTED in families and not config.model:
+        raise ConfigError(f"{where}: space.families: {IMPORTED} needs the key model: package.module:function")
+    if config.weights and not config.model:
+        raise ConfigError(f"{where}: weights: of which network? name it by the key model: package.module:function")
+    if config.training.epochs == 0 and not (config.weights and families == [IMPORTED]):
+        raise ConfigError(
+            f"{where}: training.epochs: 0 is not allowed: only a model with weights starts trained, and it must be the "
+            "only family; allowed: 1 or more"
+        )
+
+
 def _check_halving(config: StudyConfig, where: str) -> None:
     """Refuse rungs that no trial would reach."""
     halving, epochs = config.halving, config.training.epochs
     if halving is None:
         return
     if halving.first >= epochs:
-        allowed = f"1 to {epochs - 1}" if epochs > 1 else "none, since training.epochs is 1"
+        allowed = f"1 to {epochs - 1}" if epochs > 1 else f"none, since training.epochs is {epochs}"
         raise ConfigError(
             f"{where}: halving.first: {halving.first} is not below training.epochs ({epochs}), so no trial would be "
             f"judged; allowed: {allowed}"
@@ -232,11 +239,6 @@ def _check_halving(config: StudyConfig, where: str) -> None:
             f"{where}: halving.brackets: {halving.brackets} is more than the rungs below {epochs} epochs allow "
             f"({', '.join(map(str, rungs))}); allowed: 1 to {len(rungs) + 1}, the last bracket without a rung"
         )
-
-
-def _allowed(name: str, catalogue: Mapping[str, object], where: str) -> None:
-    if name not in catalogue:
-        raise ConfigError(f"{where}: {name!r} does not exist; allowed: {', '.join(catalogue)}")
 
 
 def probe_limits(setup: Setup, where: str, draws: int = 16) -> None:

@@ -26,18 +26,22 @@ def model_rows(study: Study, models: Sequence[Model]) -> tuple[list[str], list[l
     return ["trial", *(m.name for m in metrics), "compression"], rows
 
 
+def change_of(metric: Metric, model: Model, baseline: Model) -> str:
+    """Return how a metric differs from the baseline's, green where that is good."""
+    change = deltas(model, baseline)[metric.name]
+    is_share = metric.name.endswith("accuracy")
+    good = change > 0 if is_share else change < 0
+    colour = "green" if good else "red" if change else "dim"
+    text = f"{100 * change:+.2f} pt" if is_share else f"{change:+.0%}"
+    return f"[{colour}]{text}[/]"
+
+
 def _row(model: Model, metrics: Sequence[Metric], baseline: Model) -> list[str]:
-    changes = deltas(model, baseline)
     cells = [f"{model.trial}"]
     for metric in metrics:
         value = shown(metric, model[metric.name])
         if model.trial != baseline.trial:
-            change = changes[metric.name]
-            is_share = metric.name.endswith("accuracy")
-            good = change > 0 if is_share else change < 0
-            colour = "green" if good else "red" if change else "dim"
-            text = f"{100 * change:+.2f} pt" if is_share else f"{change:+.0%}"
-            value += f" [{colour}]{text}[/]"
+            value += f" {change_of(metric, model, baseline)}"
         cells.append(value)
     steps = model.candidate.steps.items()
     said = ", ".join(f"{SHORT.get(name, name)} {knobs[STEPS[name].switch]}" for name, knobs in steps) or "none"

@@ -179,7 +179,8 @@ class _Run:
     def _export(self, model: nn.Module, folder: Path) -> None:
         with self._timed("export"):
             ship(self._rewritten(export(model, self.shape)), folder / MODEL_FILE)
-            state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+            # Copies: the names of a module that is used twice share their tensors, which the format refuses.
+            state = {k: v.cpu().clone(memory_format=torch.contiguous_format) for k, v in model.state_dict().items()}
             decided = self.compressed.decided if self.compressed else {}
             save_tensors(state, folder / WEIGHTS_FILE, {DECIDED: json.dumps(decided)})
             if self.plan.baseline is None:

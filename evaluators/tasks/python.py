@@ -18,9 +18,9 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from paredown.evaluators.errors import TaskError
-from paredown.evaluators.importing import ImportRefused, import_callable
 from paredown.evaluators.tasks.resizing import in_8_bits, squared
 from paredown.evaluators.tasks.task import SPLITS, Augmentation, Loader, Split, SplitName, Task, sampled
+from paredown.spaces.importing import ImportRefused, import_callable
 from paredown.spaces.knob import Range
 
 LARGEST_SIDE = 224

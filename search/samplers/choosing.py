@@ -8,12 +8,12 @@ from optuna.samplers import BaseSampler
 from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 
-from paredown.evaluators.importing import ImportRefused, import_callable
 from paredown.evaluators.measurement import Metric
 from paredown.search.errors import ConfigError
 from paredown.search.samplers.catalogue import SAMPLERS
 from paredown.search.samplers.polish import PolishedSampler
 from paredown.search.samplers.sampler import MakeSampler, Problem
+from paredown.spaces.importing import ImportRefused, import_callable
 
 ALLOWED = (
     f"allowed: {', '.join(SAMPLERS)}, or package.module:name of a function that takes a Problem and returns an "

@@ -3,6 +3,7 @@
 from paredown.spaces.errors import SpaceError
 from paredown.spaces.families.efficientnet import EFFICIENTNET
 from paredown.spaces.families.family import Family
+from paredown.spaces.families.imported import IMPORTED
 from paredown.spaces.families.macro import MACRO
 from paredown.spaces.families.mbconv import MBCONV
 from paredown.spaces.families.mobilenet import MOBILENET
@@ -15,12 +16,15 @@ FAMILIES: dict[str, Family] = {
     for family in (
         MBCONV,
         EFFICIENTNET,
+        IMPORTED,
         MACRO,
         MOBILENET,
         RESNET,
         VIT,
     )
 }
+PUBLISHED = {name: family for name, family in FAMILIES.items() if family is not IMPORTED}
+"""Without the one that stands for a network of the user's."""
 
 
 def variant(name: str) -> tuple[Family, Knobs]:

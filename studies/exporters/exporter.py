@@ -1,7 +1,7 @@
 """What an exporter is."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ class Shipment:
         shape: Channels, height, width of one input.
         file: The ONNX model that the trial measured.
         test_accuracy: On images the search never saw; None to measure it now.
+        skipped: Layers that each compression step left alone, with the reason.
     """
 
     study: str
@@ -36,6 +37,7 @@ class Shipment:
     shape: ImageShape
     file: Path
     test_accuracy: Measurement | None = None
+    skipped: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 Export = Callable[[Shipment, Path], Measurement]

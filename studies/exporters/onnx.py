@@ -141,6 +141,7 @@ def _manifest(shipment: Shipment, parity: dict[str, float], test: Measurement) -
         "deltas": deltas(model, baseline),
         "slower_than_macs_suggest": faster_on_paper_only(model, baseline),
         "parity": parity,
+        "skipped": {step: dict(layers) for step, layers in shipment.skipped.items()},
         "task": task.name,
         "classes": list(task.classes),
         "preprocessing": {
@@ -246,8 +247,22 @@ def _card(manifest: Manifest) -> str:
         json.dumps(manifest["candidate"], indent=2),
         "```",
         "",
+        *_left_alone(manifest["skipped"]),
     ]
     return "\n".join(lines)
+
+
+def _left_alone(skipped: dict[str, dict[str, str]]) -> list[str]:
+    """Return the reasons why steps left layers alone, each with the layers it holds for."""
+    if not skipped:
+        return []
+    lines = ["Layers that a step left alone (each one is named in `manifest.json`):", ""]
+    for step, layers in skipped.items():
+        for reason in dict.fromkeys(layers.values()):
+            names = [name for name, said in layers.items() if said == reason]
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            lines.append(f"- {step}: {', '.join(f'`{name}`' for name in names[:3])}{more}: {reason}")
+    return [*lines, ""]
 
 
 def _sha256(file: Path) -> str:

@@ -1,5 +1,7 @@
 """What every architecture family must do."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,18 +9,22 @@ import torch
 from paredown.evaluators.onnx_model import export, logits, open_session, slimmed
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
+from paredown.spaces.compression.step import Material
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.families.catalogue import FAMILIES, variant
+from paredown.spaces.families.imported import imported
 from paredown.spaces.knob import Knobs, Range
 from paredown.spaces.space import SearchSpace, joint_space
 
 RESOLUTIONS = Range(8, 16, 4)
+NAMED = FAMILIES | {"imported": imported("my_model:digits_net", Path(__file__).parents[2] / "examples")}
+"""The catalogue, with a network of a user's."""
 TRANSFORMS = [name for name, step in STEPS.items() if step.transform]
 VARIANTS = [(name, variant) for name, family in FAMILIES.items() for variant in family.variants]
 
 
 def _space(name: str) -> SearchSpace:
-    return joint_space({name: FAMILIES[name]}, {}, RESOLUTIONS, {}, {})
+    return joint_space({name: NAMED[name]}, {}, RESOLUTIONS, {}, {})
 
 
 def _candidates(name: str) -> list[Candidate]:
@@ -73,7 +79,8 @@ def test_same_knobs_give_the_same_shapes(name: str) -> None:
 def test_baseline_builds_and_is_no_smaller_than_the_smallest(name: str) -> None:
     space = _space(name)
     size = [sum(s.numel() for s in _shapes(name, c.knobs).values()) for c in (space.baseline, *space.smallest())]
-    assert size[0] > max(size[1:])
+    if name != "imported":  # its size is the user's
+        assert size[0] > max(size[1:])
     assert space.baseline.steps == {}
     for knob, value in space.baseline.knobs.items():
         assert value in space.knobs[f"{name}.{knob}"], knob
@@ -89,7 +96,7 @@ def test_resolutions_are_those_that_the_task_allows(name: str) -> None:
 @pytest.mark.parametrize("resolutions", [Range(4, 8, 4), Range(8, 60, 4), Range(8, 224, 4)], ids=str)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_at_any_resolution_it_builds_or_says_why_not(name: str, resolutions: Range) -> None:
-    family, refusals, built = FAMILIES[name], [], 0
+    family, refusals, built = NAMED[name], [], 0
     space = joint_space({name: family}, {}, resolutions, {}, {})
     for candidate in (space.baseline, *(space.draw(seed) for seed in range(6))):
         side = family.resolution(candidate.knobs)
@@ -117,7 +124,7 @@ def test_it_is_compressed_and_exported_with_equal_outputs(name: str, step: str) 
         side = FAMILIES[name].resolution(candidate.knobs)
         network = FAMILIES[name].build(candidate.knobs, (1, side, side), 5).eval()
         images = torch.randn(3, 1, side, side)
-        changed = transform(network, {STEPS[step].switch: switch.nearest(0.5)}, images[:1])
+        changed = transform(network, {STEPS[step].switch: switch.nearest(0.5)}, Material(images[:1]))
         before, after = (sum(p.numel() for p in n.parameters()) for n in (network, changed))
         assert after <= before
         expected = changed(images).detach().numpy()

@@ -14,7 +14,7 @@ from paredown.search.run import Outcome, search
 from paredown.search.samplers.catalogue import SAMPLERS
 from paredown.search.samplers.sampler import Problem
 from paredown.search.schedulers.halving import Halving
-from paredown.search.setup import stored_objectives
+from paredown.search.stored import stored_objectives
 from paredown.studies.result import UNTRAINED
 from paredown.studies.study import Study
 

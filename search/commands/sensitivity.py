@@ -1,0 +1,127 @@
+"""The command `sensitivity`: what each layer costs when it alone is compressed."""
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from paredown.search.commands.compress import Epochs, Resolution, Seed, TaskName, Weights, given
+from paredown.search.commands.options import DEFAULT_STORAGE, AsJson, Storage, open_study
+from paredown.search.errors import ConfigError
+from paredown.search.exits import STOPPED, fail
+from paredown.search.printing import print_json, print_table, progress_console, relative
+
+if TYPE_CHECKING:  # for annotations alone: these load torch, and --help must not
+    from torch import nn
+
+    from paredown.evaluators.training import TrainingData
+    from paredown.search.sensitivity import SensitivityMap
+    from paredown.studies.study import Study
+
+FILE = "sensitivity.json"
+"""In the study's folder."""
+
+
+def sensitivity(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Page to write; a .json is written beside it.")],
+    model: Annotated[
+        str | None,
+        typer.Option(help="As in `paredown compress`; without it the baseline of --study."),
+    ] = None,
+    task: TaskName = "digits",
+    study: Annotated[str | None, typer.Option(help="Study whose folder the map is stored in, too.")] = None,
+    weights: Weights = None,
+    epochs: Epochs = None,
+    resolution: Resolution = None,
+    seed: Seed = 0,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Show how much accuracy each layer costs by method and strength, as a heat map."""
+    if out.suffix.lower() not in {".html", ".htm"}:
+        raise ConfigError(f"--out: {out} is not allowed; allowed: a file that ends in .html")
+    if model is None and study is None:
+        raise ConfigError("say which network: --model, or --study for the baseline of a study")
+    opened = None if study is None else open_study(storage, study)
+    console = progress_console()
+    try:
+        with console.status("loading"):
+            from paredown.search.sensitivity import store
+            from paredown.search.sensitivity_page import write_page
+        with console.status(f"{model or study}: training" if opened is None or model else f"{study}: loading"):
+            if model is None and opened is not None:
+                name, (network, data) = f"{study}, trial 0", _baseline_of(opened)
+            else:
+                network, data = _trained(str(model), task, given(epochs=epochs), weights, resolution, seed)
+                name = f"{model} on {task}"
+        found = _measured(network, data, name)
+    except KeyboardInterrupt:
+        fail("stopped; nothing was written", STOPPED)
+    write_page(found, f"Sensitivity of {name}", out)
+    files = [out.with_suffix(".json")] + ([Path(opened.folder, FILE)] if opened is not None else [])
+    for file in files:
+        store(found, file)
+    if as_json:
+        print_json({"model": name, "page": str(out), "files": [str(file) for file in files], **found.to_json()})
+        return
+    _print(found)
+    for file in (out, *files):
+        typer.echo(f"map     {relative(file)}")
+
+
+def _trained(
+    model: str, task: str, training: dict[str, int], weights: str | None, resolution: int | None, seed: int
+) -> "tuple[nn.Module, TrainingData]":
+    from paredown.evaluators.training import TrainingData
+    from paredown.search.network import rebuild
+    from paredown.search.plan import WEIGHTS_FILE
+    from paredown.search.single import finished, set_up_single
+
+    with tempfile.TemporaryDirectory(prefix="paredown-") as work:
+        setup = set_up_single(
+            model, task, Path(work), weights=weights, resolution=resolution, seed=seed, training=training
+        )
+        trained, _ = finished(setup.space.baseline, setup.plan, 0, lambda epoch, metrics: "")
+        network, shape = rebuild(trained.candidate, setup.task, Path(work, trained.artifact, WEIGHTS_FILE))
+    return network, TrainingData.of(setup.task, shape[1])
+
+
+def _baseline_of(study: "Study") -> "tuple[nn.Module, TrainingData]":
+    from paredown.evaluators.training import TrainingData
+    from paredown.search.network import rebuild
+    from paredown.search.plan import WEIGHTS_FILE
+    from paredown.search.stored import stored_task
+
+    baseline = study.baseline()
+    if baseline is None:
+        raise ConfigError(f"study {study.name!r} has no finished baseline yet; run `paredown search` first")
+    file, task = Path(study.folder, baseline.artifact, WEIGHTS_FILE), stored_task(study.config)
+    if not file.is_file():
+        raise ConfigError(f"study {study.name!r}: {file} is gone")
+    network, shape = rebuild(baseline.candidate, task, file)
+    return network, TrainingData.of(task, shape[1])
+
+
+def _measured(network: "nn.Module", data: "TrainingData", name: str) -> "SensitivityMap":
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from paredown.search.sensitivity import count, measure
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=progress_console()) as progress:
+        bar = progress.add_task(name, total=count(network))
+        return measure(network, data, lambda layer: progress.update(bar, advance=1, description=layer))
+
+
+def _print(found: "SensitivityMap") -> None:
+    head = [f"{method} {strength:g}" for method, strengths in found.strengths.items() for strength in strengths]
+    rows = []
+    for layer, weights in found.layers.items():
+        cells = []
+        for method, strengths in found.strengths.items():
+            drops = found.drops[method].get(layer)
+            cells += ["-"] * len(strengths) if drops is None else [f"{0.0 - 100 * drop:+.1f}" for drop in drops]
+        rows.append([layer, f"{weights:,}", *cells])
+    typer.echo(f"accuracy {found.accuracy:.4f} on {found.images} validation images; change in points, by layer:")
+    print_table(["layer", "weights", *head], rows)

@@ -1,0 +1,142 @@
+"""Compression of one network without a search, for those who know what they want."""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from paredown.evaluators.measurement import Measurement
+from paredown.evaluators.tasks.task import Task
+from paredown.evaluators.training import OnEpoch
+from paredown.search.drivers.driver import with_reference
+from paredown.search.errors import ConfigError
+from paredown.search.network import rebuild
+from paredown.search.pipeline import check_steps, compressed
+from paredown.search.plan import MODEL_FILE, WEIGHTS_FILE
+from paredown.search.setup import Setup
+from paredown.search.single import finished, set_up_single
+from paredown.spaces.knob import Knobs
+from paredown.studies.exporters.catalogue import EXPORTERS
+from paredown.studies.exporters.exporter import Shipment
+from paredown.studies.front import Model
+
+MANIFEST_FILE = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Compression:
+    """One network before and after.
+
+    Attributes:
+        baseline: Before, with `test_accuracy`.
+        model: After, with `test_accuracy`.
+        skipped: Layers that each step left alone, with the reason.
+        folder: The exported model.
+        seconds: Of each stage, before and after together.
+        curve: Metrics after each epoch of the compressed network, fine-tuning included.
+    """
+
+    baseline: Model
+    model: Model
+    skipped: Mapping[str, Mapping[str, str]]
+    folder: Path
+    seconds: Mapping[str, float]
+    curve: tuple[tuple[int, Mapping[str, float]], ...]
+
+
+def compress_model(
+    model: str,
+    task: str,
+    steps: Mapping[str, Knobs],
+    out: Path,
+    *,
+    weights: str | None = None,
+    resolution: int | None = None,
+    seed: int = 0,
+    training: Mapping[str, Any] | None = None,
+    format_name: str = "onnx",
+    folder: Path | None = None,
+    on_epoch: OnEpoch = lambda epoch, metrics: "",
+) -> Compression:
+    """Train or load a network, compress it, fine-tune it and export it.
+
+    It runs two trials as a search would: the network as it is, then the compressed one with the first as its
+    reference and teacher. Both are trained from the same random weights, unless there are weights.
+
+    Args:
+        model: As `paredown.search.single.set_up_single`.
+        task: The same.
+        steps: Knobs of each step by its name; order is the catalogue's.
+        out: Folder of the exported model: `model.onnx`, `manifest.json`, `README.md`.
+        weights: As `set_up_single`.
+        resolution: The same.
+        seed: The same.
+        training: The same, such as `{"epochs": 30, "finetune_epochs": 10}`.
+        format_name: In the catalogue of exporters.
+        folder: Where imports and relative paths start; None for the working directory.
+        on_epoch: Told after each epoch of both.
+
+    Raises:
+        ConfigError: Something does not exist or does not fit; the message says what is allowed.
+        InfeasibleCandidate: A step cannot apply to this network.
+        EvaluationError: Training or measuring failed.
+        ExportRefused: File and network disagree.
+    """
+    check_steps(steps)
+    check_out(out)
+    with tempfile.TemporaryDirectory(prefix="paredown-") as work:
+        place: dict[str, Any] = {
+            "weights": weights,
+            "resolution": resolution,
+            "seed": seed,
+            "training": training,
+            "folder": folder,
+        }
+        setup = set_up_single(model, task, Path(work), **place)
+        candidate = compressed(setup.space, steps)
+        plan = replace(setup.plan, threads=os.cpu_count() or 1)
+        before, first = finished(setup.space.baseline, plan, 0, on_epoch)
+        after, second = before, first
+        if candidate != setup.space.baseline:
+            after, second = finished(candidate, with_reference(plan, before), 1, on_epoch)
+        skipped = second.facts.get("skipped", {})
+        before = _shipped(model, before, before, {}, setup, format_name, Path(work, "reference"))
+        after = _shipped(model, after, before, skipped, setup, format_name, out)
+    runs = [first.facts["seconds"], second.facts["seconds"]][: 1 + after.trial]
+    stages = dict.fromkeys(stage for run in runs for stage in run)
+    seconds = {stage: round(sum(run.get(stage, 0.0) for run in runs), 3) for stage in stages}
+    return Compression(before, after, skipped, out, seconds, second.curve)
+
+
+def check_out(out: Path) -> None:
+    """Refuse to replace a folder that holds anything but an exported model.
+
+    Raises:
+        ConfigError: It does.
+    """
+    if out.exists() and not (out.is_dir() and ((out / MANIFEST_FILE).is_file() or not any(out.iterdir()))):
+        raise ConfigError(
+            f"out: {out} exists and is no exported model; name a folder that is new, empty or one of those"
+        )
+
+
+def _shipped(
+    name: str,
+    model: Model,
+    baseline: Model,
+    skipped: Mapping[str, Mapping[str, str]],
+    setup: Setup,
+    format_name: str,
+    out: Path,
+) -> Model:
+    """Export a model and return it with its accuracy on the test images."""
+    task: Task = setup.task
+    artifact = setup.plan.folder / model.artifact
+    network, shape = rebuild(model.candidate, task, artifact / WEIGHTS_FILE)
+    file, study = artifact / MODEL_FILE, f"{name.replace(':', '.')} on {task.name}"
+    known: Measurement | None = model.measurements.get("test_accuracy")
+    shipment = Shipment(study, model, baseline, task, network, shape, file, known, skipped)
+    test = EXPORTERS[format_name](shipment, out)
+    return replace(model, measurements={**model.measurements, "test_accuracy": test})

@@ -1,0 +1,105 @@
+"""Compression steps as people write them: `channel_pruning:ratio=0.5`."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from paredown.search.errors import ConfigError
+from paredown.spaces.candidate import Candidate
+from paredown.spaces.compression.catalogue import STEPS
+from paredown.spaces.knob import Choice, Knob, Knobs, Value
+from paredown.spaces.space import SearchSpace
+
+FORM = "NAME:KNOB=VALUE[,KNOB=VALUE...]"
+
+
+def read_steps(texts: Sequence[str]) -> dict[str, dict[str, Value]]:
+    """Return the knobs of each step, checked.
+
+    Raises:
+        ConfigError: A step, knob or value does not exist, or a step is named twice; the message says what is allowed.
+    """
+    steps: dict[str, dict[str, Value]] = {}
+    for text in texts:
+        name, _, rest = text.partition(":")
+        where = f"step {text}"
+        knobs = _knobs_of(name, where)
+        if name in steps:
+            raise ConfigError(f"{where}: {name} is named twice; write all its knobs at once: {FORM}")
+        steps[name] = {}
+        for part in rest.split(",") if rest else []:
+            knob, sign, value = part.partition("=")
+            if not sign:
+                raise ConfigError(f"{where}: {part!r} is not of the form KNOB=VALUE; knobs: {_listed(knobs)}")
+            steps[name][knob] = _read(knobs[knob], value) if knob in knobs else value
+    check_steps(steps)
+    return steps
+
+
+def check_steps(steps: Mapping[str, Knobs]) -> None:
+    """Refuse what does not exist. Numbers between the steps of a range are taken: a search tries those steps alone.
+
+    Raises:
+        ConfigError: The message names step, knob and value, and what is allowed.
+    """
+    for name, given in steps.items():
+        where, switch = f"step {name}", STEPS[name].switch if name in STEPS else ""
+        knobs = _knobs_of(name, where)
+        for knob, value in given.items():
+            if knob not in knobs:
+                raise ConfigError(f"{where}: {knob!r} is no knob; knobs: {_listed(knobs)}")
+            if not _is_allowed(value, knobs[knob]):
+                raise ConfigError(f"{where}: {knob}: {value!r} is not allowed; allowed: {knobs[knob]}")
+        if switch not in given:
+            raise ConfigError(f"{where}: needs {switch}; allowed: {knobs[switch]}; form: {FORM}")
+
+
+def compressed(space: SearchSpace, steps: Mapping[str, Knobs]) -> Candidate:
+    """Return the space's baseline with steps; knobs that are not named take their lowest value.
+
+    Args:
+        space: Holds the steps.
+        steps: Checked knobs of each.
+
+    Raises:
+        ConfigError: A knob has no effect beside the others.
+    """
+    values = {f"{name}.{step.switch}": step.off for name, step in STEPS.items()}
+    values |= {f"{name}.{knob}": value for name, knobs in steps.items() for knob, value in knobs.items()}
+    taken = space.candidate(values).steps
+    for name, knobs in steps.items():
+        for knob, value in knobs.items():
+            if name in taken and knob not in taken[name]:
+                sibling = STEPS[name].knobs[knob].only_if
+                only = f": only with {sibling[0]}={sibling[1]}" if sibling else ""
+                raise ConfigError(f"step {name}: {knob}={value} has no effect here{only}")
+    return Candidate(space.baseline.family, space.baseline.knobs, taken)
+
+
+def _knobs_of(name: str, where: str) -> Mapping[str, Knob]:
+    if name not in STEPS:
+        raise ConfigError(f"{where}: {name!r} does not exist; allowed: {', '.join(STEPS)}; form: {FORM}")
+    return STEPS[name].knobs
+
+
+def _listed(knobs: Mapping[str, Knob]) -> str:
+    return "; ".join(f"{name}, {knob}" for name, knob in knobs.items())
+
+
+def _read(knob: Knob, text: str) -> Value:
+    """Return the value that a text names; the text itself where there is none."""
+    if isinstance(knob, Choice):
+        return next((value for value in knob.values if str(value).lower() == text.strip().lower()), text)
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    is_whole = isinstance(knob.lowest, int) and number.is_integer()
+    return int(number) if is_whole else number
+
+
+def _is_allowed(value: Value, knob: Knob) -> bool:
+    if isinstance(knob, Choice):
+        return value in knob
+    if isinstance(value, str | bool) or not math.isfinite(value):
+        return False
+    return knob.low <= value <= knob.high and (not isinstance(knob.lowest, int) or isinstance(value, int))
