@@ -4,7 +4,8 @@ from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.measurement import Measurement, Metric
 from paredown.evaluators.specimen import Evaluator, Specimen
 
-METRIC = Metric("onnx_bytes", "B", "counted", untrained_tolerance=0.02)
+# Seen on 17 candidates of `mbconv`: -2 % in float, up to 3 % more in int8, as the quantizer finds more to quantize.
+METRIC = Metric("onnx_bytes", "B", "counted", untrained_tolerance=0.05)
 
 
 def _measure(specimen: Specimen) -> Measurement:
