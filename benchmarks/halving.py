@@ -34,7 +34,13 @@ from paredown.studies.study import Study
 ROOT = Path(__file__).parents[1]
 RULES = [(first, factor) for first in (1, 2, 4, 6) for factor in (2, 3, 4)]
 ORDERS = 20
-KNOBS = {"mbconv.scaling": "free", "mbconv.width": {"low": 0.5, "high": 1.5}}
+KNOBS = {
+    "mbconv.scaling": "free",
+    "mbconv.width": {"low": 0.5, "high": 1.5},
+    **dict.fromkeys(f"channel_pruning.{k}" for k in ("importance", "scope", "early", "middle", "late", "multiple")),
+    **dict.fromkeys(f"low_rank.{k}" for k in ("rule", "energy", "kernel")),
+}
+"""None: the knob takes its lowest value."""
 
 
 def config(task: Any, trials: int, resolution: dict[str, int], **training: Any) -> StudyConfig:

@@ -47,6 +47,11 @@ KNOBS = {
     "mbconv.width": {"low": 0.5, "high": 1.5},
     "mbconv.expansion": [2, 4],
 }
+PLAIN = {
+    "channel_pruning": ("importance", "scope", "early", "middle", "late", "multiple"),
+    "low_rank": ("rule", "energy", "kernel"),
+}
+"""Knobs that take their lowest value."""
 
 
 def spend(seconds: float, seed: int, folder: Path, steps: list[str], fixed: Candidate | None) -> list[Model]:
@@ -66,6 +71,7 @@ def spend(seconds: float, seed: int, folder: Path, steps: list[str], fixed: Cand
             values = fixed.steps.get(name)
             if "quantization" in steps:  # the pruning of the stage before stays
                 knobs |= {f"{name}.{k}": v for k, v in values.items()} if values else {f"{name}.ratio": None}
+    knobs |= {f"{name}.{k}": None for name, plain in PLAIN.items() if name in steps for k in plain}
     folder.mkdir(parents=True)
     config = StudyConfig.model_validate(
         {
