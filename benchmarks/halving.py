@@ -41,7 +41,10 @@ KNOBS = {
     "mbconv.width": {"low": 0.5, "high": 1.5},
     "quantization.weights": ["fp32", "fp16", "int8"],
     **{f"quantization.{name}": None for name in QUANTIZATION.knobs if name != "weights"},
+    **dict.fromkeys(f"channel_pruning.{k}" for k in ("importance", "scope", "early", "middle", "late", "multiple")),
+    **dict.fromkeys(f"low_rank.{k}" for k in ("rule", "energy", "kernel")),
 }
+"""None: the knob takes its lowest value."""
 
 
 def config(task: Any, trials: int, resolution: dict[str, int], **training: Any) -> StudyConfig:

@@ -49,6 +49,11 @@ KNOBS = {
     "mbconv.width": {"low": 0.5, "high": 1.5},
     "mbconv.expansion": [2, 4],
 }
+PLAIN = {
+    "channel_pruning": ("importance", "scope", "early", "middle", "late", "multiple"),
+    "low_rank": ("rule", "energy", "kernel"),
+}
+"""Knobs that take their lowest value."""
 
 
 def spend(seconds: float, seed: int, folder: Path, steps: list[str], fixed: Candidate | None) -> list[Model]:
@@ -73,6 +78,7 @@ def spend(seconds: float, seed: int, folder: Path, steps: list[str], fixed: Cand
     if "quantization" in steps:
         knobs |= {f"quantization.{name}": None for name in QUANTIZATION.knobs}
         knobs["quantization.weights"] = ["fp32", "fp16", "int8"]
+    knobs |= {f"{name}.{k}": None for name, plain in PLAIN.items() if name in steps for k in plain}
     folder.mkdir(parents=True)
     config = StudyConfig.model_validate(
         {

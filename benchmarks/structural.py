@@ -2,6 +2,7 @@
 
     python benchmarks/structural.py --seeds 3     # channel pruning to half the multiply-adds
     python benchmarks/structural.py --methods     # one setting of each method on the residual network
+    python benchmarks/structural.py --latency     # grouped convolutions with and without their gathers
 
 All start from the same trained network and fine-tune for the same epochs at the same rate. torch-pruning's recipe is
 its `MagnitudePruner` with its defaults, the output layer left out. The ratio of each recipe is the smallest, in steps
@@ -19,17 +20,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch_pruning
 from torch import Tensor, nn
 
 from paredown.evaluators.macs import MACS
+from paredown.evaluators.onnx_model import export, logits, open_session, slimmed
 from paredown.evaluators.specimen import Specimen
 from paredown.evaluators.training import TrainingData, TrainingPlan, fit, recalibrate, score
 from paredown.search.plan import TaskSpec, load_task
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.compression.channel_pruning import CHANNEL_PRUNING
+from paredown.spaces.compression.grouped_convolution import ChannelOrder
 from paredown.spaces.compression.step import Material
+from paredown.spaces.compression.surgery import replace
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.knob import Range, Value
 from paredown.spaces.space import joint_space
@@ -103,7 +108,6 @@ RECIPES: dict[str, Recipe] = {
     "torch-pruning, defaults": theirs,
     "layer, l2, multiple 4": ours(),
     "layer, l2, multiple 1": ours(multiple=1),
-    "layer, taylor, multiple 1": ours(multiple=1, importance="taylor"),
     "global, taylor, multiple 4": ours(scope="global", importance="taylor"),
 }
 
@@ -115,12 +119,12 @@ def macs(model: nn.Module) -> float:
 
 def halved(recipe: Recipe, model: nn.Module, material: Material) -> nn.Module:
     """Return the network pruned by the smallest ratio that leaves at most half the multiply-adds."""
-    for step in range(8, FINEST * 3 // 4):
-        given = Material(material.example, material.images, material.labels)
-        pruned = recipe(model, step / FINEST, given)
-        if macs(pruned) <= macs(model) / 2:
-            return pruned
-    raise SystemExit("no ratio leaves half the multiply-adds")
+    low, high = FINEST // 8, FINEST * 3 // 4  # enough is left, too much is gone
+    while high - low > 1:
+        middle = (low + high) // 2
+        pruned = recipe(model, middle / FINEST, Material(material.example, material.images, material.labels))
+        low, high = (low, middle) if macs(pruned) <= macs(model) / 2 else (middle, high)
+    return recipe(model, high / FINEST, Material(material.example, material.images, material.labels))
 
 
 METHODS: dict[str, dict[str, Value]] = {
@@ -161,6 +165,36 @@ def methods() -> list[dict[str, Any]]:
         rows.append(row)
         print(row, flush=True)
     return rows
+
+
+def latency() -> dict[str, dict[str, float]]:
+    """Return how many times faster than dense ones grouped convolutions run, by channels and groups."""
+    step, found = STEPS["grouped_convolution"], {}
+    assert step.transform is not None
+    for channels in (32, 64):
+        torch.manual_seed(0)
+        layers = [m for _ in range(6) for m in (nn.Conv2d(channels, channels, 3, 1, 1), nn.ReLU())]
+        head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 10))
+        dense = nn.Sequential(nn.Conv2d(3, channels, 3, 2, 1), *layers, *head).eval()
+        networks = {"dense": dense}
+        for groups in (2, 4, 8):
+            grouped = step.transform(dense, {"groups": groups}, Material(torch.zeros(1, 3, 32, 32))).eval()
+            bare = copy.deepcopy(grouped)
+            for order in [m for m in bare.modules() if isinstance(m, ChannelOrder)]:
+                replace(bare, order, nn.Identity())
+            networks |= {f"{groups} groups": grouped, f"{groups} groups without gathers": bare}
+        sessions = {name: open_session(slimmed(export(m, (3, 32, 32)))) for name, m in networks.items()}
+        image = np.zeros((1, 3, 32, 32), np.float32)
+        seconds: dict[str, list[float]] = {name: [] for name in sessions}
+        for _ in range(300):
+            for name, session in sessions.items():
+                begin = time.perf_counter()
+                logits(session, image)
+                seconds[name].append(time.perf_counter() - begin)
+        pairs = {name: zip(seconds["dense"], taken, strict=True) for name, taken in seconds.items()}
+        found[f"{channels} channels"] = {n: statistics.median(a / b for a, b in pair) for n, pair in pairs.items()}
+        print(channels, found[f"{channels} channels"], flush=True)
+    return found
 
 
 def parameters(model: nn.Module) -> int:
@@ -204,10 +238,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--methods", action="store_true")
+    parser.add_argument("--latency", action="store_true")
     options = parser.parse_args()
     folder = Path(__file__).parent / "results"
     if options.methods:
         (folder / "structural.json").write_text(json.dumps(methods(), indent=1) + "\n")
+        return
+    if options.latency:
+        (folder / "grouped_latency.json").write_text(json.dumps(latency(), indent=1) + "\n")
         return
     started, results = time.monotonic(), {}
     for build in (resnet, mbconv):
