@@ -72,6 +72,18 @@ def test_the_folder_is_whole_and_says_what_it_is(name: str, shipment: Shipment, 
 
 
 @pytest.mark.parametrize("name", EXPORTERS)
+def test_the_card_says_what_steps_left_alone(name: str, shipment: Shipment, tmp_path: Path) -> None:
+    reasons = {f"block.{at}": "its groups are no single matrix" for at in range(5)} | {"head": "the output layer"}
+    EXPORTERS[name](replace(shipment, skipped={"low_rank": reasons}), tmp_path / "m")
+    assert json.loads((tmp_path / "m/manifest.json").read_text())["skipped"] == {"low_rank": reasons}
+    card = (tmp_path / "m/README.md").read_text()
+    assert "- low_rank: `block.0`, `block.1`, `block.2` and 2 more: its groups are no single matrix" in card
+    assert "- low_rank: `head`: the output layer" in card
+    EXPORTERS[name](shipment, tmp_path / "none")
+    assert "left alone" not in (tmp_path / "none/README.md").read_text()
+
+
+@pytest.mark.parametrize("name", EXPORTERS)
 def test_test_accuracy_is_measured_once(name: str, shipment: Shipment, tmp_path: Path) -> None:
     known = Measurement("test_accuracy", 0.123, 0.01, "measured")
     assert EXPORTERS[name](replace(shipment, test_accuracy=known), tmp_path / "m") == known

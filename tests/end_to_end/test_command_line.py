@@ -161,6 +161,7 @@ def test_report_show_and_studies(here: Path, capsys: pytest.CaptureFixture[str],
     shown = Said(capsys, "show", "tiny", "--json").document()
     assert [t["number"] for t in shown["trials"]] == list(range(len(shown["trials"])))
     assert shown["counts"]["done"] == 3
+    assert all(t["skipped"] == {} for t in shown["trials"]), "fp16 leaves nothing alone"
     assert "accuracy" in Said(capsys, "show", "tiny").out
     (study,) = Said(capsys, "studies", "--json").document()["studies"]
     assert (study["study"], study["trials"]["done"]) == ("tiny", 3)
