@@ -48,6 +48,10 @@ class TrainingPlan:
         max_seconds: Training and fine-tuning of one candidate stop after so long.
         accelerator: "auto" takes CUDA where there is one.
         seed: Of weights, order and augmentation.
+        mode: "scratch" trains each candidate from random weights, "inherit" starts from its slice of a supernet.
+        supernet_epochs: Passes over the training images that train the supernet.
+        inherit_epochs: At most so many passes that train a candidate after it has inherited.
+        cache_bytes: Trained, uncompressed networks are kept for other candidates up to so many bytes; 0: none.
     """
 
     epochs: int = 20
@@ -60,6 +64,15 @@ class TrainingPlan:
     max_seconds: float = 600.0
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int = 0
+    mode: Literal["scratch", "inherit"] = "scratch"
+    supernet_epochs: int = 60
+    inherit_epochs: int = 2
+    cache_bytes: float = 0.0
+
+    @property
+    def first_epochs(self) -> int:
+        """For how many epochs a candidate is trained at most before it is compressed."""
+        return self.inherit_epochs if self.mode == "inherit" else self.epochs
 
     @property
     def device(self) -> torch.device:
@@ -145,7 +158,7 @@ def fit(
         for rows in torch.randperm(len(images), generator=random).split(plan.batch_size):  # type: ignore[no-untyped-call]
             if len(rows) < 2:
                 continue  # batch statistics of one image do not exist
-            batch = _augmented(images[rows], data.augmentation, random)
+            batch = augmented(images[rows], data.augmentation, random)
             output = model(batch.contiguous(memory_format=torch.channels_last))
             loss = F.cross_entropy(output, labels[rows], label_smoothing=plan.label_smoothing)
             if logits is not None and combined is not None:
@@ -233,7 +246,7 @@ def recalibrate(model: nn.Module, data: TrainingData, images: int = 1024) -> Non
     model.eval()
 
 
-def _augmented(batch: Tensor, augmentation: Augmentation, random: torch.Generator) -> Tensor:
+def augmented(batch: Tensor, augmentation: Augmentation, random: torch.Generator) -> Tensor:
     """Return `n x c x h x w` with some images mirrored and each one shifted."""
     n, _, height, width = batch.shape
     if augmentation.flip:

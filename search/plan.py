@@ -59,6 +59,7 @@ class TrialPlan:
         threads: Of PyTorch; 0 leaves its own choice.
         judged: Whether trials are judged while they run; the costs among the objectives are then measured
             before training.
+        space: Section `space` of the study file, as JSON: what a supernet is trained for.
     """
 
     task: TaskSpec
@@ -69,11 +70,12 @@ class TrialPlan:
     timeout_s: float = 3600.0
     threads: int = 0
     judged: bool = False
+    space: str = "{}"
 
     def epochs(self, candidate: Candidate) -> int:
         """Return for how many epochs a candidate is trained at most, fine-tuning included."""
         finetune = self.training.finetune_epochs if is_restructured(candidate) else 0
-        return self.training.epochs + finetune
+        return self.training.first_epochs + finetune
 
 
 def is_restructured(candidate: Candidate) -> bool:

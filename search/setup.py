@@ -15,7 +15,7 @@ from paredown.evaluators.measurement import Objective, broken_limits
 from paredown.evaluators.tasks.catalogue import TASKS
 from paredown.evaluators.tasks.task import Task
 from paredown.evaluators.training import TrainingPlan
-from paredown.search.config import SpaceSection, StudyConfig, TaskSection
+from paredown.search.config import SpaceSection, StudyConfig, TaskSection, TrainingSection
 from paredown.search.errors import ConfigError
 from paredown.search.plan import TaskSpec, TrialPlan, load_task
 from paredown.search.samplers.choosing import choose_sampler
@@ -77,7 +77,10 @@ def set_up(config: StudyConfig, where: str, folder: Path, out: Path) -> Setup:
     # Chosen here for its errors alone: nothing is written before all is known to be right.
     problem = Problem(config.seed, config.trials, distributions(space))
     choose_sampler(config.sampler, problem, [o.metric for o in objectives if o.optimised], where, folder.absolute())
-    training = TrainingPlan(**config.training.model_dump(), seed=config.seed)
+    _check_inheriting(config, where)
+    training = TrainingPlan(
+        **config.training.model_dump(exclude={"cache"}), cache_bytes=config.training.cache, seed=config.seed
+    )
     if training.accelerator == "cuda":
         import torch
 
@@ -85,7 +88,15 @@ def set_up(config: StudyConfig, where: str, folder: Path, out: Path) -> Setup:
             raise ConfigError(f"{where}: training.accelerator: no CUDA device here; use auto or cpu")
     _check_halving(config, where)
     judged = config.halving is not None
-    plan = TrialPlan(spec, objectives, training, out.absolute(), timeout_s=config.trial_timeout, judged=judged)
+    plan = TrialPlan(
+        spec,
+        objectives,
+        training,
+        out.absolute(),
+        timeout_s=config.trial_timeout,
+        judged=judged,
+        space=config.space.model_dump_json(),
+    )
     stored = {
         "task": {"name": spec.name, "options": json.loads(spec.options), "data": task.digest},
         "task_folder": str(folder.absolute()),
@@ -93,7 +104,7 @@ def set_up(config: StudyConfig, where: str, folder: Path, out: Path) -> Setup:
         "limits": config.limits,
         "space": config.space.model_dump(),
         "baseline": space.baseline.to_json(),
-        "training": config.training.model_dump(exclude={"accelerator"}),
+        "training": _stored_training(config.training),
         "seed": config.seed,
     }
     return Setup(config, task, space, plan, stored)
@@ -167,15 +178,36 @@ def _task_spec(section: TaskSection, where: str, folder: Path) -> TaskSpec:
     return TaskSpec(section.name, checked.model_dump_json(), folder.absolute())
 
 
+def _check_inheriting(config: StudyConfig, where: str) -> None:
+    """Refuse weight sharing among networks that share no weights."""
+    if config.training.mode != "inherit":
+        return
+    allowed = [name for name, family in FAMILIES.items() if family.shared_names is not None]
+    for name in config.space.families:
+        if name not in allowed:
+            raise ConfigError(
+                f"{where}: training.mode: inherit: networks of the family {name!r} share no weights; "
+                f"families allowed: {', '.join(allowed)}; or mode: scratch"
+            )
+
+
+def _stored_training(section: TrainingSection) -> dict[str, Any]:
+    """Return what decides results; studies of before weight sharing hold nothing of it."""
+    inheriting = {"mode", "supernet_epochs", "inherit_epochs"} if section.mode == "scratch" else {"epochs"}
+    return section.model_dump(exclude={"accelerator", "cache", *inheriting})
+
+
 def _check_halving(config: StudyConfig, where: str) -> None:
     """Refuse rungs that no trial would reach."""
-    halving, epochs = config.halving, config.training.epochs
+    halving, training = config.halving, config.training
     if halving is None:
         return
+    inherits = training.mode == "inherit"
+    key, epochs = ("inherit_epochs", training.inherit_epochs) if inherits else ("epochs", training.epochs)
     if halving.first >= epochs:
-        allowed = f"1 to {epochs - 1}" if epochs > 1 else "none, since training.epochs is 1"
+        allowed = f"1 to {epochs - 1}" if epochs > 1 else f"none, since training.{key} is {epochs}"
         raise ConfigError(
-            f"{where}: halving.first: {halving.first} is not below training.epochs ({epochs}), so no trial would be "
+            f"{where}: halving.first: {halving.first} is not below training.{key} ({epochs}), so no trial would be "
             f"judged; allowed: {allowed}"
         )
     rungs = Halving([], halving.first, halving.factor).rungs(0, epochs)

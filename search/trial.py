@@ -29,6 +29,7 @@ from paredown.evaluators.measurement import Measurement, broken_limits
 from paredown.evaluators.onnx_model import export, slimmed
 from paredown.evaluators.specimen import Reference, Specimen
 from paredown.evaluators.training import OnEpoch, Penalty, TrainingData, fit, keep, predict, recalibrate
+from paredown.search.first_training import train_first
 from paredown.search.network import DECIDED, Compressed, compress
 from paredown.search.plan import MODEL_FILE, TEACHER_FILE, WEIGHTS_FILE, TrialPlan, is_restructured, load_task
 from paredown.spaces.candidate import Candidate
@@ -87,11 +88,12 @@ class _Run:
     known: dict[str, float] = field(default_factory=dict)
     compressed: Compressed | None = None
     skipped: dict[str, dict[str, str]] = field(default_factory=dict)
+    told: dict[str, Any] = field(default_factory=dict)
 
     @property
     def facts(self) -> dict[str, Any]:
         seconds = {k: round(v, 3) for k, v in self.seconds.items()}
-        return {"seconds": seconds, UNTRAINED: self.known, "skipped": self.skipped}
+        return {"seconds": seconds, UNTRAINED: self.known, "skipped": self.skipped, **self.told}
 
     def stopped(self, reason: str) -> TrialResult:
         """Return what is known of a trial that ends early."""
@@ -155,16 +157,17 @@ class _Run:
         model = model.to(training.device)
         loss = self._distillation() | {"penalties": self._penalties()}
         with self._timed("train"):
-            epochs = fit(
+            kind = {"epochs": training.first_epochs, "deadline": deadline, **loss}
+            first = train_first(
                 model,
+                self.candidate,
+                self.plan,
+                self.task,
                 self.data,
-                training,
-                epochs=training.epochs,
-                learning_rate=training.learning_rate,
-                deadline=deadline,
-                on_epoch=self._after_epoch,
-                **loss,
+                lambda rate, told: fit(model, self.data, training, learning_rate=rate, on_epoch=told, **kind),
+                self._after_epoch,
             )
+        self.told, deadline = first.facts, time.monotonic() + training.max_seconds - first.seconds
         if is_restructured(self.candidate):
             with self._timed("compress"):
                 self.compressed = compress(model, self.candidate, self.shape, self.data)
@@ -180,7 +183,7 @@ class _Run:
                         epochs=training.finetune_epochs,
                         learning_rate=training.learning_rate * FINETUNE_RATE,
                         deadline=deadline,
-                        first_epoch=epochs,
+                        first_epoch=first.epochs,
                         holds=holds,
                         on_epoch=self._after_epoch,
                         **loss,

@@ -23,6 +23,9 @@ class Family:
         build: From knobs, shape of one input and number of classes to an untrained network that maps
             `n x c x h x w` to `n x classes` logits.
         source: Paper and section.
+        shared_names: From knobs to the name that each of the network's parameters has in a supernet, by its name in
+            the network: parameters of two networks that have one name there are slices of one tensor. None where
+            networks of the family share no weights.
     """
 
     name: str
@@ -31,3 +34,4 @@ class Family:
     resolution: Callable[[Knobs], int]
     build: Callable[[Knobs, ImageShape, int], nn.Module]
     source: str
+    shared_names: Callable[[Knobs], Mapping[str, str]] | None = None
