@@ -11,15 +11,13 @@ import shutil
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_tensors
 from torch import nn
 
@@ -28,23 +26,19 @@ from paredown.evaluators.errors import EvaluationError, TaskError, TrialInterrup
 from paredown.evaluators.measurement import Measurement, broken_limits
 from paredown.evaluators.onnx_model import export, slimmed
 from paredown.evaluators.specimen import Reference, Specimen
-from paredown.evaluators.training import OnEpoch, Penalty, TrainingData, fit, keep, predict, recalibrate
-from paredown.search.first_training import train_first
+from paredown.evaluators.training import OnEpoch, TrainingData, predict
 from paredown.search.network import DECIDED, Compressed, compress
-from paredown.search.plan import MODEL_FILE, TEACHER_FILE, WEIGHTS_FILE, TrialPlan, is_restructured, load_task
+from paredown.search.plan import MODEL_FILE, TEACHER_FILE, WEIGHTS_FILE, TrialPlan, load_task
+from paredown.search.stages import Stages
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
-from paredown.spaces.compression.step import Calibration, Hold
+from paredown.spaces.compression.step import Calibration
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.families.family import ImageShape
-from paredown.spaces.knob import Knobs
 from paredown.studies.result import UNTRAINED, TrialResult, stopped_early
 
-T = TypeVar("T")
 CALIBRATION_IMAGES = 64
-FINETUNE_RATE = 0.5
-"""Peak learning rate of fine-tuning, as a share of that of training."""
 
 
 def run_trial(candidate: Candidate, plan: TrialPlan, on_epoch: OnEpoch = lambda epoch, metrics: "") -> TrialResult:
@@ -88,12 +82,11 @@ class _Run:
     known: dict[str, float] = field(default_factory=dict)
     compressed: Compressed | None = None
     skipped: dict[str, dict[str, str]] = field(default_factory=dict)
-    told: dict[str, Any] = field(default_factory=dict)
 
     @property
     def facts(self) -> dict[str, Any]:
         seconds = {k: round(v, 3) for k, v in self.seconds.items()}
-        return {"seconds": seconds, UNTRAINED: self.known, "skipped": self.skipped, **self.told}
+        return {"seconds": seconds, UNTRAINED: self.known, "skipped": self.skipped}
 
     def stopped(self, reason: str) -> TrialResult:
         """Return what is known of a trial that ends early."""
@@ -107,7 +100,9 @@ class _Run:
             model = self._built()
             self._check_before_training(model)
             self.data = TrainingData.of(self.task, self.resolution)
-        model = self._trained(model)
+        stages = Stages(self.candidate, self.plan, self.shape, self.data, self._after_epoch, self._timed, self.skipped)
+        self.compressed = stages.run(model)
+        model = self.compressed.network
         with tempfile.TemporaryDirectory(prefix="paredown-") as folder:
             self._export(model, Path(folder))
             with self._timed("measure"):
@@ -151,66 +146,6 @@ class _Run:
             return  # what the trained network will cost is not known yet
         if broken := broken_limits(self.plan.objectives, self.known, untrained=True):
             raise InfeasibleCandidate("; ".join(broken))
-
-    def _trained(self, model: nn.Module) -> nn.Module:
-        training, deadline = self.plan.training, time.monotonic() + self.plan.training.max_seconds
-        model = model.to(training.device)
-        loss = self._distillation() | {"penalties": self._penalties()}
-        with self._timed("train"):
-            kind = {"epochs": training.first_epochs, "deadline": deadline, **loss}
-            first = train_first(
-                model,
-                self.candidate,
-                self.plan,
-                self.task,
-                self.data,
-                lambda rate, told: fit(model, self.data, training, learning_rate=rate, on_epoch=told, **kind),
-                self._after_epoch,
-            )
-        self.told, deadline = first.facts, time.monotonic() + training.max_seconds - first.seconds
-        if is_restructured(self.candidate):
-            with self._timed("compress"):
-                self.compressed = compress(model, self.candidate, self.shape, self.data)
-                model = self.compressed.network
-                self.skipped |= self.compressed.skipped
-            with self._timed("finetune"), contextlib.ExitStack() as stack:
-                holds = [stack.enter_context(enter(model)) for enter in self._finetunings()]
-                if training.finetune_epochs:
-                    fit(
-                        model,
-                        self.data,
-                        training,
-                        epochs=training.finetune_epochs,
-                        learning_rate=training.learning_rate * FINETUNE_RATE,
-                        deadline=deadline,
-                        first_epoch=first.epochs,
-                        holds=holds,
-                        on_epoch=self._after_epoch,
-                        **loss,
-                    )
-                else:
-                    keep(holds, 1.0)
-        recalibrate(model, self.data)
-        return model
-
-    def _penalties(self) -> list[Penalty]:
-        steps = [(STEPS[name].penalty, knobs) for name, knobs in self.candidate.steps.items()]
-        return [_with(penalty, knobs) for penalty, knobs in steps if penalty is not None]
-
-    def _finetunings(self) -> list[Callable[[nn.Module], contextlib.AbstractContextManager[Hold]]]:
-        steps = [(STEPS[name].finetuning, self.candidate.steps[name]) for name in STEPS if name in self.candidate.steps]
-        return [_with(enter, knobs) for enter, knobs in steps if enter is not None]
-
-    def _distillation(self) -> dict[str, Any]:
-        for name, knobs in self.candidate.steps.items():
-            combine = STEPS[name].loss
-            if combine is not None and self.plan.baseline is not None:
-                teacher: NDArray[np.float32] = load_file(self.plan.baseline.artifact / TEACHER_FILE)["logits"]
-                return {
-                    "teacher": teacher,
-                    "combined": lambda loss, logits, soft, c=combine, k=knobs: c(loss, logits, soft, k),
-                }
-        return {}
 
     def _after_epoch(self, epoch: int, metrics: dict[str, float]) -> str:
         self.curve.append((epoch, metrics))
@@ -276,10 +211,6 @@ class _Run:
             yield
         finally:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - start
-
-
-def _with(hook: Callable[[nn.Module, Knobs], T], knobs: Knobs) -> Callable[[nn.Module], T]:
-    return lambda model: hook(model, knobs)
 
 
 def measure_untrained(candidate: Candidate, plan: TrialPlan) -> dict[str, float]:

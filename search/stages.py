@@ -1,0 +1,112 @@
+"""The training stages of a trial: fit, compress, fine-tune."""
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+from torch import nn
+
+from paredown.evaluators.training import OnEpoch, Penalty, TrainingData, fit, keep, recalibrate
+from paredown.search.network import Compressed, compress
+from paredown.search.plan import TEACHER_FILE, TrialPlan, is_restructured
+from paredown.spaces.candidate import Candidate
+from paredown.spaces.compression.catalogue import STEPS
+from paredown.spaces.compression.step import Hold
+from paredown.spaces.families.family import ImageShape
+from paredown.spaces.knob import Knobs
+
+T = TypeVar("T")
+FINETUNE_RATE = 0.5
+"""Peak learning rate of fine-tuning, as a share of that of training."""
+
+
+@dataclass(frozen=True)
+class Stages:
+    """How one candidate gets from an untrained network to a trained, compressed one.
+
+    Attributes:
+        candidate: Names the steps.
+        plan: How to train.
+        shape: Channels, height, width of one input.
+        data: The task's images at the candidate's resolution.
+        on_epoch: Told after each epoch of training and fine-tuning; may stop the trial.
+        timed: Context that adds the seconds spent in it to those of a stage.
+        skipped: Gets the layers that each step left alone, with the reason.
+    """
+
+    candidate: Candidate
+    plan: TrialPlan
+    shape: ImageShape
+    data: TrainingData
+    on_epoch: OnEpoch
+    timed: Callable[[str], contextlib.AbstractContextManager[None]]
+    skipped: dict[str, dict[str, str]]
+
+    def run(self, model: nn.Module) -> Compressed:
+        """Train, compress and fine-tune an untrained network."""
+        training, deadline = self.plan.training, time.monotonic() + self.plan.training.max_seconds
+        model = model.to(training.device)
+        loss = self._distillation() | {"penalties": self._penalties()}
+        with self.timed("train"):
+            epochs = fit(
+                model,
+                self.data,
+                training,
+                epochs=training.epochs,
+                learning_rate=training.learning_rate,
+                deadline=deadline,
+                on_epoch=self.on_epoch,
+                **loss,
+            )
+        compressed = Compressed(model, {}, {})
+        if is_restructured(self.candidate):
+            with self.timed("compress"):
+                compressed = compress(model, self.candidate, self.shape, self.data)
+                self.skipped.update(compressed.skipped)
+            with self.timed("finetune"), contextlib.ExitStack() as stack:
+                holds = [stack.enter_context(enter(compressed.network)) for enter in self._finetunings()]
+                if training.finetune_epochs:
+                    fit(
+                        compressed.network,
+                        self.data,
+                        training,
+                        epochs=training.finetune_epochs,
+                        learning_rate=training.learning_rate * FINETUNE_RATE,
+                        deadline=deadline,
+                        first_epoch=epochs,
+                        holds=holds,
+                        on_epoch=self.on_epoch,
+                        **loss,
+                    )
+                else:
+                    keep(holds, 1.0)
+        recalibrate(compressed.network, self.data)
+        return compressed
+
+    def _penalties(self) -> list[Penalty]:
+        steps = [(STEPS[name].penalty, knobs) for name, knobs in self.candidate.steps.items()]
+        return [_with(penalty, knobs) for penalty, knobs in steps if penalty is not None]
+
+    def _finetunings(self) -> list[Callable[[nn.Module], contextlib.AbstractContextManager[Hold]]]:
+        steps = [(STEPS[name].finetuning, self.candidate.steps[name]) for name in STEPS if name in self.candidate.steps]
+        return [_with(enter, knobs) for enter, knobs in steps if enter is not None]
+
+    def _distillation(self) -> dict[str, Any]:
+        for name, knobs in self.candidate.steps.items():
+            combine = STEPS[name].loss
+            if combine is not None and self.plan.baseline is not None:
+                teacher: NDArray[np.float32] = load_file(self.plan.baseline.artifact / TEACHER_FILE)["logits"]
+                return {
+                    "teacher": teacher,
+                    "combined": lambda loss, logits, soft, c=combine, k=knobs: c(loss, logits, soft, k),
+                }
+        return {}
+
+
+def _with(hook: Callable[[nn.Module, Knobs], T], knobs: Knobs) -> Callable[[nn.Module], T]:
+    return lambda model: hook(model, knobs)
