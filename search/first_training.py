@@ -12,10 +12,9 @@ import torch
 from torch import nn
 
 from paredown.evaluators.errors import TrialStopped
-from paredown.evaluators.tasks.task import Task
 from paredown.evaluators.training import OnEpoch, TrainingData, recalibrate
 from paredown.search.inheriting import inherit, plan_facts, supernet_digest, task_facts
-from paredown.search.plan import TEACHER_FILE, TrialPlan
+from paredown.search.plan import TEACHER_FILE, TrialPlan, load_task
 from paredown.search.stage_cache import StageCache
 from paredown.spaces.candidate import Candidate, digest_of
 from paredown.spaces.compression.catalogue import STEPS
@@ -51,7 +50,6 @@ def train_first(
     network: nn.Module,
     candidate: Candidate,
     plan: TrialPlan,
-    task: Task,
     data: TrainingData,
     fit: Fit,
     on_epoch: OnEpoch,
@@ -65,8 +63,7 @@ def train_first(
         network: With random weights, on the device.
         candidate: Whose network it is.
         plan: Of the trials.
-        task: The data.
-        data: The same at the candidate's resolution.
+        data: The task's images at the candidate's resolution.
         fit: Trains the network.
         on_epoch: Told after each epoch.
 
@@ -76,7 +73,7 @@ def train_first(
         TrialInterrupted: `on_epoch` raised it.
     """
     cache = StageCache(plan.folder / CACHE_FOLDER, plan.training.cache_bytes)
-    key = stage_digest(candidate, plan, task)
+    key = stage_digest(candidate, plan)
     if (stored := cache.get(key) if plan.training.cache_bytes else None) is not None:
         told = json.loads(stored.notes["told"])
         for epoch, metrics in told["curve"]:
@@ -108,7 +105,7 @@ def train_first(
     return FirstTraining(epochs, seconds, facts)
 
 
-def stage_digest(candidate: Candidate, plan: TrialPlan, task: Task) -> str:
+def stage_digest(candidate: Candidate, plan: TrialPlan) -> str:
     """Return the digest of all that the trained, uncompressed network follows from."""
     acting = {n: dict(knobs) for n, knobs in candidate.steps.items() if STEPS[n].loss or STEPS[n].penalty}
     teacher = ""
@@ -120,7 +117,7 @@ def stage_digest(candidate: Candidate, plan: TrialPlan, task: Task) -> str:
             "architecture": candidate.uncompressed.to_json(),
             "steps": acting,
             "teacher": teacher,
-            "task": task_facts(task),
+            "task": task_facts(load_task(plan.task)),
             "training": plan_facts(plan.training, AFTERWARDS),
             "supernet": supernet_digest(plan, candidate.family) if inherits else "",
             "versions": [version("paredown"), torch.__version__],

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 from torch import nn
 
 from paredown.evaluators.training import OnEpoch, Penalty, TrainingData, fit, keep, recalibrate
+from paredown.search.first_training import train_first
 from paredown.search.network import Compressed, compress
 from paredown.search.plan import TEACHER_FILE, TrialPlan, is_restructured
 from paredown.spaces.candidate import Candidate
@@ -37,6 +38,7 @@ class Stages:
         on_epoch: Told after each epoch of training and fine-tuning; may stop the trial.
         timed: Context that adds the seconds spent in it to those of a stage.
         skipped: Gets the layers that each step left alone, with the reason.
+        told: Gets where the trained network came from, if not from training from scratch.
     """
 
     candidate: Candidate
@@ -46,6 +48,7 @@ class Stages:
     on_epoch: OnEpoch
     timed: Callable[[str], contextlib.AbstractContextManager[None]]
     skipped: dict[str, dict[str, str]]
+    told: dict[str, Any]
 
     def run(self, model: nn.Module) -> Compressed:
         """Train, compress and fine-tune an untrained network."""
@@ -53,16 +56,17 @@ class Stages:
         model = model.to(training.device)
         loss = self._distillation() | {"penalties": self._penalties()}
         with self.timed("train"):
-            epochs = fit(
+            kind = {"epochs": training.first_epochs, "deadline": deadline, **loss}
+            first = train_first(
                 model,
+                self.candidate,
+                self.plan,
                 self.data,
-                training,
-                epochs=training.epochs,
-                learning_rate=training.learning_rate,
-                deadline=deadline,
-                on_epoch=self.on_epoch,
-                **loss,
+                lambda rate, told: fit(model, self.data, training, learning_rate=rate, on_epoch=told, **kind),
+                self.on_epoch,
             )
+        self.told.update(first.facts)
+        deadline = time.monotonic() + training.max_seconds - first.seconds
         compressed = Compressed(model, {}, {})
         if is_restructured(self.candidate):
             with self.timed("compress"):
@@ -78,7 +82,7 @@ class Stages:
                         epochs=training.finetune_epochs,
                         learning_rate=training.learning_rate * FINETUNE_RATE,
                         deadline=deadline,
-                        first_epoch=epochs,
+                        first_epoch=first.epochs,
                         holds=holds,
                         on_epoch=self.on_epoch,
                         **loss,
