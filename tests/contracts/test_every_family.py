@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from paredown.evaluators.supernet.corners import corners, shared_shapes
+from paredown.evaluators.supernet.slicing import largest_shapes, sliced
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.knob import Knobs, Range
@@ -71,6 +73,23 @@ def test_baseline_builds_and_is_no_smaller_than_the_smallest(name: str) -> None:
     for knob, value in space.baseline.knobs.items():
         assert value in space.knobs[f"{name}.{knob}"], knob
     assert len(FAMILIES[name].source) > 10
+
+
+@pytest.mark.parametrize("name", [n for n, family in FAMILIES.items() if family.shared_names])
+def test_every_candidate_is_a_slice_of_the_supernet(name: str) -> None:
+    family, space = FAMILIES[name], _space(name)
+    assert family.shared_names is not None
+    extremes = [shared_shapes(family, c, 3, 7) for c in corners(space)]
+    largest = largest_shapes(extremes)
+    for candidate in (*_candidates(name), *(space.draw(seed) for seed in range(100, 120))):
+        names = family.shared_names(candidate.knobs)
+        assert len(set(names.values())) == len(names), "two parameters of one network would be one"
+        with torch.device("meta"):
+            side = family.resolution(candidate.knobs)
+            network = family.build(candidate.knobs, (3, side, side), 7)
+        assert set(names) == {parameter for parameter, _ in network.named_parameters()}
+        for shared, shape in shared_shapes(family, candidate, 3, 7).items():
+            sliced(torch.empty(largest[shared], device="meta"), shape)
 
 
 @pytest.mark.xfail(strict=True, reason="mbconv: gamma^phi is not held to the task's range; a decision of design is due")
