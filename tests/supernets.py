@@ -34,8 +34,9 @@ def study(folder: Path, steps: list[str] | None = None, halving: Any = None, **t
                 "learning_rate": 6e-3,
                 **training,
             },
+            "sampler": "random",
             "trials": 3,
-            "workers": 2,
+            "workers": 1,
             "halving": halving,
         }
     )

@@ -96,7 +96,7 @@ def _accumulate(
     loss = F.cross_entropy(output, images.labels[rows], label_smoothing=smoothing)
     loss.backward()  # type: ignore[no-untyped-call]
     soft = output.detach().softmax(1)
-    others = [smallest, *(supernet.space.draw(dice.randrange(2**31)) for _ in range(RANDOM_NETWORKS))]
+    others = [smallest, *(supernet.draw(dice) for _ in range(RANDOM_NETWORKS))]
     losses = []
     for candidate in others:
         output = supernet.logits(candidate, images.batch(rows, supernet.shape(candidate)[1], draw))

@@ -1,15 +1,18 @@
 """The supernet: shared tensors whose slices are the parameters of every candidate of a family."""
 
+import contextlib
 import functools
 import math
+import random
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from paredown.evaluators.supernet.corners import corners, shared_shapes
+from paredown.evaluators.supernet.corners import Corners, parameters
 from paredown.evaluators.supernet.slicing import largest_shapes, sliced
 from paredown.spaces.candidate import Candidate
+from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.families.family import ImageShape
 from paredown.spaces.space import SearchSpace
 
@@ -23,33 +26,40 @@ class Supernet:
     Attributes:
         space: Candidates of one family.
         tensors: By shared name; each has the largest sizes that any candidate needs.
-        largest: The candidates with the most parameters; they differ in knobs that cost none.
-        smallest: Those with the fewest.
+        largest: The candidates with the most parameters at the highest resolution; they differ in knobs that cost
+            neither.
+        smallest: Those with the fewest at the lowest.
     """
 
     def __init__(self, space: SearchSpace, channels: int, classes: int, seed: int) -> None:
         (self._family,) = space.families.values()
         self.space, self._channels, self._classes = space, channels, classes
-        extremes = corners(space)
-        shapes = [shared_shapes(self._family, c, channels, classes) for c in extremes]
-        sizes = [sum(math.prod(shape) for shape in each.values()) for each in shapes]
-        order = sorted(range(len(extremes)), key=sizes.__getitem__)
-        self.largest = [c for c, size in zip(extremes, sizes, strict=True) if size == max(sizes)]
-        self.smallest = [c for c, size in zip(extremes, sizes, strict=True) if size == min(sizes)]
-        limits = largest_shapes(shapes)
+        corners = Corners(space, channels, classes).shapes
+        sizes = {c: (parameters(shapes), self.shape(c)[1]) for c, shapes in corners.items()}
+        self.largest = [c for c, size in sizes.items() if size == max(sizes.values())]
+        self.smallest = [c for c, size in sizes.items() if size == min(sizes.values())]
+        limits = largest_shapes(list(corners.values()))
         torch.manual_seed(seed)
         self.tensors = {name: nn.Parameter(_random(shape)) for name, shape in limits.items()}
         missing = set(limits)
-        for at in reversed(order):  # first values come from networks as the family makes them
-            if covered := {name for name, shape in shapes[at].items() if shape == limits[name]} & missing:
-                slices = self.slices(extremes[at], network := self.build(extremes[at]))
-                names = self._names(extremes[at])
+        for corner in sorted(sizes, key=sizes.__getitem__, reverse=True):  # first values are those of the family
+            if covered := {name for name, shape in corners[corner].items() if shape == limits[name]} & missing:
+                network, names = self.build(corner), self._names(corner)
+                slices = self.slices(corner, network)
                 with torch.no_grad():
                     for name, parameter in network.named_parameters():
                         if names[name] in covered:
                             slices[name].copy_(parameter)
                 missing -= covered
         self.module = functools.lru_cache(maxsize=KEPT_NETWORKS)(self.build)
+
+    def draw(self, dice: random.Random) -> Candidate:
+        """Return a random candidate that can be built."""
+        while True:
+            candidate = self.space.draw(dice.randrange(2**31))
+            with contextlib.suppress(InfeasibleCandidate):
+                self.module(candidate)
+                return candidate
 
     def shape(self, candidate: Candidate) -> ImageShape:
         """Return channels, height and width of one input."""

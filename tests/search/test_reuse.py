@@ -31,7 +31,7 @@ TAUGHT = Candidate("mbconv", KNOBS, {"distillation": {"weight": 0.5, "temperatur
 
 
 def plan_in(folder: Path, **training: Any) -> TrialPlan:
-    plan = supernets.study(folder, mode="scratch", **training).plan
+    plan = supernets.study(folder, **{"mode": "scratch", **training}).plan
     return dataclasses.replace(plan, threads=1)
 
 
