@@ -2,14 +2,17 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from paredown.evaluators.errors import EvaluationError
 
 RECORD = "record"
 WEIGHT = "weight"
@@ -53,16 +56,22 @@ def load(file: Path, tensors: Mapping[str, nn.Parameter], optimizer: torch.optim
         optimizer: Of these tensors; None where training does not go on.
 
     Raises:
-        SafetensorError: The file is damaged or holds other tensors.
+        EvaluationError: The file is damaged or holds other tensors.
     """
     if not file.exists():
         return Record()
+    try:
+        return _read(file, tensors, {} if optimizer is None else optimizer.state)
+    except SafetensorError as error:
+        raise EvaluationError(f"{file} is damaged ({error}); delete it to train the supernet again") from error
+
+
+def _read(file: Path, tensors: Mapping[str, nn.Parameter], state: MutableMapping[Any, Any]) -> Record:
     with safe_open(file, framework="pt") as stored:
         known = set(stored.keys())
         with torch.no_grad():
             for name, tensor in tensors.items():
                 tensor.copy_(stored.get_tensor(f"{WEIGHT}/{name}"))
-        state = {} if optimizer is None else optimizer.state
         for name, tensor in tensors.items():
             kept: dict[str, Tensor] = {m: stored.get_tensor(f"{m}/{name}") for m in MOMENTS if f"{m}/{name}" in known}
             if kept:
