@@ -54,6 +54,10 @@ class TrainingPlan:
         accelerator: "auto" takes CUDA where there is one.
         seed: Of weights, order and augmentation.
         precision: What the forward and backward passes compute with; weights are float32 throughout.
+        mode: "scratch" trains each candidate from random weights, "inherit" starts from its slice of a supernet.
+        supernet_epochs: Passes over the training images that train the supernet.
+        inherit_epochs: At most so many passes that train a candidate after it has inherited.
+        cache_bytes: Trained, uncompressed networks are kept for other candidates up to so many bytes; 0: none.
     """
 
     epochs: int = 20
@@ -67,6 +71,15 @@ class TrainingPlan:
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int = 0
     precision: Precision = "fp32"
+    mode: Literal["scratch", "inherit"] = "scratch"
+    supernet_epochs: int = 60
+    inherit_epochs: int = 2
+    cache_bytes: float = 0.0
+
+    @property
+    def first_epochs(self) -> int:
+        """For how many epochs a candidate is trained at most before it is compressed."""
+        return self.inherit_epochs if self.mode == "inherit" else self.epochs
 
     @property
     def device(self) -> torch.device:

@@ -54,6 +54,16 @@ class TrainingSection(_Section):
     max_seconds: float = Field(default=600, gt=0)
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["fp32", "tf32", "fp16", "bf16"] = "fp32"
+    mode: Literal["scratch", "inherit"] = "scratch"
+    supernet_epochs: int = Field(default=60, ge=1)
+    inherit_epochs: int = Field(default=2, ge=0)
+    cache: float = 2e9
+
+    @field_validator("cache", mode="before")
+    @classmethod
+    def _cache(cls, value: Any) -> Any:
+        """Accept a size such as 500MB, and `off`, which YAML reads as false."""
+        return 0.0 if value in (False, "off") else _checked(quantity.size_bytes, value, "")
 
 
 class DistillationSection(_Section):

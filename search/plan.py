@@ -62,6 +62,7 @@ class TrialPlan:
             before training.
         teacher: Of distillation; None: the baseline.
         keeps_features: Whether the baseline's features are stored beside its logits, for hints.
+        space: Section `space` of the study file, as JSON: what a supernet is trained for.
     """
 
     task: TaskSpec
@@ -74,11 +75,12 @@ class TrialPlan:
     judged: bool = False
     teacher: TeacherSpec | None = None
     keeps_features: bool = True
+    space: str = "{}"
 
     def epochs(self, candidate: Candidate) -> int:
         """Return for how many epochs a candidate is trained at most, fine-tuning included."""
         finetune = self.training.finetune_epochs if is_restructured(candidate) else 0
-        return self.training.epochs + finetune
+        return self.training.first_epochs + finetune
 
 
 def is_restructured(candidate: Candidate) -> bool:

@@ -17,6 +17,20 @@ def number(text: str | float) -> float:
     return _scaled(text, FACTORS, "a number such as 2, 0.95, 60k or 1.5M")
 
 
+def size_bytes(text: str | float) -> float:
+    """Return a size in bytes that may end in B, kB, MB, GB, KiB, MiB or GiB.
+
+    Raises:
+        ConfigError: It is no size, or negative.
+    """
+    wanted = "a size such as 500MB or 2GiB, or off"
+    units = {"B": 1.0} | {f"{prefix}B": factor for prefix, factor in FACTORS.items()}
+    value = _scaled(text, FACTORS | units, wanted)
+    if value < 0:
+        raise ConfigError(f"{text!r} is not {wanted}")
+    return value
+
+
 def seconds(text: str | float) -> float:
     """Return a time in seconds that may end in s, m, h or d.
 

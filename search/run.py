@@ -17,6 +17,7 @@ from paredown.search.drivers.catalogue import DRIVERS
 from paredown.search.drivers.driver import RunTrial
 from paredown.search.drivers.in_process import threads_each
 from paredown.search.errors import ConfigError
+from paredown.search.inheriting import prepare_supernets
 from paredown.search.network import rebuild
 from paredown.search.plan import MODEL_FILE, WEIGHTS_FILE
 from paredown.search.progress import ProgressDisplay
@@ -99,8 +100,13 @@ def search(
         halving = resume(Halving(metrics, **config.halving.model_dump()), study, setup.plan)
     supply = Supply(study, setup.space, budget, display, halving)
     try:
-        with display, _sigterm_is_interrupt():
-            DRIVERS[config.driver](supply, threads_each(setup.plan, workers, cores), workers, display, run, address)
+        with _sigterm_is_interrupt():
+            if prepare_supernets(setup.plan, console, deadline):
+                plan = threads_each(setup.plan, workers, cores)
+                with display:
+                    DRIVERS[config.driver](supply, plan, workers, display, run, address)
+            else:
+                supply.stopped = TIME_IS_UP
         reason = supply.stopped
         interrupted = reason == TIME_IS_UP
     except KeyboardInterrupt:

@@ -14,14 +14,14 @@ from paredown.evaluators.tasks.catalogue import TASKS
 from paredown.evaluators.tasks.task import Task
 from paredown.evaluators.teacher import TeacherRefused, TeacherSpec, build_teacher, check_teacher, digest_of
 from paredown.evaluators.training import TrainingPlan
-from paredown.search.config import BASELINE, StudyConfig, TaskSection
+from paredown.search.config import BASELINE, StudyConfig, TaskSection, TrainingSection
+from paredown.search.contradictions import check_contradictions
 from paredown.search.errors import ConfigError, check_name
 from paredown.search.objectives import read_objectives
 from paredown.search.plan import TaskSpec, TrialPlan, load_task
 from paredown.search.samplers.choosing import choose_sampler
 from paredown.search.samplers.knobs import distributions
 from paredown.search.samplers.sampler import Problem
-from paredown.search.schedulers.halving import Halving
 from paredown.search.stored import families_of, space_of
 from paredown.search.trial import measure_untrained
 from paredown.spaces.compression.catalogue import STEPS
@@ -69,7 +69,7 @@ def set_up(config: StudyConfig, where: str, folder: Path, out: Path) -> Setup:
         check_name(name, FAMILIES, f"{where}: space.families")
     for name in config.space.steps:
         check_name(name, STEPS, f"{where}: space.steps")
-    _check_model(config, where)
+    check_contradictions(config, where)
     spec = task_spec(config.task, where, folder)
     try:
         task = load_task(spec)
@@ -79,13 +79,14 @@ def set_up(config: StudyConfig, where: str, folder: Path, out: Path) -> Setup:
     # Chosen here for its errors alone: nothing is written before all is known to be right.
     problem = Problem(config.seed, config.trials, distributions(space))
     choose_sampler(config.sampler, problem, [o.metric for o in objectives if o.optimised], where, folder.absolute())
-    training = TrainingPlan(**config.training.model_dump(), seed=config.seed)
+    training = TrainingPlan(
+        **config.training.model_dump(exclude={"cache"}), cache_bytes=config.training.cache, seed=config.seed
+    )
     if training.accelerator == "cuda":
         import torch
 
         if not torch.cuda.is_available():
             raise ConfigError(f"{where}: training.accelerator: no CUDA device here; use auto or cpu")
-    _check_halving(config, where)
     judged = config.halving is not None
     plan = TrialPlan(
         spec,
@@ -96,6 +97,7 @@ def set_up(config: StudyConfig, where: str, folder: Path, out: Path) -> Setup:
         judged=judged,
         teacher=_teacher(config, where, folder.absolute(), task, space),
         keeps_features=_asks_for_features(space),
+        space=config.space.model_dump_json(),
     )
     return Setup(config, task, space, plan, _stored(config, plan, task, space))
 
@@ -122,7 +124,7 @@ def _stored(config: StudyConfig, plan: TrialPlan, task: Task, space: SearchSpace
         "limits": config.limits,
         "space": config.space.model_dump(),
         "baseline": space.baseline.to_json(),
-        "training": config.training.model_dump(exclude={"accelerator"} | _without_effect(config)),
+        "training": _stored_training(config.training),
         "seed": config.seed,
     }
     if plan.teacher is not None:
@@ -168,11 +170,6 @@ def task_spec(section: TaskSection, where: str, folder: Path) -> TaskSpec:
     return TaskSpec(section.name, checked.model_dump_json(), folder.absolute())
 
 
-def _without_effect(config: StudyConfig) -> set[str]:
-    """Return keys of `training` at the value that studies had before the key was there; they are not stored."""
-    return {"precision"} if config.training.precision == "fp32" else set()
-
-
 def _teacher(config: StudyConfig, where: str, folder: Path, task: Task, space: SearchSpace) -> TeacherSpec | None:
     """Return the teacher, run once at each input side that it will see; None where it is the baseline."""
     section = config.distillation
@@ -204,41 +201,11 @@ def _asks_for_features(space: SearchSpace) -> bool:
     return False
 
 
-def _check_model(config: StudyConfig, where: str) -> None:
-    """Refuse a network of the user's that is named in part, or others that start untrained and stay so."""
-    families = config.space.families
-    if config.model and IMPORTED not in families:
-        raise ConfigError(
-            f"{where}: model: needs the family {IMPORTED} in space.families; given: {', '.join(families)}"
-        )
-    if IMPORTED in families and not config.model:
-        raise ConfigError(f"{where}: space.families: {IMPORTED} needs the key model: package.module:function")
-    if config.weights and not config.model:
-        raise ConfigError(f"{where}: weights: of which network? name it by the key model: package.module:function")
-    if config.training.epochs == 0 and not (config.weights and families == [IMPORTED]):
-        raise ConfigError(
-            f"{where}: training.epochs: 0 is not allowed: only a model with weights starts trained, and it must be the "
-            "only family; allowed: 1 or more"
-        )
-
-
-def _check_halving(config: StudyConfig, where: str) -> None:
-    """Refuse rungs that no trial would reach."""
-    halving, epochs = config.halving, config.training.epochs
-    if halving is None:
-        return
-    if halving.first >= epochs:
-        allowed = f"1 to {epochs - 1}" if epochs > 1 else f"none, since training.epochs is {epochs}"
-        raise ConfigError(
-            f"{where}: halving.first: {halving.first} is not below training.epochs ({epochs}), so no trial would be "
-            f"judged; allowed: {allowed}"
-        )
-    rungs = Halving([], halving.first, halving.factor).rungs(0, epochs)
-    if halving.brackets > len(rungs) + 1:
-        raise ConfigError(
-            f"{where}: halving.brackets: {halving.brackets} is more than the rungs below {epochs} epochs allow "
-            f"({', '.join(map(str, rungs))}); allowed: 1 to {len(rungs) + 1}, the last bracket without a rung"
-        )
+def _stored_training(section: TrainingSection) -> dict[str, Any]:
+    """Return what decides results; keys at the value that studies had before they were there are left out."""
+    without = {"mode", "supernet_epochs", "inherit_epochs"} if section.mode == "scratch" else {"epochs"}
+    without |= {"precision"} if section.precision == "fp32" else set()
+    return section.model_dump(exclude={"accelerator", "cache", *without})
 
 
 def probe_limits(setup: Setup, where: str, draws: int = 16) -> None:

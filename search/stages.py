@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from paredown.evaluators.training import (
     fit,
     recalibrate,
 )
+from paredown.search.first_training import train_first
 from paredown.search.network import Compressed, compress
 from paredown.search.plan import TEACHER_FILE, TrialPlan, is_restructured, load_task
 from paredown.spaces.candidate import Candidate
@@ -48,6 +49,7 @@ class Stages:
         on_epoch: Told after each epoch of training and fine-tuning; may stop the trial.
         timed: Context that adds the seconds spent in it to those of a stage.
         skipped: Gets the layers that each step left alone, with the reason.
+        told: Gets where the trained network came from, if not from training from scratch.
     """
 
     candidate: Candidate
@@ -57,6 +59,7 @@ class Stages:
     on_epoch: OnEpoch
     timed: Callable[[str], contextlib.AbstractContextManager[None]]
     skipped: dict[str, dict[str, str]]
+    told: dict[str, Any]
 
     def run(self, model: nn.Module) -> Compressed:
         """Train, compress and fine-tune an untrained network."""
@@ -64,16 +67,17 @@ class Stages:
         model = model.to(training.device)
         terms = LossTerms(self._lesson(), self._penalties(), self._proximals())
         with self.timed("train"):
-            epochs = fit(
+            kind: dict[str, Any] = {"epochs": training.first_epochs, "deadline": deadline, "terms": terms}
+            first = train_first(
                 model,
+                self.candidate,
+                self.plan,
                 self.data,
-                training,
-                epochs=training.epochs,
-                learning_rate=training.learning_rate,
-                deadline=deadline,
-                on_epoch=self.on_epoch,
-                terms=terms,
+                lambda rate, told: fit(model, self.data, training, learning_rate=rate, on_epoch=told, **kind),
+                self.on_epoch,
             )
+        self.told.update(first.facts)
+        deadline = time.monotonic() + training.max_seconds - first.seconds
         compressed = Compressed(model, {}, {})
         if is_restructured(self.candidate):
             with self.timed("compress"):
@@ -88,12 +92,12 @@ class Stages:
                     epochs=training.finetune_epochs,
                     learning_rate=training.learning_rate * FINETUNE_RATE,
                     deadline=deadline,
-                    first_epoch=epochs,
+                    first_epoch=first.epochs,
                     holds=holds,
                     on_epoch=self.on_epoch,
                     terms=terms,
                 )
-        if training.epochs or is_restructured(self.candidate):  # else its statistics are those it came with
+        if training.first_epochs or is_restructured(self.candidate):  # else its statistics are those it came with
             recalibrate(compressed.network, self.data)
         return compressed
 

@@ -83,6 +83,7 @@ class _Run:
     known: dict[str, float] = field(default_factory=dict)
     compressed: Compressed | None = None
     skipped: dict[str, dict[str, str]] = field(default_factory=dict)
+    told: dict[str, Any] = field(default_factory=dict)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -93,6 +94,7 @@ class _Run:
             UNTRAINED: self.known,
             "skipped": self.skipped,
             "precision": f"{precision}: {effect(precision, self.plan.training.device)}",
+            **self.told,
         }
 
     def stopped(self, reason: str) -> TrialResult:
@@ -107,7 +109,8 @@ class _Run:
             model = self._built()
             self._check_before_training(model)
             self.data = TrainingData.of(self.task, self.resolution)
-        stages = Stages(self.candidate, self.plan, self.shape, self.data, self._after_epoch, self._timed, self.skipped)
+        notes = (self.skipped, self.told)
+        stages = Stages(self.candidate, self.plan, self.shape, self.data, self._after_epoch, self._timed, *notes)
         self.compressed = stages.run(model)
         model = self.compressed.network
         with tempfile.TemporaryDirectory(prefix="paredown-") as folder:

@@ -26,6 +26,9 @@ class Family:
             knobs and the input do not fit.
         source: Paper and section.
         variants: Named networks of the literature: the active knobs of each.
+        shared_names: From knobs to the name that each of the network's parameters has in a supernet, by its name in
+            the network: parameters of two networks that have one name there are slices of one tensor. None where
+            networks of the family share no weights.
 
     A module of the network may name, in an attribute `kept`, layers of its own whose outputs no step may remove.
     """
@@ -37,6 +40,7 @@ class Family:
     build: Callable[[Knobs, ImageShape, int], nn.Module]
     source: str
     variants: Mapping[str, Knobs] = field(default_factory=dict)
+    shared_names: Callable[[Knobs], Mapping[str, str]] | None = None
 
 
 def check_side(family: str, shape: ImageShape, least: int) -> None:

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from paredown.evaluators.onnx_model import export, logits, open_session, slimmed
+from paredown.evaluators.supernet.corners import Corners, shared_shapes
+from paredown.evaluators.supernet.slicing import largest_shapes, sliced
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.compression.step import Material
@@ -85,6 +87,22 @@ def test_baseline_builds_and_is_no_smaller_than_the_smallest(name: str) -> None:
     for knob, value in space.baseline.knobs.items():
         assert value in space.knobs[f"{name}.{knob}"], knob
     assert len(FAMILIES[name].source) > 10
+
+
+@pytest.mark.parametrize("name", [n for n, family in FAMILIES.items() if family.shared_names])
+def test_every_candidate_is_a_slice_of_the_supernet(name: str) -> None:
+    family, space = FAMILIES[name], _space(name)
+    assert family.shared_names is not None
+    largest = largest_shapes(list(Corners(space, 3, 7).shapes.values()))
+    for candidate in (*_candidates(name), *(space.draw(seed) for seed in range(100, 120))):
+        names = family.shared_names(candidate.knobs)
+        assert len(set(names.values())) == len(names), "two parameters of one network would be one"
+        with torch.device("meta"):
+            side = family.resolution(candidate.knobs)
+            network = family.build(candidate.knobs, (3, side, side), 7)
+        assert set(names) == {parameter for parameter, _ in network.named_parameters()}
+        for shared, shape in shared_shapes(family, candidate, 3, 7).items():
+            sliced(torch.empty(largest[shared], device="meta"), shape)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

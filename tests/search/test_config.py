@@ -46,6 +46,14 @@ def refusal(folder: Path, text: str) -> str:
     [
         ("study: s", "study: s\ntrails: 3", "trails: no such key", "allowed: study, task"),
         ("space:", "training: {epoch: 3}\nspace:", "training.epoch: no such key", "epochs"),
+        ("space:", "training: {mode: inherited}\nspace:", "training.mode: ", "'scratch' or 'inherit'"),
+        (
+            "space:",
+            "training: {supernet_epochs: 0}\nspace:",
+            "training.supernet_epochs: ",
+            "greater than or equal to 1",
+        ),
+        ("space:", "training: {cache: much}\nspace:", "training.cache: 'much' is not a size", "500MB"),
         ("mbconv.width", "mbconv.witdh", "space.knobs: mbconv.witdh: no such knob", "mbconv.width"),
         ("accuracy, size", "accurcy, size", "objectives: 'accurcy' does not exist", "accuracy"),
         ("accuracy, size", "size_bytes, size", "objectives: a metric is named twice", ""),

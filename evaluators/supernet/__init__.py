@@ -1,0 +1,1 @@
+"""Weight sharing: one elastic network whose slices are the candidates of a family."""

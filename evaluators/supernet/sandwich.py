@@ -1,0 +1,145 @@
+"""Training of a supernet: at each step its largest, its smallest and two random networks, the largest as teacher.
+
+Source:
+    Yu, Huang, Universally Slimmable Networks, ICCV 2019, sections 3.2 (sandwich rule) and 3.3 (in-place
+    distillation); Yu et al., BigNAS, ECCV 2020, section 3.
+"""
+
+import math
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from paredown.evaluators.errors import EvaluationError
+from paredown.evaluators.supernet import checkpoint
+from paredown.evaluators.supernet.checkpoint import Record
+from paredown.evaluators.supernet.supernet import Supernet
+from paredown.evaluators.tasks.task import Normalisation, Task, normalisation_at, split_at
+from paredown.evaluators.training import TrainingPlan
+from paredown.evaluators.training_data import augmented
+
+RANDOM_NETWORKS = 2
+WARMUP = 0.1
+"""Share of the steps in which the learning rate rises to its peak."""
+
+OnSupernetEpoch = Callable[[Record], bool]
+"""Told after each epoch, when it is saved; answers whether training goes on now."""
+
+
+def train(supernet: Supernet, task: Task, plan: TrainingPlan, file: Path, on_epoch: OnSupernetEpoch) -> Record:
+    """Train a supernet, or go on where its file stands, and return how far it is.
+
+    The result does not depend on where it was interrupted.
+
+    Args:
+        supernet: Its tensors are trained in place.
+        task: Images, at every resolution that candidates ask for.
+        plan: How.
+        file: Read first, written after each epoch.
+        on_epoch: May end training for now.
+
+    Raises:
+        EvaluationError: A loss is not finite.
+    """
+    for tensor in supernet.tensors.values():
+        tensor.data = tensor.data.to(plan.device)
+    optimizer = torch.optim.AdamW(supernet.tensors.values(), weight_decay=plan.weight_decay)
+    record = checkpoint.load(file, supernet.tensors, optimizer)
+    images = _Images(task, plan.device)
+    while record.epochs < plan.supernet_epochs:
+        began = time.monotonic()
+        losses = _epoch(supernet, images, plan, optimizer, record.epochs)
+        record.epochs, record.losses = record.epochs + 1, [*record.losses, losses]
+        record.seconds += time.monotonic() - began
+        file.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint.save(file, supernet.tensors, optimizer, record)
+        if not on_epoch(record):
+            break
+    return record
+
+
+def _epoch(
+    supernet: Supernet, images: "_Images", plan: TrainingPlan, optimizer: torch.optim.Optimizer, epoch: int
+) -> tuple[float, float]:
+    """Train for one epoch and return the mean losses of the largest and the smallest network."""
+    seed = plan.seed * 1_000_003 + epoch  # an epoch draws the same whether training was interrupted before it or not
+    order, dice = torch.Generator().manual_seed(seed), random.Random(seed)
+    torch.manual_seed(seed)
+    batches = [rows for rows in _batches(images.count, plan.batch_size, order) if len(rows) > 1]
+    totals = np.zeros(2)
+    for done, rows in enumerate(batches):
+        share = (epoch + done / len(batches)) / plan.supernet_epochs
+        for group in optimizer.param_groups:
+            group["lr"] = plan.learning_rate * _rate(share)
+        optimizer.zero_grad()
+        totals += _accumulate(supernet, images, rows, plan.label_smoothing, dice)
+        optimizer.step()
+    if not np.isfinite(totals).all():
+        raise EvaluationError(f"the loss of the supernet in epoch {epoch} is {totals.max() / len(batches)}")
+    largest, smallest = (totals / len(batches)).tolist()
+    return largest, smallest
+
+
+def _accumulate(
+    supernet: Supernet, images: "_Images", rows: Tensor, smoothing: float, dice: random.Random
+) -> tuple[float, float]:
+    """Add the gradients of one step, and return the losses of the largest and the smallest network."""
+    draw = dice.randrange(2**31)  # each network sees the same images, the same ones mirrored
+    largest, smallest = dice.choice(supernet.largest), dice.choice(supernet.smallest)
+    output = supernet.logits(largest, images.batch(rows, supernet.shape(largest)[1], draw))
+    loss = F.cross_entropy(output, images.labels[rows], label_smoothing=smoothing)
+    loss.backward()  # type: ignore[no-untyped-call]
+    soft = output.detach().softmax(1)
+    others = [smallest, *(supernet.draw(dice) for _ in range(RANDOM_NETWORKS))]
+    losses = []
+    for candidate in others:
+        output = supernet.logits(candidate, images.batch(rows, supernet.shape(candidate)[1], draw))
+        distilled = F.cross_entropy(output, soft)
+        distilled.backward()  # type: ignore[no-untyped-call]
+        losses.append(distilled.item())
+    return loss.item(), losses[0]
+
+
+def _rate(share: float) -> float:
+    """Return the learning rate over its peak: a linear rise, then half a cosine."""
+    if share < WARMUP:
+        return share / WARMUP + 1e-3
+    return 0.5 * (1 + math.cos(math.pi * (share - WARMUP) / (1 - WARMUP)))
+
+
+def _batches(count: int, size: int, order: torch.Generator) -> Iterator[Tensor]:
+    return iter(torch.randperm(count, generator=order).split(size))  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True)
+class _Scaled:
+    images: Tensor
+    normalisation: Normalisation
+
+
+class _Images:
+    """The training images at every resolution that is asked for, each resized once."""
+
+    def __init__(self, task: Task, device: torch.device) -> None:
+        self._task, self._device = task, device
+        self._scaled: dict[int, _Scaled] = {}
+        smallest = int(task.resolutions.lowest)
+        self.labels = torch.from_numpy(split_at(task, "train", smallest).labels).to(device)
+        self.count = len(self.labels)
+
+    def batch(self, rows: Tensor, side: int, draw: int) -> Tensor:
+        """Return normalised, augmented `n x c x side x side`."""
+        if side not in self._scaled:
+            pixels = torch.from_numpy(split_at(self._task, "train", side).images).to(self._device)
+            self._scaled[side] = _Scaled(pixels, normalisation_at(self._task, side))
+        scaled = self._scaled[side]
+        images = torch.from_numpy(scaled.normalisation(scaled.images[rows].cpu().numpy())).to(self._device)
+        generator = torch.Generator().manual_seed(draw)
+        return augmented(images, self._task.augmentation, generator).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,51 @@
+"""Which part of a shared tensor a candidate's parameter is."""
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+SPATIAL = 2
+"""In tensors of convolutions, sizes from this one on are those of the kernel."""
+CONVOLUTION_DIMENSIONS = 4
+
+
+def sliced(shared: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return the view of a shared tensor that has a shape.
+
+    Taken are the leading output and input channels and the centre of the kernel; in tensors of fewer than four
+    dimensions the leading part of each.
+
+    Args:
+        shared: `out x in x h x w` of a convolution, or any other shape.
+        shape: At most the shared one in each dimension.
+
+    Raises:
+        ValueError: The shape does not fit in.
+
+    Source:
+        Yu et al., Slimmable Neural Networks, ICLR 2019, section 3 (leading channels); Cai et al., Once-for-All,
+        ICLR 2020, section 3.3 (centre of the kernel).
+    """
+    if len(shape) != shared.dim() or any(want > have for want, have in zip(shape, shared.shape, strict=True)):
+        raise ValueError(f"{tuple(shape)} is no part of {tuple(shared.shape)}")
+    is_convolution = shared.dim() >= CONVOLUTION_DIMENSIONS
+    for dimension, (want, have) in enumerate(zip(shape, shared.shape, strict=True)):
+        start = (have - want) // 2 if is_convolution and dimension >= SPATIAL else 0
+        shared = shared.narrow(dimension, start, want)
+    return shared
+
+
+def largest_shapes(shapes: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, tuple[int, ...]]:
+    """Return for each name the element-wise largest of its shapes.
+
+    Raises:
+        ValueError: A name has shapes of different numbers of dimensions.
+    """
+    largest: dict[str, tuple[int, ...]] = {}
+    for each in shapes:
+        for name, shape in each.items():
+            before = largest.get(name, tuple(shape))
+            if len(before) != len(shape):
+                raise ValueError(f"{name}: {tuple(shape)} and {before} cannot share one tensor")
+            largest[name] = tuple(max(pair) for pair in zip(before, shape, strict=True))
+    return largest

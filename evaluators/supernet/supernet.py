@@ -1,0 +1,119 @@
+"""The supernet: shared tensors whose slices are the parameters of every candidate of a family."""
+
+import contextlib
+import functools
+import math
+import random
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from paredown.evaluators.supernet.corners import Corners, parameters
+from paredown.evaluators.supernet.slicing import largest_shapes, sliced
+from paredown.spaces.candidate import Candidate
+from paredown.spaces.errors import InfeasibleCandidate
+from paredown.spaces.families.family import ImageShape
+from paredown.spaces.space import SearchSpace
+
+KEPT_NETWORKS = 64
+"""So many built candidates are kept, the latest used."""
+
+
+class Supernet:
+    """The shared tensors of a space of one family.
+
+    Attributes:
+        space: Candidates of one family.
+        tensors: By shared name; each has the largest sizes that any candidate needs.
+        largest: The candidates with the most parameters at the highest resolution; they differ in knobs that cost
+            neither.
+        smallest: Those with the fewest at the lowest.
+    """
+
+    def __init__(self, space: SearchSpace, channels: int, classes: int, seed: int) -> None:
+        (self._family,) = space.families.values()
+        self.space, self._channels, self._classes = space, channels, classes
+        corners = Corners(space, channels, classes).shapes
+        sizes = {c: (parameters(shapes), self.shape(c)[1]) for c, shapes in corners.items()}
+        self.largest = [c for c, size in sizes.items() if size == max(sizes.values())]
+        self.smallest = [c for c, size in sizes.items() if size == min(sizes.values())]
+        limits = largest_shapes(list(corners.values()))
+        torch.manual_seed(seed)
+        self.tensors = {name: nn.Parameter(_random(shape)) for name, shape in limits.items()}
+        missing = set(limits)
+        for corner in sorted(sizes, key=sizes.__getitem__, reverse=True):  # first values are those of the family
+            if covered := {name for name, shape in corners[corner].items() if shape == limits[name]} & missing:
+                network, names = self.build(corner), self._names(corner)
+                slices = self.slices(corner, network)
+                with torch.no_grad():
+                    for name, parameter in network.named_parameters():
+                        if names[name] in covered:
+                            slices[name].copy_(parameter)
+                missing -= covered
+        self.module = functools.lru_cache(maxsize=KEPT_NETWORKS)(self.build)
+
+    def draw(self, dice: random.Random) -> Candidate:
+        """Return a random candidate that can be built."""
+        while True:
+            candidate = self.space.draw(dice.randrange(2**31))
+            with contextlib.suppress(InfeasibleCandidate):
+                self.module(candidate)
+                return candidate
+
+    def shape(self, candidate: Candidate) -> ImageShape:
+        """Return channels, height and width of one input."""
+        side = self._family.resolution(candidate.knobs)
+        return self._channels, side, side
+
+    def build(self, candidate: Candidate) -> nn.Module:
+        """Return the candidate's network with random weights."""
+        return self._family.build(candidate.knobs, self.shape(candidate), self._classes)
+
+    def slices(self, candidate: Candidate, network: nn.Module) -> dict[str, Tensor]:
+        """Return the views of shared tensors that are the parameters of a candidate's network, by their names there.
+
+        Raises:
+            ValueError: A parameter has no shared tensor, or is larger than it.
+        """
+        names, views = self._names(candidate), {}
+        for name, parameter in network.named_parameters():
+            if names.get(name) not in self.tensors:
+                raise ValueError(f"{self._family.name}: {name} of {candidate} has no tensor in the supernet")
+            try:
+                views[name] = sliced(self.tensors[names[name]], parameter.shape)
+            except ValueError as error:
+                raise ValueError(f"{self._family.name}: {name} of {candidate}: {error}") from None
+        return views
+
+    def logits(self, candidate: Candidate, images: Tensor) -> Tensor:
+        """Return `n x classes` of a candidate in training; gradients flow into the shared tensors.
+
+        Batch normalisation takes the statistics of the batch.
+
+        Args:
+            candidate: Of the space.
+            images: Normalised, `n x c x h x w`.
+        """
+        network = self.module(candidate).to(images.device)
+        output: Tensor = torch.func.functional_call(network.train(), self.slices(candidate, network), (images,))
+        return output
+
+    def hand_down(self, candidate: Candidate, network: nn.Module) -> None:
+        """Copy the candidate's slice into its network; batch statistics are not shared and must be estimated anew."""
+        views = self.slices(candidate, network)
+        with torch.no_grad():
+            for name, parameter in network.named_parameters():
+                parameter.copy_(views[name])
+
+    def _names(self, candidate: Candidate) -> Mapping[str, str]:
+        assert self._family.shared_names is not None, "only families that share weights have a supernet"
+        return self._family.shared_names(candidate.knobs)
+
+
+def _random(shape: tuple[int, ...]) -> Tensor:
+    """Return first values for where no corner has any: those of PyTorch's layers, zeros in vectors."""
+    tensor = torch.zeros(shape)
+    if tensor.dim() > 1:
+        nn.init.kaiming_uniform_(tensor, a=math.sqrt(5))
+    return tensor

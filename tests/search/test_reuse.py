@@ -1,0 +1,117 @@
+"""Trained networks that come from the cache: the trial is the same as if they had been trained again."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import supernets
+
+from paredown.search import quantity
+from paredown.search.errors import ConfigError
+from paredown.search.first_training import CACHE_FOLDER, stage_digest
+from paredown.search.plan import Baseline, TrialPlan
+from paredown.search.trial import run_trial
+from paredown.spaces.candidate import Candidate
+from paredown.studies.result import STOPPED, TrialResult
+
+KNOBS = {
+    "scaling": "free",
+    "depth": 1.0,
+    "width": 0.5,
+    "resolution": 8,
+    "kernel": 3,
+    "expansion": 2,
+    "squeeze_excite": False,
+    "activation": "relu",
+}
+PLAIN = Candidate("mbconv", KNOBS)
+PRUNED = Candidate("mbconv", KNOBS, {"channel_pruning": {"ratio": 0.25}})
+TAUGHT = Candidate("mbconv", KNOBS, {"distillation": {"weight": 0.5, "temperature": 2}})
+
+
+def plan_in(folder: Path, **training: Any) -> TrialPlan:
+    plan = supernets.study(folder, **{"mode": "scratch", **training}).plan
+    return dataclasses.replace(plan, threads=1)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrialPlan, TrialResult]:
+    """A folder in which the plain network was trained."""
+    plan = plan_in(tmp_path_factory.mktemp("study"))
+    return plan, run_trial(PLAIN, plan)
+
+
+def test_another_compression_takes_the_trained_network(trained: tuple[TrialPlan, TrialResult], tmp_path: Path) -> None:
+    plan, first = trained
+    reused, alone = run_trial(PRUNED, plan), run_trial(PRUNED, plan_in(tmp_path))
+    assert "trained_before" not in first.facts
+    assert "trained_before" not in alone.facts
+    assert reused.facts["trained_before"] == stage_digest(PRUNED, plan)[:16] == stage_digest(PLAIN, plan)[:16]
+    assert reused.curve == alone.curve
+    assert len(reused.curve) == 3, "two epochs replayed, one of fine-tuning"
+    for name in ("accuracy", "params", "size_bytes"):
+        assert reused.measurements[name].value == alone.measurements[name].value
+
+
+def test_a_cache_that_is_off_keeps_nothing(tmp_path: Path) -> None:
+    plan = plan_in(tmp_path, cache="off", epochs=1)
+    for _ in range(2):
+        assert "trained_before" not in run_trial(PLAIN, plan).facts
+    assert not (plan.folder / CACHE_FOLDER).exists()
+
+
+def test_a_replayed_curve_is_judged(trained: tuple[TrialPlan, TrialResult]) -> None:
+    plan, first = trained
+    told: list[tuple[int, float]] = []
+
+    def stop_at_the_second(epoch: int, metrics: dict[str, float]) -> str:
+        told.append((epoch, metrics["accuracy"]))
+        return "not among the best" if epoch == 1 else ""
+
+    result = run_trial(PRUNED, dataclasses.replace(plan, judged=True), stop_at_the_second)
+    assert (result.outcome, result.reason) == ("stopped", "not among the best")
+    assert told == [(epoch, metrics["accuracy"]) for epoch, metrics in first.curve]
+    assert result.facts[STOPPED]["share"] == pytest.approx(2 / 3)
+
+
+def test_a_trial_that_was_stopped_leaves_nothing(tmp_path: Path) -> None:
+    plan = plan_in(tmp_path)
+    assert run_trial(PLAIN, plan, lambda epoch, metrics: "stop").outcome == "stopped"
+    assert "trained_before" not in run_trial(PLAIN, plan).facts
+
+
+def test_what_acts_in_training_makes_another_network(trained: tuple[TrialPlan, TrialResult], tmp_path: Path) -> None:
+    plan, first = trained
+    folder = plan.folder / first.artifact
+    taught = dataclasses.replace(plan, baseline=Baseline(folder, 8, 1.0))
+    other = dataclasses.replace(plan, baseline=Baseline(tmp_path, 8, 1.0))
+    (tmp_path / "teacher.safetensors").write_bytes(b"another teacher")
+    digests = {
+        stage_digest(PLAIN, plan),
+        stage_digest(Candidate("mbconv", KNOBS | {"kernel": 5}), plan),
+        stage_digest(TAUGHT, taught),
+        stage_digest(TAUGHT, other),
+        *(
+            stage_digest(PLAIN, dataclasses.replace(plan, training=dataclasses.replace(plan.training, **{key: 1})))
+            for key in ("epochs", "learning_rate", "batch_size", "seed", "patience")
+        ),
+        stage_digest(PLAIN, plan_in(tmp_path, mode="inherit")),
+    }
+    assert len(digests) == 10
+    assert stage_digest(PLAIN, taught) == stage_digest(PLAIN, plan), "nobody teaches it"
+    longer = dataclasses.replace(plan, training=dataclasses.replace(plan.training, finetune_epochs=9))
+    assert stage_digest(PLAIN, longer) == stage_digest(PLAIN, plan), "fine-tuning comes after"
+
+
+@pytest.mark.parametrize(
+    ("text", "size_bytes"), [("2GB", 2e9), ("500MB", 5e8), ("1.5GiB", 1.5 * 2**30), ("60k", 6e4), (7, 7), ("9B", 9)]
+)
+def test_sizes_are_read(text: str | int, size_bytes: float) -> None:
+    assert quantity.size_bytes(text) == size_bytes
+
+
+@pytest.mark.parametrize("text", ["large", "2TBs", -1, True, "nan"])
+def test_what_is_no_size_is_refused(text: str | int) -> None:
+    with pytest.raises(ConfigError, match="is not a size such as 500MB"):
+        quantity.size_bytes(text)
