@@ -48,7 +48,7 @@ RUNS: dict[str, list[dict[str, dict[str, Any]]]] = {
     "penalty": [
         {"sparsity_penalty": {"kind": kind, "strength": strength}}
         for kind in ("l1", "group_lasso")
-        for strength in (0.1, 0.3, 1.0)
+        for strength in (0.1, 0.3, 0.4, 0.5)
     ],
 }
 
@@ -106,7 +106,7 @@ def run(
             if finetuning is not None:
                 holds.append(stack.enter_context(finetuning(model, knobs)))
         more = {"epochs": finetune_epochs, "learning_rate": RATE / 2}
-        fit(model, data, plan, **more, deadline=deadline, terms=terms, holds=holds)  # type: ignore[arg-type]
+        fit(model, data, plan, **more, deadline=deadline, holds=holds)  # type: ignore[arg-type]
     recalibrate(model, data)
     weights = list(weights_of(model).values())
     filters = [w.flatten(1) for w in weights if w.dim() > 2]

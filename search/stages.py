@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -95,7 +95,7 @@ class Stages:
                     first_epoch=first.epochs,
                     holds=holds,
                     on_epoch=self.on_epoch,
-                    terms=terms,
+                    terms=replace(terms, proximals=()),  # it recovers under the zeros that training gave
                 )
         if training.first_epochs or is_restructured(self.candidate):  # else its statistics are those it came with
             recalibrate(compressed.network, self.data)

@@ -4,7 +4,8 @@
 of convolutions of their norm times the root of their size, and whole filters vanish. Both are minimised by their
 proximal operator after each step of the optimizer, since steps along a gradient come close to zero but never stay
 there. `strength` is the weight of the penalty: in a step with learning rate r, magnitudes (or the root mean squares of
-filters) shrink by r times strength. Zeros of training stay through fine-tuning. Biases and norms are left alone.
+filters) shrink by r times strength. Fine-tuning is without the penalty and keeps the zeros, so that the rest recovers.
+Biases and norms are left alone.
 
 Source:
     Han et al., Learning both Weights and Connections for Efficient Neural Networks, NeurIPS 2015, section 3.1 (L1);
@@ -48,7 +49,10 @@ def _treated(network: nn.Module, knobs: Knobs) -> dict[str, nn.Parameter]:
 
 SPARSITY_PENALTY = Step(
     name="sparsity_penalty",
-    knobs={"kind": Choice(("none", "l1", "group_lasso")), "strength": Choice((0.01, 0.03, 0.1, 0.3, 1.0))},
+    knobs={
+        "kind": Choice(("none", "l1", "group_lasso")),
+        "strength": Choice((0.01, 0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 1.0)),
+    },
     switch="kind",
     off="none",
     finetuning=_held,

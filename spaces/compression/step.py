@@ -78,7 +78,7 @@ Penalty = Callable[[nn.Module, Knobs], Tensor]
 """(network, knobs) -> scalar, added to the loss of training and fine-tuning."""
 
 Proximal = Callable[[nn.Module, Knobs, float], None]
-"""(network, knobs, learning rate) -> None; the proximal operator of a penalty, in place, after each optimizer step."""
+"""(network, knobs, learning rate) -> None; a penalty's proximal operator, in place, after each step of training."""
 
 Loss = Callable[[Tensor, Tensor, Tensor, Knobs], Tensor]
 """(task loss, logits `n x classes`, teacher's logits `n x classes`, knobs) -> scalar loss."""
@@ -103,7 +103,7 @@ class Step:
         transform: Changes the trained network; fine-tuning follows.
         finetuning: Holds something through fine-tuning.
         penalty: Adds to what training minimises.
-        proximal: The same for a penalty whose minima are exact zeros, such as L1; instead of `penalty`.
+        proximal: For a penalty whose minima are exact zeros, such as L1, instead of `penalty`: in training alone.
         loss: Changes what training minimises.
         hint_weight: Makes the student match the teacher's features too; only beside `loss`.
         rewrite: Changes the exported file.
