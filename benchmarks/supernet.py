@@ -1,7 +1,8 @@
 """What weight sharing gives: do inherited networks rank as those trained alone, and what does a candidate cost?
 
-Random candidates of a space, each trained in four ways: alone for the study's epochs, alone for 5 epochs, inherited
-from the supernet with new batch statistics and nothing else, and inherited with 5 epochs of fine-tuning. Accuracy is
+Random candidates of a space, each trained in these ways: alone for the study's epochs, alone for 5 epochs, inherited
+from the supernet with new batch statistics and nothing else, and inherited with 2 (the default) and 5 epochs of
+fine-tuning. Accuracy is
 that on validation and test images together, seconds are those of the processor, with one thread (others may use the
 machine). Kendall's tau compares accuracies alone with those inherited; its ceiling, with --ceiling, compares two
 seeds of training alone.
@@ -39,7 +40,7 @@ from paredown.spaces.candidate import Candidate
 from paredown.spaces.families.catalogue import FAMILIES
 
 ROOT = Path(__file__).parents[1]
-FEW_EPOCHS = 5
+SHORT_EPOCHS, FEW_EPOCHS = 2, 5
 KNOBS = {
     "mbconv.scaling": "free",
     "mbconv.depth": {"low": 1.0, "high": 2.0},
@@ -47,7 +48,8 @@ KNOBS = {
     "mbconv.expansion": [2, 4],
     "mbconv.squeeze_excite": False,
 }
-WAYS = ("alone", "alone_few", "inherited", "inherited_few")
+WAYS = ("alone", "alone_few", "inherited", "inherited_short", "inherited_few")
+INHERITED = WAYS[2:]
 RESAMPLES = 2000
 
 
@@ -86,8 +88,8 @@ def measure(setup: Setup, candidate: Candidate, way: str, seed: int = 0) -> dict
     else:
         inherit(candidate, setup.plan, network)
         recalibrate(network, data)
-        if way == "inherited_few":
-            train(FEW_EPOCHS, training.learning_rate * INHERITED_RATE)
+        if way != "inherited":
+            train(SHORT_EPOCHS if way == "inherited_short" else FEW_EPOCHS, training.learning_rate * INHERITED_RATE)
     recalibrate(network, data)
     seconds = time.process_time() - began
     splits = (data.validation, split_at(setup.task, "test", side))
@@ -140,15 +142,12 @@ def summary(rows: list[dict[str, Any]], supernet_s: float) -> dict[str, Any]:
     saved = seconds["alone"] - seconds["inherited"]
     result: dict[str, Any] = {
         "mean_accuracy": {w: round(float(np.mean(v)), 4) for w, v in column.items()},
-        "tau": tau(column["alone"], column["inherited"]),
-        "tau_few": tau(column["alone"], column["inherited_few"]),
+        "tau": {w: tau(column["alone"], column[w]) for w in INHERITED},
         "gain_at_equal_epochs": {"mean": round(gain.mean, 4), "half_width": round(gain.half_width or 0.0, 4)},
         "seconds_a_candidate": {w: round(s, 3) for w, s in seconds.items()},
-        "seconds_with_supernet": {w: round(seconds[w] + shared, 3) for w in ("inherited", "inherited_few")},
-        "times_fewer": {w: round(seconds["alone"] / seconds[w], 2) for w in ("inherited", "inherited_few")},
-        "times_fewer_with_supernet": {
-            w: round(seconds["alone"] / (seconds[w] + shared), 2) for w in ("inherited", "inherited_few")
-        },
+        "seconds_with_supernet": {w: round(seconds[w] + shared, 3) for w in INHERITED},
+        "times_fewer": {w: round(seconds["alone"] / seconds[w], 2) for w in INHERITED},
+        "times_fewer_with_supernet": {w: round(seconds["alone"] / (seconds[w] + shared), 2) for w in INHERITED},
         "supernet_seconds": round(supernet_s, 1),
         "pays_after_candidates": math.ceil(supernet_s / saved) if saved > 0 else None,
     }
@@ -162,6 +161,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cifar", type=Path, help="a zip of train/<class>/ and val/<class>/")
     parser.add_argument("--images-per-class", type=int, default=200, help="of CIFAR-10")
+    parser.add_argument("--cifar-side", type=int, default=32, help="highest resolution for CIFAR-10, in pixels")
     parser.add_argument("--candidates", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=30, help="of training alone")
     parser.add_argument("--supernet-epochs", type=int, default=60)
@@ -179,11 +179,21 @@ def main() -> None:
         if options.cifar is not None:
             zipfile.ZipFile(options.cifar).extractall(folder / "images")
             roots = [p.parent for p in (folder / "images").rglob("train") if p.is_dir()]
-            task = {"image_folder": {"path": str(roots[0]), "images_per_class": options.images_per_class}}
-            jobs["cifar10"] = config(task, {"low": 16, "high": 32}, options)
+            task = {
+                "image_folder": {
+                    "path": str(roots[0].relative_to(folder)),
+                    "images_per_class": options.images_per_class,
+                }
+            }
+            jobs["cifar10"] = config(task, {"low": 16, "high": options.cifar_side}, options)
         for job, asked in jobs.items():
+            job += f"-{options.supernet_epochs}"  # figures of other lengths stay
             setup = set_up(asked, job, folder, folder / job)
-            asked_of = {"epochs": options.epochs, "supernet_epochs": options.supernet_epochs}
+            asked_of = {
+                "epochs": options.epochs,
+                "supernet_epochs": options.supernet_epochs,
+                "task": asked.task.options,
+            }
             for figures in run(setup, options):
                 results[job] = asked_of | figures
                 options.out.mkdir(parents=True, exist_ok=True)
