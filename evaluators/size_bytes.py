@@ -4,7 +4,7 @@ from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.measurement import Measurement, Metric
 from paredown.evaluators.specimen import Evaluator, Specimen
 
-# Seen on 17 candidates of `mbconv`: the untrained network packs 4 to 16 % shorter, since its folded biases are all
+# Seen on 17 candidates of `mbconv`: the untrained network packs 4 to 16 % shorter, as its folded biases are all
 # alike, and never longer. The tolerance is for trained weights that pack better than random ones.
 METRIC = Metric("size_bytes", "B", "counted", untrained_tolerance=0.05)
 
