@@ -68,6 +68,7 @@ GRID[0] = 0
         ("scaled", GRID, 8 * 4 + 128 * 4 // 8),
         ("scaled", np.ascontiguousarray(GRID.T), 8 * 4 + 128 * 4 // 8),
         ("scaled", NARROW.astype(np.float16) * SCALES.astype(np.float16), 8 * 2 + 128 * 4 // 8),
+        ("scaled", np.where(np.arange(16) % 4 == 1, GRID, 0), 8 * 4 + 128 // 8 + 4 + 28 * 2 // 8),
         ("scaled", NOISE, None),
         ("scaled", -0.0 * GRID, None),
         ("bitmask", HALF, 128 // 8 + 64 * 4),
@@ -113,7 +114,7 @@ def test_a_wrong_domain_costs_nothing_and_changes_nothing() -> None:
         (NARROW, "packed"),
         (NARROW * (np.arange(16) % 4 == 0), "bitmask(packed)"),
         (FIVE, "palette"),
-        (np.tile(GRID, (1, 8)), "scaled"),
+        (np.tile(GRID, (1, 8)), "scaled(packed)"),
         (np.zeros((5, 5), np.float32), "palette"),
     ],
 )

@@ -1,7 +1,7 @@
 """scaled: floats that are a small integer times the scale of their channel, to the last bit.
 
-Parameters: axis of the channels, the smallest integer, bits of each. Payload: one scale a channel, then `count`
-integers, channel by channel. Such weights come of quantization that is simulated in floats.
+Parameters: axis of the channels, encoding of the integers. Payload: one scale a channel, then the integers as int8,
+`channels x n`, encoded in their turn. Such weights come of quantization that is simulated in floats.
 
 Source:
     Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paredown.evaluators.packing.bits import pack_bits, unpack_bits
 from paredown.evaluators.packing.encoding import (
     Encoded,
     Encoding,
@@ -25,25 +24,25 @@ from paredown.evaluators.packing.encoding import (
     Values,
     Words,
     broken,
+    inner,
     integer,
 )
 
-MOST_BITS = 8
-LARGEST = 1 << (MOST_BITS - 1)
+LARGEST = 127
 FLOATS = ("float32", "float16")
 
 
 def _encode(values: Values, nested: Nested) -> Encoded | None:
-    del nested
     form = values.form
     if form.kind not in FLOATS or len(form.shape) < 2 or not form.count or not np.isfinite(values.numbers).all():
         return None
     # The first axis is the output channels' in convolutions, the last in matrix products.
-    found = [e for axis in dict.fromkeys((0, len(form.shape) - 1)) if (e := _along(values, axis)) is not None]
-    return min(found, key=lambda encoded: len(encoded.payload), default=None)
+    axes = dict.fromkeys((0, len(form.shape) - 1))
+    found = [encoded for axis in axes if (encoded := _along(values, axis, nested)) is not None]
+    return min(found, key=lambda encoded: encoded.size_bytes, default=None)
 
 
-def _along(values: Values, axis: int) -> Encoded | None:
+def _along(values: Values, axis: int, nested: Nested) -> Encoded | None:
     channels = np.moveaxis(values.numbers, axis, 0)
     channels = np.ascontiguousarray(channels).reshape(len(channels), -1)
     scales = np.zeros(len(channels), dtype=channels.dtype)
@@ -52,17 +51,15 @@ def _along(values: Values, axis: int) -> Encoded | None:
         if scale is None:
             return None
         scales[at] = scale
-    integers = _integers(channels, scales[:, None])
-    lowest = int(integers.min())
-    bits = max(1, (int(integers.max()) - lowest).bit_length())
-    row = Row("scaled", (axis, lowest, bits))
-    return Encoded(row, scales.tobytes() + pack_bits((integers - lowest).astype(np.uint64), bits))
+    integers = _integers(channels, scales[:, None]).astype(np.int8)
+    within = nested(Values(Form(integers.shape, "int8"), integers.view(np.uint8)))
+    return Encoded(Row("scaled", (axis, within.row)), scales.tobytes() + within.payload)
 
 
 def _scale(channel: NDArray[Any]) -> Any:
     """Return the largest scale of which all values are small multiples, or None."""
     distinct = np.unique(channel)
-    if distinct.size > 2 * LARGEST:
+    if distinct.size > 2 * LARGEST + 1:
         return None
     largest = np.abs(distinct).max()
     if largest == 0:
@@ -84,18 +81,16 @@ def _integers(numbers: NDArray[Any], scales: NDArray[Any]) -> NDArray[np.float64
 
 
 def _decode(row: Row, form: Form, source: Source, nested: Unnested) -> Words:
-    del nested
-    if form.kind not in FLOATS or not form.shape:
+    if form.kind not in FLOATS or not form.shape or not form.count:
         raise broken(row, f"{form.kind} of shape {form.shape} has no scales")
     axis = integer(row, 0, 0, len(form.shape) - 1)
-    lowest, bits = integer(row, 1, -LARGEST, LARGEST), integer(row, 2, 1, MOST_BITS + 1)
     channels = form.shape[axis]
     rest = [size for at, size in enumerate(form.shape) if at != axis]
     scales = np.frombuffer(source.take(channels * form.dtype.itemsize), dtype=form.dtype)
-    integers = unpack_bits(source, form.count, bits).astype(np.int64) + lowest
+    integers = nested(inner(row, 1), Form((channels, form.count // channels), "int8"), source).view(np.int8)
     with np.errstate(over="ignore", invalid="ignore"):  # of a broken file: restored as what it says
-        restored = integers.astype(form.dtype).reshape(channels, -1) * scales[:, None] if form.count else integers
-    numbers = np.moveaxis(restored.astype(form.dtype).reshape(channels, *rest), 0, axis)
+        restored = integers.astype(form.dtype) * scales[:, None]
+    numbers = np.moveaxis(restored.reshape(channels, *rest), 0, axis)
     return np.ascontiguousarray(numbers).view(form.word)
 
 
