@@ -113,3 +113,37 @@ def test_bad_input_is_one_message_and_code_2(
     assert message in err
     assert err.count("paredown: ") == 1
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+STUDY = """
+study: mine
+task: digits
+model: my_net:shared
+weights: weights.safetensors
+objectives: [accuracy, size_bytes]
+space:
+  steps: [channel_pruning]
+  knobs: {imported.resolution: 8, channel_pruning.ratio: 0.5}
+training: {finetune_epochs: 1}
+sampler: random
+trials: 2
+workers: 1
+"""
+
+
+def test_a_network_of_the_user_is_searched_in_worker_processes(tmp_path: Path) -> None:
+    """Its folder is neither the working directory nor on PYTHONPATH: workers find it by the candidate alone."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/my_net.py").write_text("from zoo import shared\n")
+    (tmp_path / "code/study.yaml").write_text(STUDY)
+    torch.manual_seed(0)
+    save_file(ZOO["shared"](1, 10).state_dict(), tmp_path / "code/weights.safetensors")
+    done = paredown(tmp_path, "search", "code/study.yaml", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "weights.safetensors: the network starts trained; training.epochs is 0" in done.stderr
+    document = json.loads(done.stdout)
+    assert document["counts"]["done"] == 2
+    assert len(document["exported"]) == len(document["models"]) > 0
+    knobs = document["baseline"]["candidate"]["knobs"]
+    assert (knobs["function"], knobs["folder"]) == ("my_net:shared", str(tmp_path / "code"))
+    assert document["refused"] == []
