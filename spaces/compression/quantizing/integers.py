@@ -10,6 +10,7 @@ Source:
 
 import copy
 import logging
+import re
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from paredown.spaces.compression.quantizing.widths import width
 from paredown.spaces.knob import Knobs
 
 INT8_END = largest(WIDEST)
+VECTOR = re.compile(r"out-of-range for weight .* with rank 1$")
 
 
 @dataclass(frozen=True)
@@ -202,5 +204,8 @@ def _without_advice() -> Iterator[None]:
 
 
 def _is_not_advice(record: logging.LogRecord) -> bool:
-    """Tell the quantizer's advice to pre-process, given even after it was taken, from real warnings."""
-    return "pre-processing before quantization" not in record.getMessage()
+    """Tell the quantizer's advice to pre-process, given even after it was taken, and its word that a vector has one
+    scale, such as the weights of a normalisation that nothing can take up, from real warnings.
+    """
+    said = record.getMessage()
+    return "pre-processing before quantization" not in said and not VECTOR.search(said)
