@@ -204,8 +204,10 @@ def _without_advice() -> Iterator[None]:
 
 
 def _is_not_advice(record: logging.LogRecord) -> bool:
-    """Tell the quantizer's advice to pre-process, given even after it was taken, and its word that a vector has one
-    scale, such as the weights of a normalisation that nothing can take up, from real warnings.
+    """Tell real warnings from the quantizer's advice.
+
+    That is to pre-process, given even after it was taken, and that a vector gets one scale: the weights of a
+    normalisation that no layer could take up.
     """
     said = record.getMessage()
     return "pre-processing before quantization" not in said and not VECTOR.search(said)
