@@ -41,8 +41,8 @@ KNOBS = {
     "mbconv.width": {"low": 0.5, "high": 1.5},
     "quantization.weights": ["fp32", "fp16", "int8"],
     **{f"quantization.{name}": None for name in QUANTIZATION.knobs if name != "weights"},
-    **dict.fromkeys(f"channel_pruning.{k}" for k in ("importance", "scope", "early", "middle", "late", "multiple")),
-    **dict.fromkeys(f"low_rank.{k}" for k in ("rule", "energy", "kernel")),
+    **dict.fromkeys(f"channel_pruning.{k}" for k in ("importance", "scope", "multiple")),
+    **dict.fromkeys(f"low_rank.{k}" for k in ("rule", "kernel")),
 }
 """None: the knob takes its lowest value."""
 

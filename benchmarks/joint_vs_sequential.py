@@ -50,8 +50,8 @@ KNOBS = {
     "mbconv.expansion": [2, 4],
 }
 PLAIN = {
-    "channel_pruning": ("importance", "scope", "early", "middle", "late", "multiple"),
-    "low_rank": ("rule", "energy", "kernel"),
+    "channel_pruning": ("importance", "scope", "multiple"),
+    "low_rank": ("rule", "kernel"),
 }
 """Knobs that take their lowest value."""
 

@@ -29,6 +29,8 @@ def export(model: nn.Module, shape: ImageShape) -> bytes:
     with warnings.catch_warnings():
         # The TorchScript exporter is deprecated, and ten times as fast: docs/decisions/0002.
         warnings.simplefilter("ignore", DeprecationWarning)
+        # It says so of each slice that it leaves to the runtime; the outcome is compared with the network anyway.
+        warnings.filterwarnings("ignore", "Constant folding - Only steps=1", UserWarning)
         torch.onnx.export(
             model.cpu().eval(),
             (torch.zeros(1, *shape),),

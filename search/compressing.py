@@ -111,15 +111,27 @@ def compress_model(
 
 
 def check_out(out: Path) -> None:
-    """Refuse to replace a folder that holds anything but an exported model.
+    """Refuse, before anything is trained, a folder that holds anything but an exported model or cannot be made.
 
     Raises:
-        ConfigError: It does.
+        ConfigError: It does, or cannot.
     """
     if out.exists() and not (out.is_dir() and ((out / MANIFEST_FILE).is_file() or not any(out.iterdir()))):
         raise ConfigError(
             f"out: {out} exists and is no exported model; name a folder that is new, empty or one of those"
         )
+    check_parents(out)
+
+
+def check_parents(out: Path) -> None:
+    """Refuse a path whose folders cannot be made.
+
+    Raises:
+        ConfigError: One of them is a file.
+    """
+    for parent in out.absolute().parents:
+        if parent.exists() and not parent.is_dir():
+            raise ConfigError(f"out: {out} cannot be written: {parent} is a file; name a path in folders")
 
 
 def _shipped(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from paredown.search.errors import ConfigError
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
-from paredown.spaces.knob import Choice, Knob, Knobs, Value
+from paredown.spaces.knob import Choice, Condition, Knob, Knobs, Value
 from paredown.spaces.space import SearchSpace
 
 FORM = "NAME:KNOB=VALUE[,KNOB=VALUE...]"
@@ -16,7 +16,8 @@ def read_steps(texts: Sequence[str]) -> dict[str, dict[str, Value]]:
     """Return the knobs of each step, checked.
 
     Raises:
-        ConfigError: A step, knob or value does not exist, or a step is named twice; the message says what is allowed.
+        ConfigError: A step, knob or value does not exist, or a step or knob is named twice; the message says what is
+            allowed.
     """
     steps: dict[str, dict[str, Value]] = {}
     for text in texts:
@@ -30,6 +31,8 @@ def read_steps(texts: Sequence[str]) -> dict[str, dict[str, Value]]:
             knob, sign, value = part.partition("=")
             if not sign:
                 raise ConfigError(f"{where}: {part!r} is not of the form KNOB=VALUE; knobs: {_listed(knobs)}")
+            if knob in steps[name]:
+                raise ConfigError(f"{where}: {knob} is named twice")
             steps[name][knob] = _read(knobs[knob], value) if knob in knobs else value
     check_steps(steps)
     return steps
@@ -70,9 +73,15 @@ def compressed(space: SearchSpace, steps: Mapping[str, Knobs]) -> Candidate:
         for knob, value in knobs.items():
             if name in taken and knob not in taken[name]:
                 sibling = STEPS[name].knobs[knob].only_if
-                only = f": only with {sibling[0]}={sibling[1]}" if sibling else ""
+                only = f": only with {_said(sibling)}" if sibling else ""
                 raise ConfigError(f"step {name}: {knob}={value} has no effect here{only}")
     return Candidate(space.baseline.family, space.baseline.knobs, taken)
+
+
+def _said(condition: Condition) -> str:
+    sibling, wanted = condition
+    values = wanted if isinstance(wanted, tuple) else (wanted,)
+    return f"{sibling}={' or '.join(map(str, values))}"
 
 
 def _knobs_of(name: str, where: str) -> Mapping[str, Knob]:

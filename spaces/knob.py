@@ -204,6 +204,21 @@ def active(knobs: Mapping[str, Knob], values: Knobs) -> dict[str, Value]:
     return {name: values[name] for name in knobs if _counts(name, knobs, values)}
 
 
+def may_count(name: str, knobs: Mapping[str, Knob]) -> bool:
+    """Return whether a knob's condition can hold for some values of the others.
+
+    Args:
+        name: The knob's short name.
+        knobs: Of one family or step, by their short names.
+    """
+    condition = knobs[name].only_if
+    if condition is None:
+        return True
+    sibling, wanted = condition
+    allowed = wanted if isinstance(wanted, tuple) else (wanted,)
+    return any(value in knobs[sibling] for value in allowed) and may_count(sibling, knobs)
+
+
 def _counts(name: str, knobs: Mapping[str, Knob], values: Knobs) -> bool:
     condition = knobs[name].only_if
     if condition is None:

@@ -10,7 +10,7 @@ from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.step import Step
 from paredown.spaces.errors import SpaceError
 from paredown.spaces.families.family import Family
-from paredown.spaces.knob import Choice, Knob, Knobs, Range, Suggester, Value, active
+from paredown.spaces.knob import Choice, Knob, Knobs, Range, Suggester, Value, active, may_count
 
 FAMILY = "family"
 """Name of the knob that picks the family, asked only where there are several."""
@@ -142,7 +142,8 @@ def joint_space(
         steps: The compression steps, in order of application.
         resolutions: Input sides that the task allows, in pixels.
         overrides: Knob name to a value (fixed), a list or `{low, high, step}` (narrowed), or None
-            (dropped: a step is off, another knob takes its lowest value).
+            (dropped: a step is off, another knob takes its lowest value). A knob that counts for no value that
+            is left of the others is not asked.
         baseline: Knob name of the first family to its value in the reference network.
 
     Raises:
@@ -163,7 +164,18 @@ def joint_space(
         except SpaceError as error:
             raise SpaceError(f"{name}: {error}") from None
     first = next(iter(families.values()))
-    return SearchSpace(families, steps, knobs, _baseline(first, allowed, knobs, baseline))
+    reference = _baseline(first, allowed, knobs, baseline)
+    for owner in (*families, *steps):
+        knobs |= _idle(knobs, owner, off)
+    return SearchSpace(families, steps, knobs, reference)
+
+
+def _idle(knobs: Mapping[str, Knob], owner: str, off: Mapping[str, Value]) -> dict[str, Knob]:
+    """Return the knobs of a family or step that never count in this space, each fixed to its lowest value."""
+    own = {name.removeprefix(f"{owner}."): knob for name, knob in knobs.items() if name.startswith(f"{owner}.")}
+    stays_off = any(n.startswith(f"{owner}.") and knobs[n].is_fixed and value in knobs[n] for n, value in off.items())
+    idle = [short for short in own if stays_off or not may_count(short, own)]
+    return {f"{owner}.{short}": own[short].narrowed(own[short].lowest) for short in idle}
 
 
 def _baseline(

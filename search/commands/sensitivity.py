@@ -39,7 +39,7 @@ def sensitivity(
     as_json: AsJson = False,
 ) -> None:
     """Show how much accuracy each layer costs by method and strength, as a heat map."""
-    if out.suffix.lower() not in {".html", ".htm"}:
+    if out.suffix.lower() not in {".html", ".htm"} or out.is_dir():
         raise ConfigError(f"--out: {out} is not allowed; allowed: a file that ends in .html")
     if model is None and study is None:
         raise ConfigError("say which network: --model, or --study for the baseline of a study")
@@ -47,8 +47,10 @@ def sensitivity(
     console = progress_console()
     try:
         with console.status("loading"):
+            from paredown.search.compressing import check_parents
             from paredown.search.sensitivity import store
             from paredown.search.sensitivity_page import write_page
+        check_parents(out)
         with console.status(f"{model or study}: training" if opened is None or model else f"{study}: loading"):
             if model is None and opened is not None:
                 name, (network, data) = f"{study}, trial 0", _baseline_of(opened)

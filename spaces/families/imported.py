@@ -9,6 +9,7 @@ import copy
 import functools
 import hashlib
 import inspect
+import pickle
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -191,6 +192,11 @@ def _state(file: Path) -> dict[str, Tensor]:
             state = torch.load(file, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError) as error:
         raise ModelRefused(f"weights: {file} cannot be read: {error}") from error
+    except pickle.UnpicklingError as error:  # its text is advice on how to load code all the same
+        raise ModelRefused(
+            f"weights: {file} is no state dict that loads with weights_only=True: it is damaged or holds more than "
+            "tensors, such as a whole network; write it by torch.save(network.state_dict(), ...)"
+        ) from error
     except Exception as error:  # torch.load: pickle's, zipfile's and its own errors share no root
         said = str(error).partition("\n")[0]
         raise ModelRefused(f"weights: {file} is no state dict that loads with weights_only=True: {said}") from error

@@ -88,6 +88,8 @@ def test_sensitivity_draws_and_stores_a_map(tmp_path: Path) -> None:
         (["compress", "--model", "resnet20", "-o", "o", "--format", "tflite"], "--format: 'tflite' does not exist"),
         (["compress", "--model", "resnet19", "-o", "o"], "'resnet19' is no named network; allowed: "),
         (["compress", "--model", "resnet20", "--task", "letters", "-o", "o"], "'letters' does not exist; allowed: "),
+        (["compress", "--model", "resnet20", "-o", "mine.txt/o"], "mine.txt is a file"),
+        (["sensitivity", "--model", "resnet20", "-o", "mine.txt/m.html"], "mine.txt is a file"),
         (["sensitivity", "-o", "m.html"], "say which network: --model, or --study"),
         (["sensitivity", "--model", "resnet20", "-o", "m.png"], "allowed: a file that ends in .html"),
         (["sensitivity", "--study", "gone", "-o", "m.html"], "there is no file paredown.db"),

@@ -159,7 +159,21 @@ def test_the_default_study_is_the_example(tmp_path: Path) -> None:
     default = read_config(None, {})
     assert default == read_config(ROOT / "examples/digits.yaml", {})
     setup = set_up(default, "default study", tmp_path, tmp_path / "out")
-    assert setup.space.size > 1000
+    assert setup.space.size == 112_021_056  # changes only where the default study is meant to change
+
+
+def test_the_default_study_need_not_name_knobs_that_never_count(tmp_path: Path) -> None:
+    default = read_config(None, {})
+    thirds = ("early", "middle", "late")
+    idle = [f"{step}.{third}" for step in ("channel_pruning", "quantization") for third in thirds]
+    idle.append("low_rank.energy")
+    assert not set(idle) & set(default.space.knobs)
+    pinned = default.model_copy(
+        update={"space": default.space.model_copy(update={"knobs": default.space.knobs | dict.fromkeys(idle)})}
+    )
+    spaces = [set_up(c, "study", tmp_path, tmp_path / "out").space for c in (default, pinned)]
+    assert spaces[0].describe() == spaces[1].describe()
+    assert all(spaces[0].knobs[name].is_fixed for name in idle)
 
 
 @pytest.mark.parametrize(

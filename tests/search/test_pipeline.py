@@ -43,6 +43,7 @@ def test_values_have_the_knobs_type_and_may_lie_between_what_a_search_tries() ->
         ("channel_pruning:ratio=-0.1", "ratio: -0.1 is not allowed"),
         ("channel_pruning:ratio=nan", "ratio: nan is not allowed"),
         ("channel_pruning:ratio=half", "ratio: 'half' is not allowed"),
+        ("channel_pruning:ratio=0.5,ratio=0.6", "ratio is named twice"),
         ("channel_pruning:ratio=", "ratio: '' is not allowed"),
         ("quantization:weights=int9", "weights: 'int9' is not allowed; allowed: one of fp32, fp16"),
         ("distillation:temperature=2", "needs weight"),
@@ -61,6 +62,16 @@ def test_programs_are_told_the_same() -> None:
         check_steps({"channel_pruning": {"ratio": 1.0}})
     with pytest.raises(ConfigError, match="named twice"):
         read_steps(["low_rank:ratio=0.5", "low_rank:ratio=0.25"])
+
+
+def test_a_knob_without_effect_is_refused_with_what_it_needs(tmp_path: Path) -> None:
+    space = set_up_single("resnet20", "digits", tmp_path).space
+    with pytest.raises(
+        ConfigError, match=r"^step quantization: aware=True has no effect here: only with weights=int8 or"
+    ):
+        compressed(space, {"quantization": {"weights": "fp16", "aware": True}})
+    with pytest.raises(ConfigError, match=r"early=0.5 has no effect here: only with scope=stage$"):
+        compressed(space, {"channel_pruning": {"ratio": 0.5, "early": 0.5}})
 
 
 def test_a_step_that_is_off_is_no_part_of_the_candidate(tmp_path: Path) -> None:
@@ -126,6 +137,8 @@ def test_a_folder_of_other_things_is_not_replaced(tmp_path: Path) -> None:
         check_out(tmp_path)
     with pytest.raises(ConfigError, match="exists and is no exported model"):
         check_out(tmp_path / "thesis.tex")
+    with pytest.raises(ConfigError, match=r"thesis\.tex/a/out cannot be written: .*thesis\.tex is a file"):
+        check_out(tmp_path / "thesis.tex" / "a" / "out")
     (tmp_path / "empty").mkdir()
     for fine in ("empty", "new"):
         check_out(tmp_path / fine)

@@ -263,6 +263,15 @@ def test_calibration_methods_differ_where_there_is_an_outlier(capsys: pytest.Cap
     assert capsys.readouterr().out == "", "standard output belongs to the command's answer"
 
 
+def test_a_normalisation_that_stays_is_no_reason_for_a_warning(capfd: pytest.CaptureFixture[str]) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(784, 5)).eval()
+    images = np.random.default_rng(0).normal(size=(8, 3, 16, 16)).astype(np.float32)
+    model = export(network, (3, 16, 16))
+    assert b"BatchNormalization" in model
+    _rewritten(model, {"weights": "int8"}, Calibration(images, np.zeros(8, np.int64)))
+    assert "out-of-range" not in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("method", ["minmax", "percentile", "entropy"])
 def test_activations_that_are_all_zero_calibrate(method: str) -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Flatten(), nn.Linear(256, 5)).eval()

@@ -165,6 +165,49 @@ def test_dropping_takes_a_step_out_and_sets_another_knob_to_its_lowest() -> None
         assert dropped.draw(seed).knobs["expansion"] == 2
 
 
+def open_knobs(joint: SearchSpace, owner: str) -> set[str]:
+    return {n.partition(".")[2] for n, k in joint.knobs.items() if n.startswith(f"{owner}.") and not k.is_fixed}
+
+
+def test_a_knob_whose_condition_cannot_hold_in_the_narrowed_space_is_not_asked() -> None:
+    scaled = {"mbconv__scaling": "compound"}
+    narrow = space(low_rank__rule="ratio", channel_pruning__scope=["layer", "global"], **scaled)
+    assert open_knobs(narrow, "low_rank") == {"ratio", "kernel"}
+    assert open_knobs(narrow, "channel_pruning") == {"ratio", "importance", "scope", "multiple"}
+    assert not {"depth", "width", "resolution"} & open_knobs(narrow, "mbconv")
+    assert {"phi", "alpha"} <= open_knobs(narrow, "mbconv")
+    pinned = space(
+        low_rank__rule="ratio",
+        low_rank__energy=None,
+        channel_pruning__scope=["layer", "global"],
+        **{f"channel_pruning__{third}": None for third in ("early", "middle", "late")},
+        **{f"mbconv__{name}": None for name in ("depth", "width", "resolution")},
+        **scaled,
+    )
+    assert narrow.describe() == pinned.describe()
+    assert [narrow.draw(seed) for seed in range(20)] == [pinned.draw(seed) for seed in range(20)]
+
+
+def test_a_condition_on_a_knob_that_never_counts_cannot_hold_either() -> None:
+    assert {"activations", "calibration", "early"} <= open_knobs(space(), "quantization")
+    assert open_knobs(space(quantization__weights=["fp32", "fp16"]), "quantization") == {"weights"}
+    integer = space(quantization__weights=["fp32", "int8"])
+    assert open_knobs(integer, "quantization") == {"weights", "activations", "calibration", "aware", "max_drop"}
+    assert "calibration" not in open_knobs(space(quantization__activations="fp32"), "quantization")
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_no_knob_of_a_step_that_stays_off_is_asked(name: str) -> None:
+    assert open_knobs(space(**{f"{name}__{STEPS[name].switch}": None}), name) == set()
+
+
+def test_the_baseline_may_have_values_that_the_narrowed_space_never_takes() -> None:
+    joint = joint_space(MBCONV, {}, Range(8, 32, 4), {"mbconv.scaling": "compound"}, {"mbconv.scaling": "free"})
+    whole = joint_space(MBCONV, {}, Range(8, 32, 4), {}, {"mbconv.scaling": "free"})
+    assert joint.baseline == whole.baseline
+    assert "depth" in joint.baseline.knobs
+
+
 @pytest.mark.parametrize("knob", ["mbconv.phi", "channel_pruning.ratio", "low_rank.ratio"])
 def test_an_upside_down_range_is_refused_with_the_name_of_its_knob(knob: str) -> None:
     with pytest.raises(SpaceError, match=rf"^{knob}: low 0\.75 is above high 0\.5; the range is upside down$"):

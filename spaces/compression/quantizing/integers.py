@@ -10,6 +10,7 @@ Source:
 
 import copy
 import logging
+import re
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from paredown.spaces.compression.quantizing.widths import width
 from paredown.spaces.knob import Knobs
 
 INT8_END = largest(WIDEST)
+VECTOR = re.compile(r"out-of-range for weight .* with rank 1$")
 
 
 @dataclass(frozen=True)
@@ -202,5 +204,10 @@ def _without_advice() -> Iterator[None]:
 
 
 def _is_not_advice(record: logging.LogRecord) -> bool:
-    """Tell the quantizer's advice to pre-process, given even after it was taken, from real warnings."""
-    return "pre-processing before quantization" not in record.getMessage()
+    """Tell real warnings from the quantizer's advice.
+
+    That is to pre-process, given even after it was taken, and that a vector gets one scale: the weights of a
+    normalisation that no layer could take up.
+    """
+    said = record.getMessage()
+    return "pre-processing before quantization" not in said and not VECTOR.search(said)
