@@ -34,7 +34,7 @@ def inverted_names(blocks: Sequence[int], expansions: Sequence[int], *, squeeze_
 
 
 def parameter_names(modules: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return the shared name of each parameter, from pairs of a layer's name and its shared one, which ends in a role."""
+    """Return the shared name of each parameter, from pairs of a layer's name and its shared one (ending in a role)."""
     return {
         f"{module}.{parameter}": f"{shared}.{parameter}"
         for module, shared in modules
