@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from paredown.evaluators.catalogue import EVALUATORS
 from paredown.evaluators.specimen import Specimen
@@ -14,6 +15,19 @@ from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.families.family import Family
 from paredown.spaces.knob import Choice, Knob, Knobs, Range, Value
 from paredown.spaces.space import SearchSpace, joint_space
+
+UNCOUNTED = (
+    nn.BatchNorm2d,
+    nn.LayerNorm,
+    nn.ReLU,
+    nn.ReLU6,
+    nn.SiLU,
+    nn.Hardswish,
+    nn.GELU,
+    nn.Sigmoid,
+    nn.Hardsigmoid,
+)
+"""Layers without MACs whose output has the shape of their input."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +82,19 @@ def size(family: Family, knobs: Knobs, channels: int, classes: int, resolution: 
     side = resolution or family.resolution(knobs)
     shape = (channels, side, side)
     with torch.device("meta"):
-        specimen = Specimen(family.build(knobs, shape, classes), shape)
-        macs, params = (int(EVALUATORS[name].evaluate(specimen).value) for name in ("macs", "params"))
+        network = family.build(knobs, shape, classes)
+        params = int(EVALUATORS["params"].evaluate(Specimen(network, shape)).value)
+        _bypass_uncounted(network)
+        macs = int(EVALUATORS["macs"].evaluate(Specimen(network, shape)).value)
     return Size(side, macs, params)
+
+
+def _bypass_uncounted(network: nn.Module) -> None:
+    """Put identities in place of layers that keep the shape and have no MACs: on meta tensors they take the time."""
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, UNCOUNTED):
+                setattr(module, name, nn.Identity())
 
 
 def family_range(family: Family, channels: int, classes: int, resolutions: Range) -> FamilyRange:

@@ -51,6 +51,8 @@ def compress(
     shape: ImageShape,
     data: TrainingData | None = None,
     decided: Mapping[str, dict[str, Any]] | None = None,
+    *,
+    values: bool = True,
 ) -> Compressed:
     """Apply the structural steps.
 
@@ -60,6 +62,7 @@ def compress(
         shape: Channels, height, width of one input.
         data: What steps may look at; batch statistics are re-estimated from it after each step.
         decided: What the steps chose before and shall do again.
+        values: Whether the weights that come out matter, or only their shapes.
 
     Raises:
         InfeasibleCandidate: A step cannot apply to this network.
@@ -68,15 +71,16 @@ def compress(
     images, labels = (None, None) if data is None else _sample(data, device)
     taken: dict[str, dict[str, Any]] = {}
     skipped: dict[str, dict[str, str]] = {}
-    for name, step in STEPS.items():
-        if step.transform is not None and name in candidate.steps:
-            example = torch.zeros(1, *shape, device=device)
-            material = Material(example, images, labels, dict((decided or {}).get(name, {})))
-            model = step.transform(model, candidate.steps[name], material)
-            taken |= {name: material.decided} if material.decided else {}
-            skipped |= {name: material.skipped} if material.skipped else {}
-            if data is not None:
-                recalibrate(model, data)
+    transforms = [(name, step.transform) for name, step in STEPS.items() if step.transform and name in candidate.steps]
+    for name, transform in transforms:
+        example = torch.zeros(1, *shape, device=device)
+        matter = values or name != transforms[-1][0]  # a later step may choose by them
+        material = Material(example, images, labels, dict((decided or {}).get(name, {})), values=matter)
+        model = transform(model, candidate.steps[name], material)
+        taken |= {name: material.decided} if material.decided else {}
+        skipped |= {name: material.skipped} if material.skipped else {}
+        if data is not None:
+            recalibrate(model, data)
     return Compressed(model, taken, skipped)
 
 
@@ -93,7 +97,9 @@ def count_costs(candidate: Candidate, task: Task) -> dict[str, float] | None:
     resolution = family.resolution(candidate.knobs)
     shape = (task.channels, resolution, resolution)
     try:
-        model = compress(family.build(candidate.knobs, shape, len(task.classes)), candidate, shape).network
+        model = compress(
+            family.build(candidate.knobs, shape, len(task.classes)), candidate, shape, values=False
+        ).network
     except InfeasibleCandidate:
         return None
     return {name: EVALUATORS[name].evaluate(Specimen(model, shape)).value for name in COUNTED}
@@ -110,6 +116,6 @@ def rebuild(candidate: Candidate, task: Task, weights: Path) -> tuple[nn.Module,
     with safe_open(weights, framework="pt") as file:
         decided = json.loads((file.metadata() or {}).get(DECIDED, "{}"))
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no dict)
-    model = compress(model, candidate, shape, decided=decided).network
+    model = compress(model, candidate, shape, decided=decided, values=False).network
     model.load_state_dict(state)
     return model.eval(), shape

@@ -30,6 +30,8 @@ RANKS = "ranks"
 """Key of what was decided by energy: layer to its ranks, from input to output."""
 Rank = Callable[[Tensor, int], int]
 """(matrix, its full rank) -> rank of its factors."""
+Decomposition = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
+"""Matrix -> its singular value decomposition."""
 
 
 def _factorise(model: nn.Module, knobs: Knobs, material: Material) -> nn.Module:
@@ -49,7 +51,8 @@ def _factorise(model: nn.Module, knobs: Knobs, material: Material) -> nn.Module:
             found = True
             taken: list[int] = []
             if decided is None or name in decided:
-                factors = _factors(layer, knobs, _recorded(taken, knobs, (decided or {}).get(name)))
+                rank = _recorded(taken, knobs, (decided or {}).get(name))
+                factors = _factors(layer, knobs, rank, _svd if material.values else _zeros)
                 if decided is not None or _weights(factors) < _weights(layer):
                     replace(factored, layer, factors)
                     ranks[name] = taken
@@ -62,16 +65,16 @@ def _factorise(model: nn.Module, knobs: Knobs, material: Material) -> nn.Module:
     return factored
 
 
-def _factors(layer: nn.Linear | nn.Conv2d, knobs: Knobs, rank: Rank) -> nn.Module:
+def _factors(layer: nn.Linear | nn.Conv2d, knobs: Knobs, rank: Rank, svd: Decomposition) -> nn.Module:
     if isinstance(layer, nn.Linear):
-        return _split_linear(layer, rank(layer.weight, min(layer.weight.shape)))
+        return _split_linear(layer, rank(layer.weight, min(layer.weight.shape)), svd)
     if layer.kernel_size == (1, 1):
-        return _split_pointwise(layer, rank(layer.weight.flatten(1), min(layer.in_channels, layer.out_channels)))
+        return _split_pointwise(layer, rank(layer.weight.flatten(1), min(layer.in_channels, layer.out_channels)), svd)
     if knobs.get("kernel", "tucker2") == "spatial":
         matrix = _columns_by_rows(layer.weight)
-        return _split_spatially(layer, rank(matrix, min(matrix.shape)))
+        return _split_spatially(layer, rank(matrix, min(matrix.shape)), svd)
     rank_in = rank(layer.weight.transpose(0, 1).flatten(1), layer.in_channels)
-    return _tucker2(layer, rank_in, rank(layer.weight.flatten(1), layer.out_channels))
+    return _tucker2(layer, rank_in, rank(layer.weight.flatten(1), layer.out_channels), svd)
 
 
 def _recorded(taken: list[int], knobs: Knobs, given: list[int] | None) -> Rank:
@@ -98,15 +101,28 @@ def _weights(layer: nn.Module) -> int:
     return sum(p.numel() for p in layer.parameters())
 
 
-def _halves(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """Return `out x rank` and `rank x in` whose product is the best approximation of that rank."""
+def _svd(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return left vectors, values and right vectors of a matrix `m x n`: `m x k`, `k` and `k x n`, k the lesser."""
     u, s, v = torch.linalg.svd(matrix, full_matrices=False)
+    return u, s, v
+
+
+def _zeros(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return zeros of the shapes that `_svd` gives, which takes minutes for a large network."""
+    rows, columns = matrix.shape
+    full = min(rows, columns)
+    return matrix.new_zeros(rows, full), matrix.new_zeros(full), matrix.new_zeros(full, columns)
+
+
+def _halves(matrix: Tensor, rank: int, svd: Decomposition) -> tuple[Tensor, Tensor]:
+    """Return `out x rank` and `rank x in` whose product is the best approximation of that rank."""
+    u, s, v = svd(matrix)
     root = s[:rank].sqrt()
     return u[:, :rank] * root, root[:, None] * v[:rank]
 
 
-def _split_linear(layer: nn.Linear, rank: int) -> nn.Module:
-    left, right = _halves(layer.weight, rank)
+def _split_linear(layer: nn.Linear, rank: int, svd: Decomposition = _svd) -> nn.Module:
+    left, right = _halves(layer.weight, rank, svd)
     inner = nn.Linear(layer.in_features, rank, bias=False).to(layer.weight)
     outer = nn.Linear(rank, layer.out_features, bias=layer.bias is not None).to(layer.weight)
     inner.weight.copy_(right)
@@ -115,8 +131,8 @@ def _split_linear(layer: nn.Linear, rank: int) -> nn.Module:
     return nn.Sequential(inner, outer)
 
 
-def _split_pointwise(layer: nn.Conv2d, rank: int) -> nn.Module:
-    left, right = _halves(layer.weight.flatten(1), rank)
+def _split_pointwise(layer: nn.Conv2d, rank: int, svd: Decomposition = _svd) -> nn.Module:
+    left, right = _halves(layer.weight.flatten(1), rank, svd)
     stride = (layer.stride[0], layer.stride[1])
     inner = nn.Conv2d(layer.in_channels, rank, 1, stride, _padding(layer), bias=False).to(layer.weight)
     outer = nn.Conv2d(rank, layer.out_channels, 1, bias=layer.bias is not None).to(layer.weight)
@@ -126,10 +142,10 @@ def _split_pointwise(layer: nn.Conv2d, rank: int) -> nn.Module:
     return nn.Sequential(inner, outer)
 
 
-def _tucker2(layer: nn.Conv2d, rank_in: int, rank_out: int) -> nn.Module:
+def _tucker2(layer: nn.Conv2d, rank_in: int, rank_out: int, svd: Decomposition = _svd) -> nn.Module:
     weight = layer.weight
-    out_basis = torch.linalg.svd(weight.flatten(1), full_matrices=False).U[:, :rank_out]
-    in_basis = torch.linalg.svd(weight.transpose(0, 1).flatten(1), full_matrices=False).U[:, :rank_in]
+    out_basis = svd(weight.flatten(1))[0][:, :rank_out]
+    in_basis = svd(weight.transpose(0, 1).flatten(1))[0][:, :rank_in]
     rank_out, rank_in = out_basis.shape[1], in_basis.shape[1]
     centre = torch.einsum("oikl,or,is->rskl", weight, out_basis, in_basis)
     first = nn.Conv2d(layer.in_channels, rank_in, 1, bias=False).to(layer.weight)
@@ -155,10 +171,10 @@ def _columns_by_rows(weight: Tensor) -> Tensor:
     return weight.permute(1, 2, 3, 0).flatten(2).flatten(0, 1)
 
 
-def _split_spatially(layer: nn.Conv2d, rank: int) -> nn.Module:
+def _split_spatially(layer: nn.Conv2d, rank: int, svd: Decomposition = _svd) -> nn.Module:
     """Return a convolution of columns, then one of rows; zero padding commutes with both, as the first has no bias."""
     (height, width), (down, across) = layer.kernel_size, layer.dilation
-    left, right = _halves(_columns_by_rows(layer.weight), rank)  # (inputs height) x r, r x (width outputs)
+    left, right = _halves(_columns_by_rows(layer.weight), rank, svd)  # (inputs height) x r, r x (width outputs)
     rank = left.shape[1]
     padding = layer.padding
     first = nn.Conv2d(

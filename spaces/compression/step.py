@@ -27,6 +27,7 @@ class Material:
         decided: What the step chose by weights or images, as JSON, so that a network of the same shapes can be
             built again. Where it is not empty, the step does the same again instead of choosing.
         skipped: Layer to the reason why the step leaves it alone.
+        values: Whether the weights that come out matter; where only their shapes do, a step may leave them at zero.
     """
 
     example: Tensor
@@ -34,6 +35,7 @@ class Material:
     labels: Tensor | None = None
     decided: dict[str, Any] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    values: bool = True
 
 
 @dataclass

@@ -20,6 +20,7 @@ from paredown.spaces.families.layers import (
     convolution,
     divisible,
 )
+from paredown.spaces.families.naming import inverted_names
 from paredown.spaces.knob import Choice, Knob, Knobs, Range, Value
 
 STEM_CHANNELS, HEAD_CHANNELS = 32, 1280
@@ -111,7 +112,7 @@ def _build(knobs: Knobs, shape: ImageShape, classes: int) -> nn.Module:
     layers: list[nn.Module] = [*convolution(shape[0], channels, 3, strides[0]), activation()]
     for (expansion, kernel, stage_channels, blocks), stride in zip(STAGES, strides[1:], strict=True):
         outputs = divisible(stage_channels * width)
-        for block in range(math.ceil(round(blocks * depth, 6))):  # 5 x 0.6 is 3, not 3.0000000000000004
+        for block in range(_repeated(blocks, depth)):
             excite = functools.partial(SqueezeExcite, squeezed=max(1, channels // 4), activation=activation)
             first = stride if block == 0 else 1
             layers.append(
@@ -131,6 +132,17 @@ def _build(knobs: Knobs, shape: ImageShape, classes: int) -> nn.Module:
     return nn.Sequential(*layers)
 
 
+def _repeated(blocks: int, depth: float) -> int:
+    """Return how many blocks a stage has; 5 x 0.6 is 3, not 3.0000000000000004."""
+    return math.ceil(round(blocks * depth, 6))
+
+
+def _shared_names(knobs: Knobs) -> dict[str, str]:
+    depth, _, _ = scaling(knobs)
+    blocks = [_repeated(n, depth) for *_, n in STAGES]
+    return inverted_names(blocks, [expansion for expansion, *_ in STAGES], squeeze_excite=True)
+
+
 def _published(width: float, depth: float, resolution: int) -> Knobs:
     free: dict[str, Value] = {"scaling": "free", "depth": depth, "width": width, "resolution": resolution}
     return {"stem": "image", **free, "activation": "silu"}
@@ -144,4 +156,5 @@ EFFICIENTNET = Family(
     build=_build,
     source="Tan, Le, EfficientNet, ICML 2019",
     variants={f"efficientnet_{name}": _published(*numbers) for name, numbers in COEFFICIENTS.items()},
+    shared_names=_shared_names,
 )

@@ -15,6 +15,7 @@ from torch import nn
 
 from paredown.spaces.families.family import Family, ImageShape
 from paredown.spaces.families.layers import ACTIVATIONS, InvertedBottleneck, SqueezeExcite, classifier, convolution
+from paredown.spaces.families.naming import inverted_names
 from paredown.spaces.knob import Choice, Knob, Knobs, Range
 
 STEM_CHANNELS = 8
@@ -25,12 +26,6 @@ PHI_MAX = 7
 GAMMA = 1.15
 MULTIPLE = 4
 """Channels and resolutions are multiples of it."""
-PARAMETERS = {
-    "norm": ("weight", "bias"),
-    "activation": (),
-    "squeeze_excite": ("reduce.weight", "reduce.bias", "expand.weight", "expand.bias"),
-}
-"""Parameters of a layer by its role; other layers have a weight alone."""
 
 
 def _knobs(resolutions: Range) -> Mapping[str, Knob]:
@@ -102,26 +97,9 @@ def _build(knobs: Knobs, shape: ImageShape, classes: int) -> nn.Module:
 
 
 def _shared_names(knobs: Knobs) -> dict[str, str]:
-    """Name parameters by stage, block and role: their indices depend on depth, expansion and squeeze-excite."""
     depth, _, _ = scaling(knobs)
-    blocks = [(stage, block) for stage, (_, n, _) in enumerate(STAGES) for block in range(math.ceil(n * depth))]
-    first, after = 3, 3 + len(blocks)
-    modules = {"0": "stem", "1": "stem.norm", f"{after}": "head", f"{after + 1}": "head.norm"}
-    for index, (stage, block) in enumerate(blocks, first):
-        for position, role in enumerate(_roles(knobs)):
-            modules[f"{index}.body.{position}"] = f"stages.{stage}.{block}.{role}"
-    names = {f"{after + 5}.weight": "classifier.weight", f"{after + 5}.bias": "classifier.bias"}
-    for module, shared in modules.items():
-        for parameter in PARAMETERS.get(shared.rpartition(".")[2], ("weight",)):
-            names[f"{module}.{parameter}"] = f"{shared}.{parameter}"
-    return names
-
-
-def _roles(knobs: Knobs) -> list[str]:
-    """Return what each layer of a block is for."""
-    expand = ["expand", "expand.norm", "activation"] if int(knobs["expansion"]) > 1 else []
-    excite = ["squeeze_excite"] if knobs["squeeze_excite"] else []
-    return [*expand, "depthwise", "depthwise.norm", "activation", *excite, "project", "project.norm"]
+    blocks = [math.ceil(n * depth) for _, n, _ in STAGES]
+    return inverted_names(blocks, [int(knobs["expansion"])] * len(STAGES), squeeze_excite=bool(knobs["squeeze_excite"]))
 
 
 MBCONV = Family(

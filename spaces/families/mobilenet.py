@@ -19,6 +19,7 @@ from paredown.spaces.families.layers import (
     convolution,
     divisible,
 )
+from paredown.spaces.families.naming import inverted_names
 from paredown.spaces.knob import Choice, Knob, Knobs, Range
 
 STEM_CHANNELS, HEAD_CHANNELS = 32, 1280
@@ -75,6 +76,12 @@ def _excite(hidden: int) -> nn.Module:
     return SqueezeExcite(hidden, divisible(hidden / 4), nn.ReLU, nn.Hardsigmoid)
 
 
+def _shared_names(knobs: Knobs) -> dict[str, str]:
+    blocks = [math.ceil(n * float(knobs["depth"])) for _, n in STAGES]
+    expansions = [1] + [int(knobs["expansion"])] * (len(STAGES) - 1)
+    return inverted_names(blocks, expansions, squeeze_excite=bool(knobs["squeeze_excite"]))
+
+
 MOBILENET = Family(
     name="mobilenet",
     knobs=_knobs,
@@ -94,4 +101,5 @@ MOBILENET = Family(
             "resolution": 224,
         }
     },
+    shared_names=_shared_names,
 )

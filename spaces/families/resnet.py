@@ -6,13 +6,15 @@ Source:
     Zagoruyko, Komodakis, Wide Residual Networks, BMVC 2016 (the multiplier of width).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from paredown.spaces.families.family import Family, ImageShape, check_side
 from paredown.spaces.families.layers import ACTIVATIONS, Layer, classifier, convolution
+from paredown.spaces.families.naming import parameter_names
 from paredown.spaces.knob import Choice, Knob, Knobs, Range, Value
 
 CHANNELS = (16, 32, 64)
@@ -20,6 +22,8 @@ CHANNELS = (16, 32, 64)
 LEAST_SIDE = 4
 EXPANSION = 4
 """Channels that leave a bottleneck, as a multiple of those of its 3 x 3 convolution."""
+CONVOLUTIONS = {"basic": 2, "bottleneck": 3}
+"""In a block."""
 
 
 class Residual(nn.Module):
@@ -70,20 +74,41 @@ def channels(knobs: Knobs) -> tuple[int, int, int]:
     return first, second, third
 
 
-def _build(knobs: Knobs, shape: ImageShape, classes: int) -> nn.Module:
-    check_side("resnet", shape, LEAST_SIDE)
-    activation = ACTIVATIONS[str(knobs["activation"])]
+@dataclass(frozen=True)
+class _Place:
+    """A block's place in the network and its channels."""
+
+    stage: int
+    block: int
+    inputs: int
+    width: int
+    outputs: int
+
+    @property
+    def stride(self) -> int:
+        return 2 if self.stage > 0 and self.block == 0 else 1
+
+
+def _places(knobs: Knobs) -> Iterator[_Place]:
     inputs = channels(knobs)[0]
-    layers: list[nn.Module] = [*convolution(shape[0], inputs, 3, 1), activation()]
     for stage, width in enumerate(channels(knobs)):
         outputs = width * EXPANSION if knobs["block"] == "bottleneck" else width
         for block in range(int(knobs["blocks"])):
-            stride = 2 if stage > 0 and block == 0 else 1
-            body = _body(str(knobs["block"]), inputs, width, outputs, stride, activation)
-            shortcut, padded = _shortcut(str(knobs["shortcut"]), inputs, outputs, stride)
-            layers.append(Residual(body, shortcut, padded, activation()))
+            yield _Place(stage, block, inputs, width, outputs)
             inputs = outputs
-    return nn.Sequential(*layers, *classifier(inputs, classes))
+
+
+def _build(knobs: Knobs, shape: ImageShape, classes: int) -> nn.Module:
+    check_side("resnet", shape, LEAST_SIDE)
+    activation = ACTIVATIONS[str(knobs["activation"])]
+    outputs = channels(knobs)[0]
+    layers: list[nn.Module] = [*convolution(shape[0], outputs, 3, 1), activation()]
+    for place in _places(knobs):
+        body = _body(str(knobs["block"]), place.inputs, place.width, place.outputs, place.stride, activation)
+        shortcut, padded = _shortcut(str(knobs["shortcut"]), place.inputs, place.outputs, place.stride)
+        layers.append(Residual(body, shortcut, padded, activation()))
+        outputs = place.outputs
+    return nn.Sequential(*layers, *classifier(outputs, classes))
 
 
 def _body(block: str, inputs: int, width: int, outputs: int, stride: int, activation: Layer) -> list[nn.Module]:
@@ -95,11 +120,35 @@ def _body(block: str, inputs: int, width: int, outputs: int, stride: int, activa
 
 def _shortcut(kind: str, inputs: int, outputs: int, stride: int) -> tuple[nn.Module, int]:
     """Return the shortcut and how many channels it pads."""
+    if _is_projected(kind, inputs, outputs, stride):
+        return nn.Sequential(*convolution(inputs, outputs, 1, stride)), 0
     if stride == 1 and inputs == outputs:
         return nn.Identity(), 0
-    if kind == "padded" and inputs <= outputs:  # zeros cannot take channels away
-        return nn.MaxPool2d(1, stride), outputs - inputs
-    return nn.Sequential(*convolution(inputs, outputs, 1, stride)), 0
+    return nn.MaxPool2d(1, stride), outputs - inputs
+
+
+def _is_projected(kind: str, inputs: int, outputs: int, stride: int) -> bool:
+    """Tell whether a shortcut has weights: zeros cannot take channels away."""
+    return (stride > 1 or inputs != outputs) and (kind == "projected" or inputs > outputs)
+
+
+def _shared_names(knobs: Knobs) -> dict[str, str]:
+    """Name parameters by stage, block and position; the two kinds of blocks share the stem alone."""
+    kind, places = str(knobs["block"]), list(_places(knobs))
+    modules = [("0", "stem"), ("1", "stem.norm")]
+    for index, place in enumerate(places, 3):
+        shared = f"{kind}.{place.stage}.{place.block}"
+        for number in range(CONVOLUTIONS[kind]):  # each is followed by its normalisation and an activation
+            modules += _pair(f"{index}.body", 3 * number, f"{shared}.convolution_{number}")
+        if _is_projected(str(knobs["shortcut"]), place.inputs, place.outputs, place.stride):
+            modules += _pair(f"{index}.shortcut", 0, f"{shared}.shortcut")
+    linear = 3 + len(places) + 2
+    names = {f"{linear}.{parameter}": f"classifier.{kind}.{parameter}" for parameter in ("weight", "bias")}
+    return names | parameter_names(modules)
+
+
+def _pair(body: str, position: int, shared: str) -> list[tuple[str, str]]:
+    return [(f"{body}.{position}", shared), (f"{body}.{position + 1}", f"{shared}.norm")]
 
 
 def _published(layers: int) -> Knobs:
@@ -115,4 +164,5 @@ RESNET = Family(
     build=_build,
     source="He et al., Deep Residual Learning for Image Recognition, CVPR 2016",
     variants={f"resnet{layers}": _published(layers) for layers in (20, 32, 44, 56)},
+    shared_names=_shared_names,
 )

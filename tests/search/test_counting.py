@@ -1,0 +1,63 @@
+"""Costs are counted on the untrained network: those of the real thing, without its arithmetic."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from paredown.evaluators.catalogue import EVALUATORS
+from paredown.evaluators.specimen import Specimen
+from paredown.search.network import COUNTED, compress, count_costs
+from paredown.search.plan import TaskSpec, load_task
+from paredown.spaces.candidate import Candidate
+from paredown.spaces.compression.catalogue import STEPS
+from paredown.spaces.families.catalogue import FAMILIES
+from paredown.spaces.knob import Knobs, Value
+
+RESNET: Knobs = {
+    "block": "basic",
+    "blocks": 1,
+    "widths": "equal",
+    "width": 1.0,
+    "shortcut": "projected",
+    "activation": "relu",
+    "resolution": 8,
+}
+LOW: dict[str, Value] = {"ratio": 0.375, "rule": "ratio", "kernel": "tucker2"}
+PRUNED: dict[str, Value] = {"ratio": 0.5}
+SPARSE = {name: knob.lowest for name, knob in STEPS["unstructured_pruning"].knobs.items()} | {"ratio": 0.5}
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        {"low_rank": LOW},
+        {"low_rank": LOW | {"kernel": "spatial"}},
+        {"low_rank": LOW | {"rule": "energy", "energy": 0.6}},
+        {"channel_pruning": PRUNED, "low_rank": LOW},
+        {"low_rank": LOW, "stripe_pruning": {"ratio": 0.5, "axis": "stripe"}},
+        {"low_rank": LOW, "unstructured_pruning": SPARSE},
+    ],
+    ids=str,
+)
+def test_counted_costs_are_those_of_the_real_network(steps: dict[str, Knobs]) -> None:
+    task = load_task(TaskSpec("digits", "{}", Path()))
+    candidate = Candidate("resnet", RESNET, steps)
+    shape = (1, 8, 8)
+    torch.manual_seed(0)
+    counted = count_costs(candidate, task)
+    torch.manual_seed(0)
+    real = compress(FAMILIES["resnet"].build(RESNET, shape, 10), candidate, shape).network
+    assert counted == {name: EVALUATORS[name].evaluate(Specimen(real, shape)).value for name in COUNTED}
+
+
+def test_ranks_by_ratio_are_counted_without_a_decomposition(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError("a decomposition")
+
+    task = load_task(TaskSpec("digits", "{}", Path()))
+    candidate = Candidate("resnet", RESNET, {"low_rank": LOW})
+    monkeypatch.setattr(torch.linalg, "svd", refuse)
+    assert count_costs(candidate, task) is not None
+    with pytest.raises(AssertionError, match="a decomposition"):
+        compress(FAMILIES["resnet"].build(RESNET, (1, 8, 8), 10), candidate, (1, 8, 8))
