@@ -61,10 +61,6 @@ from paredown.spaces.knob import Knobs
 
 ROOT = Path(__file__).parents[1]
 SIDE = 16
-NETWORKS: dict[str, tuple[str, Knobs]] = {
-    "resnet20": ("resnet", {**variant("resnet20")[1], "resolution": SIDE}),
-    "mbconv": ("mbconv", MBCONV | {"resolution": SIDE}),
-}
 HALF = -1.0
 """In place of a ratio: the least one, in steps of 1/64, that leaves at most half of the multiply-adds."""
 DCT = {"domain": "dct", "rule": "energy", "amount": 0.5}
@@ -87,6 +83,13 @@ OURS: dict[str, dict[str, Knobs]] = {
     "channel_pruning, 7 bits": {"channel_pruning": {"ratio": HALF}, "quantization": mixed(7)},
     **{name: {name: knobs} for name, knobs in METHODS.items() if name != "channel_pruning"},
 }
+
+
+def networks(width: float) -> dict[str, Candidate]:
+    """Return the networks by name; `width` is a factor on the channels of the residual one."""
+    resnet20 = Candidate("resnet", {**variant("resnet20")[1], "resolution": SIDE, "width": width})
+    name = "resnet20" if width == 1 else f"resnet20 x {width:g}"
+    return {name: resnet20, "mbconv": Candidate("mbconv", MBCONV | {"resolution": SIDE})}
 
 
 @dataclass(frozen=True)
@@ -292,11 +295,13 @@ def run(options: argparse.Namespace, work: Path) -> None:
         data = f"cifar10, {options.images_per_class} a class"
     made: dict[tuple[str, int], Trained] = {}
     for seed in range(options.seeds):
-        for name, (family, knobs) in NETWORKS.items():
-            folder = work / data.replace(", ", "-").replace(" ", "-") / f"{name}-{seed}"
+        for name, architecture in networks(options.width).items():
+            if options.only not in name:
+                continue
+            folder = work / "-".join(f"{data} {name} {seed}".replace(",", "").split())
             folder.mkdir(parents=True, exist_ok=True)
-            setup = set_up_task(task, family, training, seed, folder)
-            made[name, seed] = Trained(setup, Candidate(family, knobs), seed)
+            setup = set_up_task(task, architecture.family, training, seed, folder)
+            made[name, seed] = Trained(setup, architecture, seed)
     rows, began = work / "rows.jsonl", time.monotonic()
     for method in ORDER:
         for (name, seed), trained in made.items():
@@ -323,6 +328,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="0 only writes what is there")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--finetune-epochs", type=int, default=6)
+    parser.add_argument("--width", type=float, default=1.0, help="of the residual network")
+    parser.add_argument("--only", default="", help="part of the name of the networks to run")
     parser.add_argument("--seconds", type=float, default=math.inf, help="no row begins after so long")
     parser.add_argument("--work", type=Path, help="folder of trained networks and rows; without it a temporary one")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results")
