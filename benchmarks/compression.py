@@ -42,7 +42,7 @@ from paredown.evaluators.macs import MACS
 from paredown.evaluators.onnx_model import export, slimmed
 from paredown.evaluators.packing.container import PACKED_FILE, ship
 from paredown.evaluators.specimen import Reference, Specimen
-from paredown.evaluators.training import TrainingData, fit, recalibrate
+from paredown.evaluators.training import TrainingData, fit, keep, recalibrate
 from paredown.search.config import StudyConfig
 from paredown.search.drivers.driver import with_reference
 from paredown.search.network import compress, rebuild
@@ -86,8 +86,13 @@ OURS: dict[str, dict[str, Knobs]] = {
 
 
 def networks(width: float) -> dict[str, Candidate]:
-    """Return the networks by name; `width` is a factor on the channels of the residual one."""
-    resnet20 = Candidate("resnet", {**variant("resnet20")[1], "resolution": SIDE, "width": width})
+    """Return the networks by name; `width` is a factor on the channels of the residual one.
+
+    Its shortcuts are projections: on those padded with zeros torch-pruning fails (an index overflows).
+    """
+    resnet20 = Candidate(
+        "resnet", {**variant("resnet20")[1], "shortcut": "projected", "resolution": SIDE, "width": width}
+    )
     name = "resnet20" if width == 1 else f"resnet20 x {width:g}"
     return {name: resnet20, "mbconv": Candidate("mbconv", MBCONV | {"resolution": SIDE})}
 
@@ -165,7 +170,7 @@ class Images(CalibrationDataReader):  # type: ignore[misc]
     def get_next(self) -> dict[str, Any] | None:
         """Return the next input."""
         image = next(self._left, None)
-        return None if image is None else {"input": image[None]}
+        return None if image is None else {"image": image[None]}
 
 
 def finetuned_alone(trained: Trained) -> tuple[nn.Module, bytes]:
@@ -190,7 +195,7 @@ def raw_zeros(masks: Callable[[nn.Module, Knobs], list[torch.Tensor]], trained: 
     """Zero as many raw weights as the cosine transform zeroes coefficients, and fine-tune."""
     network = trained.network()
     with masked(network, masks(network, DCT)) as hold:
-        hold(1.0)
+        keep([hold], 1.0)
         recalibrate(network, trained.data)
         trained.finetune(network, hold)
     return exported(network, trained)
@@ -250,16 +255,17 @@ def row(method: str, trained: Trained) -> dict[str, Any]:
     """Return one row: knobs and figures."""
     if method in BESIDE:
         network, model = BESIDE[method](trained)
-        found: dict[str, Any] = {"steps": None, **measured(network, model, trained)}
+        found: dict[str, Any] = {"steps": None, "skipped_layers": {}, **measured(network, model, trained)}
     else:
         steps = trained.halving(OURS.get(method, {}))
-        plan, one = trained.setup.plan, trained.baseline
+        plan, one, skipped = trained.setup.plan, trained.baseline, {}
         if steps:
             plan = with_reference(plan, one)
             one, result = finished(trained.candidate(steps), plan, 1, lambda epoch, metrics: "")
-            steps |= {"skipped": {k: len(v) for k, v in result.facts["skipped"].items()}}
+            skipped = {step: len(layers) for step, layers in result.facts["skipped"].items()}
         model = (plan.folder / one.artifact / MODEL_FILE).read_bytes()
-        found = {"steps": steps, **{name: m.value for name, m in one.measurements.items()}}
+        found = {"steps": steps, "skipped_layers": skipped}
+        found |= {name: m.value for name, m in one.measurements.items()}
     found["test_accuracy"] = judged(model, trained.data, trained.setup.task)
     found["emulated_accuracy"] = emulated(model, trained.data, trained.setup.task)
     found["latency_ratio"] = found["latency_ms"] / trained.baseline["latency_ms"]

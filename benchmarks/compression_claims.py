@@ -2,7 +2,7 @@
 
 import importlib.util
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,11 +91,15 @@ def _comparisons(table: Sequence[Row]) -> list[Row]:
         for entry in (e for e in places.values() if e["method"] in methods):
             for other in others:
                 beside = places.get((entry["data"], entry["network"], other))
-                if beside is None or beside["seeds"] != entry["seeds"]:
+                if beside is None or not (seeds := sorted({*entry["seeds"]} & {*beside["seeds"]})):
                     continue  # nothing to compare with was run
-                keys = ("points_lost", "points_lost_spread", "macs_share", "size_bytes_share")
-                found: Mapping[str, Any] = {"beside": other} | {k: [entry[k], beside[k]] for k in keys}
-                claims.append(_head(claim, entry) | found | {"holds": entry["points_lost"] <= beside["points_lost"]})
+                lost = [
+                    statistics.mean(e["points_lost_by_seed"][e["seeds"].index(s)] for s in seeds)
+                    for e in (entry, beside)
+                ]
+                found = {"seeds": seeds, "beside": other, "points_lost": [round(v, 2) for v in lost]}
+                found |= {key: [entry[key], beside[key]] for key in ("macs_share", "size_bytes_share")}
+                claims.append(_head(claim, entry) | found | {"holds": lost[0] <= lost[1]})
     return claims
 
 

@@ -36,6 +36,7 @@ from paredown.spaces.compression.channel_pruning import CHANNEL_PRUNING
 from paredown.spaces.compression.grouped_convolution import ChannelOrder
 from paredown.spaces.compression.step import Material
 from paredown.spaces.compression.surgery import replace
+from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.knob import Range, Value
 from paredown.spaces.space import joint_space
@@ -125,8 +126,13 @@ def halving_ratio(prune: Callable[[float], nn.Module], cost: Callable[[nn.Module
         prune: Returns the network pruned by a ratio.
         cost: Of a network.
         most: The network may cost.
+
+    Raises:
+        InfeasibleCandidate: No ratio leaves so little.
     """
     low, high = FINEST // 8, FINEST * 3 // 4  # enough is left, too much is gone
+    if (least := cost(prune(high / FINEST))) > most:
+        raise InfeasibleCandidate(f"channel_pruning: ratio {high / FINEST:g} leaves {least:g}, more than {most:g}")
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if cost(prune(middle / FINEST)) <= most else (middle, high)
