@@ -29,7 +29,7 @@ from typing import Any
 
 import torch
 from bits import emulated, judged, mixed
-from compression_claims import summarised, write_plot
+from compression_claims import markdown, summarised, write_plot
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 from sparsity import KNOBS as MBCONV
 from structural import METHODS, halving_ratio, theirs
@@ -350,6 +350,9 @@ def main() -> None:
     flags = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
     document = {"device": this_device(), "vnni": "vnni" in flags, "side": SIDE, **versions}
     document |= summarised(rows, ORDER) | {"rows": rows}
+    print(markdown(document["table"]))
+    for claim in document["claims"]:
+        print(claim)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "compression.json").write_text(json.dumps(document, indent=1) + "\n")
     write_plot(document["table"], options.out / "compression")

@@ -107,6 +107,23 @@ def _head(claim: str, entry: Row) -> Row:
     return {"claim": claim} | {key: entry[key] for key in ("data", "network", "method", "seeds")}
 
 
+def markdown(table: Sequence[Row]) -> str:
+    """Return the table as text: points lost, without integer kernels in brackets where that differs, and shares."""
+    lines = ["| data | network | method | points lost | packed | ONNX | MACs | params | latency |"]
+    lines.append("|---|---|---|---:|---:|---:|---:|---:|---:|")
+    for e in table:
+        cells = [e["data"], e["network"], e["method"]]
+        if "infeasible" in e:
+            lines.append(f"| {' | '.join(cells)} | {e['infeasible']} | | | | | |")
+            continue
+        lost = " / ".join(f"{v:+.1f}" for v in e["points_lost_by_seed"])
+        if e["points_lost"] != e["emulated_points_lost"]:
+            lost += f" ({' / '.join(f'{v:+.1f}' for v in e['emulated_points_lost_by_seed'])})"
+        cells += [lost, *(f"{100 * e[f'{cost}_share']:.0f} %" for cost in COSTS), f"{e['latency_ratio']:.2f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def write_plot(table: Sequence[Row], stem: Path) -> None:
     """Draw points lost over packed bytes, one picture a data set and network; as svg where kaleido is installed."""
     places = list(dict.fromkeys((e["data"], e["network"]) for e in table))
