@@ -229,10 +229,10 @@ def layout(model: nn.Module) -> torch.memory_format:
     Not where a 1 x 1 convolution has strides and channels that are no multiple of 8: PyTorch's backward pass then
     writes beyond its memory on CPUs (seen with PyTorch 2.13 at 2, 3, 4 and 5 input channels), which ends the process.
     """
-    for layer in model.modules():
-        if isinstance(layer, nn.Conv2d) and set(layer.kernel_size) == {1} and max(layer.stride) > 1:
-            if layer.in_channels % 8 or layer.out_channels % 8:
-                return torch.contiguous_format
+    convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    strided = [c for c in convolutions if set(c.kernel_size) == {1} and max(c.stride) > 1]
+    if any(c.in_channels % 8 or c.out_channels % 8 for c in strided):
+        return torch.contiguous_format
     return torch.channels_last
 
 
