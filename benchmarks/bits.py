@@ -15,7 +15,6 @@ import copy
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -27,7 +26,7 @@ from torch import nn
 
 from paredown.evaluators.onnx_model import export, logits, open_session, slimmed
 from paredown.evaluators.tasks.catalogue import TASKS
-from paredown.evaluators.tasks.task import split_at
+from paredown.evaluators.tasks.task import Task, split_at
 from paredown.evaluators.training import TrainingData, TrainingPlan, fit, predict, recalibrate
 from paredown.spaces.compression.quantization import QUANTIZATION
 from paredown.spaces.compression.step import Calibration
@@ -88,20 +87,23 @@ def weight_bytes(model: bytes) -> int:
     return bits // 8
 
 
-def judged(model: bytes, data: TrainingData, task: Any) -> float:
+def judged(model: bytes, data: TrainingData, task: Task) -> float:
     """Return the accuracy of the file on the test images."""
-    split = split_at(task, "test", SIDE)
-    return float((logits(open_session(model), data.normalise(split.images)).argmax(1) == split.labels).mean())
+    return right(open_session(model), data, task)
 
 
-def emulated(model: bytes, data: TrainingData, task: Any) -> float:
+def right(session: onnxruntime.InferenceSession, data: TrainingData, task: Task) -> float:
+    """Return the share of the test images that a session names correctly."""
+    split = split_at(task, "test", data.train.images.shape[-1])
+    return float((logits(session, data.normalise(split.images)).argmax(1) == split.labels).mean())
+
+
+def emulated(model: bytes, data: TrainingData, task: Task) -> float:
     """Return the same without integer kernels: what a processor gives whose integer sums cannot saturate."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    split = split_at(task, "test", SIDE)
-    return float((logits(session, data.normalise(split.images)).argmax(1) == split.labels).mean())
+    return right(onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"]), data, task)
 
 
 def fine_tuned(network: nn.Module, data: TrainingData, knobs: Knobs, epochs: int) -> tuple[nn.Module, float]:

@@ -36,6 +36,7 @@ from paredown.spaces.compression.channel_pruning import CHANNEL_PRUNING
 from paredown.spaces.compression.grouped_convolution import ChannelOrder
 from paredown.spaces.compression.step import Material
 from paredown.spaces.compression.surgery import replace
+from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.knob import Range, Value
 from paredown.spaces.space import joint_space
@@ -118,14 +119,33 @@ def macs(model: nn.Module) -> float:
     return MACS.evaluate(Specimen(model, SHAPE)).value
 
 
-def halved(recipe: Recipe, model: nn.Module, material: Material) -> nn.Module:
-    """Return the network pruned by a ratio that leaves at most half the multiply-adds, while 1/64 less leaves more."""
+def halving_ratio(prune: Callable[[float], nn.Module], cost: Callable[[nn.Module], float], most: float) -> float:
+    """Return the ratio at which a network costs at most so much, while 1/64 less leaves more.
+
+    Args:
+        prune: Returns the network pruned by a ratio.
+        cost: Of a network.
+        most: The network may cost.
+
+    Raises:
+        InfeasibleCandidate: No ratio leaves so little.
+    """
     low, high = FINEST // 8, FINEST * 3 // 4  # enough is left, too much is gone
+    if (least := cost(prune(high / FINEST))) > most:
+        raise InfeasibleCandidate(f"channel_pruning: ratio {high / FINEST:g} leaves {least:g}, more than {most:g}")
     while high - low > 1:
         middle = (low + high) // 2
-        pruned = recipe(model, middle / FINEST, Material(material.example, material.images, material.labels))
-        low, high = (low, middle) if macs(pruned) <= macs(model) / 2 else (middle, high)
-    return recipe(model, high / FINEST, Material(material.example, material.images, material.labels))
+        low, high = (low, middle) if cost(prune(middle / FINEST)) <= most else (middle, high)
+    return high / FINEST
+
+
+def halved(recipe: Recipe, model: nn.Module, material: Material) -> nn.Module:
+    """Return the network pruned to at most half the multiply-adds, and no further than that takes."""
+
+    def prune(ratio: float) -> nn.Module:
+        return recipe(model, ratio, Material(material.example, material.images, material.labels))
+
+    return prune(halving_ratio(prune, macs, macs(model) / 2))
 
 
 METHODS: dict[str, dict[str, Value]] = {
