@@ -9,7 +9,8 @@ from paredown.spaces.errors import SpaceError
 
 Value = str | int | float | bool
 Knobs = Mapping[str, Value]
-Condition = tuple[str, Value]
+Condition = tuple[str, Value | tuple[Value, ...]]
+"""A sibling and the value, or the values, that it must have."""
 
 
 class Suggester(Protocol):
@@ -31,7 +32,8 @@ class Choice:
 
     Attributes:
         values: What may be chosen.
-        only_if: `(sibling, value)`: the knob counts only while its sibling has that value.
+        only_if: `(sibling, value)` or `(sibling, (value, ...))`: the knob counts only while its sibling counts and has
+            that value, or one of them.
     """
 
     values: tuple[Value, ...]
@@ -93,7 +95,8 @@ class Range:
         low: The smallest value.
         high: The largest value.
         step: Distance of neighbours.
-        only_if: `(sibling, value)`: the knob counts only while its sibling has that value.
+        only_if: `(sibling, value)` or `(sibling, (value, ...))`: the knob counts only while its sibling counts and has
+            that value, or one of them.
     """
 
     low: float
@@ -179,3 +182,22 @@ class Range:
 
 
 Knob = Choice | Range
+
+
+def active(knobs: Mapping[str, Knob], values: Knobs) -> dict[str, Value]:
+    """Return the values of those knobs whose conditions hold.
+
+    Args:
+        knobs: Of one family or step, by their short names.
+        values: One for each of them.
+    """
+    return {name: values[name] for name in knobs if _counts(name, knobs, values)}
+
+
+def _counts(name: str, knobs: Mapping[str, Knob], values: Knobs) -> bool:
+    condition = knobs[name].only_if
+    if condition is None:
+        return True
+    sibling, wanted = condition
+    allowed = wanted if isinstance(wanted, tuple) else (wanted,)
+    return values[sibling] in allowed and _counts(sibling, knobs, values)

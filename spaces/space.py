@@ -9,7 +9,7 @@ from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.step import Step
 from paredown.spaces.errors import SpaceError
 from paredown.spaces.families.family import Family
-from paredown.spaces.knob import Choice, Knob, Knobs, Range, Suggester, Value
+from paredown.spaces.knob import Choice, Knob, Knobs, Range, Suggester, Value, active
 
 FAMILY = "family"
 """Name of the knob that picks the family, asked only where there are several."""
@@ -76,7 +76,7 @@ class SearchSpace:
                 values[f"{name}.{step.switch}"] = switch.highest
         deciding: dict[str, tuple[Value, ...]] = {FAMILY: tuple(self.families)}
         for name, knob in self.knobs.items():
-            if knob.only_if is not None:
+            if knob.only_if is not None and not knob.is_fixed:
                 parent = f"{name.partition('.')[0]}.{knob.only_if[0]}"
                 chosen = self.knobs[parent]
                 deciding[parent] = chosen.values if isinstance(chosen, Choice) else (chosen.lowest,)
@@ -196,11 +196,5 @@ def _known(knobs: Mapping[str, Knob], name: str) -> Knob:
 
 def _active(knobs: Mapping[str, Knob], prefix: str, values: Knobs) -> dict[str, Value]:
     """Return the values of a family's or step's active knobs, under their short names."""
-    active = {}
-    for name, knob in knobs.items():
-        owner, _, short = name.partition(".")
-        if owner != prefix:
-            continue
-        if knob.only_if is None or values[f"{prefix}.{knob.only_if[0]}"] == knob.only_if[1]:
-            active[short] = values[name]
-    return active
+    own = {name.removeprefix(f"{prefix}."): knob for name, knob in knobs.items() if name.startswith(f"{prefix}.")}
+    return active(own, {short: values[f"{prefix}.{short}"] for short in own})

@@ -52,8 +52,9 @@ def test_the_extreme_corners_build(name: str) -> None:
 def _corners(space: SearchSpace, end: str) -> list[Candidate]:
     """Every knob at one end, once for each value of a knob on which others depend."""
     values = {n: getattr(knob, end) for n, knob in space.knobs.items()}
-    conditions = {(f"{n.partition('.')[0]}.{k.only_if[0]}", k.only_if[1]) for n, k in space.knobs.items() if k.only_if}
-    return [space.candidate(values | {knob: value}) for knob, value in sorted(conditions)] or [space.candidate(values)]
+    conditions = [(f"{n.partition('.')[0]}.{k.only_if[0]}", k.only_if[1]) for n, k in space.knobs.items() if k.only_if]
+    deciding = {(n, v) for n, wanted in conditions for v in (wanted if isinstance(wanted, tuple) else (wanted,))}
+    return [space.candidate(values | {knob: value}) for knob, value in sorted(deciding)] or [space.candidate(values)]
 
 
 @pytest.mark.parametrize("name", FAMILIES)

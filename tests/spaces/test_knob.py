@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paredown.spaces.errors import SpaceError
-from paredown.spaces.knob import Choice, Range
+from paredown.spaces.knob import Choice, Range, active
 
 GRID = Range(0.0, 0.75, 0.125)
 SIDES = Range(8, 32, 4)
@@ -130,3 +130,20 @@ def test_equal_grid_points_are_one_number() -> None:
     for i in range(11):
         noisy = 1.0 + i * 0.05 + dice.uniform(-1e-9, 1e-9)
         assert knob.nearest(noisy) == round(1.0 + i * 0.05, 10)
+
+
+def test_a_knob_counts_while_its_sibling_counts_and_has_one_of_the_values() -> None:
+    knobs = {
+        "weights": Choice(("fp32", "int8", "mixed")),
+        "early": Range(2, 8, 1, only_if=("weights", "mixed")),
+        "activations": Choice(("uint8", "fp32"), only_if=("weights", ("int8", "mixed"))),
+        "calibration": Choice(("minmax", "entropy"), only_if=("activations", "uint8")),
+    }
+    values = {"weights": "fp32", "early": 2, "activations": "uint8", "calibration": "minmax"}
+    assert active(knobs, values) == {"weights": "fp32"}  # the sibling of calibration has the value and does not count
+    assert set(active(knobs, values | {"weights": "int8"})) == {"weights", "activations", "calibration"}
+    assert set(active(knobs, values | {"weights": "mixed", "activations": "fp32"})) == {
+        "weights",
+        "early",
+        "activations",
+    }
