@@ -34,10 +34,12 @@ class Choice:
         values: What may be chosen.
         only_if: `(sibling, value)` or `(sibling, (value, ...))`: the knob counts only while its sibling counts and has
             that value, or one of them.
+        open: Whether a study file may put any other text in the place of the values.
     """
 
     values: tuple[Value, ...]
     only_if: Condition | None = None
+    open: bool = False
 
     def __contains__(self, value: object) -> bool:
         return any(value == v and isinstance(value, bool) == isinstance(v, bool) for v in self.values)
@@ -82,9 +84,10 @@ class Choice:
         if not wanted:
             raise SpaceError(f"[] leaves nothing to choose; allowed: {self}")
         for value in wanted:
-            if value not in self:
-                raise SpaceError(f"{value!r} is not allowed; allowed: {self}")
-        return replace(self, values=tuple(v for v in self.values if v in wanted))
+            if value not in self and not (self.open and isinstance(value, str)):
+                allowed = "any text" if self.open else self
+                raise SpaceError(f"{value!r} is not allowed; allowed: {allowed}")
+        return replace(self, values=wanted if self.open else tuple(v for v in self.values if v in wanted))
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,9 @@ class Hold:
 Transform = Callable[[nn.Module, Knobs, Material], nn.Module]
 """(network, knobs, material) -> new network; the given one is not touched."""
 
+Attach = Callable[[nn.Module, Knobs, Material], nn.Module]
+"""(untrained network, knobs, material without images) -> what is trained in its place; the given one is not touched."""
+
 Finetuning = Callable[[nn.Module, Knobs], AbstractContextManager[Hold]]
 """(network, knobs) -> context in which it is fine-tuned; on leaving it, only weights have changed."""
 
@@ -80,7 +83,7 @@ Rewrite = Callable[[bytes, Knobs, Calibration], bytes]
 
 @dataclass(frozen=True)
 class Step:
-    """A compression method: its knobs and what it does, in any of five places.
+    """A compression method: its knobs and what it does, in any of six places.
 
     Attributes:
         name: Prefix of its knobs.
@@ -88,13 +91,14 @@ class Step:
         switch: The knob that turns it off.
         off: The value of `switch` at which the step does nothing.
         source: Paper and section.
+        attach: Changes the untrained network, before anything else.
         transform: Changes the trained network; fine-tuning follows.
         finetuning: Holds something through fine-tuning.
         penalty: Adds to what training minimises.
         loss: Changes what training minimises.
         rewrite: Changes the exported file.
-        shapes_known: Whether the shapes that the transform gives follow from the knobs alone, so that the costs of
-            the untrained network are those of the trained one.
+        shapes_known: Whether the costs of the untrained network are those of the trained one: the shapes that the
+            transform gives follow from the knobs alone, and so does what an image passes through.
     """
 
     name: str
@@ -102,6 +106,7 @@ class Step:
     switch: str
     off: Value
     source: str
+    attach: Attach | None = None
     transform: Transform | None = None
     finetuning: Finetuning | None = None
     penalty: Penalty | None = None
