@@ -24,7 +24,9 @@ Rewriting = Callable[[bytes, NDArray[np.float32]], bytes]
 BATCH = 64
 
 
-def export_stages(network: MultiExit, shape: ImageShape, images: NDArray[np.float32], rewrite: Rewriting) -> list[bytes]:
+def export_stages(
+    network: MultiExit, shape: ImageShape, images: NDArray[np.float32], rewrite: Rewriting
+) -> list[bytes]:
     """Return each stage with its exit as an ONNX model, rewritten; the batch is free.
 
     Args:
@@ -76,7 +78,10 @@ def stitched(stages: list[bytes], rule: ExitRule, classes: int) -> bytes:
         outer = graphs[i]
         nodes, initializers, decision = _decision(rule, [n[1] for n in names[: i + 1]], classes)
         leave = helper.make_graph(
-            [helper.make_node("Identity", [names[i][1]], [f"{DECIDES}_left{i}"])], "leave", [], [_value(f"{DECIDES}_left{i}")]
+            [helper.make_node("Identity", [names[i][1]], [f"{DECIDES}_left{i}"])],
+            "leave",
+            [],
+            [_value(f"{DECIDES}_left{i}")],
         )
         go_on = helper.make_graph(list(inner.node), "go_on", [], [_value(answer)], list(inner.initializer))
         answer = "logits" if i == 0 else f"{DECIDES}_logits{i}"
@@ -164,3 +169,7 @@ def _in_order(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     made = {name: at for at, node in enumerate(graph.node) for name in node.output}
     needs = {at: [made[name] for name in node.input if name in made] for at, node in enumerate(graph.node)}
     return [graph.node[at] for at in TopologicalSorter(needs).static_order()]
+
+
+def _value(name: str) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)

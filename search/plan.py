@@ -59,6 +59,7 @@ class TrialPlan:
         threads: Of PyTorch; 0 leaves its own choice.
         judged: Whether trials are judged while they run; the costs among the objectives are then measured
             before training.
+        thresholds: Of early exits, tried on a trained network without training; empty for its own alone.
     """
 
     task: TaskSpec
@@ -69,6 +70,7 @@ class TrialPlan:
     timeout_s: float = 3600.0
     threads: int = 0
     judged: bool = False
+    thresholds: tuple[float, ...] = ()
 
     def epochs(self, candidate: Candidate) -> int:
         """Return for how many epochs a candidate is trained at most, fine-tuning included."""

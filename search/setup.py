@@ -26,6 +26,7 @@ from paredown.search.trial import measure_untrained
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.errors import SpaceError
 from paredown.spaces.families.catalogue import FAMILIES
+from paredown.spaces.knob import Range
 from paredown.spaces.space import SearchSpace, joint_space
 
 
@@ -85,7 +86,8 @@ def set_up(config: StudyConfig, where: str, folder: Path, out: Path) -> Setup:
             raise ConfigError(f"{where}: training.accelerator: no CUDA device here; use auto or cpu")
     _check_halving(config, where)
     judged = config.halving is not None
-    plan = TrialPlan(spec, objectives, training, out.absolute(), timeout_s=config.trial_timeout, judged=judged)
+    folder_out, thresholds = out.absolute(), _thresholds(space)
+    plan = TrialPlan(spec, objectives, training, folder_out, None, config.trial_timeout, 0, judged, thresholds)
     stored = {
         "task": {"name": spec.name, "options": json.loads(spec.options), "data": task.digest},
         "task_folder": str(folder.absolute()),
@@ -130,6 +132,12 @@ def _space(section: SpaceSection, task: Task) -> SearchSpace:
         section.knobs,
         section.baseline,
     )
+
+
+def _thresholds(space: SearchSpace) -> tuple[float, ...]:
+    """Return the thresholds of early exits that the study leaves to choose from."""
+    knob = space.knobs.get("early_exit.threshold")
+    return () if not isinstance(knob, Range) or knob.is_fixed else knob.values
 
 
 def _objectives(names: list[str], limits: Mapping[str, float], where: str) -> tuple[Objective, ...]:

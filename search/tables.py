@@ -33,7 +33,7 @@ def _row(model: Model, metrics: Sequence[Metric], baseline: Model) -> list[str]:
         value = shown(metric, model[metric.name])
         if model.trial != baseline.trial:
             change = changes[metric.name]
-            is_share = metric.name.endswith("accuracy")
+            is_share = metric.name.endswith(("accuracy", "_rate"))
             good = change > 0 if is_share else change < 0
             colour = "green" if good else "red" if change else "dim"
             text = f"{100 * change:+.2f} pt" if is_share else f"{change:+.0%}"

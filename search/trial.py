@@ -12,33 +12,42 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_tensors
 from torch import nn
 
 from paredown.evaluators.catalogue import EVALUATORS
 from paredown.evaluators.errors import EvaluationError, TaskError, TrialInterrupted, TrialStopped
+from paredown.evaluators.exit_file import export_stages, stitched
+from paredown.evaluators.exit_runtime import BatchRuntime
+from paredown.evaluators.macs import exit_macs
 from paredown.evaluators.measurement import Measurement, broken_limits
 from paredown.evaluators.onnx_model import export, slimmed
 from paredown.evaluators.specimen import Reference, Specimen
 from paredown.evaluators.training import OnEpoch, TrainingData, predict
-from paredown.search.network import DECIDED, Compressed, compress
+from paredown.search.exit_sweep import KNOB, STEP, best_thresholds, exit_facts, with_threshold
+from paredown.search.network import DECIDED, Compressed, build, compress
 from paredown.search.plan import MODEL_FILE, TEACHER_FILE, WEIGHTS_FILE, TrialPlan, load_task
 from paredown.search.stages import Stages
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.compression.step import Calibration
 from paredown.spaces.errors import InfeasibleCandidate
+from paredown.spaces.exits.network import MultiExit
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.families.family import ImageShape
-from paredown.studies.result import UNTRAINED, TrialResult, stopped_early
+from paredown.studies.result import UNTRAINED, Derived, TrialResult, stopped_early
 
 CALIBRATION_IMAGES = 64
+MEASURED = ("model", "file", "data")
+"""What evaluators of a trained network may need: all there is."""
 
 
 def run_trial(candidate: Candidate, plan: TrialPlan, on_epoch: OnEpoch = lambda epoch, metrics: "") -> TrialResult:
@@ -82,11 +91,14 @@ class _Run:
     known: dict[str, float] = field(default_factory=dict)
     compressed: Compressed | None = None
     skipped: dict[str, dict[str, str]] = field(default_factory=dict)
+    stages: list[bytes] = field(default_factory=list)
+    exits: dict[str, Any] = field(default_factory=dict)
 
     @property
     def facts(self) -> dict[str, Any]:
         seconds = {k: round(v, 3) for k, v in self.seconds.items()}
-        return {"seconds": seconds, UNTRAINED: self.known, "skipped": self.skipped}
+        exits = {"exits": self.exits} if self.exits else {}
+        return {"seconds": seconds, UNTRAINED: self.known, "skipped": self.skipped, **exits}
 
     def stopped(self, reason: str) -> TrialResult:
         """Return what is known of a trial that ends early."""
@@ -103,12 +115,34 @@ class _Run:
         stages = Stages(self.candidate, self.plan, self.shape, self.data, self._after_epoch, self._timed, self.skipped)
         self.compressed = stages.run(model)
         model = self.compressed.network
-        with tempfile.TemporaryDirectory(prefix="paredown-") as folder:
-            self._export(model, Path(folder))
+        with tempfile.TemporaryDirectory(prefix="paredown-") as name:
+            folder, derived = Path(name), []
+            self._export(model, folder)
             with self._timed("measure"):
-                self._measure(self._specimen(model, Path(folder, MODEL_FILE)), ("model", "file", "data"))
-            artifact = self._keep(Path(folder))
-        return TrialResult("done", "", self.measurements, artifact, self.facts, tuple(self.curve))
+                self._measure(self._specimen(model, folder / MODEL_FILE), MEASURED)
+            artifact = self._keep(folder, self.candidate)
+            if isinstance(model, MultiExit):
+                self.exits = exit_facts(model, folder / MODEL_FILE, self.shape, self._images()[0])
+                with self._timed("thresholds"):
+                    derived = list(self._derived(model, folder))
+        return TrialResult("done", "", self.measurements, artifact, self.facts, tuple(self.curve), tuple(derived))
+
+    def _derived(self, model: MultiExit, folder: Path) -> Iterator[Derived]:
+        """Measure the trained network at other thresholds; the file in the folder is each one's in turn."""
+        images, labels = self._images()
+        logits = BatchRuntime(folder / MODEL_FILE).all_logits(images)
+        macs = exit_macs(model, self.shape)
+        for threshold in best_thresholds(model.rule, self.plan.thresholds, logits, labels, macs):
+            rule = replace(model.rule, threshold=threshold)
+            (folder / MODEL_FILE).write_bytes(stitched(self.stages, rule, len(self.task.classes)))
+            measurements = self._evaluated(self._specimen(model, folder / MODEL_FILE), MEASURED)
+            candidate = with_threshold(self.candidate, threshold)
+            facts = {"exits": exit_facts(model, folder / MODEL_FILE, self.shape, images)}
+            changed = {f"{STEP}.{KNOB}": threshold}
+            yield Derived(candidate, changed, measurements, self._keep(folder, candidate), facts)
+
+    def _images(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        return self.data.normalise(self.data.validation.images), self.data.validation.labels
 
     def _prepare(self) -> None:
         self.started = time.monotonic()
@@ -120,7 +154,7 @@ class _Run:
         self.shape: ImageShape = (self.task.channels, self.resolution, self.resolution)
 
     def _built(self) -> nn.Module:
-        return FAMILIES[self.candidate.family].build(self.candidate.knobs, self.shape, len(self.task.classes))
+        return build(self.candidate, self.shape, len(self.task.classes))
 
     def _check_before_training(self, model: nn.Module) -> None:
         """Look at what the untrained network already shows, and reject it where that breaks a limit."""
@@ -131,7 +165,7 @@ class _Run:
         if any(EVALUATORS[name].needs == "file" for name in wanted):
             with tempfile.TemporaryDirectory(prefix="paredown-") as folder:
                 file = Path(folder, MODEL_FILE)
-                file.write_bytes(self._rewritten(export(compressed, self.shape)))
+                file.write_bytes(self._exported(compressed))
                 self._measure(self._specimen(compressed, file), ("file",))
             self._reject_if_broken()
 
@@ -154,22 +188,30 @@ class _Run:
         costs = {o.metric.name for o in self.plan.objectives if self.plan.judged and o.optimised}
         return self.on_epoch(epoch, {name: v for name, v in self.known.items() if name in costs} | metrics)
 
-    def _rewritten(self, model: bytes) -> bytes:
+    def _exported(self, model: nn.Module) -> bytes:
+        """Return the file of a network; of one with exits, each stage is rewritten by itself."""
         split = TrainingData.of(self.task, self.resolution)
         # Spread over the set: an image folder is sorted by class.
         every = max(1, len(split.train.images) // CALIBRATION_IMAGES)
         rows = slice(0, every * CALIBRATION_IMAGES, every)
+        images, labels = split.normalise(split.train.images[rows]), split.train.labels[rows]
+        if not isinstance(model, MultiExit):
+            return slimmed(self._rewritten(export(model, self.shape), images, labels))
+        self.stages = export_stages(model, self.shape, images, lambda stage, x: self._rewritten(stage, x, labels))
+        return stitched(self.stages, model.rule, len(self.task.classes))
+
+    def _rewritten(self, model: bytes, images: NDArray[np.float32], labels: NDArray[np.int64]) -> bytes:
         for name in [n for n in STEPS if n in self.candidate.steps]:
             rewrite = STEPS[name].rewrite
             if rewrite is not None:
-                calibration = Calibration(split.normalise(split.train.images[rows]), split.train.labels[rows])
+                calibration = Calibration(images, labels)
                 model = rewrite(model, self.candidate.steps[name], calibration)
                 self.skipped |= {name: self.skipped.get(name, {}) | calibration.skipped} if calibration.skipped else {}
-        return slimmed(model)
+        return model
 
     def _export(self, model: nn.Module, folder: Path) -> None:
         with self._timed("export"):
-            (folder / MODEL_FILE).write_bytes(self._rewritten(export(model, self.shape)))
+            (folder / MODEL_FILE).write_bytes(self._exported(model))
             state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
             decided = self.compressed.decided if self.compressed else {}
             save_tensors(state, folder / WEIGHTS_FILE, {DECIDED: json.dumps(decided)})
@@ -187,13 +229,19 @@ class _Run:
         return Specimen(model, self.shape, file, images, data.validation.labels, reference)
 
     def _measure(self, specimen: Specimen, needs: tuple[str, ...]) -> None:
-        for name, evaluator in EVALUATORS.items():
-            if evaluator.needs in needs:
-                self.measurements[name] = evaluator.evaluate(specimen)
+        self.measurements |= self._evaluated(specimen, needs)
 
-    def _keep(self, folder: Path) -> str:
-        """Move the files to the study's folder under the candidate's digest, in one step."""
-        artifact = f"trials/{self.candidate.digest[:16]}"
+    def _evaluated(self, specimen: Specimen, needs: tuple[str, ...]) -> dict[str, Measurement]:
+        asked = {o.metric.name for o in self.plan.objectives}
+        return {
+            name: evaluator.evaluate(specimen)
+            for name, evaluator in EVALUATORS.items()
+            if evaluator.needs in needs and (name in asked or evaluator.applies(specimen))
+        }
+
+    def _keep(self, folder: Path, candidate: Candidate) -> str:
+        """Copy the files to the study's folder under the candidate's digest, in one step."""
+        artifact = f"trials/{candidate.digest[:16]}"
         target = self.plan.folder / artifact
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".new-", dir=target.parent) as stage:

@@ -145,6 +145,13 @@ class Range:
         others = [v for v in (self.nearest(at - self.step), self.nearest(at + self.step)) if v != value]
         return others[0] if others else at
 
+    @property
+    def values(self) -> tuple[int | float, ...]:
+        """All numbers of the range."""
+        return tuple(
+            self._number(self.low + i * self.step) for i in range(round((self.high - self.low) / self.step) + 1)
+        )
+
     def narrowed(self, spec: object) -> "Range":
         """Return the part of the range that a study file asks for: a number or `{low, high, step}`.
 

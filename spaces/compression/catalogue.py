@@ -1,7 +1,7 @@
 """All compression steps, in the order in which they are applied.
 
-Exits first, since they are trained with the network; the loss of training, then the structure (fewer channels, then factors of what remains), then zeros among the
-weights, then the bits of the exported file.
+Exits first, since they are trained with the network; the loss of training, then the structure (fewer channels, then
+factors of what remains), then zeros among the weights, then the bits of the exported file.
 """
 
 from paredown.spaces.compression.channel_pruning import CHANNEL_PRUNING

@@ -88,9 +88,7 @@ class MultiExit(nn.Module):
         teacher = F.log_softmax(logits[-1].detach() / TEMPERATURE, dim=1)
         total = logits.new_zeros(())
         for own in logits[:-1]:
-            soft = F.kl_div(
-                F.log_softmax(own / TEMPERATURE, dim=1), teacher, reduction="batchmean", log_target=True
-            )
+            soft = F.kl_div(F.log_softmax(own / TEMPERATURE, dim=1), teacher, reduction="batchmean", log_target=True)
             total = total + (1 - TAUGHT) * F.cross_entropy(own, labels) + TAUGHT * TEMPERATURE**2 * soft
         return self.weight * total
 

@@ -1,5 +1,6 @@
 """When a network leaves at an exit, on PyTorch tensors; ONNX files and batches follow the same rules."""
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -43,7 +44,7 @@ class ExitRule:
                 return logits[-1][:, :1] != logits[-1][:, :1]
             named = [one.argmax(1, keepdim=True) for one in logits[-self.patience - 1 :]]
             agree = named[0] == named[1]
-            for a, b in zip(named[1:], named[2:], strict=False):
+            for a, b in itertools.pairwise(named[1:]):
                 agree = agree & (a == b)
             return agree
         if self.kind == "confidence":

@@ -4,6 +4,7 @@ The network is traced by `torch.fx`: plain sequences are looked into, everything
 named layers deeper inside are found too, since whatever contains a named layer is looked into.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -112,7 +113,7 @@ def cut(network: nn.Module, names: Sequence[str]) -> list[nn.Module]:
     ends = [next(i for i, n in enumerate(nodes) if n.op == "call_module" and n.target == name) for name in names]
     bounds = [0, *(end + 1 for end in ends), len(nodes) - 1]
     parts = []
-    for start, stop in zip(bounds, bounds[1:], strict=False):
+    for start, stop in itertools.pairwise(bounds):
         entry = nodes[start - 1] if start else next(n for n in nodes if n.op == "placeholder")
         inner = [n for n in nodes[start:stop] if n.op != "placeholder"]
         result = nodes[-1].args[0] if stop == len(nodes) - 1 else nodes[stop - 1]
@@ -132,7 +133,9 @@ def _traced(network: nn.Module, names: Sequence[str]) -> fx.GraphModule:
 def _alone(nodes: Sequence[fx.Node], at: int) -> bool:
     """Return whether the result of a node is all that what follows uses of what came before."""
     before = set(nodes[:at])
-    return not any(used in before for later in nodes[at + 1 :] for used in later.all_input_nodes if used.op != "get_attr")
+    return not any(
+        used in before for later in nodes[at + 1 :] for used in later.all_input_nodes if used.op != "get_attr"
+    )
 
 
 def _weighted(graph: fx.GraphModule, nodes: Sequence[fx.Node]) -> int:
