@@ -1,10 +1,11 @@
 """What an architecture family is."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import nn
 
+from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.knob import Knob, Knobs, Range, Value
 
 ImageShape = tuple[int, int, int]
@@ -21,8 +22,10 @@ class Family:
         baseline: Knobs of the reference network; those not named take their highest value.
         resolution: From the knobs to the side of the square input, in pixels.
         build: From knobs, shape of one input and number of classes to an untrained network that maps
-            `n x c x h x w` to `n x classes` logits.
+            `n x c x h x w` to `n x classes` logits. It raises InfeasibleCandidate, with the reason, where the
+            knobs and the input do not fit.
         source: Paper and section.
+        variants: Named networks of the literature: the active knobs of each.
     """
 
     name: str
@@ -31,3 +34,22 @@ class Family:
     resolution: Callable[[Knobs], int]
     build: Callable[[Knobs, ImageShape, int], nn.Module]
     source: str
+    variants: Mapping[str, Knobs] = field(default_factory=dict)
+
+
+def check_side(family: str, shape: ImageShape, least: int) -> None:
+    """Refuse images that strides would leave nothing of.
+
+    Args:
+        family: Named in the message.
+        shape: Of one input.
+        least: Product of all strides.
+
+    Raises:
+        InfeasibleCandidate: A side is below it.
+    """
+    side = min(shape[1:])
+    if side < least:
+        raise InfeasibleCandidate(
+            f"{family}: images of {side} px are too small for its strides, {least} in all; allowed: from {least} px"
+        )

@@ -6,83 +6,38 @@ Source:
     Hu et al., Squeeze-and-Excitation Networks, CVPR 2018, section 3.
 """
 
+import functools
 import math
+import sys
 from collections.abc import Mapping
 
-from torch import Tensor, nn
+from torch import nn
 
 from paredown.spaces.families.family import Family, ImageShape
+from paredown.spaces.families.layers import ACTIVATIONS, InvertedBottleneck, SqueezeExcite, classifier, convolution
 from paredown.spaces.knob import Choice, Knob, Knobs, Range
 
 STEM_CHANNELS = 8
 HEAD_CHANNELS = 48
 STAGES = ((8, 1, 1), (12, 1, 2), (20, 1, 2))
 """Channels, blocks and stride of each stage at depth 1 and width 1."""
-ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "hardswish": nn.Hardswish}
 PHI_MAX = 7
 GAMMA = 1.15
 MULTIPLE = 4
 """Channels and resolutions are multiples of it."""
 
 
-class SqueezeExcite(nn.Module):
-    """Scale each channel by a gate computed from the means of all channels."""
-
-    def __init__(self, channels: int, squeezed: int) -> None:
-        super().__init__()
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.reduce = nn.Conv2d(channels, squeezed, 1)
-        self.activation = nn.ReLU()
-        self.expand = nn.Conv2d(squeezed, channels, 1)
-        self.gate = nn.Sigmoid()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map `n x c x h x w` to the same shape."""
-        gates: Tensor = self.gate(self.expand(self.activation(self.reduce(self.pool(x)))))
-        return x * gates
-
-
-class InvertedBottleneck(nn.Module):
-    """Expand, filter each channel on its own, excite, project; with a residual where shapes allow."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int, knobs: Knobs) -> None:
-        super().__init__()
-        hidden = inputs * int(knobs["expansion"])
-        activation = ACTIVATIONS[str(knobs["activation"])]
-        layers: list[nn.Module] = []
-        if hidden != inputs:
-            layers += [*_convolution(inputs, hidden, 1, 1), activation()]
-        layers += [*_convolution(hidden, hidden, int(knobs["kernel"]), stride, groups=hidden), activation()]
-        if knobs["squeeze_excite"]:
-            layers.append(SqueezeExcite(hidden, max(MULTIPLE, inputs // 4)))
-        layers += _convolution(hidden, outputs, 1, 1)
-        self.body = nn.Sequential(*layers)
-        self.has_residual = stride == 1 and inputs == outputs
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map `n x inputs x h x w` to `n x outputs x h/stride x w/stride`."""
-        y: Tensor = self.body(x)
-        return x + y if self.has_residual else y
-
-
-def _convolution(inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) -> list[nn.Module]:
-    return [
-        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(outputs),
-    ]
-
-
 def _knobs(resolutions: Range) -> Mapping[str, Knob]:
-    smallest = resolutions.nearest(float(resolutions.high) / GAMMA**PHI_MAX)
+    smallest, step = int(resolutions.nearest(float(resolutions.high) / GAMMA**PHI_MAX)), int(resolutions.step)
+    largest = int(resolutions.high)
     return {
         "scaling": Choice(("compound", "free")),
         "phi": Range(0.0, float(PHI_MAX), 0.5, only_if=("scaling", "compound")),
         "alpha": Range(1.0, 1.5, 0.05, only_if=("scaling", "compound")),
         "beta": Range(1.0, 1.5, 0.05, only_if=("scaling", "compound")),
         "gamma": Range(1.0, 1.5, 0.05, only_if=("scaling", "compound")),
-        "smallest_resolution": Range(
-            *(int(smallest),) * 2, step=int(resolutions.step), only_if=("scaling", "compound")
-        ),
+        "smallest_resolution": Range(smallest, smallest, step, only_if=("scaling", "compound")),
+        "largest_resolution": Range(largest, largest, step, only_if=("scaling", "compound")),
         "depth": Range(1.0, 4.0, 0.5, only_if=("scaling", "free")),
         "width": Range(0.5, 3.0, 0.25, only_if=("scaling", "free")),
         "resolution": Range(resolutions.low, resolutions.high, resolutions.step, only_if=("scaling", "free")),
@@ -96,6 +51,9 @@ def _knobs(resolutions: Range) -> Mapping[str, Knob]:
 def scaling(knobs: Knobs) -> tuple[float, float, int]:
     """Return the multipliers of depth and width, and the resolution in pixels.
 
+    The resolution is held to `largest_resolution`, the largest of the task; candidates of older studies do not
+    name it and are not held.
+
     Source:
         EfficientNet, equation 3: depth alpha^phi, width beta^phi, resolution gamma^phi.
     """
@@ -103,7 +61,8 @@ def scaling(knobs: Knobs) -> tuple[float, float, int]:
         return float(knobs["depth"]), float(knobs["width"]), int(knobs["resolution"])
     phi = float(knobs["phi"])
     resolution = float(knobs["smallest_resolution"]) * float(knobs["gamma"]) ** phi
-    return float(knobs["alpha"]) ** phi, float(knobs["beta"]) ** phi, _rounded(resolution)
+    side = min(_rounded(resolution), int(knobs.get("largest_resolution", sys.maxsize)))
+    return float(knobs["alpha"]) ** phi, float(knobs["beta"]) ** phi, side
 
 
 def _rounded(value: float) -> int:
@@ -114,15 +73,25 @@ def _build(knobs: Knobs, shape: ImageShape, classes: int) -> nn.Module:
     depth, width, _ = scaling(knobs)
     activation = ACTIVATIONS[str(knobs["activation"])]
     channels = _rounded(STEM_CHANNELS * width)
-    layers: list[nn.Module] = [*_convolution(shape[0], channels, 3, 2), activation()]
+    layers: list[nn.Module] = [*convolution(shape[0], channels, 3, 2), activation()]
     for stage_channels, blocks, stride in STAGES:
         outputs = _rounded(stage_channels * width)
         for block in range(math.ceil(blocks * depth)):
-            layers.append(InvertedBottleneck(channels, outputs, stride if block == 0 else 1, knobs))
+            excite = functools.partial(SqueezeExcite, squeezed=max(MULTIPLE, channels // 4))
+            layers.append(
+                InvertedBottleneck(
+                    channels,
+                    outputs,
+                    stride if block == 0 else 1,
+                    kernel=int(knobs["kernel"]),
+                    expansion=int(knobs["expansion"]),
+                    activation=activation,
+                    excite=excite if knobs["squeeze_excite"] else None,
+                )
+            )
             channels = outputs
     head = _rounded(HEAD_CHANNELS * width)
-    layers += [*_convolution(channels, head, 1, 1), activation()]
-    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(head, classes)]
+    layers += [*convolution(channels, head, 1, 1), activation(), *classifier(head, classes)]
     return nn.Sequential(*layers)
 
 

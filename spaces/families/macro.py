@@ -1,0 +1,107 @@
+"""Free macro search: each of four stages has its own operator, kernel, expansion, depth, width, skip and gate.
+
+Every operator expands its input, filters, and projects:
+
+- `inverted` filters each channel on its own (MobileNetV2);
+- `grouped` filters groups of 8 channels (RegNet);
+- `fused` expands and filters in one dense convolution (EfficientNetV2).
+
+Source:
+    Tan et al., MnasNet, CVPR 2019, section 4.1 (factorised hierarchical space);
+    Radosavovic et al., Designing Network Design Spaces, CVPR 2020 (groups);
+    Tan, Le, EfficientNetV2, ICML 2021, section 3.2 (fused).
+"""
+
+import math
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from paredown.spaces.families.family import Family, ImageShape, check_side
+from paredown.spaces.families.layers import ACTIVATIONS, Layer, SqueezeExcite, classifier, convolution, divisible
+from paredown.spaces.knob import Choice, Knob, Knobs, Range, Value
+
+STEM_CHANNELS, HEAD_CHANNELS = 16, 128
+STAGES = ((16, 1), (24, 2), (40, 2), (64, 2))
+"""Channels and stride of each stage at width 1."""
+GROUP = 8
+"""Channels of one group; all channels are multiples of it."""
+OPERATORS = ("inverted", "grouped", "fused")
+
+
+class MacroBlock(nn.Module):
+    """One operator, with or without a shortcut; the first of a stage projects its shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, activation: Layer, knobs: Knobs) -> None:
+        super().__init__()
+        hidden, kernel = inputs * int(knobs["expansion"]), int(knobs["kernel"])
+        layers: list[nn.Module] = []
+        if knobs["operator"] == "fused":
+            layers += [*convolution(inputs, hidden, kernel, stride), activation()]
+        else:
+            groups = hidden if knobs["operator"] == "inverted" else hidden // GROUP
+            layers += [*convolution(inputs, hidden, 1, 1), activation()]
+            layers += [*convolution(hidden, hidden, kernel, stride, groups=groups), activation()]
+        if knobs["squeeze_excite"]:
+            layers.append(SqueezeExcite(hidden, max(GROUP, inputs // 4)))
+        self.body = nn.Sequential(*layers, *convolution(hidden, outputs, 1, 1))
+        self.shortcut: nn.Module | None = None
+        if knobs["skip"]:
+            fits = stride == 1 and inputs == outputs
+            self.shortcut = nn.Identity() if fits else nn.Sequential(*convolution(inputs, outputs, 1, stride))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `n x inputs x h x w` to `n x outputs x h/stride x w/stride`."""
+        y: Tensor = self.body(x)
+        return y if self.shortcut is None else y + self.shortcut(x)
+
+
+def _knobs(resolutions: Range) -> Mapping[str, Knob]:
+    knobs: dict[str, Knob] = {}
+    for stage in range(1, len(STAGES) + 1):
+        knobs |= {
+            f"operator_{stage}": Choice(OPERATORS),
+            f"kernel_{stage}": Choice((3, 5, 7)),
+            f"expansion_{stage}": Choice((1, 2, 4, 6)),
+            f"depth_{stage}": Range(1, 4, 1),
+            f"width_{stage}": Range(0.5, 2.0, 0.25),
+            f"skip_{stage}": Choice((False, True)),
+            f"squeeze_excite_{stage}": Choice((False, True)),
+        }
+    return {**knobs, "activation": Choice(("relu", "silu", "hardswish")), "resolution": resolutions}
+
+
+def stage_knobs(knobs: Knobs, stage: int) -> Knobs:
+    """Return the knobs of one stage, 1 to 4, without its number."""
+    ending = f"_{stage}"
+    return {name.removesuffix(ending): value for name, value in knobs.items() if name.endswith(ending)}
+
+
+def _build(knobs: Knobs, shape: ImageShape, classes: int) -> nn.Module:
+    check_side("macro", shape, math.prod(stride for _, stride in STAGES))
+    activation = ACTIVATIONS[str(knobs["activation"])]
+    channels = STEM_CHANNELS
+    layers: list[nn.Module] = [*convolution(shape[0], channels, 3, 1), activation()]
+    for stage, (stage_channels, stride) in enumerate(STAGES, start=1):
+        own = stage_knobs(knobs, stage)
+        outputs = divisible(stage_channels * float(own["width"]), GROUP)
+        for block in range(int(own["depth"])):
+            layers.append(MacroBlock(channels, outputs, stride if block == 0 else 1, activation, own))
+            channels = outputs
+    layers += [*convolution(channels, HEAD_CHANNELS, 1, 1), activation(), *classifier(HEAD_CHANNELS, classes)]
+    return nn.Sequential(*layers)
+
+
+def _baseline() -> Mapping[str, Value]:
+    stage = {"operator": "inverted", "kernel": 3, "expansion": 4, "depth": 2, "width": 1.0, "squeeze_excite": False}
+    return {f"{name}_{i}": value for i in range(1, len(STAGES) + 1) for name, value in stage.items()}
+
+
+MACRO = Family(
+    name="macro",
+    knobs=_knobs,
+    baseline={**_baseline(), "activation": "relu"},
+    resolution=lambda knobs: int(knobs["resolution"]),
+    build=_build,
+    source="Tan et al., MnasNet, CVPR 2019, section 4.1",
+)

@@ -1,0 +1,97 @@
+"""MobileNet: thin bottlenecks joined by residuals; V2 as published, with what V3 added as knobs.
+
+Source:
+    Sandler et al., MobileNetV2, CVPR 2018, table 2;
+    Howard et al., Searching for MobileNetV3, ICCV 2019, sections 5.2 (hard-swish) and 5.3 (squeeze-excite).
+"""
+
+import math
+from collections.abc import Mapping
+
+from torch import nn
+
+from paredown.spaces.families.family import Family, ImageShape, check_side
+from paredown.spaces.families.layers import (
+    ACTIVATIONS,
+    InvertedBottleneck,
+    SqueezeExcite,
+    classifier,
+    convolution,
+    divisible,
+)
+from paredown.spaces.knob import Choice, Knob, Knobs, Range
+
+STEM_CHANNELS, HEAD_CHANNELS = 32, 1280
+STAGES = ((16, 1), (24, 2), (32, 3), (64, 4), (96, 3), (160, 3), (320, 1))
+"""Channels and blocks of each stage at width and depth 1; the first one does not expand."""
+STRIDES = {"image": (2, 1, 2, 2, 2, 1, 2, 1), "small": (1, 1, 1, 2, 2, 1, 2, 1)}
+"""Of the stem and each stage: as published, and for images of 8 to 64 px."""
+SMALL = 64
+"""Tasks whose largest images are below it have the stem `small` alone, in pixels."""
+
+
+def _knobs(resolutions: Range) -> Mapping[str, Knob]:
+    return {
+        "stem": Choice(("small",) if resolutions.high < SMALL else ("small", "image")),
+        "depth": Range(0.25, 1.5, 0.25),
+        "width": Range(0.125, 1.5, 0.125),
+        "kernel": Choice((3, 5, 7)),
+        "expansion": Choice((2, 3, 4, 6)),
+        "squeeze_excite": Choice((False, True)),
+        "activation": Choice(("relu", "relu6", "hardswish")),
+        "resolution": resolutions,
+    }
+
+
+def _build(knobs: Knobs, shape: ImageShape, classes: int) -> nn.Module:
+    width, depth = float(knobs["width"]), float(knobs["depth"])
+    strides = STRIDES[str(knobs["stem"])]
+    check_side("mobilenet", shape, math.prod(strides))
+    activation = ACTIVATIONS[str(knobs["activation"])]
+    channels = divisible(STEM_CHANNELS * width)
+    layers: list[nn.Module] = [*convolution(shape[0], channels, 3, strides[0]), activation()]
+    for stage, ((stage_channels, blocks), stride) in enumerate(zip(STAGES, strides[1:], strict=True)):
+        outputs = divisible(stage_channels * width)
+        for block in range(math.ceil(blocks * depth)):
+            layers.append(
+                InvertedBottleneck(
+                    channels,
+                    outputs,
+                    stride if block == 0 else 1,
+                    kernel=int(knobs["kernel"]),
+                    expansion=int(knobs["expansion"]) if stage else 1,
+                    activation=activation,
+                    excite=_excite if knobs["squeeze_excite"] else None,
+                )
+            )
+            channels = outputs
+    head = divisible(HEAD_CHANNELS * width)
+    layers += [*convolution(channels, head, 1, 1), activation(), *classifier(head, classes)]
+    return nn.Sequential(*layers)
+
+
+def _excite(hidden: int) -> nn.Module:
+    """Return MobileNetV3's squeeze-excite: a quarter of the expanded channels, a gate of straight lines."""
+    return SqueezeExcite(hidden, divisible(hidden / 4), nn.ReLU, nn.Hardsigmoid)
+
+
+MOBILENET = Family(
+    name="mobilenet",
+    knobs=_knobs,
+    baseline={"depth": 1.0, "width": 1.0, "kernel": 3, "expansion": 6, "squeeze_excite": False, "activation": "relu6"},
+    resolution=lambda knobs: int(knobs["resolution"]),
+    build=_build,
+    source="Sandler et al., MobileNetV2, CVPR 2018; Howard et al., MobileNetV3, ICCV 2019",
+    variants={
+        "mobilenet_v2": {
+            "stem": "image",
+            "depth": 1.0,
+            "width": 1.0,
+            "kernel": 3,
+            "expansion": 6,
+            "squeeze_excite": False,
+            "activation": "relu6",
+            "resolution": 224,
+        }
+    },
+)

@@ -1,0 +1,117 @@
+"""Residual networks for small images, three stages of 16, 32 and 64 channels.
+
+Source:
+    He et al., Deep Residual Learning for Image Recognition, CVPR 2016, section 4.2 (6n + 2 layers, figure 2),
+    section 3.3 (shortcuts A and B), figure 5 (bottleneck);
+    Zagoruyko, Komodakis, Wide Residual Networks, BMVC 2016 (the multiplier of width).
+"""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from paredown.spaces.families.family import Family, ImageShape, check_side
+from paredown.spaces.families.layers import ACTIVATIONS, Layer, classifier, convolution
+from paredown.spaces.knob import Choice, Knob, Knobs, Range
+
+CHANNELS = (16, 32, 64)
+"""Of each stage at width 1; the second and the third halve the image."""
+LEAST_SIDE = 4
+EXPANSION = 4
+"""Channels that leave a bottleneck, as a multiple of those of its 3 x 3 convolution."""
+
+
+class Padded(nn.Module):
+    """Shortcut A: every other pixel, the new channels filled with zeros; no parameters."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.stride, self.missing = stride, outputs - inputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `n x inputs x h x w` to `n x outputs x h/stride x w/stride`."""
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.missing))
+
+
+class Residual(nn.Module):
+    """Convolutions with a shortcut around them."""
+
+    def __init__(self, body: list[nn.Module], shortcut: nn.Module, activation: nn.Module) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*body)
+        self.shortcut = shortcut
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `n x inputs x h x w` to `n x outputs x h/stride x w/stride`."""
+        y: Tensor = self.activation(self.body(x) + self.shortcut(x))
+        return y
+
+
+def _knobs(resolutions: Range) -> Mapping[str, Knob]:
+    widths = {f"width_{stage}": Range(0.25, 4.0, 0.25, only_if=("widths", "per_stage")) for stage in (1, 2, 3)}
+    return {
+        "block": Choice(("basic", "bottleneck")),
+        "blocks": Range(1, 9, 1),
+        "widths": Choice(("equal", "per_stage")),
+        "width": Range(0.25, 4.0, 0.25, only_if=("widths", "equal")),
+        **widths,
+        "shortcut": Choice(("padded", "projected")),
+        "activation": Choice(("relu", "silu", "hardswish")),
+        "resolution": resolutions,
+    }
+
+
+def channels(knobs: Knobs) -> tuple[int, int, int]:
+    """Return the channels of the 3 x 3 convolutions of each stage."""
+    names = ("width",) * 3 if knobs["widths"] == "equal" else ("width_1", "width_2", "width_3")
+    first, second, third = (round(c * float(knobs[name])) for c, name in zip(CHANNELS, names, strict=True))
+    return first, second, third
+
+
+def _build(knobs: Knobs, shape: ImageShape, classes: int) -> nn.Module:
+    check_side("resnet", shape, LEAST_SIDE)
+    activation = ACTIVATIONS[str(knobs["activation"])]
+    inputs = channels(knobs)[0]
+    layers: list[nn.Module] = [*convolution(shape[0], inputs, 3, 1), activation()]
+    for stage, width in enumerate(channels(knobs)):
+        outputs = width * EXPANSION if knobs["block"] == "bottleneck" else width
+        for block in range(int(knobs["blocks"])):
+            stride = 2 if stage > 0 and block == 0 else 1
+            body = _body(str(knobs["block"]), inputs, width, outputs, stride, activation)
+            shortcut = _shortcut(str(knobs["shortcut"]), inputs, outputs, stride)
+            layers.append(Residual(body, shortcut, activation()))
+            inputs = outputs
+    return nn.Sequential(*layers, *classifier(inputs, classes))
+
+
+def _body(block: str, inputs: int, width: int, outputs: int, stride: int, activation: Layer) -> list[nn.Module]:
+    if block == "basic":
+        return [*convolution(inputs, width, 3, stride), activation(), *convolution(width, outputs, 3, 1)]
+    reduce, spatial = convolution(inputs, width, 1, 1), convolution(width, width, 3, stride)
+    return [*reduce, activation(), *spatial, activation(), *convolution(width, outputs, 1, 1)]
+
+
+def _shortcut(kind: str, inputs: int, outputs: int, stride: int) -> nn.Module:
+    if stride == 1 and inputs == outputs:
+        return nn.Identity()
+    if kind == "padded" and inputs <= outputs:
+        return Padded(inputs, outputs, stride)
+    return nn.Sequential(*convolution(inputs, outputs, 1, stride))  # zeros cannot take channels away
+
+
+def _published(layers: int) -> Knobs:
+    plain = {"block": "basic", "blocks": (layers - 2) // 6, "widths": "equal", "width": 1.0}
+    return {**plain, "shortcut": "padded", "activation": "relu", "resolution": 32}
+
+
+RESNET = Family(
+    name="resnet",
+    knobs=_knobs,
+    baseline={"block": "basic", "blocks": 3, "widths": "equal", "width": 1.0, "activation": "relu"},
+    resolution=lambda knobs: int(knobs["resolution"]),
+    build=_build,
+    source="He et al., Deep Residual Learning for Image Recognition, CVPR 2016",
+    variants={f"resnet{layers}": _published(layers) for layers in (20, 32, 44, 56)},
+)

@@ -1,0 +1,139 @@
+"""Plain vision transformer: patches, self-attention, the mean of all patches; no class token.
+
+The width is heads times width of a head, so heads always divide it. Images are padded with zeros at the right and
+the bottom to a multiple of the patch. Positions are sines and cosines of row and column: nothing to train.
+
+Source:
+    Dosovitskiy et al., An Image is Worth 16x16 Words, ICLR 2021, section 3.1;
+    Beyer, Zhai, Kolesnikov, Better plain ViT baselines for ImageNet-1k, 2022 (mean of the patches, positions);
+    Touvron et al., Data-efficient image transformers, ICML 2021, table 1 (the size `vit_tiny`).
+"""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from paredown.spaces.errors import InfeasibleCandidate
+from paredown.spaces.families.family import Family, ImageShape
+from paredown.spaces.knob import Choice, Knob, Knobs, Range
+
+LEAST_GRID, MOST_PATCHES = 2, 1024
+"""Patches along the shorter side at least, and in all at most: attention costs their square."""
+SLOWEST = 10_000
+"""Ratio of the shortest to the longest wavelength of the positions."""
+
+
+class Attention(nn.Module):
+    """Self-attention of several heads."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads, self.head_width = heads, width // heads
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.project = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `n x t x d` to the same shape; `t` patches of width `d`."""
+        n, t, d = x.shape
+        parts = self.query_key_value(x).reshape(n, t, 3, self.heads, self.head_width)
+        query, key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)
+        weights = (query @ key.transpose(2, 3) / math.sqrt(self.head_width)).softmax(3)
+        y: Tensor = self.project((weights @ value).transpose(1, 2).reshape(n, t, d))
+        return y
+
+
+class Block(nn.Module):
+    """Attention, then a perceptron of one hidden layer, each normalised before and added to its input."""
+
+    def __init__(self, width: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.attention = nn.Sequential(nn.LayerNorm(width), Attention(width, heads))
+        self.perceptron = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `n x t x d` to the same shape."""
+        x = x + self.attention(x)
+        y: Tensor = x + self.perceptron(x)
+        return y
+
+
+class VisionTransformer(nn.Module):
+    """Patches to vectors, blocks, the mean, classes."""
+
+    def __init__(self, shape: ImageShape, classes: int, knobs: Knobs) -> None:
+        super().__init__()
+        patch, heads = int(knobs["patch"]), int(knobs["heads"])
+        width = heads * int(knobs["head_width"])
+        hidden = round(width * float(knobs["mlp_ratio"]))
+        rows, columns = _grid(shape, patch)
+        self.pad = nn.ZeroPad2d((0, columns * patch - shape[2], 0, rows * patch - shape[1]))
+        self.patches = nn.Conv2d(shape[0], width, patch, patch)
+        self.positions: Tensor
+        self.register_buffer("positions", positions(rows, columns, width))
+        self.blocks = nn.Sequential(*(Block(width, heads, hidden) for _ in range(int(knobs["depth"]))))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `n x c x h x w` to `n x classes`."""
+        tokens = self.patches(self.pad(x)).flatten(2).transpose(1, 2) + self.positions
+        y: Tensor = self.head(self.norm(self.blocks(tokens)).mean(1))
+        return y
+
+
+def positions(rows: int, columns: int, width: int) -> Tensor:
+    """Return `t x width`: sines and cosines of the row and of the column of each of the `t` patches, row by row.
+
+    Args:
+        rows: Patches from top to bottom.
+        columns: Patches from left to right.
+        width: A multiple of 4.
+    """
+    frequencies = SLOWEST ** -(torch.arange(width // 4) / (width // 4))
+    row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    angles = [place.flatten()[:, None] * frequencies for place in (column, row)]
+    return torch.cat([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)], 1)
+
+
+def _grid(shape: ImageShape, patch: int) -> tuple[int, int]:
+    rows, columns = math.ceil(shape[1] / patch), math.ceil(shape[2] / patch)
+    at = f"vit: images of {shape[1]} x {shape[2]} px make {rows} x {columns} patches of {patch} px"
+    if min(rows, columns) < LEAST_GRID:
+        raise InfeasibleCandidate(f"{at}; allowed: at least {LEAST_GRID} x {LEAST_GRID}, by a smaller patch")
+    if rows * columns > MOST_PATCHES:
+        raise InfeasibleCandidate(f"{at}; allowed: at most {MOST_PATCHES} in all, by a larger patch")
+    return rows, columns
+
+
+def _knobs(resolutions: Range) -> Mapping[str, Knob]:
+    # The first must fit the smallest image and the last the largest: they stand for the least and the most.
+    larger = tuple(patch for patch in (8, 16) if resolutions.high >= 8 * patch)
+    return {
+        "patch": Choice((4, 2, *larger)),
+        "depth": Range(1, 12, 1),
+        "heads": Choice((1, 2, 3, 4, 6)),
+        "head_width": Choice((8, 16, 32, 64)),
+        "mlp_ratio": Range(1.0, 4.0, 0.5),
+        "resolution": resolutions,
+    }
+
+
+def _build(knobs: Knobs, shape: ImageShape, classes: int) -> nn.Module:
+    return VisionTransformer(shape, classes, knobs)
+
+
+VIT = Family(
+    name="vit",
+    knobs=_knobs,
+    baseline={"patch": 16, "depth": 6, "heads": 4, "head_width": 16, "mlp_ratio": 2.0},
+    resolution=lambda knobs: int(knobs["resolution"]),
+    build=_build,
+    source="Dosovitskiy et al., ICLR 2021; Beyer, Zhai, Kolesnikov, Better plain ViT baselines, 2022",
+    variants={
+        "vit_tiny": {"patch": 16, "depth": 12, "heads": 3, "head_width": 64, "mlp_ratio": 4.0, "resolution": 224}
+    },
+)
