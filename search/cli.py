@@ -12,6 +12,7 @@ import typer
 from paredown.search.bench.commands import bench
 from paredown.search.errors import ConfigError
 from paredown.search.exits import DONE, STOPPED, WRONG_INPUT, fail
+from paredown.search.families_command import families
 from paredown.search.printing import (
     front_document,
     print_csv,
@@ -33,6 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(bench, name="bench")
+app.command()(families)
 
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study; `paredown studies` lists them.")]
 Storage = Annotated[

@@ -58,6 +58,11 @@ class Choice:
         return self.values[-1]
 
     @property
+    def count(self) -> int:
+        """How many values there are."""
+        return len(self.values)
+
+    @property
     def is_fixed(self) -> bool:
         """Whether there is nothing to choose."""
         return len(self.values) == 1
@@ -125,6 +130,11 @@ class Range:
     def highest(self) -> Value:
         """The largest value."""
         return self._number(self.high)
+
+    @property
+    def count(self) -> int:
+        """How many values there are."""
+        return round((self.high - self.low) / self.step) + 1
 
     @property
     def is_fixed(self) -> bool:

@@ -1,6 +1,7 @@
 """The joint space: families times compression steps."""
 
 import itertools
+import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -100,12 +101,7 @@ class SearchSpace:
     @property
     def size(self) -> int:
         """How many combinations of knob values there are, inactive ones counted too."""
-        product = 1
-        for knob in self._asked().values():
-            product *= (
-                len(knob.values) if not isinstance(knob, Range) else round((knob.high - knob.low) / knob.step) + 1
-            )
-        return product
+        return math.prod(knob.count for knob in self._asked().values())
 
     def _asked(self) -> dict[str, Knob]:
         family = {FAMILY: Choice(tuple(self.families))} if len(self.families) > 1 else {}

@@ -33,13 +33,18 @@ def _prune(model: nn.Module, knobs: Knobs, material: Material) -> nn.Module:
         material.example,
         importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
         pruning_ratio=float(knobs["ratio"]),
-        ignored_layers=output_layers(pruned),
+        ignored_layers=[*output_layers(pruned), *kept_layers(pruned)],
         round_to=MULTIPLE,
     )
     pruner.step()
     for parameter, required in zip(pruned.parameters(), requires_grad, strict=True):
         parameter.requires_grad_(required)
     return pruned
+
+
+def kept_layers(model: nn.Module) -> list[nn.Module]:
+    """Return the layers whose outputs must stay: a module may name such layers of its own in `kept`."""
+    return [module.get_submodule(name) for module in model.modules() for name in getattr(module, "kept", ())]
 
 
 CHANNEL_PRUNING = Step(

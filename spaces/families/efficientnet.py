@@ -20,7 +20,7 @@ from paredown.spaces.families.layers import (
     convolution,
     divisible,
 )
-from paredown.spaces.knob import Choice, Knob, Knobs, Range
+from paredown.spaces.knob import Choice, Knob, Knobs, Range, Value
 
 STEM_CHANNELS, HEAD_CHANNELS = 32, 1280
 STAGES = (
@@ -132,14 +132,14 @@ def _build(knobs: Knobs, shape: ImageShape, classes: int) -> nn.Module:
 
 
 def _published(width: float, depth: float, resolution: int) -> Knobs:
-    free = {"scaling": "free", "depth": depth, "width": width, "resolution": resolution}
+    free: dict[str, Value] = {"scaling": "free", "depth": depth, "width": width, "resolution": resolution}
     return {"stem": "image", **free, "activation": "silu"}
 
 
 EFFICIENTNET = Family(
     name="efficientnet",
     knobs=_knobs,
-    baseline={"scaling": "compound", "phi": 0.0, "alpha": 1.2, "beta": 1.1, "activation": "silu"},
+    baseline={"scaling": "compound", "phi": 1.0, "alpha": 1.2, "beta": 1.1, "activation": "silu"},
     resolution=lambda knobs: scaling(knobs)[2],
     build=_build,
     source="Tan, Le, EfficientNet, ICML 2019",

@@ -26,6 +26,8 @@ class Family:
             knobs and the input do not fit.
         source: Paper and section.
         variants: Named networks of the literature: the active knobs of each.
+
+    A module of the network may name, in an attribute `kept`, layers of its own whose outputs no step may remove.
     """
 
     name: str

@@ -93,7 +93,14 @@ def _build(knobs: Knobs, shape: ImageShape, classes: int) -> nn.Module:
 
 
 def _baseline() -> Mapping[str, Value]:
-    stage = {"operator": "inverted", "kernel": 3, "expansion": 4, "depth": 2, "width": 1.0, "squeeze_excite": False}
+    stage: dict[str, Value] = {
+        "operator": "inverted",
+        "kernel": 3,
+        "expansion": 4,
+        "depth": 2,
+        "width": 1.0,
+        "squeeze_excite": False,
+    }
     return {f"{name}_{i}": value for i in range(1, len(STAGES) + 1) for name, value in stage.items()}
 
 

@@ -8,12 +8,12 @@ Source:
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from paredown.spaces.families.family import Family, ImageShape, check_side
 from paredown.spaces.families.layers import ACTIVATIONS, Layer, classifier, convolution
-from paredown.spaces.knob import Choice, Knob, Knobs, Range
+from paredown.spaces.knob import Choice, Knob, Knobs, Range, Value
 
 CHANNELS = (16, 32, 64)
 """Of each stage at width 1; the second and the third halve the image."""
@@ -22,31 +22,31 @@ EXPANSION = 4
 """Channels that leave a bottleneck, as a multiple of those of its 3 x 3 convolution."""
 
 
-class Padded(nn.Module):
-    """Shortcut A: every other pixel, the new channels filled with zeros; no parameters."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.stride, self.missing = stride, outputs - inputs
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map `n x inputs x h x w` to `n x outputs x h/stride x w/stride`."""
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.missing))
-
-
 class Residual(nn.Module):
-    """Convolutions with a shortcut around them."""
+    """Convolutions with a shortcut around them.
 
-    def __init__(self, body: list[nn.Module], shortcut: nn.Module, activation: nn.Module) -> None:
+    Args:
+        body: Convolutions, the last one followed by its normalisation.
+        shortcut: From the input to what is added.
+        padded: So many channels, the last ones, have nothing added: shortcut A pads with zeros.
+        activation: After the sum.
+    """
+
+    def __init__(self, body: list[nn.Module], shortcut: nn.Module, padded: int, activation: nn.Module) -> None:
         super().__init__()
         self.body = nn.Sequential(*body)
         self.shortcut = shortcut
+        self.padded = padded
         self.activation = activation
+        # Which channels meet is given by their number, so those that leave the block cannot be pruned.
+        self.kept = (f"body.{len(body) - 2}",) if padded else ()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `n x inputs x h x w` to `n x outputs x h/stride x w/stride`."""
-        y: Tensor = self.activation(self.body(x) + self.shortcut(x))
-        return y
+        y, added = self.body(x), self.shortcut(x)
+        y = torch.cat((y[:, : -self.padded] + added, y[:, -self.padded :]), 1) if self.padded else y + added
+        z: Tensor = self.activation(y)
+        return z
 
 
 def _knobs(resolutions: Range) -> Mapping[str, Knob]:
@@ -80,8 +80,8 @@ def _build(knobs: Knobs, shape: ImageShape, classes: int) -> nn.Module:
         for block in range(int(knobs["blocks"])):
             stride = 2 if stage > 0 and block == 0 else 1
             body = _body(str(knobs["block"]), inputs, width, outputs, stride, activation)
-            shortcut = _shortcut(str(knobs["shortcut"]), inputs, outputs, stride)
-            layers.append(Residual(body, shortcut, activation()))
+            shortcut, padded = _shortcut(str(knobs["shortcut"]), inputs, outputs, stride)
+            layers.append(Residual(body, shortcut, padded, activation()))
             inputs = outputs
     return nn.Sequential(*layers, *classifier(inputs, classes))
 
@@ -93,16 +93,17 @@ def _body(block: str, inputs: int, width: int, outputs: int, stride: int, activa
     return [*reduce, activation(), *spatial, activation(), *convolution(width, outputs, 1, 1)]
 
 
-def _shortcut(kind: str, inputs: int, outputs: int, stride: int) -> nn.Module:
+def _shortcut(kind: str, inputs: int, outputs: int, stride: int) -> tuple[nn.Module, int]:
+    """Return the shortcut and how many channels it pads."""
     if stride == 1 and inputs == outputs:
-        return nn.Identity()
-    if kind == "padded" and inputs <= outputs:
-        return Padded(inputs, outputs, stride)
-    return nn.Sequential(*convolution(inputs, outputs, 1, stride))  # zeros cannot take channels away
+        return nn.Identity(), 0
+    if kind == "padded" and inputs <= outputs:  # zeros cannot take channels away
+        return nn.MaxPool2d(1, stride), outputs - inputs
+    return nn.Sequential(*convolution(inputs, outputs, 1, stride)), 0
 
 
 def _published(layers: int) -> Knobs:
-    plain = {"block": "basic", "blocks": (layers - 2) // 6, "widths": "equal", "width": 1.0}
+    plain: dict[str, Value] = {"block": "basic", "blocks": (layers - 2) // 6, "widths": "equal", "width": 1.0}
     return {**plain, "shortcut": "padded", "activation": "relu", "resolution": 32}
 
 

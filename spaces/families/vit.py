@@ -1,7 +1,7 @@
 """Plain vision transformer: patches, self-attention, the mean of all patches; no class token.
 
-The width is heads times width of a head, so heads always divide it. Images are padded with zeros at the right and
-the bottom to a multiple of the patch. Positions are sines and cosines of row and column: nothing to train.
+The width is heads times width of a head, so heads always divide it. Images are padded with zeros to a
+multiple of the patch. Positions are sines and cosines of row and column: nothing to train.
 
 Source:
     Dosovitskiy et al., An Image is Worth 16x16 Words, ICLR 2021, section 3.1;
@@ -27,6 +27,8 @@ SLOWEST = 10_000
 
 class Attention(nn.Module):
     """Self-attention of several heads."""
+
+    kept = ("query_key_value",)
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -62,7 +64,12 @@ class Block(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    """Patches to vectors, blocks, the mean, classes."""
+    """Patches to vectors, blocks, the mean, classes.
+
+    Every block adds to the vectors that the patches make, and positions have their width: it cannot be pruned.
+    """
+
+    kept = ("patches",)
 
     def __init__(self, shape: ImageShape, classes: int, knobs: Knobs) -> None:
         super().__init__()
@@ -70,8 +77,8 @@ class VisionTransformer(nn.Module):
         width = heads * int(knobs["head_width"])
         hidden = round(width * float(knobs["mlp_ratio"]))
         rows, columns = _grid(shape, patch)
-        self.pad = nn.ZeroPad2d((0, columns * patch - shape[2], 0, rows * patch - shape[1]))
-        self.patches = nn.Conv2d(shape[0], width, patch, patch)
+        missing = (rows * patch - shape[1], columns * patch - shape[2])
+        self.patches = nn.Conv2d(shape[0], width, patch, patch, (math.ceil(missing[0] / 2), math.ceil(missing[1] / 2)))
         self.positions: Tensor
         self.register_buffer("positions", positions(rows, columns, width))
         self.blocks = nn.Sequential(*(Block(width, heads, hidden) for _ in range(int(knobs["depth"]))))
@@ -80,7 +87,7 @@ class VisionTransformer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `n x c x h x w` to `n x classes`."""
-        tokens = self.patches(self.pad(x)).flatten(2).transpose(1, 2) + self.positions
+        tokens = self.patches(x).flatten(2).transpose(1, 2) + self.positions
         y: Tensor = self.head(self.norm(self.blocks(tokens)).mean(1))
         return y
 

@@ -1,14 +1,20 @@
 """What every architecture family must do."""
 
+import numpy as np
 import pytest
 import torch
 
+from paredown.evaluators.onnx_model import export, logits, open_session, slimmed
 from paredown.spaces.candidate import Candidate
-from paredown.spaces.families.catalogue import FAMILIES
+from paredown.spaces.compression.catalogue import STEPS
+from paredown.spaces.errors import InfeasibleCandidate
+from paredown.spaces.families.catalogue import FAMILIES, variant
 from paredown.spaces.knob import Knobs, Range
 from paredown.spaces.space import SearchSpace, joint_space
 
 RESOLUTIONS = Range(8, 16, 4)
+TRANSFORMS = [name for name, step in STEPS.items() if step.transform]
+VARIANTS = [(name, variant) for name, family in FAMILIES.items() for variant in family.variants]
 
 
 def _space(name: str) -> SearchSpace:
@@ -78,3 +84,55 @@ def test_baseline_builds_and_is_no_smaller_than_the_smallest(name: str) -> None:
 def test_resolutions_are_those_that_the_task_allows(name: str) -> None:
     sides = {FAMILIES[name].resolution(c.knobs) for c in (_space(name).baseline, *_candidates(name))}
     assert all(side in RESOLUTIONS for side in sides), sides
+
+
+@pytest.mark.parametrize("resolutions", [Range(4, 8, 4), Range(8, 60, 4), Range(8, 224, 4)], ids=str)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_at_any_resolution_it_builds_or_says_why_not(name: str, resolutions: Range) -> None:
+    family, refusals, built = FAMILIES[name], [], 0
+    space = joint_space({name: family}, {}, resolutions, {}, {})
+    for candidate in (space.baseline, *(space.draw(seed) for seed in range(6))):
+        side = family.resolution(candidate.knobs)
+        assert side in resolutions
+        with torch.device("meta"):
+            try:
+                network = family.build(candidate.knobs, (3, side, side), 7)
+            except InfeasibleCandidate as refusal:
+                refusals.append((side, str(refusal)))
+            else:
+                assert network(torch.empty(2, 3, side, side)).shape == (2, 7)
+                built += 1
+    for side, said in refusals:
+        assert said.startswith(f"{name}: images of {side} ")
+        assert "allowed: " in said
+    assert built or resolutions.high < 16
+
+
+@pytest.mark.parametrize("step", TRANSFORMS)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_it_is_compressed_and_exported_with_equal_outputs(name: str, step: str) -> None:
+    transform, switch = STEPS[step].transform, STEPS[step].knobs[STEPS[step].switch]
+    assert transform is not None
+    for candidate in _space(name).smallest()[:4]:
+        side = FAMILIES[name].resolution(candidate.knobs)
+        network = FAMILIES[name].build(candidate.knobs, (1, side, side), 5).eval()
+        images = torch.randn(3, 1, side, side)
+        changed = transform(network, {STEPS[step].switch: switch.nearest(0.5)}, images[:1])
+        before, after = (sum(p.numel() for p in n.parameters()) for n in (network, changed))
+        assert after <= before
+        expected = changed(images).detach().numpy()
+        assert expected.shape == (3, 5)
+        actual = logits(open_session(slimmed(export(changed, (1, side, side)))), images.numpy())
+        np.testing.assert_allclose(actual, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "named"), VARIANTS)
+def test_a_variant_is_a_point_of_the_space_at_its_resolution(name: str, named: str) -> None:
+    family, knobs = variant(named)
+    assert family.name == name
+    side = family.resolution(knobs)
+    allowed = family.knobs(Range(8, side, 4))
+    for knob, value in knobs.items():
+        assert value in allowed[knob], knob
+    active = {n for n, k in allowed.items() if k.only_if is None or knobs[k.only_if[0]] == k.only_if[1]}
+    assert set(knobs) == active

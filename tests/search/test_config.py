@@ -72,7 +72,7 @@ def refusal(folder: Path, text: str) -> str:
         ("study: s", "study: s\npolish: 40", "polish: 40 is not allowed", "0 to 39, below trials"),
         ("study: s", "study: s\npolish: -1", "polish: ", "(got -1)"),
         ("study: s", "study: s\ndriver: slurm", "driver: 'slurm' does not exist", "local, ray"),
-        ("space:", "space:\n  families: [vit]", "space.families: 'vit' does not exist", "mbconv"),
+        ("space:", "space:\n  families: [vgg]", "space.families: 'vgg' does not exist", "mbconv"),
         ("space:", "space:\n  steps: [magic]", "space.steps: 'magic' does not exist", "quantization"),
         ("study: s", "study: s/../t", "study: ", "pattern"),
         ("study: s", "study: s\ntrials: many", "trials: ", "(got 'many')"),

@@ -9,11 +9,15 @@ from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.errors import SpaceError
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.knob import Choice, Range, Value
-from paredown.spaces.space import SearchSpace, joint_space
+from paredown.spaces.space import FAMILY, SearchSpace, joint_space
+
+
+MBCONV = {"mbconv": FAMILIES["mbconv"]}
+ALL = joint_space(FAMILIES, STEPS, Range(8, 32, 4), {}, {})
 
 
 def space(**overrides: object) -> SearchSpace:
-    return joint_space(FAMILIES, STEPS, Range(8, 32, 4), {k.replace("__", "."): v for k, v in overrides.items()}, {})
+    return joint_space(MBCONV, STEPS, Range(8, 32, 4), {k.replace("__", "."): v for k, v in overrides.items()}, {})
 
 
 def test_membership_is_by_step_and_type() -> None:
@@ -54,15 +58,16 @@ def test_equal_networks_have_equal_digests_and_round_trip_through_json() -> None
     assert len(first.digest) == 64
 
 
-@given(st.integers(0, 10**6))
+@pytest.mark.parametrize("joint", [space(), ALL], ids=["one family", "all families"])
+@given(seed=st.integers(0, 10**6))
 @settings(max_examples=60, deadline=None)
-def test_values_of_a_candidate_give_the_candidate_back(seed: int) -> None:
-    joint = space()
+def test_values_of_a_candidate_give_the_candidate_back(joint: SearchSpace, seed: int) -> None:
     candidate = joint.draw(seed)
     fixed = {n: k.lowest for n, k in joint.knobs.items()}
     assert joint.candidate(fixed | joint.values(candidate)) == candidate
+    knobs = {FAMILY: Choice(tuple(joint.families)), **joint.knobs}
     for name, value in joint.values(candidate).items():
-        assert value in joint.knobs[name]
+        assert value in knobs[name]
 
 
 def test_overrides_fix_narrow_and_drop() -> None:
@@ -138,10 +143,10 @@ class Replay:
         return value
 
 
-@given(st.integers(0, 10**6))
+@pytest.mark.parametrize("joint", [space(), ALL], ids=["one family", "all families"])
+@given(seed=st.integers(0, 10**6))
 @settings(max_examples=60, deadline=None)
-def test_a_candidate_that_is_enqueued_is_the_one_that_is_sampled(seed: int) -> None:
-    joint = space()
+def test_a_candidate_that_is_enqueued_is_the_one_that_is_sampled(joint: SearchSpace, seed: int) -> None:
     candidate = joint.draw(seed)
     replay = Replay(joint.values(candidate))
     sampled = joint.sample(replay)
@@ -183,4 +188,4 @@ def test_a_baseline_that_cannot_be_is_refused_by_name(name: str, value: float, s
 def test_the_size_counts_every_combination() -> None:
     overrides = {name: joint.lowest for name, joint in space().knobs.items()}
     small = {"mbconv.kernel": [3, 5], "mbconv.phi": {"low": 1.0, "high": 3.0}, "quantization.weights": ["fp16", "int8"]}
-    assert joint_space(FAMILIES, STEPS, Range(8, 32, 4), overrides | small, {}).size == 2 * 5 * 2
+    assert joint_space(MBCONV, STEPS, Range(8, 32, 4), overrides | small, {}).size == 2 * 5 * 2
