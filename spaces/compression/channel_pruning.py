@@ -15,7 +15,6 @@ from torch import nn
 
 from paredown.spaces.compression.step import Material, Step
 from paredown.spaces.errors import InfeasibleCandidate
-from paredown.spaces.exits.network import output_layers
 from paredown.spaces.knob import Knobs, Range
 
 MULTIPLE = 4
@@ -33,7 +32,7 @@ def _prune(model: nn.Module, knobs: Knobs, material: Material) -> nn.Module:
         material.example,
         importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
         pruning_ratio=float(knobs["ratio"]),
-        ignored_layers=[*output_layers(pruned), *kept_layers(pruned)],
+        ignored_layers=[layers[-1], *kept_layers(pruned)],
         round_to=MULTIPLE,
     )
     pruner.step()

@@ -39,9 +39,9 @@ def _attach(network: nn.Module, knobs: Knobs, material: Material) -> nn.Module:
     plain.train(network.training)
     heads = [head(place.shape, classes, str(knobs.get("head", "linear"))) for place in chosen]
     names = [place.name for place in chosen]
-    device = material.example.device
-    multi = MultiExit(cut(plain, names), heads, names, rule, float(knobs["weight"])).to(device)
-    return multi.train(network.training)
+    whole = [module.get_submodule(name) for module in plain.modules() for name in getattr(module, "kept", ())]
+    multi = MultiExit(cut(plain, names), heads, names, rule, float(knobs["weight"]), whole)
+    return multi.to(material.example.device).train(network.training)
 
 
 def rule_of(knobs: Knobs) -> ExitRule:

@@ -32,6 +32,9 @@ class MultiExit(nn.Module):
         after: Names of the layers behind which the exits stand.
         rule: When to leave.
         weight: Of the loss of each exit but the last.
+
+    Args:
+        whole: Layers of the network that pruning must leave whole.
     """
 
     def __init__(
@@ -41,11 +44,13 @@ class MultiExit(nn.Module):
         after: Sequence[str],
         rule: ExitRule,
         weight: float,
+        whole: Sequence[nn.Module] = (),
     ) -> None:
         super().__init__()
         self.heads = nn.ModuleList(heads)  # first, so that the classifier stays the last layer
         self.stages = nn.ModuleList(stages)
         self.after, self.rule, self.weight = tuple(after), rule, weight
+        self._whole = tuple(name for name, module in self.named_modules() if any(module is one for one in whole))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `n x c x h x w` to `n x classes`, or to `exits x n x classes` in training."""
@@ -56,6 +61,12 @@ class MultiExit(nn.Module):
         for exit_ in reversed(range(len(self.heads))):
             chosen = torch.where(self.rule.leaves(logits[: exit_ + 1]), logits[exit_], chosen)
         return chosen
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Names of the layers that pruning must leave whole: the exits' last ones, and what the network named so."""
+        last = [[name for name, m in head.named_modules() if isinstance(m, nn.Linear)][-1] for head in self.heads]
+        return self._whole + tuple(f"heads.{i}.{name}" for i, name in enumerate(last))
 
     def all_logits(self, x: Tensor) -> list[Tensor]:
         """Return the logits of each exit, `n x classes`, the last one last."""
@@ -135,10 +146,3 @@ def head(shape: tuple[int, ...], classes: int, kind: str) -> Head:
         layers += [nn.Conv2d(channels, 2 * channels, 3, 2, 1, bias=False), nn.BatchNorm2d(2 * channels), nn.ReLU()]
         channels *= 2
     return Head(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
-
-
-def output_layers(network: nn.Module) -> list[nn.Module]:
-    """Return the layers whose outputs are classes: the last one with weights, and that of each exit."""
-    heads = [one for m in network.modules() if isinstance(m, MultiExit) for one in m.heads]
-    last = [[m for m in part.modules() if isinstance(m, nn.Conv2d | nn.Linear)] for part in (*heads, network)]
-    return [layers[-1] for layers in last if layers]
