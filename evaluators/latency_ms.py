@@ -33,6 +33,8 @@ METRIC = Metric("latency_ms", "ms", "measured", untrained_tolerance=0.1)
 PAIRS = 60
 STREAM_SLICE = 8
 """Images between two slices of the reference, at least."""
+LEAST_TIMED = 40
+"""Images timed of each exit."""
 WARM_UP_RUNS = 20
 SLICE_S = 0.001
 """A timed slice repeats the model until it lasts this long: the clock and the call are then no part of it."""
@@ -84,19 +86,18 @@ def _measure(specimen: Specimen) -> Measurement:
 def _stream(file: Path, images: NDArray[np.float32], reference: Reference | None) -> Measurement:
     """Return the mean over a stream of images, timed one by one between slices of the reference."""
     taken = BatchRuntime(file).run(images).taken
-    order = np.random.default_rng(0).permutation(len(images))
     session, beside = open_session(file), None if reference is None else _runner(reference.file, reference.shape)
     name = session.get_inputs()[0].name
     seconds: dict[int, list[float]] = {}
     with measurement_lock():
-        each = SLICE_S / _warm(lambda: session.run(None, {name: images[order[:1]]}))
-        slice_ = max(STREAM_SLICE, round(SLICE_S / each))
+        each = SLICE_S / _warm(lambda: session.run(None, {name: images[:1]}))
         repeats = 0 if beside is None else _warm(beside)
-        for start in range(0, max(PAIRS, -(-len(images) // slice_)) * slice_, slice_):
+        size = max(STREAM_SLICE, round(SLICE_S / each))
+        for rows in np.array_split(_order(taken), max(PAIRS, -(-len(images) // size))):
             unit = 1e-3 if beside is None else _seconds(beside, repeats)
-            for row in order[np.arange(start, start + slice_) % len(order)]:
-                inputs = {name: images[row : row + 1]}
-                seconds.setdefault(int(taken[row]), []).append(_seconds(partial(session.run, None, inputs), 1) / unit)
+            for row in rows:
+                run = partial(session.run, None, {name: images[row : row + 1]})
+                seconds.setdefault(int(taken[row]), []).append(_seconds(run, 1) / unit)
     scale = 1.0 if reference is None else reference.latency_ms
     mean, variance = 0.0, 0.0
     for exit_, times in seconds.items():
@@ -104,6 +105,15 @@ def _stream(file: Path, images: NDArray[np.float32], reference: Reference | None
         rate = float((taken == exit_).mean())
         mean, variance = mean + rate * median, variance + (rate * half_width) ** 2
     return Measurement(METRIC.name, scale * mean, scale * math.sqrt(variance), "measured", this_device())
+
+
+def _order(taken: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the rows of the stream, shuffled: each image once, those of a rare exit more often."""
+    rows = [np.arange(len(taken))]
+    for exit_ in np.unique(taken):
+        own = np.flatnonzero(taken == exit_)
+        rows.append(np.resize(own, max(0, LEAST_TIMED - len(own))))
+    return np.random.default_rng(0).permutation(np.concatenate(rows))
 
 
 def _runner(file: Path, shape: ImageShape) -> Callable[[], object]:
