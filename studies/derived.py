@@ -62,21 +62,21 @@ def number(engine: Engine, study: optuna.Study, study_id: int) -> list[tuple[opt
     has already is found by the row that it names.
     """
     numbered = []
-    with Session(engine) as session:
-        waiting = [row.id for row in session.scalars(_unnumbered(study_id)) if _is_ours(row)]
+    with Session(engine, expire_on_commit=False) as session:
+        waiting = [row for row in session.scalars(_unnumbered(study_id)) if _is_ours(row)]
     if not waiting:
         return []
     trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
     made = {trial.user_attrs[DERIVED]: trial for trial in trials.values() if DERIVED in trial.user_attrs}
-    for row_id in waiting:
+    for row in waiting:
+        assert row.parent is not None, "rows without a number are derived ones"
+        # Not within a transaction of ours: Optuna writes in one of its own.
+        trial = made.get(row.id) or _add(study, trials[row.parent], row.facts["changed"], row.id)
         with Session(engine) as session:
-            row = session.get_one(TrialRow, row_id)
-            assert row.parent is not None, "rows without a number are derived ones"
-            if row_id not in made:
-                made[row_id] = _add(study, trials[row.parent], row.facts["changed"], row_id)
-            row.number, row.state, row.owner, row.lease_until = made[row_id].number, "done", "", 0.0
+            own = session.get_one(TrialRow, row.id)
+            own.number, own.state, own.owner, own.lease_until = trial.number, "done", "", 0.0
             session.commit()
-        numbered.append((optuna.trial.Trial(study, made[row_id]._trial_id), row_id))
+        numbered.append((optuna.trial.Trial(study, trial._trial_id), row.id))
     return numbered
 
 
