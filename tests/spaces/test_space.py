@@ -11,7 +11,6 @@ from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.knob import Choice, Range, Value
 from paredown.spaces.space import FAMILY, SearchSpace, joint_space
 
-
 MBCONV = {"mbconv": FAMILIES["mbconv"]}
 ALL = joint_space(FAMILIES, STEPS, Range(8, 32, 4), {}, {})
 
