@@ -4,6 +4,9 @@ Machines are noisy, and plain medians drift by tens of percent. So each run of t
 run of the baseline's file right beside it, in alternating order; the median of the pairs' ratios, times the
 baseline's median that was measured once, repeats within a percent even under load. A lock lets one process
 at a time measure on a machine.
+
+A file with exits is measured on the validation images, in an order drawn once: the mean over the stream is the median
+of each exit's images, weighted by the share of all validation images that leave there.
 """
 
 import math
@@ -11,6 +14,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +22,19 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from paredown.evaluators.errors import EvaluationError
+from paredown.evaluators.exit_runtime import BatchRuntime
 from paredown.evaluators.measurement import Measurement, Metric
 from paredown.evaluators.onnx_model import open_session
-from paredown.evaluators.specimen import Evaluator, Specimen
+from paredown.evaluators.specimen import Evaluator, Reference, Specimen
+from paredown.spaces.exits.network import MultiExit
 from paredown.spaces.families.family import ImageShape
 
 METRIC = Metric("latency_ms", "ms", "measured", untrained_tolerance=0.1)
 PAIRS = 60
+STREAM_SLICE = 8
+"""Images between two slices of the reference, at least."""
+LEAST_TIMED = 40
+"""Images timed of each exit."""
 WARM_UP_RUNS = 20
 SLICE_S = 0.001
 """A timed slice repeats the model until it lasts this long: the clock and the call are then no part of it."""
@@ -75,6 +85,8 @@ def relative_latency(
 def _measure(specimen: Specimen) -> Measurement:
     if specimen.file is None:
         raise EvaluationError("latency_ms: there is no exported file yet")
+    if isinstance(specimen.model, MultiExit) and specimen.images is not None:
+        return _stream(specimen.file, specimen.images, specimen.reference)
     run = _runner(specimen.file, specimen.shape)
     with measurement_lock():
         if specimen.reference is None:
@@ -84,6 +96,39 @@ def _measure(specimen: Specimen) -> Measurement:
             ratios = _ratios(run, _runner(specimen.reference.file, specimen.reference.shape))
             median, spread = (v * specimen.reference.latency_ms for v in median_with_interval(ratios))
     return Measurement(METRIC.name, median, spread, "measured", this_device())
+
+
+def _stream(file: Path, images: NDArray[np.float32], reference: Reference | None) -> Measurement:
+    """Return the mean over a stream of images, timed one by one between slices of the reference."""
+    taken = BatchRuntime(file).run(images).taken
+    session, beside = open_session(file), None if reference is None else _runner(reference.file, reference.shape)
+    name = session.get_inputs()[0].name
+    seconds: dict[int, list[float]] = {}
+    with measurement_lock():
+        each = SLICE_S / _warm(lambda: session.run(None, {name: images[:1]}))
+        repeats = 0 if beside is None else _warm(beside)
+        size = max(STREAM_SLICE, round(SLICE_S / each))
+        for rows in np.array_split(_order(taken), max(PAIRS, -(-len(images) // size))):
+            unit = 1e-3 if beside is None else _seconds(beside, repeats)
+            for row in rows:
+                run = partial(session.run, None, {name: images[row : row + 1]})
+                seconds.setdefault(int(taken[row]), []).append(_seconds(run, 1) / unit)
+    scale = 1.0 if reference is None else reference.latency_ms
+    mean, variance = 0.0, 0.0
+    for exit_, times in seconds.items():
+        median, half_width = median_with_interval(np.array(times))
+        rate = float((taken == exit_).mean())
+        mean, variance = mean + rate * median, variance + (rate * half_width) ** 2
+    return Measurement(METRIC.name, scale * mean, scale * math.sqrt(variance), "measured", this_device())
+
+
+def _order(taken: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the rows of the stream, shuffled: each image once, those of a rare exit more often."""
+    rows = [np.arange(len(taken))]
+    for exit_ in np.unique(taken):
+        own = np.flatnonzero(taken == exit_)
+        rows.append(np.resize(own, max(0, LEAST_TIMED - len(own))))
+    return np.random.default_rng(0).permutation(np.concatenate(rows))
 
 
 def _runner(file: Path | bytes, shape: ImageShape) -> Callable[[], object]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paredown.evaluators.features import Watched, watch
+from paredown.spaces.exits.network import MultiExit
 
 CombinedLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(task loss, logits, teacher's logits) -> scalar loss."""
@@ -73,7 +74,16 @@ class TrainingLoss:
             proximal(model, learning_rate)
 
     def __call__(self, model: nn.Module, output: Tensor, rows: Tensor) -> Tensor:
-        """Return the scalar loss of the training images `rows`, whose logits are `output`, `n x classes`."""
+        """Return the scalar loss of the training images `rows`.
+
+        Args:
+            model: That gave the output.
+            output: Logits, `n x classes`; `exits x n x classes` of a network with exits.
+            rows: Which images.
+        """
+        early = None
+        if isinstance(model, MultiExit):
+            early, output = model.early_loss(output, self._labels[rows]), output[-1]
         loss = F.cross_entropy(output, self._labels[rows], label_smoothing=self._smoothing)
         if self._terms.lesson is not None and self._logits is not None:
             loss = self._terms.lesson.combined(loss, output, self._logits[rows])
@@ -81,7 +91,7 @@ class TrainingLoss:
             loss = loss + self._hint(rows)
         for penalty in self._terms.penalties:
             loss = loss + penalty(model)
-        return loss
+        return loss if early is None else loss + early
 
 
 class Hint:

@@ -24,6 +24,17 @@ def export(model: nn.Module, shape: ImageShape) -> bytes:
 
     Batch normalisation is folded into the convolutions; the batch size is free.
     """
+    return export_part(model, np.zeros((1, *shape), np.float32), ("logits",))
+
+
+def export_part(model: nn.Module, example: NDArray[np.float32], outputs: tuple[str, ...]) -> bytes:
+    """Return a network, or a part of one, as an ONNX model with the input `image` and a free batch size.
+
+    Args:
+        model: Returns a tensor for each output.
+        example: One input, `1 x ...`.
+        outputs: Their names.
+    """
     device = next(model.parameters()).device
     buffer = io.BytesIO()
     with warnings.catch_warnings():
@@ -33,11 +44,11 @@ def export(model: nn.Module, shape: ImageShape) -> bytes:
         warnings.filterwarnings("ignore", "Constant folding - Only steps=1", UserWarning)
         torch.onnx.export(
             model.cpu().eval(),
-            (torch.zeros(1, *shape),),
+            (torch.from_numpy(example),),
             buffer,  # type: ignore[arg-type]  # a file object works and leaves no file
             input_names=["image"],
-            output_names=["logits"],
-            dynamic_axes={"image": {0: "batch"}, "logits": {0: "batch"}},
+            output_names=list(outputs),
+            dynamic_axes={name: {0: "batch"} for name in ("image", *outputs)},
             opset_version=OPSET,
             dynamo=False,
         )
@@ -64,9 +75,10 @@ def open_session(model: Path | bytes) -> onnxruntime.InferenceSession:
 
 
 def logits(session: onnxruntime.InferenceSession, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return `n x classes` for `n x c x h x w`, in batches."""
-    name = session.get_inputs()[0].name
-    parts = [session.run(None, {name: images[i : i + BATCH]})[0] for i in range(0, len(images), BATCH)]
+    """Return `n x classes` for `n x c x h x w`, in batches; one by one where the file takes no more."""
+    entry = session.get_inputs()[0]
+    batch = BATCH if isinstance(entry.shape[0], str) else entry.shape[0]
+    parts = [session.run(None, {entry.name: images[i : i + batch]})[0] for i in range(0, len(images), batch)]
     return np.concatenate(parts)
 
 

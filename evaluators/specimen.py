@@ -59,8 +59,11 @@ class Evaluator:
         metric: What it yields.
         needs: The network alone, the exported file, or the file and the validation images.
         evaluate: Returns the measurement.
+        applies: Whether the metric says anything about a candidate; where it does not, it is measured only if it
+            is an objective or a limit.
     """
 
     metric: Metric
     needs: Literal["model", "file", "data"]
     evaluate: Callable[[Specimen], Measurement]
+    applies: Callable[[Specimen], bool] = lambda specimen: True

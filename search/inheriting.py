@@ -20,8 +20,10 @@ from paredown.evaluators.supernet.checkpoint import Record
 from paredown.evaluators.supernet.supernet import Supernet
 from paredown.evaluators.tasks.task import Task
 from paredown.evaluators.training import TrainingPlan
+from paredown.search.network import attached
 from paredown.search.plan import TrialPlan, load_task
 from paredown.spaces.candidate import Candidate, digest_of
+from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.space import SearchSpace, joint_space
 
@@ -111,10 +113,20 @@ def trained_supernet(plan: TrialPlan, family: str, on_epoch: sandwich.OnSupernet
 def inherit(candidate: Candidate, plan: TrialPlan, network: nn.Module) -> dict[str, Any]:
     """Give a candidate's network its slice of the supernet and return what is to be told of it.
 
-    Batch statistics must be estimated anew before the network is used.
+    Batch statistics must be estimated anew before the network is used. Exits have no counterpart in the supernet and
+    start from random weights.
     """
     found = trained_supernet(plan, candidate.family)
-    found.supernet.hand_down(candidate, network)
+    if any(STEPS[name].attach for name in candidate.steps):
+        task, family = load_task(plan.task), FAMILIES[candidate.family]
+        resolution = family.resolution(candidate.knobs)
+        shape = (task.channels, resolution, resolution)
+        with torch.random.fork_rng():
+            plain = family.build(candidate.knobs, shape, len(task.classes))
+            found.supernet.hand_down(candidate, plain)
+            network.load_state_dict(attached(plain, candidate, shape).state_dict())
+    else:
+        found.supernet.hand_down(candidate, network)
     seconds = round(found.record.seconds, 3)
     return {"supernet": found.digest[:16], "supernet_epochs": found.record.epochs, "supernet_seconds": seconds}
 

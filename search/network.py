@@ -45,6 +45,27 @@ class Compressed:
     skipped: dict[str, dict[str, str]]
 
 
+def build(candidate: Candidate, shape: ImageShape, classes: int) -> nn.Module:
+    """Return the untrained network of a candidate, before compression; with exits where it has any.
+
+    Raises:
+        InfeasibleCandidate: The knobs and the input do not fit, or what is attached does not fit the network.
+    """
+    return attached(FAMILIES[candidate.family].build(candidate.knobs, shape, classes), candidate, shape)
+
+
+def attached(model: nn.Module, candidate: Candidate, shape: ImageShape) -> nn.Module:
+    """Return the network with what the candidate's steps attach to it; the network itself where there is nothing.
+
+    Raises:
+        InfeasibleCandidate: What is attached does not fit the network.
+    """
+    for name, step in STEPS.items():
+        if step.attach is not None and name in candidate.steps:
+            model = step.attach(model, candidate.steps[name], Material(torch.zeros(1, *shape)))
+    return model
+
+
 def compress(
     model: nn.Module,
     candidate: Candidate,
@@ -97,9 +118,7 @@ def count_costs(candidate: Candidate, task: Task) -> dict[str, float] | None:
     resolution = family.resolution(candidate.knobs)
     shape = (task.channels, resolution, resolution)
     try:
-        model = compress(
-            family.build(candidate.knobs, shape, len(task.classes)), candidate, shape, values=False
-        ).network
+        model = compress(build(candidate, shape, len(task.classes)), candidate, shape, values=False).network
     except InfeasibleCandidate:
         return None
     return {name: EVALUATORS[name].evaluate(Specimen(model, shape)).value for name in COUNTED}
@@ -112,7 +131,7 @@ def rebuild(candidate: Candidate, task: Task, weights: Path) -> tuple[nn.Module,
     """
     resolution = FAMILIES[candidate.family].resolution(candidate.knobs)
     shape = (task.channels, resolution, resolution)
-    model = FAMILIES[candidate.family].build(candidate.knobs, shape, len(task.classes))
+    model = build(candidate, shape, len(task.classes))
     with safe_open(weights, framework="pt") as file:
         decided = json.loads((file.metadata() or {}).get(DECIDED, "{}"))
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no dict)

@@ -108,7 +108,7 @@ def _read(knob: Knob, text: str) -> Value:
 
 def _is_allowed(value: Value, knob: Knob) -> bool:
     if isinstance(knob, Choice):
-        return value in knob
+        return knob.takes(value)
     if isinstance(value, str | bool) or not math.isfinite(value):
         return False
     return knob.low <= value <= knob.high and (not isinstance(knob.lowest, int) or isinstance(value, int))

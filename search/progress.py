@@ -96,6 +96,8 @@ class ProgressDisplay:
         if result.outcome == "done":
             model = Model(number, asked.candidate, result.measurements, result.artifact)
             self._models.append(model)
+            self._models += [Model(number, d.candidate, d.measurements, d.artifact) for d in result.derived]
+            self._counts["derived"] += len(result.derived)
             self._baseline = self._baseline or model
         self._bar.update(self._task, completed=self._spent, left=self._left())
         if not self._console.is_terminal:
@@ -127,7 +129,7 @@ class ProgressDisplay:
 
     def _view(self) -> Group:
         table = Table.grid(padding=(0, 2))
-        counts = [f"{self._counts[s]} {s}" for s in (*FINISHED, "rejected", "duplicate") if self._counts[s]]
+        counts = [f"{self._counts[s]} {s}" for s in (*FINISHED, "derived", "rejected", "duplicate") if self._counts[s]]
         table.add_row("trials", ", ".join([*counts, f"{len(self._running)} running"]))
         if self._baseline is not None:
             best = front(self._models, self._metrics)

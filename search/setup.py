@@ -30,6 +30,7 @@ from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.families.family import Family
 from paredown.spaces.families.imported import NAME as IMPORTED
 from paredown.spaces.families.imported import ModelRefused, try_out
+from paredown.spaces.knob import Range
 from paredown.spaces.space import SearchSpace
 
 
@@ -98,6 +99,7 @@ def set_up(config: StudyConfig, where: str, folder: Path, out: Path) -> Setup:
         teacher=_teacher(config, where, folder.absolute(), task, space),
         keeps_features=_asks_for_features(space),
         space=config.space.model_dump_json(),
+        thresholds=_thresholds(space),
     )
     return Setup(config, task, space, plan, _stored(config, plan, task, space))
 
@@ -199,6 +201,12 @@ def _asks_for_features(space: SearchSpace) -> bool:
         if step.hint_weight is not None and step.hint_weight(highest) > 0:
             return True
     return False
+
+
+def _thresholds(space: SearchSpace) -> tuple[float, ...]:
+    """Return the thresholds of early exits that the study leaves to choose from."""
+    knob = space.knobs.get("early_exit.threshold")
+    return () if not isinstance(knob, Range) or knob.is_fixed else knob.values
 
 
 def _stored_training(section: TrainingSection) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """One network, named on the command line or by a program: from its name to all that a trial of it needs."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,8 @@ def set_up_single(
     if weights is not None and family != IMPORTED:
         raise ConfigError(f"weights: only for a model given as package.module:function; {model} is trained")
     data |= {"model": model, "weights": weights} if family == IMPORTED else {}
-    return set_up(checked_config(data, WHERE, {}), WHERE, folder, out)
+    setup = set_up(checked_config(data, WHERE, {}), WHERE, folder, out)
+    return replace(setup, plan=replace(setup.plan, thresholds=()))  # one network is wanted, not a front
 
 
 def _network(model: str, task: Task, resolution: int | None) -> tuple[str, Knobs]:

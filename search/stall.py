@@ -20,4 +20,5 @@ def trials_without_gain(study: Study) -> int:
         if model in better and (grown := hypervolume(better, metrics, baseline)) > share:
             share, last = grown, model.trial
         kept = better
-    return sum(row["state"] in FINISHED and row["number"] > last for row in study.rows())
+    finished = [row for row in study.rows() if row["state"] in FINISHED and row["parent"] is None]
+    return sum(row["number"] > last for row in finished)

@@ -29,7 +29,7 @@ def model_rows(study: Study, models: Sequence[Model]) -> tuple[list[str], list[l
 def change_of(metric: Metric, model: Model, baseline: Model) -> str:
     """Return how a metric differs from the baseline's, green where that is good."""
     change = deltas(model, baseline)[metric.name]
-    is_share = metric.name.endswith("accuracy")
+    is_share = metric.name.endswith(("accuracy", "_rate"))
     good = change > 0 if is_share else change < 0
     colour = "green" if good else "red" if change else "dim"
     text = f"{100 * change:+.2f} pt" if is_share else f"{change:+.0%}"

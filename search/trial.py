@@ -12,34 +12,42 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_tensors
 from torch import nn
 
 from paredown.evaluators.catalogue import EVALUATORS
 from paredown.evaluators.errors import EvaluationError, TaskError, TrialInterrupted, TrialStopped
+from paredown.evaluators.exit_runtime import BatchRuntime
 from paredown.evaluators.features import predict_with_features
+from paredown.evaluators.macs import exit_macs
 from paredown.evaluators.measurement import Measurement, broken_limits
-from paredown.evaluators.onnx_model import export, slimmed
-from paredown.evaluators.packing.container import PACKED_FILE, ship
+from paredown.evaluators.packing.container import PACKED_FILE
 from paredown.evaluators.precision import effect
 from paredown.evaluators.specimen import Reference, Specimen
 from paredown.evaluators.training import OnEpoch, TrainingData
-from paredown.search.network import DECIDED, Compressed, compress
+from paredown.search.exit_sweep import KNOB, STEP, best_thresholds, exit_facts, with_threshold
+from paredown.search.export import FileExport
+from paredown.search.network import DECIDED, Compressed, build, compress
 from paredown.search.plan import MODEL_FILE, TEACHER_FILE, WEIGHTS_FILE, TrialPlan, load_task
 from paredown.search.stages import Stages
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
-from paredown.spaces.compression.step import CALIBRATION_IMAGES, Calibration
 from paredown.spaces.errors import InfeasibleCandidate
+from paredown.spaces.exits.network import MultiExit
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.families.family import ImageShape
-from paredown.studies.result import UNTRAINED, TrialResult, stopped_early
+from paredown.studies.result import UNTRAINED, Derived, TrialResult, stopped_early
+
+MEASURED = ("model", "file", "data")
+"""What evaluators of a trained network may need: all there is."""
 
 
 def run_trial(candidate: Candidate, plan: TrialPlan, on_epoch: OnEpoch = lambda epoch, metrics: "") -> TrialResult:
@@ -113,12 +121,34 @@ class _Run:
         stages = Stages(self.candidate, self.plan, self.shape, self.data, self._after_epoch, self._timed, *notes)
         self.compressed = stages.run(model)
         model = self.compressed.network
-        with tempfile.TemporaryDirectory(prefix="paredown-") as folder:
-            self._export(model, Path(folder))
+        with tempfile.TemporaryDirectory(prefix="paredown-") as name:
+            folder, derived = Path(name), []
+            self._export(model, folder)
             with self._timed("measure"):
-                self._measure(self._specimen(model, Path(folder, MODEL_FILE)), ("model", "file", "data"))
-            artifact = self._keep(Path(folder))
-        return TrialResult("done", "", self.measurements, artifact, self.facts, tuple(self.curve))
+                self._measure(self._specimen(model, folder / MODEL_FILE), MEASURED)
+            artifact = self._keep(folder, self.candidate)
+            if isinstance(model, MultiExit):
+                self.told["exits"] = exit_facts(model, folder / MODEL_FILE, self.shape, self._images()[0])
+                with self._timed("thresholds"):
+                    derived = list(self._derived(model, folder))
+        return TrialResult("done", "", self.measurements, artifact, self.facts, tuple(self.curve), tuple(derived))
+
+    def _derived(self, model: MultiExit, folder: Path) -> Iterator[Derived]:
+        """Measure the trained network at other thresholds; the file in the folder is each one's in turn."""
+        images, labels = self._images()
+        logits = BatchRuntime(folder / MODEL_FILE).all_logits(images)
+        macs = exit_macs(model, self.shape)
+        for threshold in best_thresholds(model.rule, self.plan.thresholds, logits, labels, macs):
+            rule = replace(model.rule, threshold=threshold)
+            self.files.write_with(rule, folder / MODEL_FILE)
+            measurements = self._evaluated(self._specimen(model, folder / MODEL_FILE), MEASURED)
+            candidate = with_threshold(self.candidate, threshold)
+            facts = {"exits": exit_facts(model, folder / MODEL_FILE, self.shape, images)}
+            changed = {f"{STEP}.{KNOB}": threshold}
+            yield Derived(candidate, changed, measurements, self._keep(folder, candidate), facts)
+
+    def _images(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        return self.data.normalise(self.data.validation.images), self.data.validation.labels
 
     def _prepare(self) -> None:
         self.started = time.monotonic()
@@ -128,9 +158,13 @@ class _Run:
         self.task = load_task(self.plan.task)
         self.resolution = FAMILIES[self.candidate.family].resolution(self.candidate.knobs)
         self.shape: ImageShape = (self.task.channels, self.resolution, self.resolution)
+        self.files = FileExport(self.candidate, self.task, self.shape, self.skipped)
 
     def _built(self) -> nn.Module:
-        return FAMILIES[self.candidate.family].build(self.candidate.knobs, self.shape, len(self.task.classes))
+        for name in self.candidate.steps:
+            if STEPS[name].attach is not None and not self.plan.epochs(self.candidate):
+                raise InfeasibleCandidate(f"{name}: exits start from random weights, and no epoch would train them")
+        return build(self.candidate, self.shape, len(self.task.classes))
 
     def _check_before_training(self, model: nn.Module) -> None:
         """Look at what the untrained network already shows, and reject it where that breaks a limit."""
@@ -140,8 +174,7 @@ class _Run:
         wanted = {o.metric.name for o in self.plan.objectives if o.limit is not None or self.plan.judged}
         if any(EVALUATORS[name].needs == "file" for name in wanted):
             with tempfile.TemporaryDirectory(prefix="paredown-") as folder:
-                rewritten = self._rewritten(export(compressed, self.shape), trained=False)
-                file = ship(rewritten, Path(folder, MODEL_FILE))
+                file = self.files.write(compressed, Path(folder, MODEL_FILE), trained=False)
                 self._measure(self._specimen(compressed, file), ("file",))
             self._reject_if_broken()
 
@@ -164,24 +197,9 @@ class _Run:
         costs = {o.metric.name for o in self.plan.objectives if self.plan.judged and o.optimised}
         return self.on_epoch(epoch, {name: v for name, v in self.known.items() if name in costs} | metrics)
 
-    def _rewritten(self, model: bytes, trained: bool = True) -> bytes:
-        split = TrainingData.of(self.task, self.resolution)
-        for name in [n for n in STEPS if n in self.candidate.steps]:
-            rewrite, knobs = STEPS[name].rewrite, self.candidate.steps[name]
-            if rewrite is not None:
-                # Spread over the set: an image folder is sorted by class.
-                count = STEPS[name].calibration_images(knobs) if trained else CALIBRATION_IMAGES
-                every = max(1, len(split.train.images) // count)
-                rows = slice(0, every * count, every)
-                images, labels = split.normalise(split.train.images[rows]), split.train.labels[rows]
-                calibration = Calibration(images, labels, trained=trained)
-                model = rewrite(model, knobs, calibration)
-                self.skipped |= {name: self.skipped.get(name, {}) | calibration.skipped} if calibration.skipped else {}
-        return slimmed(model)
-
     def _export(self, model: nn.Module, folder: Path) -> None:
         with self._timed("export"):
-            ship(self._rewritten(export(model, self.shape)), folder / MODEL_FILE)
+            self.files.write(model, folder / MODEL_FILE)
             # Copies: the names of a module that is used twice share their tensors, which the format refuses.
             state = {k: v.cpu().clone(memory_format=torch.contiguous_format) for k, v in model.state_dict().items()}
             decided = self.compressed.decided if self.compressed else {}
@@ -201,13 +219,19 @@ class _Run:
         return Specimen(model, self.shape, file, file.with_name(PACKED_FILE), images, data.validation.labels, reference)
 
     def _measure(self, specimen: Specimen, needs: tuple[str, ...]) -> None:
-        for name, evaluator in EVALUATORS.items():
-            if evaluator.needs in needs:
-                self.measurements[name] = evaluator.evaluate(specimen)
+        self.measurements |= self._evaluated(specimen, needs)
 
-    def _keep(self, folder: Path) -> str:
-        """Move the files to the study's folder under the candidate's digest, in one step."""
-        artifact = f"trials/{self.candidate.digest[:16]}"
+    def _evaluated(self, specimen: Specimen, needs: tuple[str, ...]) -> dict[str, Measurement]:
+        asked = {o.metric.name for o in self.plan.objectives}
+        return {
+            name: evaluator.evaluate(specimen)
+            for name, evaluator in EVALUATORS.items()
+            if evaluator.needs in needs and (name in asked or evaluator.applies(specimen))
+        }
+
+    def _keep(self, folder: Path, candidate: Candidate) -> str:
+        """Copy the files to the study's folder under the candidate's digest, in one step."""
+        artifact = f"trials/{candidate.digest[:16]}"
         target = self.plan.folder / artifact
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".new-", dir=target.parent) as stage:

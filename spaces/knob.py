@@ -34,13 +34,19 @@ class Choice:
         values: What may be chosen.
         only_if: `(sibling, value)` or `(sibling, (value, ...))`: the knob counts only while its sibling counts and has
             that value, or one of them.
+        open: Whether a study file may put any other text in the place of the values.
     """
 
     values: tuple[Value, ...]
     only_if: Condition | None = None
+    open: bool = False
 
     def __contains__(self, value: object) -> bool:
         return any(value == v and isinstance(value, bool) == isinstance(v, bool) for v in self.values)
+
+    def takes(self, value: object) -> bool:
+        """Return whether a person may give the value: one of those, or any text where the knob is open."""
+        return value in self or (self.open and isinstance(value, str))
 
     def __str__(self) -> str:
         return "one of " + ", ".join(str(v) for v in self.values)
@@ -87,9 +93,10 @@ class Choice:
         if not wanted:
             raise SpaceError(f"[] leaves nothing to choose; allowed: {self}")
         for value in wanted:
-            if value not in self:
-                raise SpaceError(f"{value!r} is not allowed; allowed: {self}")
-        return replace(self, values=tuple(v for v in self.values if v in wanted))
+            if not self.takes(value):
+                allowed = "any text" if self.open else self
+                raise SpaceError(f"{value!r} is not allowed; allowed: {allowed}")
+        return replace(self, values=wanted if self.open else tuple(v for v in self.values if v in wanted))
 
 
 @dataclass(frozen=True)
@@ -151,6 +158,13 @@ class Range:
         assert isinstance(at, int | float)
         others = [v for v in (self.nearest(at - self.step), self.nearest(at + self.step)) if v != value]
         return others[0] if others else at
+
+    @property
+    def values(self) -> tuple[int | float, ...]:
+        """All numbers of the range."""
+        return tuple(
+            self._number(self.low + i * self.step) for i in range(round((self.high - self.low) / self.step) + 1)
+        )
 
     def narrowed(self, spec: object) -> "Range":
         """Return the part of the range that a study file asks for: a number or `{low, high, step}`.

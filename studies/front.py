@@ -81,13 +81,13 @@ def _scaled(metric: Metric, model: Model, baseline: Model) -> float:
 def deltas(model: Model, baseline: Model) -> dict[str, float]:
     """Return how each metric differs from the baseline's.
 
-    Costs as a share of the baseline's (-0.5 is half of it), shares such as accuracy as a difference.
+    Costs as a share of the baseline's (-0.5 is half of it), shares such as accuracy and rates as a difference.
     """
     changes = {}
     for name, measurement in model.measurements.items():
         if name in baseline.measurements:
             reference = baseline[name]
-            is_share = name.endswith("accuracy")
+            is_share = name.endswith(("accuracy", "_rate"))
             changes[name] = measurement.value - reference if is_share else measurement.value / reference - 1
     return changes
 

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 from PIL import Image
 
 from paredown.evaluators.errors import TaskError
+from paredown.evaluators.exit_runtime import BatchRuntime, ExitPlan
 from paredown.evaluators.tasks.resizing import squared
 from paredown.studies.errors import StudyError
 
@@ -17,30 +19,41 @@ from paredown.studies.errors import StudyError
 def predict_images(folder: Path, files: list[Path], top: int = 3) -> list[dict[str, Any]]:
     """Return for each image its likeliest classes with their probabilities.
 
+    Several images go through a model with exits as a batch, stage by stage.
+
     Raises:
         StudyError: The folder is no exported model, or a file was changed since the export.
         TaskError: A file is no image that can be read.
     """
     manifest = _manifest(folder)
-    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
     preprocessing = manifest["preprocessing"]
     mean = np.array(preprocessing["mean"], dtype=np.float32).reshape(-1, 1, 1)
     std = np.array(preprocessing["std"], dtype=np.float32).reshape(-1, 1, 1)
-    results = []
+    inputs = []
     for file in files:
         try:
             with Image.open(file) as image:
                 pixels = squared(image, preprocessing["resolution"], preprocessing["mode"])
         except OSError as error:
             raise TaskError(f"{file}: no image that can be read ({error})") from error
-        inputs = (pixels.astype(np.float32) / np.float32(255) - mean) / std
-        scores = session.run(None, {session.get_inputs()[0].name: inputs[None]})[0][0].astype(np.float64)
-        shares = np.exp(scores - scores.max())
+        inputs.append((pixels.astype(np.float32) / np.float32(255) - mean) / std)
+    results = []
+    for file, scores in zip(files, _scores(folder / "model.onnx", inputs), strict=True):
+        shares = np.exp(scores.astype(np.float64) - scores.max())
         shares /= shares.sum()
         likeliest = np.argsort(-shares)[:top]
         classes = [{"class": manifest["classes"][i], "probability": float(shares[i])} for i in likeliest]
         results.append({"image": str(file), "class": classes[0]["class"], "top": classes})
     return results
+
+
+def _scores(model: Path, images: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    """Return the logits of each image, `classes`."""
+    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    if len(images) > 1 and ExitPlan.of(session) is not None:
+        return list(BatchRuntime(model).run(np.stack(images).astype(np.float32)).logits)
+    name = session.get_inputs()[0].name
+    return [session.run(None, {name: image[None].astype(np.float32)})[0][0] for image in images]
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

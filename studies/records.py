@@ -67,7 +67,7 @@ class Records:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return each trial of every state as plain data, in order of number."""
-        names = ("number", "state", "reason", "candidate", "facts", "attempt")
+        names = ("number", "parent", "state", "reason", "candidate", "facts", "attempt")
         with Session(self._storage.engine) as session:
             rows = session.scalars(self._rows().order_by(TrialRow.number))
             return [{name: getattr(row, name) for name in names} for row in rows]
@@ -87,7 +87,7 @@ class Records:
         return curves
 
     def counts(self) -> dict[str, int]:
-        """Return how many trials are in each state."""
+        """Return how many trials are in each state; those derived from others, all done, count as `derived`."""
         with Session(self._storage.engine) as session:
             return _states(session, self._id)
 
@@ -122,5 +122,8 @@ def differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str
 
 
 def _states(session: Session, study_id: int) -> dict[str, int]:
-    query = select(TrialRow.state, func.count()).where(TrialRow.study_id == study_id).group_by(TrialRow.state)
-    return {state: count for state, count in session.execute(query)}
+    rows = TrialRow.study_id == study_id
+    own = select(TrialRow.state, func.count()).where(rows, TrialRow.parent.is_(None)).group_by(TrialRow.state)
+    counts = {state: count for state, count in session.execute(own)}
+    derived = session.scalar(select(func.count()).where(rows, TrialRow.parent.is_not(None)))
+    return counts | ({"derived": derived} if derived else {})

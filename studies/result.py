@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from paredown.evaluators.measurement import Measurement
 from paredown.spaces.candidate import Candidate
+from paredown.spaces.knob import Value
 
 Outcome = Literal["done", "rejected", "failed", "stopped"]
 
@@ -17,6 +18,9 @@ UNTRAINED = "untrained"
 STOPPED = "paredown:stopped"
 """User attribute in Optuna and fact of a trial that was stopped early: `{"share": of its epochs that ran, "value": its
 first objective then}`. Samplers learn from it."""
+
+DERIVED = "paredown:derived"
+"""User attribute in Optuna of a trial that was derived from another one: the id of its row."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,47 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Derived:
+    """What a trained model gives under another setting, without training.
+
+    Attributes:
+        candidate: The trial's own, but for the setting.
+        changed: The knobs that differ, by their dotted names.
+        measurements: By metric name.
+        artifact: Folder of its files, relative to the study's folder.
+        facts: As those of a trial.
+    """
+
+    candidate: Candidate
+    changed: Mapping[str, Value]
+    measurements: Mapping[str, Measurement]
+    artifact: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all measurements are."""
+        return all(math.isfinite(m.value) for m in self.measurements.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data that JSON can hold."""
+        return {
+            "candidate": self.candidate.to_json(),
+            "changed": dict(self.changed),
+            "measurements": {name: m.to_json() for name, m in self.measurements.items()},
+            "artifact": self.artifact,
+            "facts": dict(self.facts),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Derived":
+        """Return what `to_json` wrote."""
+        measurements = {name: Measurement(**m) for name, m in data["measurements"].items()}
+        candidate = Candidate.from_json(data["candidate"])
+        return cls(candidate, data["changed"], measurements, data["artifact"], data["facts"])
+
+
+@dataclass(frozen=True)
 class TrialResult:
     """The outcome of a trial.
 
@@ -43,6 +88,7 @@ class TrialResult:
         artifact: Folder of its files, relative to the study's folder.
         facts: Seconds of each stage, what was measured before training, and notes.
         curve: Metrics after each epoch.
+        derived: What else the trained model gives; each becomes a trial of its own.
     """
 
     outcome: Outcome
@@ -51,6 +97,7 @@ class TrialResult:
     artifact: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
     curve: tuple[tuple[int, Mapping[str, float]], ...] = ()
+    derived: tuple[Derived, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data that JSON can hold."""
@@ -61,14 +108,15 @@ class TrialResult:
             "artifact": self.artifact,
             "facts": dict(self.facts),
             "curve": [[epoch, dict(metrics)] for epoch, metrics in self.curve],
+            "derived": [derived.to_json() for derived in self.derived],
         }
 
     def if_finite(self) -> "TrialResult":
-        """Return the result itself, or a failure where a measurement is not finite."""
+        """Return the result without derived ones that are not finite, or a failure where it is not finite itself."""
         for m in self.measurements.values():
             if not math.isfinite(m.value):
                 return TrialResult("failed", f"{m.metric} is {m.value}", {}, "", self.facts, self.curve)
-        return self
+        return replace(self, derived=tuple(derived for derived in self.derived if derived.is_finite))
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "TrialResult":
@@ -80,6 +128,7 @@ class TrialResult:
             artifact=data["artifact"],
             facts=data["facts"],
             curve=tuple((epoch, metrics) for epoch, metrics in data["curve"]),
+            derived=tuple(Derived.from_json(derived) for derived in data["derived"]),
         )
 
 

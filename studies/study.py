@@ -21,12 +21,12 @@ from sqlalchemy.orm import Session
 from paredown.evaluators.measurement import Measurement, Objective, violations
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.knob import Suggester, Value
-from paredown.studies import leases, optuna_study
+from paredown.studies import derived, leases, optuna_study
 from paredown.studies.database import open_storage
 from paredown.studies.errors import StudyError, StudyNotFound
 from paredown.studies.process import LEASE_S, this_process
 from paredown.studies.records import Records, differences
-from paredown.studies.result import STOPPED, Asked, TrialResult
+from paredown.studies.result import DERIVED, STOPPED, Asked, TrialResult
 from paredown.studies.tables import CurveRow, MeasurementRow, StudyRow, TrialRow
 
 MAX_ATTEMPTS = 3
@@ -166,8 +166,9 @@ class Study(Records):
     def tell(self, number: int, result: TrialResult) -> TrialResult:
         """Record what a trial came to and return it as recorded.
 
-        A measurement that is not finite makes the trial fail. A trial that another process took over, because
-        this one seemed dead, is left to that one.
+        What was derived from it becomes a trial each, unless the network is known already. A measurement that is not
+        finite makes the trial fail. A trial that another process took over, because this one seemed dead, is left to
+        that one.
         """
         trial, row_id = self._running.pop(number)
         result = result.if_finite()
@@ -184,8 +185,13 @@ class Study(Records):
                 session.merge(MeasurementRow(trial_id=row_id, **m.to_json()))
             for epoch, metrics in result.curve:
                 session.merge(CurveRow(trial_id=row_id, epoch=epoch, metrics=dict(metrics)))
+            for place, one in enumerate(result.derived):
+                if self._known(session, one.candidate.digest) is None:
+                    derived.store(session, row, one, place, self.objectives)
             session.commit()
         self._finish(trial, result.outcome, values, result.facts)
+        for child, child_id in derived.number(self._storage.engine, self._study, self._id) if result.derived else ():
+            self._finish(child, "done", self._values(child_id), {})
         return result
 
     def add_measurement(self, number: int, measurement: Measurement) -> None:
@@ -211,12 +217,13 @@ class Study(Records):
         numbers.
         """
         others = leases.release_dead(self._storage.engine, self._id)
+        derived.number(self._storage.engine, self._study, self._id)
         with Session(self._storage.engine, expire_on_commit=False) as session:
             rows = {row.number: row for row in session.scalars(self._rows())}
         ours = {*self._running, *(trial.number for trial in self._orphans)}
         for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             row = rows.get(frozen.number)
-            if frozen.number in ours or (row is None and others):
+            if frozen.number in ours or (row is None and (others or DERIVED in frozen.user_attrs)):
                 continue
             trial = optuna.trial.Trial(self._study, frozen._trial_id)
             if row is None or row.state == "waiting":
@@ -267,8 +274,8 @@ class Study(Records):
         with Session(self._storage.engine) as session:
             row = session.scalar(self._rows().where(TrialRow.number == number))
             state, row_id, facts = (row.state, row.id, row.facts) if row else ("retried", 0, {})
-        if state in {"done", "rejected", "stopped"}:
-            self._finish(trial, state, self._values(row_id), facts)
+        if state in {"done", "rejected", "stopped", derived.UNNUMBERED}:
+            self._finish(trial, "done" if state == derived.UNNUMBERED else state, self._values(row_id), facts)
         else:  # the other one still runs, failed or was queued again
             self._finish(trial, "failed", {}, {})
 
@@ -284,7 +291,7 @@ class Study(Records):
 
     def _known(self, session: Session, digest: str) -> int | None:
         """Return the trial after which a candidate need not run again: the latest one; None where there is none."""
-        states = ("running", "waiting", "done", "rejected", "stopped", "failed")
+        states = ("running", "waiting", "done", "rejected", "stopped", "failed", derived.UNNUMBERED)
         query = select(TrialRow.number).where(TrialRow.study_id == self._id, TrialRow.digest == digest)
         return session.scalar(query.where(TrialRow.state.in_(states)).order_by(TrialRow.number.desc()).limit(1))
 

@@ -37,7 +37,9 @@ class TrialRow(Table):
     """A trial: the candidate, what became of it and why.
 
     Attributes:
-        state: running, waiting (its process ended), done, rejected, stopped, failed, duplicate or retried.
+        number: Optuna's; negative for a moment where a derived trial has none yet.
+        parent: Number of the trial whose trained model it is, under another setting; None for one of its own.
+        state: running, waiting (its process ended), done, rejected, stopped, failed, duplicate, retried or unnumbered.
         reason: Why it is not done.
         feasible: Whether it keeps every limit; None until it is done.
         artifact: Folder of its files, relative to the study's folder.
@@ -51,6 +53,7 @@ class TrialRow(Table):
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey(StudyRow.id, ondelete="CASCADE"))
     number: Mapped[int] = mapped_column(Integer)
+    parent: Mapped[int | None] = mapped_column(Integer, default=None)
     digest: Mapped[str] = mapped_column(String(64))
     candidate: Mapped[dict[str, Any]] = mapped_column(JSON)
     state: Mapped[str] = mapped_column(String(16))

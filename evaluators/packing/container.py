@@ -1,7 +1,7 @@
 """The container: an ONNX model as one safetensors file without PyTorch; docs/compression.md describes the format.
 
-The graph, its initializers emptied, is one part, the encoded initializers one after the other are another; the
-JSON header in the metadata says how each is encoded.
+The graph, its initializers emptied (those of branches too), is one part, the encoded initializers one after the other
+are another; the JSON header in the metadata says how each is encoded.
 """
 
 import contextlib
@@ -89,9 +89,9 @@ def pack(model: bytes, compression: str = "zlib") -> bytes:
         PackingError: It is no such model, or the compression is unknown.
     """
     proto = _parsed(model, "no ONNX model")
-    packed = _assembled(proto, [_encoded(tensor) for tensor in proto.graph.initializer], compression)
+    packed = _assembled(proto, [_encoded(tensor) for tensor in _initializers(proto.graph)], compression)
     if len(model) > _limit(packed):  # next to nothing remains: a file that no reader would trust
-        dense = [_encoded(tensor, dense=True) for tensor in proto.graph.initializer]
+        dense = [_encoded(tensor, dense=True) for tensor in _initializers(proto.graph)]
         packed = _assembled(proto, dense, "none")
     return packed
 
@@ -99,7 +99,7 @@ def pack(model: bytes, compression: str = "zlib") -> bytes:
 def _assembled(model: onnx.ModelProto, stored: Sequence[Encoded | None], compression: str) -> bytes:
     emptied = onnx.ModelProto()
     emptied.CopyFrom(model)
-    for tensor, encoded in zip(emptied.graph.initializer, stored, strict=True):
+    for tensor, encoded in zip(_initializers(emptied.graph), stored, strict=True):
         if encoded is not None:
             shape, kind, name = list(tensor.dims), tensor.data_type, tensor.name
             tensor.Clear()
@@ -148,7 +148,7 @@ def read(packed: bytes) -> Contents:
         graph, payload = (_part(header, parts, name, limit) for name in (GRAPH, PAYLOAD))
         model = _parsed(graph, "the packed file is broken: its graph is no ONNX model")
         rows = _rows(header)
-        tensors = list(model.graph.initializer)
+        tensors = list(_initializers(model.graph))
         if len(rows) != len(tensors):
             raise PackingError(f"the packed file is broken: {len(rows)} encodings for {len(tensors)} tensors")
         forms = [_form(tensor) for tensor in tensors]
@@ -210,6 +210,15 @@ def _parsed(model: bytes, wrong: str) -> onnx.ModelProto:
     except DecodeError as error:
         raise PackingError(f"{wrong}: {error}") from error
     return proto
+
+
+def _initializers(graph: onnx.GraphProto) -> Iterator[TensorProto]:
+    """Return a graph's initializers, then those of the branches inside of it, in the order of the nodes."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs) if attribute.HasField("g") else attribute.graphs:
+                yield from _initializers(inner)
 
 
 def _form(tensor: TensorProto) -> Form | None:

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from paredown.search.samplers.local_search import LocalSearchSampler
 from paredown.search.samplers.sampler import Problem
-from paredown.studies.result import STOPPED
+from paredown.studies.result import DERIVED, STOPPED
 
 
 class PolishedSampler(BaseSampler):
@@ -79,6 +79,7 @@ class PolishedSampler(BaseSampler):
 def _counted(study: optuna.Study, exclude: int) -> int:
     return sum(
         trial.number != exclude
+        and DERIVED not in trial.user_attrs
         and (trial.state in (TrialState.COMPLETE, TrialState.FAIL, TrialState.RUNNING) or STOPPED in trial.user_attrs)
         for trial in study.get_trials(deepcopy=False)
     )

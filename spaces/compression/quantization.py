@@ -33,7 +33,7 @@ def _quantize(model: bytes, knobs: Knobs, calibration: Calibration) -> bytes:
         return to_bfloat16(model)
     # Bytes and speed do not depend on the ranges, so the fastest method will do for the untrained network.
     method = str(knobs.get("calibration", "minmax")) if calibration.trained else "minmax"
-    integers = IntegerModel(model, knobs, calibration.images, method)
+    integers = IntegerModel(model, knobs, calibration.images, method, calibration.part)
     if not integers.layers:
         raise InfeasibleCandidate("quantization: the network has no layer with constant weights")
     calibration.skipped |= integers.untreated

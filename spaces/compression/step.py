@@ -38,6 +38,21 @@ class Material:
     values: bool = True
 
 
+@dataclass(frozen=True)
+class Part:
+    """Where a stage of a network with exits stands in it.
+
+    Attributes:
+        index: Of the stage, from 0.
+        before: Layers with weights that run before its own.
+        layers: How many the whole network has.
+    """
+
+    index: int
+    before: int
+    layers: int
+
+
 @dataclass
 class Calibration:
     """Training inputs that a rewrite may look at, and where it says what it left alone.
@@ -47,12 +62,14 @@ class Calibration:
         labels: Their classes, `n`.
         skipped: Layer to the reason why the step leaves it alone.
         trained: Whether the network is; before, only bytes and speed of the file are of interest.
+        part: Where the model stands in a network with exits; None where it is the whole one.
     """
 
     images: NDArray[np.float32]
     labels: NDArray[np.int64]
     skipped: dict[str, str] = field(default_factory=dict)
     trained: bool = True
+    part: Part | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +89,9 @@ class Hold:
 
 Transform = Callable[[nn.Module, Knobs, Material], nn.Module]
 """(network, knobs, material) -> new network; the given one is not touched."""
+
+Attach = Callable[[nn.Module, Knobs, Material], nn.Module]
+"""(untrained network, knobs, material without images) -> what is trained in its place; the given one is not touched."""
 
 Finetuning = Callable[[nn.Module, Knobs], AbstractContextManager[Hold]]
 """(network, knobs) -> context in which it is fine-tuned; on leaving it, only weights have changed."""
@@ -94,7 +114,7 @@ Rewrite = Callable[[bytes, Knobs, Calibration], bytes]
 
 @dataclass(frozen=True)
 class Step:
-    """A compression method: its knobs and what it does, in any of seven places.
+    """A compression method: its knobs and what it does, in any of eight places.
 
     Attributes:
         name: Prefix of its knobs.
@@ -102,6 +122,7 @@ class Step:
         switch: The knob that turns it off.
         off: The value of `switch` at which the step does nothing.
         source: Paper and section.
+        attach: Changes the untrained network, before anything else.
         transform: Changes the trained network; fine-tuning follows.
         finetuning: Holds something through fine-tuning.
         penalty: Adds to what training minimises.
@@ -109,8 +130,9 @@ class Step:
         loss: Changes what training minimises.
         hint_weight: Makes the student match the teacher's features too; only beside `loss`.
         rewrite: Changes the exported file.
-        shapes_known: Whether the shapes that the transform gives follow from the knobs alone, so that the costs of
-            the untrained network are those of the trained one; a function of the knobs where some of them say so.
+        shapes_known: Whether the costs of the untrained network are those of the trained one: the shapes that the
+            transform gives follow from the knobs alone, and so does what an image passes through; a function of the
+            knobs where some of them say so.
         finetunes: From the knobs to whether `finetuning` has anything to hold.
         calibration_images: From the knobs to how many inputs `rewrite` wants to see.
     """
@@ -120,6 +142,7 @@ class Step:
     switch: str
     off: Value
     source: str
+    attach: Attach | None = None
     transform: Transform | None = None
     finetuning: Finetuning | None = None
     penalty: Penalty | None = None
@@ -147,7 +170,7 @@ class Step:
             if (knob := self.knobs.get(name)) is None:
                 raise SpaceError(f"{self.name}.{name}: no such knob; allowed: {', '.join(self.knobs)}")
             if isinstance(knob, Choice):
-                allowed = value in knob
+                allowed = knob.takes(value)
             else:
                 allowed = not isinstance(value, str | bool) and knob.low <= value <= knob.high
             if not allowed:

@@ -128,7 +128,7 @@ def test_has_a_switch_a_hook_and_a_source(name: str) -> None:
     step = STEPS[name]
     assert step.name == name
     assert step.off in step.knobs[step.switch]
-    assert step.transform or step.finetuning or step.penalty or step.loss or step.rewrite
+    assert step.attach or step.transform or step.finetuning or step.penalty or step.loss or step.rewrite
     assert len(step.source) > 10
 
 

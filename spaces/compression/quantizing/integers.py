@@ -27,6 +27,7 @@ from onnx import helper, numpy_helper
 from paredown.spaces.compression.quantizing.grid import WIDEST, largest, on_grid, scales
 from paredown.spaces.compression.quantizing.ranges import activation_ranges
 from paredown.spaces.compression.quantizing.widths import width
+from paredown.spaces.compression.step import Part
 from paredown.spaces.knob import Knobs
 
 INT8_END = largest(WIDEST)
@@ -53,7 +54,9 @@ class Layer:
 class IntegerModel:
     """A float32 model and what it takes to write it with some of its layers in integers."""
 
-    def __init__(self, model: bytes, knobs: Knobs, images: NDArray[np.float32], calibration: str) -> None:
+    def __init__(
+        self, model: bytes, knobs: Knobs, images: NDArray[np.float32], calibration: str, part: Part | None = None
+    ) -> None:
         """Prepare the model: fuse, infer shapes, measure activations where they are quantised.
 
         Args:
@@ -61,6 +64,7 @@ class IntegerModel:
             knobs: Of the step.
             images: To calibrate with, `n x c x h x w`.
             calibration: A method of `ranges.METHODS`.
+            part: Where the model stands in a network with exits; None where it is the whole one.
         """
         proto = onnx.load_from_string(model)
         for at, node in enumerate(proto.graph.node):
@@ -69,7 +73,7 @@ class IntegerModel:
         self._whole = knobs.get("activations", "uint8") == "uint8"
         with tempfile.TemporaryDirectory(prefix="paredown-") as folder, _without_advice():
             self._model = _prepared(proto, Path(folder))
-            self.layers = _layers(self._model.graph, places, knobs)
+            self.layers = _layers(self._model.graph, places, knobs, part)
             self._ranges = (
                 activation_ranges(Path(folder, "prepared.onnx"), _operators(), images, calibration)
                 if self._whole and self.layers
@@ -160,15 +164,16 @@ def _operators() -> list[str]:
     return sorted({*QLinearOpsRegistry, *QDQRegistry})
 
 
-def _layers(graph: onnx.GraphProto, places: Mapping[str, int], knobs: Knobs) -> tuple[Layer, ...]:
+def _layers(graph: onnx.GraphProto, places: Mapping[str, int], knobs: Knobs, part: Part | None) -> tuple[Layer, ...]:
     """Return the layers in the order in which they run; preparing the model has changed that of the nodes."""
     dims = {tensor.name: len(tensor.dims) for tensor in graph.initializer}
     sharing: dict[str, list[onnx.NodeProto]] = {}
     for node in sorted(graph.node, key=lambda node: places.get(node.name, len(places))):
         if node.op_type in ("Conv", "Gemm", "MatMul") and dims.get(node.input[1], 0) >= 2:
             sharing.setdefault(node.input[1], []).append(node)
+    before, layers = (0, len(sharing)) if part is None else (part.before, part.layers)
     return tuple(
-        Layer(tuple(n.name for n in nodes), weight, _axis(nodes[0], dims[weight]), width(at, len(sharing), knobs))
+        Layer(tuple(n.name for n in nodes), weight, _axis(nodes[0], dims[weight]), width(before + at, layers, knobs))
         for at, (weight, nodes) in enumerate(sharing.items())
     )
 

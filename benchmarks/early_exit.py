@@ -1,0 +1,202 @@
+"""How much faster a network answers with early exits, and what it loses, against the same network without exits.
+
+Both are trained alike: same data, epochs, seed. The trained network with exits is then tried at every threshold of
+the confidence and of the entropy rule, without training. For each rule the threshold is taken that is cheapest in
+expected MACs among those that lose at most half a point on the validation images; its file is then measured: mean
+latency over the validation stream, interleaved with the file without exits, and accuracy on test images that chose
+nothing.
+
+    .venv/bin/python benchmarks/early_exit.py --cifar cifar10-20k.zip
+
+Writes benchmarks/results/early_exit.json. Without --cifar only the digits are run.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paredown.evaluators.accuracy import share_correct
+from paredown.evaluators.catalogue import EVALUATORS
+from paredown.evaluators.exit_file import export_stages, stitched
+from paredown.evaluators.exit_runtime import BatchRuntime
+from paredown.evaluators.macs import exit_macs
+from paredown.evaluators.measurement import Objective
+from paredown.evaluators.onnx_model import logits, open_session
+from paredown.evaluators.specimen import Reference, Specimen
+from paredown.evaluators.tasks.task import Task, normalisation_at, split_at
+from paredown.evaluators.training import TrainingPlan
+from paredown.search.exit_sweep import taken
+from paredown.search.network import rebuild
+from paredown.search.plan import MODEL_FILE, WEIGHTS_FILE, Baseline, TaskSpec, TrialPlan, load_task
+from paredown.search.trial import run_trial
+from paredown.spaces.candidate import Candidate
+from paredown.spaces.compression.early_exit import EARLY_EXIT
+from paredown.spaces.exits.network import MultiExit
+from paredown.spaces.exits.rules import ExitRule
+from paredown.spaces.knob import Knobs, Range
+from paredown.studies.result import TrialResult
+
+ROOT = Path(__file__).parents[1]
+LOSS = 0.005
+"""Points of accuracy that may be lost, as a share."""
+SPEEDUP = 1.5
+EXITS: Knobs = {
+    "exits": 2,
+    "after": "",
+    "head": "convolution",
+    "rule": "confidence",
+    "threshold": 0.8,
+    "weight": 0.5,
+}
+
+
+def run(name: str, spec: TaskSpec, architecture: Knobs, training: TrainingPlan, folder: Path) -> dict[str, Any]:
+    """Train both networks and return what they come to."""
+    wanted = tuple(Objective(EVALUATORS[metric].metric) for metric in ("accuracy", "latency_ms", "size_bytes"))
+    plan = TrialPlan(spec, wanted, training, folder, timeout_s=1e6, threads=1)
+    plain = _done(run_trial(Candidate("resnet", architecture), plan, _told(f"{name}, plain")))
+    resolution = int(architecture["resolution"])
+    latency = plain.measurements["latency_ms"].value
+    plan = replace(plan, baseline=Baseline(folder / plain.artifact, resolution, latency))
+    candidate = Candidate("resnet", architecture, {"early_exit": EXITS})
+    exits = _done(run_trial(candidate, plan, _told(f"{name}, exits")))
+    task = load_task(spec)
+    network, shape = rebuild(candidate, task, folder / exits.artifact / WEIGHTS_FILE)
+    assert isinstance(network, MultiExit)
+    reference = Reference(folder / plain.artifact / MODEL_FILE, shape, latency)
+    stages = export_stages(network, shape, np.zeros((1, *shape), np.float32), lambda model, images: model)
+    sides = {kind: _images(task, kind, resolution) for kind in ("validation", "test")}
+    everything = BatchRuntime(folder / exits.artifact / MODEL_FILE).all_logits(sides["validation"][0])
+    labels, least = sides["validation"][1], plain.measurements["accuracy"].value - LOSS
+    macs = np.array(exit_macs(network, shape))
+    rows = []
+    for kind in ("confidence", "entropy"):
+        points = []
+        for threshold in _thresholds():
+            rule = ExitRule(kind, threshold)  # type: ignore[arg-type]
+            at = taken(rule, everything)
+            right = np.stack(everything).argmax(2)[at, np.arange(len(labels))] == labels
+            points.append((float(right.mean()), float(macs[at].mean()), threshold))
+        keeping = [point for point in points if point[0] >= least]
+        # Where no threshold keeps the limit, the strictest one is shown.
+        threshold = min(keeping, key=lambda p: p[1])[2] if keeping else points[-1][2]
+        rule = ExitRule(kind, threshold)  # type: ignore[arg-type]
+        network.rule = rule
+        file = folder / f"{name}-{kind}.onnx"
+        file.write_bytes(stitched(stages, rule, len(task.classes)))
+        specimen = Specimen(network, shape, file, *sides["validation"], reference)
+        measured = {m: EVALUATORS[m].evaluate(specimen) for m in ("accuracy", "latency_ms", "macs", "exit_rate")}
+        test = _test(file, sides["test"])
+        speedup = latency / measured["latency_ms"].value
+        lost = plain.measurements["accuracy"].value - measured["accuracy"].value
+        rows.append(
+            {
+                "rule": kind,
+                "threshold": threshold,
+                "metrics": {m: {"value": v.value, "spread": v.spread} for m, v in measured.items()},
+                "rates": BatchRuntime(file).run(sides["validation"][0]).rates,
+                "test_accuracy": test,
+                "speedup": round(speedup, 3),
+                "points_lost": round(100 * lost, 3),
+                "holds": speedup >= SPEEDUP and lost <= LOSS + 1e-9,
+                "curve": [{"threshold": t, "accuracy": a, "macs": m} for a, m, t in points],
+            }
+        )
+    each = [float((one.argmax(1) == labels).mean()) for one in everything]
+    return {
+        "architecture": dict(architecture),
+        "training": {"epochs": training.epochs, "seed": training.seed, "images": len(split_at_train(task, resolution))},
+        "validation_images": len(labels),
+        "plain": {m: {"value": v.value, "spread": v.spread} for m, v in plain.measurements.items()}
+        | {"test_accuracy": _test(folder / plain.artifact / MODEL_FILE, sides["test"])},
+        "exits": {"after": list(network.after), "macs": macs.tolist(), "accuracy_of_each": each},
+        "rules": rows,
+    }
+
+
+def split_at_train(task: Task, resolution: int) -> Any:
+    """Return the labels of the training images."""
+    return split_at(task, "train", resolution).labels
+
+
+def _images(task: Task, kind: str, resolution: int) -> tuple[Any, Any]:
+    split = split_at(task, kind, resolution)  # type: ignore[arg-type]
+    return normalisation_at(task, resolution)(split.images), split.labels
+
+
+def _test(file: Path, test: tuple[Any, Any]) -> float:
+    return share_correct(logits(open_session(file), test[0]), test[1], "test_accuracy").value
+
+
+def _thresholds() -> list[float]:
+    knob = EARLY_EXIT.knobs["threshold"]
+    assert isinstance(knob, Range)
+    return [float(value) for value in knob.values]
+
+
+def _done(result: TrialResult) -> TrialResult:
+    if result.outcome != "done":
+        raise SystemExit(f"{result.outcome}: {result.reason}")
+    return result
+
+
+def _told(name: str) -> Any:
+    start = time.monotonic()
+
+    def told(epoch: int, metrics: dict[str, float]) -> str:
+        print(f"{name}: epoch {epoch}, {metrics['accuracy']:.3f}, {time.monotonic() - start:.0f} s", flush=True)
+        return ""
+
+    return told
+
+
+def main() -> None:
+    """Run the comparison, print and write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cifar", type=Path, help="a zip of train/<class>/ and val/<class>/")
+    parser.add_argument("--images-per-class", type=int, default=1000)
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--blocks", type=int, default=5, help="of each stage: 3 is ResNet-20, 5 is ResNet-32")
+    parser.add_argument("--width", type=float, default=0.5)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    file, results = options.out / "early_exit.json", {}
+    plain: Knobs = {"block": "basic", "widths": "equal", "shortcut": "padded", "activation": "relu"}
+    training = TrainingPlan(learning_rate=6e-3, patience=100, max_seconds=1e6, seed=options.seed)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        jobs: dict[str, tuple[TaskSpec, Knobs, TrainingPlan]] = {
+            "digits": (
+                TaskSpec("digits", "{}", folder),
+                {**plain, "blocks": 3, "width": 0.5, "resolution": 16},
+                replace(training, epochs=12),
+            )
+        }
+        if options.cifar is not None:
+            zipfile.ZipFile(options.cifar).extractall(folder / "images")
+            root = next(p.parent for p in (folder / "images").rglob("train") if p.is_dir())
+            task = {"path": str(root), "images_per_class": options.images_per_class, "flip": True, "crop": 0.125}
+            jobs["cifar10"] = (
+                TaskSpec("image_folder", json.dumps(task), folder),
+                {**plain, "blocks": options.blocks, "width": options.width, "resolution": 32},
+                replace(training, epochs=options.epochs),
+            )
+        for job, (spec, architecture, plan) in jobs.items():
+            (folder / job).mkdir()
+            results[job] = run(job, spec, architecture, plan, folder / job)
+            file.write_text(json.dumps(results, indent=1) + "\n")
+            for row in results[job]["rules"]:
+                print(job, {k: v for k, v in row.items() if k != "curve"})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""Files with exits without PyTorch: what they hold, and batches through them.
+
+Such a file takes one image at a time; a nested `If` behind each exit holds all that follows. Its stages are taken
+apart again here, so that a batch goes through each stage as one, without the images that left before.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+EXITS_KEY = "paredown.exits"
+"""Metadata of the file: how it decides and what its stages are called, as JSON."""
+DECIDES = "decide"
+"""Names of the nodes that decide begin with it."""
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ExitPlan:
+    """What a file with exits says of itself.
+
+    Attributes:
+        rule: confidence, entropy or patience.
+        threshold: Of confidence and entropy.
+        patience: Exits that must agree.
+        stages: Of each the names of its input, its logits and its features; the last one has no features.
+    """
+
+    rule: str
+    threshold: float
+    patience: int
+    stages: tuple[tuple[str, str, str], ...]
+
+    def to_json(self) -> str:
+        """Return the text for the file."""
+        stages = [list(stage) for stage in self.stages]
+        plan = {"rule": self.rule, "threshold": self.threshold, "patience": self.patience, "stages": stages}
+        return json.dumps(plan)
+
+    @classmethod
+    def of(cls, session: onnxruntime.InferenceSession) -> "ExitPlan | None":
+        """Return the plan of a loaded file; None where it has no exits."""
+        return cls.from_json(session.get_modelmeta().custom_metadata_map.get(EXITS_KEY))
+
+    @classmethod
+    def from_json(cls, text: str | None) -> "ExitPlan | None":
+        """Return the plan that `to_json` wrote; None of None."""
+        if text is None:
+            return None
+        plan: dict[str, Any] = json.loads(text)
+        stages = tuple((entry, logits, features) for entry, logits, features in plan["stages"])
+        return cls(plan["rule"], plan["threshold"], plan["patience"], stages)
+
+    def leaves(self, logits: list[Floats]) -> NDArray[np.bool_]:
+        """Return for each image whether it leaves at the last of the exits passed so far, `n`.
+
+        Args:
+            logits: `n x classes` of each exit passed, in order.
+        """
+        if self.rule == "patience":
+            if len(logits) <= self.patience:
+                return np.zeros(len(logits[-1]), dtype=np.bool_)
+            named = np.stack([one.argmax(1) for one in logits[-self.patience - 1 :]])
+            agree: NDArray[np.bool_] = (named == named[0]).all(0)
+            return agree
+        shifted = logits[-1] - logits[-1].max(1, keepdims=True)
+        logs = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+        shares = np.exp(logs)
+        if self.rule == "confidence":
+            sure: NDArray[np.bool_] = shares.max(1) >= np.float32(self.threshold)
+            return sure
+        calm: NDArray[np.bool_] = -(shares * logs).sum(1) <= np.float32(entropy_limit(self.threshold, logs.shape[1]))
+        return calm
+
+
+def entropy_limit(threshold: float, classes: int) -> float:
+    """Return the largest entropy, in nats, at which an image leaves."""
+    return float((1 - threshold) * np.log(classes))
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a batch came to.
+
+    Attributes:
+        logits: `n x classes`, of each image from the exit at which it left.
+        taken: That exit, `n`, counted from 0.
+        exits: How many there are, the end counted too.
+    """
+
+    logits: Floats
+    taken: NDArray[np.int64]
+    exits: int
+
+    @property
+    def rates(self) -> list[float]:
+        """The share of images at each exit, the end last."""
+        return [float((self.taken == exit_).mean()) for exit_ in range(self.exits)]
+
+
+class BatchRuntime:
+    """Runs the stages of a file with exits on batches; images that left are not in the next stage's batch.
+
+    Args:
+        file: The model, or its path.
+        batch: So many images at once.
+
+    Raises:
+        ValueError: The file has no exits.
+    """
+
+    def __init__(self, file: Path | bytes, batch: int = 64) -> None:
+        proto = onnx.load_from_string(file) if isinstance(file, bytes) else onnx.load(file)
+        plan = ExitPlan.from_json({p.key: p.value for p in proto.metadata_props}.get(EXITS_KEY))
+        if plan is None:
+            raise ValueError("the model has no exits")
+        self.plan, self._batch = plan, batch
+        self._sessions = [_session(model) for model in stage_models(proto, plan)]
+
+    def run(self, images: Floats) -> Answers:
+        """Return what becomes of normalised `n x c x h x w`."""
+        parts = [self._run(images[i : i + self._batch]) for i in range(0, len(images), self._batch)]
+        logits, taken = (np.concatenate(one) for one in zip(*parts, strict=True))
+        return Answers(logits, taken, len(self._sessions))
+
+    def all_logits(self, images: Floats) -> list[Floats]:
+        """Return `n x classes` of each exit, as if no image left before the end."""
+        parts = []
+        for i in range(0, len(images), self._batch):
+            x, logits = images[i : i + self._batch], []
+            for session in self._sessions:
+                own, *features = session.run(None, {session.get_inputs()[0].name: x})
+                logits.append(own)
+                x = features[0] if features else x
+            parts.append(logits)
+        return [np.concatenate(one) for one in zip(*parts, strict=True)]
+
+    def _run(self, x: Floats) -> tuple[Floats, NDArray[np.int64]]:
+        rows = np.arange(len(x))
+        taken = np.full(len(x), len(self._sessions) - 1)
+        chosen: Floats | None = None
+        passed: list[Floats] = []
+        for exit_, session in enumerate(self._sessions):
+            own, *features = session.run(None, {session.get_inputs()[0].name: x})
+            chosen = np.empty((len(taken), own.shape[1]), np.float32) if chosen is None else chosen
+            chosen[rows] = own
+            if not features:
+                break
+            passed.append(own)
+            leaving = self.plan.leaves(passed)
+            taken[rows[leaving]] = exit_
+            rows, x, passed = rows[~leaving], features[0][~leaving], [one[~leaving] for one in passed]
+            if not len(rows):
+                break
+        assert chosen is not None
+        return chosen, taken
+
+
+def stage_models(proto: onnx.ModelProto, plan: ExitPlan) -> list[onnx.ModelProto]:
+    """Return the stages of a file with exits as models of their own, from input to logits and features."""
+    graph, models = proto.graph, []
+    for entry, logits, features in plan.stages:
+        nodes = [node for node in graph.node if node.op_type != "If" and not node.name.startswith(DECIDES)]
+        outputs = [_float(name) for name in (logits, features) if name]
+        stage = onnx.helper.make_graph(nodes, "stage", [_float(entry)], outputs, list(graph.initializer))
+        model = onnx.helper.make_model(stage, opset_imports=proto.opset_import, ir_version=proto.ir_version)
+        models.append(model)
+        if features:
+            branch = next(node for node in graph.node if node.op_type == "If")
+            graph = next(a.g for a in branch.attribute if a.name == "else_branch")
+    return models
+
+
+def _float(name: str) -> onnx.ValueInfoProto:
+    return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+
+
+def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

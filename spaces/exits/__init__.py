@@ -1,0 +1,1 @@
+"""Networks with several exits: where they may be cut, and how they decide when to leave."""

@@ -1,0 +1,105 @@
+"""Trials derived from another one: what a trained model gives under another setting, without training.
+
+Their rows are written with their parent's, in one transaction, but without a number of their own: only Optuna gives
+numbers. Each then gets a trial of Optuna's and its number; what a kill interrupts is gone on with by `recover`.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+
+import optuna
+from optuna.trial import TrialState
+from sqlalchemy import Engine, Select, select
+from sqlalchemy.orm import Session
+
+from paredown.evaluators.measurement import Objective, violations
+from paredown.spaces.knob import Value
+from paredown.studies.process import LEASE_S, is_alive, this_process
+from paredown.studies.result import DERIVED, Derived
+from paredown.studies.tables import MeasurementRow, TrialRow
+
+UNNUMBERED = "unnumbered"
+"""State of a row whose trial in Optuna is not there yet; its number is negative until then."""
+MOST = 1000
+
+
+def store(session: Session, parent: TrialRow, derived: Derived, place: int, objectives: Sequence[Objective]) -> None:
+    """Write a derived trial's rows, beside those of its parent, which is not committed yet.
+
+    Args:
+        session: Of the parent's transaction.
+        parent: The trial that was trained.
+        derived: What it gave.
+        place: Among those of its parent.
+        objectives: With the limits that decide whether it is feasible.
+    """
+    values = {name: m.value for name, m in derived.measurements.items()}
+    row = TrialRow(
+        study_id=parent.study_id,
+        number=-(MOST * parent.number + place + 1),
+        parent=parent.number,
+        digest=derived.candidate.digest,
+        candidate=derived.candidate.to_json(),
+        state=UNNUMBERED,
+        feasible=all(v <= 0 for v in violations(objectives, values).values()),
+        artifact=derived.artifact,
+        facts={**derived.facts, "changed": dict(derived.changed)},
+        owner=this_process(),
+        lease_until=time.time() + LEASE_S,
+        started_at=parent.started_at,
+        finished_at=parent.finished_at,
+    )
+    session.add(row)
+    session.flush()
+    for m in derived.measurements.values():
+        session.add(MeasurementRow(trial_id=row.id, **m.to_json()))
+
+
+def number(engine: Engine, study: optuna.Study, study_id: int) -> list[tuple[optuna.Trial, int]]:
+    """Give a trial of Optuna's to each row that has none, and return these with the ids of their rows.
+
+    Rows of other processes that live are left to them. Called again after a kill it goes on: a trial that Optuna
+    has already is found by the row that it names.
+    """
+    numbered = []
+    with Session(engine, expire_on_commit=False) as session:
+        waiting = [row for row in session.scalars(_unnumbered(study_id)) if _is_ours(row)]
+    if not waiting:
+        return []
+    trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
+    made = {trial.user_attrs[DERIVED]: trial for trial in trials.values() if DERIVED in trial.user_attrs}
+    for row in waiting:
+        assert row.parent is not None, "rows without a number are derived ones"
+        # Not within a transaction of ours: Optuna writes in one of its own.
+        trial = made.get(row.id) or _add(study, trials[row.parent], row.facts["changed"], row.id)
+        with Session(engine) as session:
+            own = session.get_one(TrialRow, row.id)
+            own.number, own.state, own.owner, own.lease_until = trial.number, "done", "", 0.0
+            session.commit()
+        numbered.append((optuna.trial.Trial(study, trial._trial_id), row.id))
+    return numbered
+
+
+def _unnumbered(study_id: int) -> Select[TrialRow]:
+    rows = select(TrialRow).where(TrialRow.study_id == study_id, TrialRow.state == UNNUMBERED)
+    return rows.order_by(TrialRow.number.desc())
+
+
+def _is_ours(row: TrialRow) -> bool:
+    return row.owner == this_process() or not is_alive(row.owner, row.lease_until, time.time())
+
+
+def _add(
+    study: optuna.Study, parent: optuna.trial.FrozenTrial, changed: Mapping[str, Value], row_id: int
+) -> optuna.trial.FrozenTrial:
+    """Make Optuna's trial of the parent's knobs with a few changed, running until it is told."""
+    study.add_trial(
+        optuna.trial.create_trial(
+            state=TrialState.RUNNING,
+            params={**parent.params, **changed},
+            distributions=parent.distributions,
+            user_attrs={DERIVED: row_id},
+        )
+    )
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return next(trial for trial in running if trial.user_attrs.get(DERIVED) == row_id)

@@ -1,0 +1,112 @@
+"""A trial with exits from training to further points, and what its files give."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from paredown.evaluators.catalogue import EVALUATORS
+from paredown.evaluators.exit_runtime import BatchRuntime
+from paredown.evaluators.measurement import Objective
+from paredown.evaluators.onnx_model import logits, open_session
+from paredown.evaluators.training import TrainingData, TrainingPlan
+from paredown.search.exit_sweep import best_thresholds, taken
+from paredown.search.network import rebuild
+from paredown.search.plan import MODEL_FILE, WEIGHTS_FILE, Baseline, TaskSpec, TrialPlan, load_task
+from paredown.search.trial import run_trial
+from paredown.spaces.candidate import Candidate
+from paredown.spaces.exits.network import MultiExit
+from paredown.spaces.exits.rules import ExitRule
+from paredown.studies.result import TrialResult
+
+DIGITS = TaskSpec("digits", "{}", Path())
+KNOBS = {
+    "scaling": "free",
+    "depth": 1.0,
+    "width": 1.0,
+    "resolution": 16,
+    "kernel": 3,
+    "expansion": 2,
+    "squeeze_excite": False,
+    "activation": "relu",
+}
+EXITS = {"exits": 1, "after": "", "head": "convolution", "rule": "confidence", "threshold": 0.7, "weight": 1.0}
+STEPS = {"early_exit": EXITS, "channel_pruning": {"ratio": 0.25}, "quantization": {"weights": "fp16"}}
+THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
+
+
+@pytest.fixture(scope="module")
+def trial(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrialPlan, TrialResult]:
+    folder = tmp_path_factory.mktemp("study")
+    objectives = tuple(Objective(EVALUATORS[name].metric) for name in ("accuracy", "latency_ms", "size_bytes"))
+    training = TrainingPlan(epochs=3, finetune_epochs=1, learning_rate=6e-3)
+    plan = TrialPlan(DIGITS, objectives, training, folder, threads=1)
+    baseline = run_trial(Candidate("mbconv", KNOBS), plan)
+    reference = Baseline(folder / baseline.artifact, 16, baseline.measurements["latency_ms"].value)
+    plan = dataclasses.replace(plan, baseline=reference, thresholds=THRESHOLDS)
+    return plan, run_trial(Candidate("mbconv", KNOBS, STEPS), plan)
+
+
+def test_a_trial_with_exits_says_where_they_stand_and_who_leaves(trial: tuple[TrialPlan, TrialResult]) -> None:
+    _, result = trial
+    assert (result.outcome, result.reason) == ("done", "")
+    exits = result.facts["exits"]
+    assert len(exits["after"]) == 1
+    assert sum(exits["rates"]) == pytest.approx(1, abs=1e-3)
+    assert exits["macs"][0] < exits["macs"][1]
+    expected = sum(rate * macs for rate, macs in zip(exits["rates"], exits["macs"], strict=True))
+    assert result.measurements["macs"].value == pytest.approx(expected, rel=1e-3)
+    assert result.measurements["exit_rate"].value == pytest.approx(exits["rates"][0], abs=1e-3)
+
+
+def test_further_thresholds_have_files_of_their_own(trial: tuple[TrialPlan, TrialResult]) -> None:
+    plan, result = trial
+    assert 1 <= len(result.derived) <= 4
+    folders = {plan.folder / one.artifact for one in (result, *result.derived)}
+    assert len(folders) == 1 + len(result.derived)
+    task = load_task(DIGITS)
+    for one in result.derived:
+        changed = one.changed["early_exit.threshold"]
+        assert changed in THRESHOLDS
+        assert one.candidate.steps["early_exit"] == {**EXITS, "threshold": changed}
+        assert set(one.measurements) == set(result.measurements)
+        file = plan.folder / one.artifact / MODEL_FILE
+        network, shape = rebuild(one.candidate, task, plan.folder / one.artifact / WEIGHTS_FILE)
+        assert isinstance(network, MultiExit)
+        assert network.rule.threshold == BatchRuntime(file).plan.threshold == changed
+        data = TrainingData.of(task, shape[1])
+        images = data.normalise(data.validation.images)
+        with torch.inference_mode():
+            labels = network(torch.from_numpy(images)).argmax(1).numpy()
+        from_file = logits(open_session(file), images).argmax(1)
+        assert (labels == from_file).mean() > 0.97, "fp16"
+        assert one.measurements["accuracy"].value == pytest.approx((from_file == data.validation.labels).mean())
+
+
+def test_exits_that_cannot_be_are_rejected_before_training(trial: tuple[TrialPlan, TrialResult]) -> None:
+    plan, _ = trial
+    for knobs, said in (({"after": "layer9"}, "'layer9'"), ({"exits": 3}, "3 exits are more than the 2 places")):
+        result = run_trial(Candidate("mbconv", KNOBS, {"early_exit": EXITS | knobs}), plan)
+        assert result.outcome == "rejected"
+        assert said in result.reason
+        assert "train" not in result.facts["seconds"]
+
+
+def test_the_sweep_keeps_what_nothing_beats_and_one_of_those_that_decide_alike() -> None:
+    odds = np.array([[0.55, 0.45], [0.65, 0.35], [0.75, 0.25], [0.95, 0.05]], np.float32)
+    first, last = np.log(odds), np.log(np.array([[0.1, 0.9]] * 2 + [[0.9, 0.1]] * 2, np.float32))
+    labels = np.array([1, 1, 0, 0])
+    rule = ExitRule("confidence", 0.99)
+    assert taken(ExitRule("confidence", 0.7), [first, last]).tolist() == [1, 1, 0, 0]
+    kept = best_thresholds(rule, [0.5, 0.6, 0.7, 0.71, 0.9], [first, last], labels, [10, 100])
+    # accuracy and MACs: 0.5: 0.5, 10; 0.6: 0.75, 32.5; 0.7 and 0.71: 1, 55; 0.9: 1, 77.5; 0.99: 1, 100
+    assert kept == [0.5, 0.6, 0.7]
+    assert best_thresholds(ExitRule("patience"), [0.5], [first, last], labels, [10, 100]) == []
+    many = [round(0.5 + i / 100, 2) for i in range(40)]
+    spread = np.column_stack([np.linspace(0.5, 0.9, 40), np.linspace(0.5, 0.1, 40)]).astype(np.float32)
+    right = np.log(np.array([[0.9, 0.1]] * 40, np.float32))
+    wrong = np.zeros(40, np.int64)
+    wrong[:20] = 1
+    assert len(best_thresholds(rule, many, [np.log(spread), right * -1], wrong, [10, 100])) <= 4
