@@ -40,8 +40,6 @@ def export_part(model: nn.Module, example: NDArray[np.float32], outputs: tuple[s
     with warnings.catch_warnings():
         # The TorchScript exporter is deprecated, and ten times as fast: docs/decisions/0002.
         warnings.simplefilter("ignore", DeprecationWarning)
-        # What it cannot compute beforehand stays in the file, and works.
-        warnings.filterwarnings("ignore", "Constant folding", UserWarning)
         # It says so of each slice that it leaves to the runtime; the outcome is compared with the network anyway.
         warnings.filterwarnings("ignore", "Constant folding - Only steps=1", UserWarning)
         torch.onnx.export(

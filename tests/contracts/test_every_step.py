@@ -401,7 +401,13 @@ def triples(draw: st.DrawFn) -> dict[str, Knobs]:
     return chosen
 
 
-@settings(max_examples=20, deadline=None, phases=[Phase.reuse, Phase.generate], suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=12,
+    derandomize=True,  # the same in every run: a failure is never news of another change
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
 @given(net=st.sampled_from(sorted(ZOO)), steps=triples())
 def test_in_random_triples_a_trial_ships_what_it_trained(
     net: str, steps: dict[str, Knobs], tmp_path_factory: pytest.TempPathFactory
