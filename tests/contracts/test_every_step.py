@@ -24,7 +24,7 @@ from paredown.evaluators.onnx_model import export, logits, open_session, slimmed
 from paredown.evaluators.packing.container import pack, unpack
 from paredown.evaluators.tasks.task import Augmentation, Normalisation, Split, Task
 from paredown.evaluators.training import TrainingData, keep, recalibrate
-from paredown.search.network import DECIDED, compress, rebuild
+from paredown.search.network import DECIDED, attached, compress, rebuild
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.compression.step import Calibration, Material, Step
@@ -311,7 +311,7 @@ def _lightened(net: str, steps: Mapping[str, Knobs]) -> Lightened:
     """Do what a trial does: transforms, an epoch of one step of fine-tuning, export, rewrites."""
     knobs = {name: knob.lowest for name, knob in imported(f"zoo:{net}", FOLDER).knobs(TASK.resolutions).items()}
     candidate = Candidate("imported", knobs, {name: steps[name] for name in STEPS if name in steps})
-    original = _network(net)
+    original = attached(_network(net), candidate, SHAPE).eval()
     before = copy.deepcopy(original.state_dict())
     done = compress(original, candidate, SHAPE, DATA)
     network = copy.deepcopy(original) if done.network is original else done.network
@@ -334,6 +334,7 @@ def _finetune(network: nn.Module, steps: Mapping[str, Knobs]) -> None:
         holds = [stack.enter_context(hook(network, knobs)) for hook, knobs in enter if hook is not None]
         optimizer = torch.optim.SGD(network.parameters(), 1e-3)
         output = network.train()(images)
+        output = output[-1] if output.dim() == 3 else output  # of several exits the last one
         loss = F.cross_entropy(output, labels)
         for name, knobs in steps.items():
             if (combine := STEPS[name].loss) is not None:

@@ -37,7 +37,7 @@ def specimen(network: MultiExit, folder: Path) -> Specimen:
     with torch.no_grad():
         labels = network(x).argmax(1).numpy()
     labels[:15] = (labels[:15] + 1) % CLASSES  # a quarter is wrong
-    return Specimen(network, SHAPE, file, x.numpy(), labels)
+    return Specimen(network, SHAPE, file, images=x.numpy(), labels=labels)
 
 
 @pytest.mark.parametrize("knobs", SETTINGS, ids=str)
