@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import platform
 import tempfile
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from paredown.evaluators.onnx_model import export, logits, open_session, slimmed
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.compression.quantization import QUANTIZATION
+from paredown.spaces.compression.quantizing import widths
 from paredown.spaces.compression.quantizing.awareness import on_the_grid, rounded
 from paredown.spaces.compression.quantizing.grid import largest, on_grid, scales, straight_through
 from paredown.spaces.compression.quantizing.integers import IntegerModel
@@ -143,7 +145,8 @@ def test_gradients_pass_straight_through_but_for_the_clipped() -> None:
     assert outlier.grad[0].tolist() == [0.0] + [1.0] * 11
 
 
-def test_int8_is_what_onnx_runtime_writes_by_itself() -> None:
+def test_int8_is_what_onnx_runtime_writes_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(widths, "sums_saturate", lambda: False)
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -170,6 +173,26 @@ def test_int8_is_what_onnx_runtime_writes_by_itself() -> None:
             weight_type=QuantType.QInt8,
         )
         assert slimmed(_rewritten(model, {"weights": "int8"}, calibration)) == slimmed(quantized.read_bytes())
+
+
+def test_where_sums_saturate_weights_have_seven_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(widths, "sums_saturate", lambda: True)
+    model = export(_network(), SHAPE)
+    narrow = _rewritten(model, {"weights": "int8"})
+    assert max(int(np.abs(tensor).max()) for tensor in _integers(narrow)) == 63
+    assert narrow == _rewritten(model, {"weights": "mixed", "early": 7, "middle": 7, "late": 7})
+    alone = _rewritten(model, {"weights": "int8", "activations": "fp32"})
+    assert max(int(np.abs(tensor).max()) for tensor in _integers(alone)) == 127, "in floats nothing saturates"
+
+
+@pytest.mark.parametrize("flags", ["fma avx2", "avx2 avx512_vnni", "avx2 avx_vnni"])
+def test_a_cpu_says_whether_its_sums_saturate(flags: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text(f"flags: {flags}\n")
+    monkeypatch.setattr(widths, "CPU_FILE", tmp_path / "cpuinfo")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    assert widths.sums_saturate.__wrapped__() == ("vnni" not in flags)
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    assert not widths.sums_saturate.__wrapped__()
 
 
 @pytest.mark.parametrize("activations", ["uint8", "fp32"])
