@@ -29,6 +29,7 @@ from paredown.evaluators.exit_runtime import BatchRuntime
 from paredown.evaluators.macs import exit_macs
 from paredown.evaluators.measurement import Objective
 from paredown.evaluators.onnx_model import logits, open_session
+from paredown.evaluators.packing.container import PACKED_FILE, ship
 from paredown.evaluators.specimen import Reference, Specimen
 from paredown.evaluators.tasks.task import Task, normalisation_at, split_at
 from paredown.evaluators.training import TrainingPlan
@@ -90,8 +91,8 @@ def run(name: str, spec: TaskSpec, architecture: Knobs, training: TrainingPlan, 
         rule = ExitRule(kind, threshold)  # type: ignore[arg-type]
         network.rule = rule
         file = folder / f"{name}-{kind}.onnx"
-        file.write_bytes(stitched(stages, rule, len(task.classes)))
-        specimen = Specimen(network, shape, file, *sides["validation"], reference)
+        ship(stitched(stages, rule, len(task.classes)), file)
+        specimen = Specimen(network, shape, file, file.with_name(PACKED_FILE), *sides["validation"], reference)
         measured = {m: EVALUATORS[m].evaluate(specimen) for m in ("accuracy", "latency_ms", "macs", "exit_rate")}
         test = _test(file, sides["test"])
         speedup = latency / measured["latency_ms"].value

@@ -94,7 +94,10 @@ def stitched(stages: list[bytes], rule: ExitRule, classes: int) -> bytes:
     inner.input.append(helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, sides))
     del inner.output[:]
     inner.output.append(helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, [1, classes]))
-    file = helper.make_model(inner, opset_imports=models[0].opset_import, ir_version=max(m.ir_version for m in models))
+    # Rewriting may have brought operators of other domains into some stages only.
+    domains = {o.domain if o.domain != "ai.onnx" else "": o for model in models for o in model.opset_import}
+    versions = max(model.ir_version for model in models)
+    file = helper.make_model(inner, opset_imports=list(domains.values()), ir_version=versions)
     plan = ExitPlan(rule.kind, rule.threshold, rule.patience, tuple(names))
     helper.set_model_props(file, {EXITS_KEY: plan.to_json()})
     return bytes(file.SerializeToString())

@@ -1,6 +1,7 @@
 """Files with exits: the same decisions as the network and the batch runtime, and stages that are skipped."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from paredown.evaluators.exit_file import export_stages, stitched
 from paredown.evaluators.exit_runtime import BatchRuntime
 from paredown.evaluators.macs import exit_macs
 from paredown.evaluators.onnx_model import export, logits, open_session
+from paredown.evaluators.packing.container import pack, read
 from paredown.evaluators.specimen import Specimen
 from paredown.spaces.compression.quantization import QUANTIZATION
 from paredown.spaces.compression.step import Calibration
@@ -136,3 +138,13 @@ def test_an_easy_stream_is_faster_than_a_hard_one(tmp_path: Path) -> None:
         )
         measured.append(EVALUATORS["latency_ms"].evaluate(specimen(network, tmp_path)).value)
     assert measured[0] < 0.7 * measured[1]
+
+
+def test_a_packed_file_holds_the_weights_of_all_branches() -> None:
+    network = multi_exit()
+    model = exported(network)
+    contents = read(pack(model))
+    weights = sum(p.numel() for p in network.parameters())
+    assert sum(math.prod(t.shape) for t in contents.tensors if t.encoding != "graph" and t.kind == "float32") >= weights
+    inputs = images().numpy()
+    np.testing.assert_array_equal(logits(open_session(contents.model), inputs), logits(open_session(model), inputs))

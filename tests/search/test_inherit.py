@@ -18,10 +18,13 @@ from paredown.evaluators.supernet.checkpoint import Record
 from paredown.search import inheriting
 from paredown.search.errors import ConfigError
 from paredown.search.inheriting import prepare_supernets, supernet_digest, trained_supernet
+from paredown.search.network import build
 from paredown.search.plan import TrialPlan
 from paredown.search.run import search
 from paredown.search.setup import Setup
 from paredown.search.trial import run_trial
+from paredown.spaces.candidate import Candidate
+from paredown.spaces.exits.network import MultiExit
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.studies.errors import StudyError
 
@@ -68,6 +71,27 @@ def test_without_epochs_it_is_the_slice_with_new_batch_statistics(prepared: Setu
     result = run_trial(prepared.space.draw(1).uncompressed, plan)
     assert (result.outcome, result.curve) == ("done", ())
     assert result.measurements["accuracy"].value > 0.2
+
+
+def test_a_network_with_exits_inherits_all_but_its_exits(prepared: Setup) -> None:
+    plain = prepared.space.draw(1).uncompressed
+    knobs = {"exits": 1, "after": "", "head": "linear", "rule": "confidence", "threshold": 0.7, "weight": 1.0}
+    candidate = Candidate(plain.family, plain.knobs, {"early_exit": knobs})
+    resolution = FAMILIES[plain.family].resolution(plain.knobs)
+    shape, classes = (prepared.task.channels, resolution, resolution), len(prepared.task.classes)
+    network, without = build(candidate, shape, classes), build(plain, shape, classes)
+    inheriting.inherit(candidate, prepared.plan, network)
+    inheriting.inherit(plain, prepared.plan, without)
+    assert isinstance(network, MultiExit)
+    images = torch.rand(4, *shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(network.eval().all_logits(images)[-1], without.eval()(images))
+    untrained = dataclasses.replace(prepared.plan.training, inherit_epochs=0)
+    result = run_trial(candidate, dataclasses.replace(prepared.plan, training=untrained))
+    assert (result.outcome, result.reason) == (
+        "rejected",
+        "early_exit: exits start from random weights, and no epoch would train them",
+    )
 
 
 def test_it_goes_on_into_compression(prepared: Setup) -> None:

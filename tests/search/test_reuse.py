@@ -28,6 +28,8 @@ KNOBS = {
 PLAIN = Candidate("mbconv", KNOBS)
 PRUNED = Candidate("mbconv", KNOBS, {"channel_pruning": {"ratio": 0.25}})
 TAUGHT = Candidate("mbconv", KNOBS, {"distillation": {"weight": 0.5, "temperature": 2}})
+EXITS = {"exits": 1, "after": "", "head": "linear", "rule": "confidence", "threshold": 0.7, "weight": 1.0}
+WITH_EXITS = Candidate("mbconv", KNOBS, {"early_exit": EXITS})
 
 
 def plan_in(folder: Path, **training: Any) -> TrialPlan:
@@ -90,6 +92,7 @@ def test_what_acts_in_training_makes_another_network(trained: tuple[TrialPlan, T
     digests = {
         stage_digest(PLAIN, plan),
         stage_digest(Candidate("mbconv", KNOBS | {"kernel": 5}), plan),
+        stage_digest(WITH_EXITS, plan),
         stage_digest(TAUGHT, taught),
         stage_digest(TAUGHT, other),
         *(
