@@ -13,7 +13,7 @@ from paredown.evaluators.onnx_model import export, logits, open_session, slimmed
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.compression.step import Calibration, Material, Step
 from paredown.spaces.families.catalogue import FAMILIES
-from paredown.spaces.knob import Knob, Knobs, Range
+from paredown.spaces.knob import Knob, Knobs, Range, active
 from paredown.spaces.space import joint_space
 
 SHAPE, CLASSES = (1, 12, 12), 5
@@ -62,7 +62,8 @@ def _settings(step: Step) -> list[Knobs]:
     lowest = {k: knob.lowest for k, knob in step.knobs.items() if k != step.switch}
     highest = {k: knob.highest for k, knob in step.knobs.items() if k != step.switch}
     corners = [lowest] if lowest == highest else [lowest, highest]
-    return [o | {step.switch: value} for o in corners for value in dict.fromkeys((values[0], values[-1]))]
+    settings = [o | {step.switch: value} for o in corners for value in dict.fromkeys((values[0], values[-1]))]
+    return [active(step.knobs, knobs) for knobs in settings]
 
 
 def _values(knob: Knob) -> list[object]:
