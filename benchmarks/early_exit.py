@@ -54,11 +54,12 @@ EXITS: Knobs = {
     "head": "convolution",
     "rule": "confidence",
     "threshold": 0.8,
-    "weight": 0.5,
 }
 
 
-def run(name: str, spec: TaskSpec, architecture: Knobs, training: TrainingPlan, folder: Path) -> dict[str, Any]:
+def run(
+    name: str, spec: TaskSpec, architecture: Knobs, training: TrainingPlan, weight: float, folder: Path
+) -> dict[str, Any]:
     """Train both networks and return what they come to."""
     wanted = tuple(Objective(EVALUATORS[metric].metric) for metric in ("accuracy", "latency_ms", "size_bytes"))
     plan = TrialPlan(spec, wanted, training, folder, timeout_s=1e6, threads=1)
@@ -66,7 +67,7 @@ def run(name: str, spec: TaskSpec, architecture: Knobs, training: TrainingPlan, 
     resolution = int(architecture["resolution"])
     latency = plain.measurements["latency_ms"].value
     plan = replace(plan, baseline=Baseline(folder / plain.artifact, resolution, latency))
-    candidate = Candidate("resnet", architecture, {"early_exit": EXITS})
+    candidate = Candidate("resnet", architecture, {"early_exit": {**EXITS, "weight": weight}})
     exits = _done(run_trial(candidate, plan, _told(f"{name}, exits")))
     task = load_task(spec)
     network, shape = rebuild(candidate, task, folder / exits.artifact / WEIGHTS_FILE)
@@ -117,7 +118,7 @@ def run(name: str, spec: TaskSpec, architecture: Knobs, training: TrainingPlan, 
         "validation_images": len(labels),
         "plain": {m: {"value": v.value, "spread": v.spread} for m, v in plain.measurements.items()}
         | {"test_accuracy": _test(folder / plain.artifact / MODEL_FILE, sides["test"])},
-        "exits": {"after": list(network.after), "macs": macs.tolist(), "accuracy_of_each": each},
+        "exits": {"weight": weight, "after": list(network.after), "macs": macs.tolist(), "accuracy_of_each": each},
         "rules": rows,
     }
 
@@ -166,6 +167,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--blocks", type=int, default=5, help="of each stage: 3 is ResNet-20, 5 is ResNet-32")
     parser.add_argument("--width", type=float, default=0.5)
+    parser.add_argument("--weight", type=float, default=0.25, help="of the loss of each inner exit")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results")
     options = parser.parse_args()
@@ -193,7 +195,7 @@ def main() -> None:
             )
         for job, (spec, architecture, plan) in jobs.items():
             (folder / job).mkdir()
-            results[job] = run(job, spec, architecture, plan, folder / job)
+            results[job] = run(job, spec, architecture, plan, options.weight, folder / job)
             file.write_text(json.dumps(results, indent=1) + "\n")
             for row in results[job]["rules"]:
                 print(job, {k: v for k, v in row.items() if k != "curve"})

@@ -109,7 +109,8 @@ def _stream(file: Path, images: NDArray[np.float32], reference: Reference | None
         repeats = 0 if beside is None else _warm(beside)
         size = max(STREAM_SLICE, round(SLICE_S / each))
         for rows in np.array_split(_order(taken), max(PAIRS, -(-len(images) // size))):
-            unit = 1e-3 if beside is None else _seconds(beside, repeats)
+            # Run by run, as the images are: a slice would count what else the machine does, and their median would not.
+            unit = 1e-3 if beside is None else float(np.median([_seconds(beside, 1) for _ in range(repeats)]))
             for row in rows:
                 run = partial(session.run, None, {name: images[row : row + 1]})
                 seconds.setdefault(int(taken[row]), []).append(_seconds(run, 1) / unit)
