@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from paredown.evaluators.errors import TrialStopped
-from paredown.evaluators.training import OnEpoch, TrainingData, recalibrate
+from paredown.evaluators.training import OnEpoch, TrainingData, layout, recalibrate
 from paredown.search.inheriting import inherit, plan_facts, supernet_digest, task_facts
 from paredown.search.plan import TEACHER_FILE, TrialPlan, load_task
 from paredown.search.stage_cache import StageCache
@@ -81,7 +81,7 @@ def train_first(
             if reason := on_epoch(epoch, metrics):
                 raise TrialStopped(reason)
         network.load_state_dict(stored.state)
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(memory_format=layout(network))  # type: ignore[call-overload]
         torch.manual_seed(plan.training.seed)
         return FirstTraining(told["epochs"], told["seconds"], told["facts"] | {"trained_before": key[:16]})
     curve: Curve = []

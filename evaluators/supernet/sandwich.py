@@ -142,4 +142,4 @@ class _Images:
         scaled = self._scaled[side]
         images = torch.from_numpy(scaled.normalisation(scaled.images[rows].cpu().numpy())).to(self._device)
         generator = torch.Generator().manual_seed(draw)
-        return augmented(images, self._task.augmentation, generator).contiguous(memory_format=torch.channels_last)
+        return augmented(images, self._task.augmentation, generator)

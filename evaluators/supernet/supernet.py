@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from paredown.evaluators.supernet.corners import Corners, parameters
 from paredown.evaluators.supernet.slicing import largest_shapes, sliced
+from paredown.evaluators.training import layout
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.families.family import ImageShape
@@ -96,7 +97,8 @@ class Supernet:
             images: Normalised, `n x c x h x w`.
         """
         network = self.module(candidate).to(images.device)
-        output: Tensor = torch.func.functional_call(network.train(), self.slices(candidate, network), (images,))
+        inputs = images.contiguous(memory_format=layout(network))
+        output: Tensor = torch.func.functional_call(network.train(), self.slices(candidate, network), (inputs,))
         return output
 
     def hand_down(self, candidate: Candidate, network: nn.Module) -> None:
