@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -61,7 +62,8 @@ class StageCache:
 
     def put(self, key: str, state: Mapping[str, Tensor], notes: Mapping[str, str]) -> None:
         """Keep an entry, unless it alone is larger than the limit."""
-        plain = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+        # Copies: the names of a module that is used twice share their tensors, which the format refuses.
+        plain = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in state.items()}
         if sum(tensor.nbytes for tensor in plain.values()) > self._limit_bytes:
             return
         self._folder.mkdir(parents=True, exist_ok=True)

@@ -26,6 +26,8 @@ KNOBS = {
     "mbconv.kernel": [3, 5],
     "mbconv.expansion": [2, 4],
     "mbconv.squeeze_excite": [False, True],
+    "quantization.weights": ["fp32", "fp16", "int8"],
+    **dict.fromkeys(f"quantization.{knob}" for knob in ("activations", "calibration", "aware", "max_drop")),
 }
 
 

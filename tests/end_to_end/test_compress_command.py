@@ -55,7 +55,8 @@ def test_compress_ships_a_smaller_network(tmp_path: Path) -> None:
     assert {"model.onnx", "manifest.json", "README.md"} <= {p.name for p in (tmp_path / "out").iterdir()}
     assert manifest["metrics"]["test_accuracy"]["value"] == after["test_accuracy"]
     assert manifest["baseline"]["metrics"]["macs"] == before["macs"]
-    assert (tmp_path / "out/model.onnx").stat().st_size == after["size_bytes"]
+    assert (tmp_path / "out/model.packed").stat().st_size == after["size_bytes"]
+    assert (tmp_path / "out/model.onnx").stat().st_size == after["onnx_bytes"]
 
 
 def test_sensitivity_draws_and_stores_a_map(tmp_path: Path) -> None:

@@ -70,7 +70,8 @@ def test_without_epochs_it_is_the_slice_with_new_batch_statistics(prepared: Setu
     assert supernet_digest(plan, "mbconv") == supernet_digest(prepared.plan, "mbconv"), "they share the supernet"
     result = run_trial(prepared.space.draw(1).uncompressed, plan)
     assert (result.outcome, result.curve) == ("done", ())
-    assert result.measurements["accuracy"].value > 0.2
+    accuracy = result.measurements["accuracy"]
+    assert accuracy.value - accuracy.spread > 0.1, "better than chance"
 
 
 def test_a_network_with_exits_inherits_all_but_its_exits(prepared: Setup) -> None:
@@ -174,7 +175,7 @@ def test_a_family_that_shares_no_weights_is_refused(tmp_path: Path, monkeypatch:
     loner = dataclasses.replace(FAMILIES["mbconv"], shared_names=None)
     monkeypatch.setitem(FAMILIES, "mbconv", loner)
     monkeypatch.setitem(FAMILIES, "sharing", dataclasses.replace(loner, name="sharing", shared_names=lambda knobs: {}))
-    with pytest.raises(ConfigError, match=r"test: training.mode: inherit: .* 'mbconv' .* allowed: sharing; or mode"):
+    with pytest.raises(ConfigError, match=r"test: training.mode: inherit: .* 'mbconv' .* allowed: .*sharing; or mode"):
         supernets.study(tmp_path)
     assert supernets.study(tmp_path, mode="scratch").plan.training.mode == "scratch"
 

@@ -101,7 +101,7 @@ def test_what_acts_in_training_makes_another_network(trained: tuple[TrialPlan, T
         ),
         stage_digest(PLAIN, plan_in(tmp_path, mode="inherit")),
     }
-    assert len(digests) == 10
+    assert len(digests) == 11
     assert stage_digest(PLAIN, taught) == stage_digest(PLAIN, plan), "nobody teaches it"
     longer = dataclasses.replace(plan, training=dataclasses.replace(plan.training, finetune_epochs=9))
     assert stage_digest(PLAIN, longer) == stage_digest(PLAIN, plan), "fine-tuning comes after"

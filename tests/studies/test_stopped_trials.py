@@ -68,7 +68,7 @@ def test_samplers_learn_from_it(tmp_path: Path) -> None:
     assert history.failed == []
 
 
-@pytest.mark.parametrize(("limit", "violation"), [(None, None), (5000, -0.22), (4000, -0.02), (3950, 50 / 3950 - 0.02)])
+@pytest.mark.parametrize(("limit", "violation"), [(None, None), (5000, -0.25), (4000, -0.05), (3950, 50 / 3950 - 0.05)])
 def test_it_breaks_no_limit_that_it_keeps(tmp_path: Path, limit: float | None, violation: float | None) -> None:
     """Before training a size may be 2 % beyond its limit: it would not have been rejected."""
     _, trial = with_one_stopped(tmp_path, limit=limit)
@@ -80,7 +80,7 @@ def test_it_breaks_no_limit_that_it_keeps(tmp_path: Path, limit: float | None, v
 def test_a_limit_on_what_is_not_known_before_training_is_left_open() -> None:
     accuracy = Objective(EVALUATORS["accuracy"].metric, limit=0.9)
     size = Objective(EVALUATORS["size_bytes"].metric, limit=100)
-    assert violations([accuracy, size], {"size_bytes": 150}, untrained=True) == {"size_bytes": pytest.approx(0.48)}
+    assert violations([accuracy, size], {"size_bytes": 150}, untrained=True) == {"size_bytes": pytest.approx(0.45)}
     assert violations([accuracy, size], {"size_bytes": 150}) == {"accuracy": 1.0, "size_bytes": 0.5}
 
 
