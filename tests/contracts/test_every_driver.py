@@ -138,7 +138,7 @@ class TestEarlyStopping:
         assert sum(r["state"] in FINISHED for r in past.second) == 2 * ALL
         states = {r["number"]: r["state"] for r in past.second}
         assert list(states.values()).count("stopped") > 3
-        assert list(states.values()).count("done") > 3
+        assert list(states.values()).count("done") > 1, "the baseline and another"
         for row in past.second:
             epochs = len(past.curves.get(row["number"], []))
             if row["state"] == "stopped":
