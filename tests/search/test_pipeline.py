@@ -34,8 +34,8 @@ def test_values_have_the_knobs_type_and_may_lie_between_what_a_search_tries() ->
 @pytest.mark.parametrize(
     ("text", "holds"),
     [
-        ("magic", "'magic' does not exist; allowed: distillation"),
-        ("magic:ratio=0.5", "'magic' does not exist; allowed: distillation"),
+        ("magic", "'magic' does not exist; allowed: early_exit, distillation"),
+        ("magic:ratio=0.5", "'magic' does not exist; allowed: early_exit, distillation"),
         ("channel_pruning", "needs ratio; allowed: 0.0 to 0.75"),
         ("channel_pruning:0.5", "'0.5' is not of the form KNOB=VALUE; knobs: ratio"),
         ("channel_pruning:ratoi=0.5", "'ratoi' is no knob; knobs: ratio"),
