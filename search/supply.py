@@ -62,7 +62,7 @@ class Supply:
         halving: Judges running trials; None: all run to their end.
         stopped: Why there are no more trials; empty while there are.
         asking_s: Time spent in the study's database and sampler while a worker had nothing to do.
-        preparing_s: The same while all workers were busy.
+        preparing_s: The same while none had.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Supply:
         self._skipped = self._failures = 0
         self._baseline = study.baseline()
         self._renewed = 0.0
-        self._prepared: Asked | None = None
+        self._prepared: list[Asked] = []
         self.halving = halving
         self.stopped = ""
         self.asking_s = self.preparing_s = 0.0
@@ -93,11 +93,11 @@ class Supply:
         """Return a trial to start now; None to wait for a running one, or where `stopped` says why."""
         start = time.perf_counter()
         try:
-            if self._prepared is None:
-                asked = self._ask()
+            if self._prepared:
+                waits = self._waits_for_baseline() or self._is_over()
+                asked = None if waits else self._prepared.pop(0)
             else:
-                asked = None if self._is_over() else self._prepared
-                self._prepared = None if asked else self._prepared
+                asked = self._ask()
             if asked is not None:
                 self._running.add(asked.number)
                 self._watcher.started(asked)
@@ -105,23 +105,30 @@ class Supply:
         finally:
             self.asking_s += time.perf_counter() - start
 
-    def prepare(self) -> None:
-        """Ask for the next trial while all workers are busy, so that none will wait for the sampler.
+    def prepare(self, workers: int) -> None:
+        """Ask for the next trial while no worker could start it, so that none will wait for the sampler.
 
-        The sampler then knows less by the trials that finish meanwhile; a search that ends before the trial is
-        handed out leaves it in line for the next one.
+        While the baseline runs, one for each worker is prepared, later one at a time. The sampler then knows less by
+        the trials that finish meanwhile; a search that ends before the trial is handed out leaves it in line for
+        the next one.
         """
-        if self._prepared is None and self._baseline is not None:
+        if len(self._prepared) < (workers if self._baseline is None else 1):
             start = time.perf_counter()
-            self._prepared = self._ask()
+            if (asked := self._proposed()) is not None:
+                self._prepared.append(asked)
             self.preparing_s += time.perf_counter() - start
 
+    def _waits_for_baseline(self) -> bool:
+        if self._baseline is None and self._study.counts().get("running"):
+            self._baseline = self._study.baseline()  # another process may have finished it
+            return self._baseline is None
+        return False
+
     def _ask(self) -> Asked | None:
-        while not self._is_over():
-            if self._baseline is None and self._study.counts().get("running"):
-                self._baseline = self._study.baseline()  # another process may have finished it
-                if self._baseline is None:
-                    return None
+        return None if self._waits_for_baseline() else self._proposed()
+
+    def _proposed(self) -> Asked | None:
+        while not self._is_over(len(self._prepared)):
             asked = self._study.ask(self._space.sample)
             if asked is not None:
                 return asked
@@ -181,16 +188,15 @@ class Supply:
     def renew(self) -> None:
         """Renew the leases, at most every 20 s."""
         if time.monotonic() - self._renewed > RENEW_S:
-            prepared = {self._prepared.number} if self._prepared else set()
-            self._study.renew(sorted(self._running | prepared))
+            self._study.renew(sorted(self._running | {asked.number for asked in self._prepared}))
             self._renewed = time.monotonic()
 
-    def _is_over(self) -> bool:
+    def _is_over(self, promised: int = 0) -> bool:
         counts = self._study.counts()
         spent = sum(counts.get(state, 0) for state in FINISHED)
         reason = ""
-        running = counts.get("running", 0) - (self._prepared is not None)
-        if spent + running >= self._budget.trials:
+        running = counts.get("running", 0) - len(self._prepared)
+        if spent + running + promised >= self._budget.trials:
             reason = f"{spent} trials are done"
         elif self._budget.deadline is not None and time.monotonic() > self._budget.deadline:
             reason = TIME_IS_UP

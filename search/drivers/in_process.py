@@ -49,8 +49,9 @@ def run_in_processes(
             supply.renew()
             busy = [worker.pipe for worker in pool if worker.number is not None]
             # A single worker waits for the sampler, which then knows all that came before.
-            if len(busy) == len(pool) > 1 and not wait(busy, timeout=0):
-                supply.prepare()
+            waiting = len(busy) < len(pool) and supply.baseline is not None
+            if len(pool) > 1 and not waiting and not wait(busy, timeout=0):
+                supply.prepare(len(pool))
             for pipe in wait(busy, timeout=POLL_S):
                 at = next(i for i, worker in enumerate(pool) if worker.pipe is pipe)
                 if not _receive(pool[at], supply, watcher, plan.judged):

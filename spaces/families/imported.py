@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from paredown.spaces.errors import InfeasibleCandidate, SpaceError
 from paredown.spaces.families.family import Family, ImageShape
+from paredown.spaces.families.hubs import HUBS, HubRefused, from_hub, version
 from paredown.spaces.importing import ImportRefused, import_callable
 from paredown.spaces.knob import Choice, Knob, Knobs, Range
 
@@ -41,7 +42,8 @@ def imported(function: str, folder: Path, weights: str = "") -> Family:
 
     Args:
         function: `package.module:function`, importable from the folder. It takes no arguments, or `channels` and
-            `classes`, and returns a network that maps `n x c x h x w` to `n x classes` logits.
+            `classes`, and returns a network that maps `n x c x h x w` to `n x classes` logits. `timm:NAME` and
+            `torchvision:NAME` are the networks of these libraries.
         folder: Also where a relative path of the weights starts.
         weights: A `.safetensors` file, or a state dict that `torch.save` wrote; empty where there are none.
 
@@ -118,8 +120,8 @@ def _build(knobs: Knobs, shape: ImageShape, classes: int) -> nn.Module:
 
 def _function(path: str, folder: Path) -> Callable[..., Any]:
     try:
-        found: Callable[..., Any] = import_callable(path, folder, "function")
-    except ImportRefused as error:
+        found: Callable[..., Any] = from_hub(path) or import_callable(path, folder, "function")
+    except (ImportRefused, HubRefused) as error:
         raise ModelRefused(f"model: {error}") from error
     if isinstance(found, nn.Module):
         raise ModelRefused(f"model: {path} is a network; needed: a function or class that returns one")
@@ -229,17 +231,18 @@ def _listed(names: list[str]) -> str:
 
 
 def _digest(function: str, folder: Path, weights: str) -> str:
-    module = sys.modules[function.partition(":")[0]]
-    files = [Path(file)] if (file := getattr(module, "__file__", None)) else []
+    module, _, _ = function.partition(":")
+    origin = version(function) if module in HUBS else ""
+    files = [Path(file)] if not origin and (file := getattr(sys.modules[module], "__file__", None)) else []
     files += [_file(folder, weights)] if weights else []
     stats = [(file, file.stat()) for file in files]
-    return _content(tuple((str(file), s.st_mtime_ns, s.st_size) for file, s in stats))
+    return _content(origin, tuple((str(file), s.st_mtime_ns, s.st_size) for file, s in stats))
 
 
 @functools.lru_cache(maxsize=64)
-def _content(files: tuple[tuple[str, int, int], ...]) -> str:
-    """Return the digest of files; their times and sizes say when to read them again."""
-    parts = [hashlib.sha256(Path(name).read_bytes()).digest() for name, _, _ in files]
+def _content(origin: str, files: tuple[tuple[str, int, int], ...]) -> str:
+    """Return the digest of a library's version and of files; their times and sizes say when to read them again."""
+    parts = [origin.encode(), *(hashlib.sha256(Path(name).read_bytes()).digest() for name, _, _ in files)]
     return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
 
 

@@ -31,20 +31,28 @@ def finish(of: Supply, asked: Asked | None) -> None:
     of.tell(asked.number, toy_trials.good(asked.candidate, None, lambda epoch, metrics: ""))
 
 
-def test_nothing_is_prepared_before_the_baseline_is_known(tmp_path: Path) -> None:
-    trials, study = supply(tmp_path, Budget(3))
+@pytest.mark.parametrize(("budget", "prepared"), [(9, 2), (2, 1)])
+def test_while_the_baseline_runs_each_worker_gets_a_trial_that_waits_for_it(
+    budget: int, prepared: int, tmp_path: Path
+) -> None:
+    trials, study = supply(tmp_path, Budget(budget))
     baseline = trials.next()
-    trials.prepare()
-    assert study.counts() == {"running": 1}
+    for _ in range(3):
+        trials.prepare(2)
+    assert study.counts() == {"running": 1 + prepared}
+    assert trials.next() is None
+    assert not trials.stopped
     finish(trials, baseline)
+    handed = [trials.next() for _ in range(prepared)]
+    assert [asked.number for asked in handed if asked] == list(range(1, 1 + prepared))
 
 
 def test_a_prepared_trial_is_the_next_one_and_counts(tmp_path: Path) -> None:
     trials, study = supply(tmp_path, Budget(3))
     finish(trials, trials.next())
     running = trials.next()
-    trials.prepare()
-    trials.prepare()
+    trials.prepare(2)
+    trials.prepare(2)
     assert study.counts() == {"done": 1, "running": 2}, "one is prepared at a time"
     assert running is not None
     assert trials.running == {running.number}
@@ -52,7 +60,7 @@ def test_a_prepared_trial_is_the_next_one_and_counts(tmp_path: Path) -> None:
     prepared = trials.next()
     assert prepared is not None
     assert prepared.number == running.number + 1
-    trials.prepare()
+    trials.prepare(2)
     assert study.counts() == {"done": 2, "running": 1}, "the budget leaves no fourth"
     finish(trials, prepared)
     assert trials.next() is None
@@ -65,7 +73,7 @@ def test_a_prepared_trial_that_is_too_late_runs_in_the_next_search(
     trials, study = supply(tmp_path, Budget(9, deadline=time.monotonic() + 3600))
     finish(trials, trials.next())
     running = trials.next()
-    trials.prepare()
+    trials.prepare(2)
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + 7200)
     finish(trials, running)
