@@ -65,12 +65,13 @@ def main() -> None:
             write_plot(places, name, options.out / f"search-{name}.{suffix}")
             for place in places:
                 shares = [f"{place.share(n).mean:.4f}" for n in checkpoints(AT, options.trials)]
-                print(f"{name:12} {place.sampler:20} {' '.join(shares)} {place.ask_seconds()['median']:.4f} s/ask")
+                shown = " ".join(shares)
+                print(f"{name:12} {place.sampler:20} {shown} {place.ask_seconds()['median']:.4f} s/ask", flush=True)
+            file = options.out / "search.json"
+            file.write_text(json.dumps({"trials": options.trials, "landscapes": results}) + "\n")
     except ConfigError as error:
         parser.error(str(error))
-    file = options.out / "search.json"
-    file.write_text(json.dumps({"trials": options.trials, "landscapes": results}) + "\n")
-    print(file)
+    print(options.out / "search.json")
 
 
 if __name__ == "__main__":

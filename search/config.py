@@ -107,7 +107,7 @@ class StudyConfig(_Section):
     Attributes:
         study: Name of the study.
         task: Which data.
-        model: `package.module:function` of the user's network, `timm:NAME` or `torchvision:NAME`: the family `imported`.
+        model: `package.module:function` of the user's network, `timm:NAME`, `torchvision:NAME`; the family `imported`.
         weights: File of its trained weights.
         objectives: Metrics that span the front.
         limits: Metric to its worst acceptable value.
