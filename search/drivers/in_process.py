@@ -23,6 +23,8 @@ from paredown.spaces.candidate import Candidate
 POLL_S = 1.0
 GRACE = 1.5
 """A worker that does not stop by itself is killed after so many times the trial's timeout."""
+START_S = 120.0
+"""So much longer may the first trial of a process take, which loads PyTorch before it begins."""
 
 
 @dataclass
@@ -32,6 +34,7 @@ class _Worker:
     number: int | None = None
     epochs: int = 0
     started: float = 0.0
+    loaded: bool = False
 
 
 def run_in_processes(
@@ -95,6 +98,7 @@ def _work(pipe: "Connection[Any, Any]", run: RunTrial) -> None:
         except (EOFError, OSError):
             return  # the parent is gone
         try:
+            pipe.send(("begins",))
             pipe.send(("result", run(*job, partial(_report, pipe, job[1].judged))))
         except (TrialInterrupted, BrokenPipeError):
             return
@@ -118,6 +122,9 @@ def _receive(worker: _Worker, supply: Supply, watcher: Watcher, judged: bool) ->
         return False
     if kind == "result":
         supply.tell(_taken(worker), content[0])
+        return True
+    if kind == "begins":
+        worker.started, worker.loaded = time.monotonic(), True
         return True
     epoch, metrics = content
     watcher.epoch(_running(worker), epoch, metrics)
@@ -146,7 +153,8 @@ def _death(code: int | None) -> str:
 
 
 def _hangs(worker: _Worker, timeout_s: float) -> bool:
-    return worker.number is not None and time.monotonic() - worker.started > GRACE * timeout_s
+    allowed = GRACE * timeout_s + (0 if worker.loaded else START_S)
+    return worker.number is not None and time.monotonic() - worker.started > allowed
 
 
 def _end(worker: _Worker) -> None:
