@@ -4,18 +4,14 @@ What it says of the training images is a file in the study's folder, named by th
 so that workers share it. It is written beside and renamed: two that compute it at once write the same.
 """
 
-import copy
 import hashlib
-import inspect
 import os
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
@@ -25,7 +21,14 @@ from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.features import predict_with_features
 from paredown.evaluators.tasks.task import Task
 from paredown.evaluators.training_data import TrainingData
-from paredown.spaces.importing import ImportRefused, import_callable
+from paredown.spaces.user_network import (
+    NetworkRefused,
+    WeightsRefused,
+    call_function,
+    find_function,
+    load_weights,
+    weights_file,
+)
 
 
 class TeacherRefused(EvaluationError):
@@ -37,7 +40,8 @@ class TeacherSpec:
     """Enough to build a teacher in another process.
 
     Attributes:
-        function: `package.module:function`, called without arguments or with `channels` and `classes`.
+        function: `package.module:function`, called without arguments or with `channels` and `classes`; or `timm:NAME`,
+            `torchvision:NAME`.
         folder: Is searched for it, and is where a relative path of the weights starts.
         weights: A safetensors file, or a state dict that torch wrote; empty: as the function returns it.
         resolution: Side of its input, in pixels; 0: the student's.
@@ -58,17 +62,16 @@ def build_teacher(spec: TeacherSpec, task: Task) -> nn.Module:
         TeacherRefused: It cannot be built, or it is not the one that the digest is of.
     """
     try:
-        function = import_callable(spec.function, spec.folder, "function")
-    except ImportRefused as error:
+        function = find_function(spec.function, spec.folder)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # a network that is drawn is the same in every worker
+            network = call_function(function, spec.function, task.channels, len(task.classes))
+        if spec.weights:
+            load_weights(network, weights_file(spec.folder, spec.weights), spec.weights)
+    except NetworkRefused as error:
         raise TeacherRefused(f"distillation.teacher: {error}") from error
-    network = _called(function, spec.function, {"channels": task.channels, "classes": len(task.classes)})
-    if spec.weights:
-        try:
-            network.load_state_dict(_state(spec.folder / spec.weights))
-        except RuntimeError as error:  # keys or shapes differ
-            raise TeacherRefused(
-                f"distillation.weights: {spec.weights} does not fit {spec.function}: {error}"
-            ) from error
+    except WeightsRefused as error:
+        raise TeacherRefused(f"distillation.weights: {error}") from error
     if spec.digest and digest_of(network) != spec.digest:
         raise TeacherRefused(f"distillation.teacher: {spec.function} or its weights have changed since the study began")
     return network.eval()
@@ -134,31 +137,3 @@ def taught(
             save_file({"logits": logits} | ({} if features is None else {"features": features}), Path(stage, "file"))
             os.replace(Path(stage, "file"), file)
     return load_file(file)
-
-
-def _called(function: Any, path: str, offered: dict[str, int]) -> nn.Module:
-    try:
-        names = inspect.signature(function).parameters
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # a network that is drawn is the same in every worker
-            network = function(**{name: value for name, value in offered.items() if name in names})
-    except Exception as error:  # whatever the user's function raises is the user's to mend
-        raise TeacherRefused(f"distillation.teacher: {path} raised {type(error).__name__}: {error}") from error
-    if not isinstance(network, nn.Module):
-        raise TeacherRefused(f"distillation.teacher: {path} returned {type(network).__name__}, no torch.nn.Module")
-    return copy.deepcopy(network)  # it may belong to the user's module
-
-
-def _state(file: Path) -> dict[str, Tensor]:
-    try:
-        if file.suffix == ".safetensors":
-            return safetensors.torch.load_file(file)
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise TeacherRefused(f"distillation.weights: {file} cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # no safetensors file, or a pickle that holds more than tensors
-        said = str(error).splitlines()[0]
-        raise TeacherRefused(f"distillation.weights: {file} holds no weights that can be loaded: {said}") from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise TeacherRefused(f"distillation.weights: {file} holds no state dict: needed are names and tensors")
-    return state

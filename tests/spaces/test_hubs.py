@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from paredown.spaces.families.hubs import HUBS
 from paredown.spaces.families.imported import ModelRefused, imported, try_out
+from paredown.spaces.hubs import HUBS
 from paredown.spaces.knob import Range
 
 SIDES = Range(32, 32, 4)
