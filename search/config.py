@@ -97,7 +97,7 @@ class HalvingSection(_Section):
     """
 
     first: int = Field(ge=1)
-    factor: int = Field(default=3, ge=2)
+    factor: int = Field(default=2, ge=2)
     brackets: int = Field(default=1, ge=1)
 
 

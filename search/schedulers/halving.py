@@ -26,7 +26,7 @@ class Halving:
     The rungs of a trial lie at `first * factor**k` finished epochs, below the epochs it is to be trained for.
     """
 
-    def __init__(self, metrics: Sequence[Metric], first: int, factor: int = 3, brackets: int = 1) -> None:
+    def __init__(self, metrics: Sequence[Metric], first: int, factor: int = 2, brackets: int = 1) -> None:
         self._metrics = tuple(metrics)
         self._first, self._factor, self._brackets = first, factor, brackets
         self._rungs: dict[tuple[int, int], dict[int, tuple[float, ...]]] = {}
