@@ -100,7 +100,7 @@ def refusal(folder: Path, text: str) -> str:
         ),
         ("study: s", "study: s\nhalving: {first: 20}", "halving.first: 20 is not below", "allowed: 1 to 19"),
         ("study: s", "training: {epochs: 1}\nstudy: s\nhalving: {first: 1}", "halving.first: 1 is", "allowed: none"),
-        ("study: s", "study: s\nhalving: {first: 2, brackets: 5}", "halving.brackets: 5 is more", "allowed: 1 to 4"),
+        ("study: s", "study: s\nhalving: {first: 2, brackets: 6}", "halving.brackets: 6 is more", "allowed: 1 to 5"),
         ("study: s", "study: s\ntimeout: 8x", "timeout: '8x' is not a time such as", "8h"),
         ("study: s", "study: s\ntrial_timeout: -5", "trial_timeout: -5 is not a positive time", ""),
         ("study: s", "study: s\nlimits: {macs: -1}", "limits.macs: no candidate can meet -1", "above 0"),
