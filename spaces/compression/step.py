@@ -96,9 +96,6 @@ Attach = Callable[[nn.Module, Knobs, Material], nn.Module]
 Finetuning = Callable[[nn.Module, Knobs], AbstractContextManager[Hold]]
 """(network, knobs) -> context in which it is fine-tuned; on leaving it, only weights have changed."""
 
-Penalty = Callable[[nn.Module, Knobs], Tensor]
-"""(network, knobs) -> scalar, added to the loss of training and fine-tuning."""
-
 Proximal = Callable[[nn.Module, Knobs, float], None]
 """(network, knobs, learning rate) -> None; a penalty's proximal operator, in place, after each step of training."""
 
@@ -114,7 +111,7 @@ Rewrite = Callable[[bytes, Knobs, Calibration], bytes]
 
 @dataclass(frozen=True)
 class Step:
-    """A compression method: its knobs and what it does, in any of eight places.
+    """A compression method: its knobs and what it does, in any of seven places.
 
     Attributes:
         name: Prefix of its knobs.
@@ -125,8 +122,7 @@ class Step:
         attach: Changes the untrained network, before anything else.
         transform: Changes the trained network; fine-tuning follows.
         finetuning: Holds something through fine-tuning.
-        penalty: Adds to what training minimises.
-        proximal: For a penalty whose minima are exact zeros, such as L1, instead of `penalty`: in training alone.
+        proximal: Of a penalty on the weights, such as L1: minimises it after each step, in training alone.
         loss: Changes what training minimises.
         hint_weight: Makes the student match the teacher's features too; only beside `loss`.
         rewrite: Changes the exported file.
@@ -145,7 +141,6 @@ class Step:
     attach: Attach | None = None
     transform: Transform | None = None
     finetuning: Finetuning | None = None
-    penalty: Penalty | None = None
     proximal: Proximal | None = None
     loss: Loss | None = None
     hint_weight: HintWeight | None = None
