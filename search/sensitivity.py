@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from paredown.evaluators.tasks.task import Split
-from paredown.evaluators.training import TrainingData, recalibrate, score
+from paredown.evaluators.training import TrainingData, layout, recalibrate, score
 from paredown.search.errors import ConfigError
 
 MOST_IMAGES = 1000
@@ -162,6 +162,7 @@ def measure(
         return score(changed, looked_at, data.normalise)[0]
 
     work = copy.deepcopy(network).eval()
+    work.to(memory_format=layout(work))  # type: ignore[call-overload]
     state = copy.deepcopy(work.state_dict())
     before, layers = accuracy(work), layers_of(work)
     drops: dict[str, dict[str, tuple[float, ...]]] = {name: {} for name in METHODS}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from paredown.spaces.errors import SpaceError
-from paredown.spaces.knob import Choice, Knob, Knobs, Value
+from paredown.spaces.knob import Knob, Knobs, Value
 
 CALIBRATION_IMAGES = 64
 """So many training inputs a rewrite is shown, unless it asks for more."""
@@ -115,6 +115,7 @@ class Step:
 
     Attributes:
         name: Prefix of its knobs.
+        short: Its name in tables, before the value of its switch.
         knobs: Its knobs, without prefix.
         switch: The knob that turns it off.
         off: The value of `switch` at which the step does nothing.
@@ -134,6 +135,7 @@ class Step:
     """
 
     name: str
+    short: str
     knobs: Mapping[str, Knob]
     switch: str
     off: Value
@@ -164,9 +166,5 @@ class Step:
         for name, value in knobs.items():
             if (knob := self.knobs.get(name)) is None:
                 raise SpaceError(f"{self.name}.{name}: no such knob; allowed: {', '.join(self.knobs)}")
-            if isinstance(knob, Choice):
-                allowed = knob.takes(value)
-            else:
-                allowed = not isinstance(value, str | bool) and knob.low <= value <= knob.high
-            if not allowed:
-                raise SpaceError(f"{self.name}.{name}: {value!r} is not allowed; allowed: {knob}")
+            if not knob.takes(value):
+                raise SpaceError(f"{self.name}.{name}: {value!r} is not allowed; allowed: {knob.taken}")

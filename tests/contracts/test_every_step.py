@@ -127,6 +127,8 @@ def _cases(names: list[str]) -> list[tuple[str, Knobs, str]]:
 def test_has_a_switch_a_hook_and_a_source(name: str) -> None:
     step = STEPS[name]
     assert step.name == name
+    assert 0 < len(step.short) <= 9
+    assert [s.short for s in STEPS.values()].count(step.short) == 1
     assert step.off in step.knobs[step.switch]
     assert step.attach or step.transform or step.finetuning or step.proximal or step.loss or step.rewrite
     assert len(step.source) > 10
