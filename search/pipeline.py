@@ -90,7 +90,7 @@ def _knobs_of(name: str, where: str) -> Mapping[str, Knob]:
 
 
 def _listed(knobs: Mapping[str, Knob]) -> str:
-    return "; ".join(f"{name}, {knob.taken}" for name, knob in knobs.items())
+    return ", ".join(f"{name} ({knob.taken})" for name, knob in knobs.items())
 
 
 def _read(knob: Knob, text: str) -> Value:

@@ -35,7 +35,8 @@ def show(study: StudyName, storage: Storage = DEFAULT_STORAGE, as_json: AsJson =
         if row["number"] in models:
             row["metrics"] = {n: m.value for n, m in models[row["number"]].measurements.items()}
     if as_json:
-        print_json({"study": study, "config": opened.config, "counts": opened.counts(), "trials": rows})
+        document = {"study": study, "config": opened.config, "counts": opened.counts(), "trials": rows}
+        print_json(document | {"sensitivity": opened.sensitivity()})
         return
     metrics = [o.metric for o in opened.objectives]
     from paredown.search.progress import shown

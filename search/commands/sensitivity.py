@@ -30,7 +30,9 @@ def sensitivity(
         typer.Option(help="As in `paredown compress`; without it the baseline of --study."),
     ] = None,
     task: TaskName = "digits",
-    study: Annotated[str | None, typer.Option(help="Study whose folder the map is stored in, too.")] = None,
+    study: Annotated[
+        str | None, typer.Option(help="Study that the map is stored in, too: in its database and its folder.")
+    ] = None,
     weights: Weights = None,
     epochs: Epochs = None,
     resolution: Resolution = None,
@@ -69,6 +71,8 @@ def sensitivity(
     files = [out.with_suffix(".json")] + ([Path(opened.folder, FILE)] if opened is not None else [])
     for file in files:
         store(found, file)
+    if opened is not None:
+        opened.keep_sensitivity({"network": name, "map": found.to_json()})
     if as_json:
         print_json({"model": name, "page": str(out), "files": [str(file) for file in files], **found.to_json()})
         return
