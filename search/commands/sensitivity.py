@@ -140,6 +140,8 @@ def _print(found: "SensitivityMap") -> None:
 
 
 def _table(found: "SensitivityMap", methods: list[str]) -> tuple[list[str], list[list[str]]]:
+    from paredown.search.sensitivity import change
+
     head = [f"{method}\n{strength:g}" for method in methods for strength in found.strengths[method]]
     rows = []
     for layer, weights in found.layers.items():
@@ -147,6 +149,6 @@ def _table(found: "SensitivityMap", methods: list[str]) -> tuple[list[str], list
         for method in methods:
             drops = found.drops[method].get(layer)
             unknown = ["-"] * len(found.strengths[method])
-            cells += unknown if drops is None else [f"{0.0 - 100 * drop:+.1f}" for drop in drops]
+            cells += unknown if drops is None else [change(drop) for drop in drops]
         rows.append([layer, f"{weights:,}", *cells])
     return ["layer", "weights", *head], rows

@@ -1,11 +1,17 @@
 """Tables on terminals: nothing is torn where there is little room."""
 
 import re
+from pathlib import Path
 
 import pytest
 
+from paredown.evaluators.measurement import Measurement
 from paredown.search import printing
+from paredown.search.commands.compress import _print
+from paredown.search.compressing import Compression
 from paredown.search.printing import fits, print_models, print_table
+from paredown.spaces.candidate import Candidate
+from paredown.studies.front import Model
 
 HEAD = ["trial", *(f"metric_{i}" for i in range(6)), "compression"]
 ROWS = [
@@ -68,3 +74,13 @@ def test_markup_in_cells_is_no_text(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(["a", "b"], [["1", "[red]2[/]"]])
     assert lines(capsys)[1] == "1  2"
     assert printing.PIPE_WIDTH >= 200
+
+
+def test_a_metric_that_only_the_compressed_network_has_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    before = Model(0, Candidate("mbconv", {}), {"macs": Measurement("macs", 2000)}, "")
+    measured = {"macs": Measurement("macs", 1000), "exit_rate": Measurement("exit_rate", 0.5)}
+    _print(Compression(before, Model(1, before.candidate, measured, ""), {}, Path("out"), {}, ()))
+    assert [line.split() for line in lines(capsys)[1:3]] == [
+        ["macs", "2.0", "kMAC", "1.0", "kMAC", "-50%"],
+        ["exit_rate", "-", "0.5000"],
+    ]
