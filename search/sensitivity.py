@@ -194,7 +194,8 @@ def measure(
 
 def change(drop: float, decimals: int = 1) -> str:
     """Return a drop, a share of images, as the change of accuracy in points."""
-    return f"{round(-100 * drop, decimals) + 0.0:+.{decimals}f}"  # + 0.0: there is no -0.0
+    points = round(-100 * drop, decimals)
+    return f"{points:+.{decimals}f}" if points else f"{0:.{decimals}f}"
 
 
 def count(network: nn.Module) -> int:

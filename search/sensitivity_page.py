@@ -60,7 +60,7 @@ def heat_map(found: SensitivityMap) -> go.Figure:
         margin={"l": 10, "r": 10, "t": 50, "b": 40},
         template="plotly_white",
     )
-    figure.update_yaxes(autorange="reversed", automargin=True, dtick=1, showgrid=False)
+    figure.update_yaxes(type="category", autorange="reversed", automargin=True, dtick=1, showgrid=False)
     figure.update_yaxes(ticks="outside", tickcolor="white")  # room between names and cells
     figure.update_xaxes(tickvals=places, ticktext=labels, showgrid=False, zeroline=False)
     return figure

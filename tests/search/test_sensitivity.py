@@ -115,4 +115,4 @@ def test_it_measures_each_layer_alone_and_leaves_the_network(trained: tuple[nn.M
     assert figure.layout.xaxis.ticktext[4:10] == ("8", "6", "4", "3", "2", "75 %")
     assert figure.data[2].z[1][0] is None
     assert figure.data[3].z[1][0] == 0
-    assert list(figure.data[0].text[2]) == ["+0.0"] * 4
+    assert list(figure.data[0].text[2]) == ["0.0"] * 4
