@@ -25,7 +25,7 @@ LAST_COLUMN = 20
 
 def front_document(study: "Study") -> dict[str, Any]:
     """Return the front of a study as the stable JSON."""
-    from paredown.search.run import best_models
+    from paredown.studies.selection import best_models
     from paredown.studies.summary import front_summary
 
     objectives = [o.metric.name for o in study.objectives if o.optimised]
