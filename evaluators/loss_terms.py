@@ -1,4 +1,4 @@
-"""What training minimises: the task's loss, joined with what a teacher says and with penalties."""
+"""What training minimises: the task's loss, joined with what a teacher says; and what is minimised beside it."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -15,9 +15,6 @@ from paredown.spaces.exits.network import MultiExit
 
 CombinedLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(task loss, logits, teacher's logits) -> scalar loss."""
-
-Penalty = Callable[[nn.Module], Tensor]
-"""(network) -> scalar that is added to the loss."""
 
 Proximal = Callable[[nn.Module, float], None]
 """(network, learning rate) -> None: the proximal operator of a penalty, in place."""
@@ -46,12 +43,10 @@ class LossTerms:
 
     Attributes:
         lesson: Of a teacher; None without.
-        penalties: Added to the loss.
-        proximals: Of penalties that are not added but minimised after each step of the optimizer.
+        proximals: Of penalties: not added to the loss but minimised after each step of the optimizer.
     """
 
     lesson: Lesson | None = None
-    penalties: Sequence[Penalty] = ()
     proximals: Sequence[Proximal] = ()
 
 
@@ -89,8 +84,6 @@ class TrainingLoss:
             loss = self._terms.lesson.combined(loss, output, self._logits[rows])
         if self._hint is not None:
             loss = loss + self._hint(rows)
-        for penalty in self._terms.penalties:
-            loss = loss + penalty(model)
         return loss if early is None else loss + early
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from paredown.evaluators.errors import EvaluationError, TrialStopped
 from paredown.evaluators.inference import predict, recalibrate, score
-from paredown.evaluators.loss_terms import CombinedLoss, Lesson, LossTerms, Penalty, TrainingLoss, training_loss
+from paredown.evaluators.loss_terms import CombinedLoss, Lesson, LossTerms, TrainingLoss, training_loss
 from paredown.evaluators.precision import Arithmetic, Precision, arithmetic
 from paredown.evaluators.training_data import TrainingData, augmented
 from paredown.spaces.compression.step import Hold
@@ -22,7 +22,6 @@ __all__ = [  # with the names that training is used with
     "Lesson",
     "LossTerms",
     "OnEpoch",
-    "Penalty",
     "TrainingData",
     "TrainingPlan",
     "fit",

@@ -61,6 +61,7 @@ def search(
     from paredown.search import run
     from paredown.search.config import read_config
     from paredown.search.setup import set_up
+    from paredown.studies.selection import best_models
 
     given = {
         "study": study,
@@ -95,7 +96,7 @@ def search(
         }
         print_json(document)
     else:
-        print_models(opened, run.best_models(opened))
+        print_models(opened, best_models(opened))
         for path in exported:
             typer.echo(f"model   {relative(path)}")
         typer.echo(f"report  {relative(report)}")
@@ -119,7 +120,7 @@ def front(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
 ) -> None:
     """Show the Pareto front, with the change of each metric against the baseline."""
-    from paredown.search.run import best_models
+    from paredown.studies.selection import best_models
 
     opened = open_study(storage, study)
     if as_json:
@@ -145,7 +146,6 @@ def select(
 ) -> None:
     """Choose the best model that keeps the limits: the highest first objective, ties by the next."""
     from paredown.search.limits import read_limits
-    from paredown.search.run import export_chosen
     from paredown.studies.selection import select as choose
     from paredown.studies.summary import model_summary
 
@@ -156,6 +156,8 @@ def select(
     summary = model_summary(model, opened.baseline(), opened.folder)
     shown = {o.metric.name: o.limit for o in limits}
     if export_to is not None:
+        from paredown.search.run import export_chosen
+
         summary["exported"] = str(export_chosen(opened, [model], "onnx", export_to, progress_console())[0])
     if as_json:
         print_json({"study": study, "limits": shown, "model": summary})
@@ -179,9 +181,9 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write models as folders: the file, a manifest and a card; each is verified against its network."""
-    from paredown.search.run import best_models, export_chosen
+    from paredown.search.run import export_chosen
     from paredown.studies.exporters.catalogue import EXPORTERS
-    from paredown.studies.selection import chosen_among
+    from paredown.studies.selection import best_models, chosen_among
 
     if format_name not in EXPORTERS:
         raise ConfigError(f"--format: {format_name!r} does not exist; allowed: {', '.join(EXPORTERS)}")

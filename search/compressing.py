@@ -1,6 +1,5 @@
 """Compression of one network without a search, for those who know what they want."""
 
-import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -96,11 +95,10 @@ def compress_model(
         }
         setup = set_up_single(model, task, Path(work), **place)
         candidate = compressed(setup.space, steps)
-        plan = replace(setup.plan, threads=os.cpu_count() or 1)
-        before, first = finished(setup.space.baseline, plan, 0, on_epoch)
+        before, first = finished(setup.space.baseline, setup.plan, 0, on_epoch)
         after, second = before, first
         if candidate != setup.space.baseline:
-            after, second = finished(candidate, with_reference(plan, before), 1, on_epoch)
+            after, second = finished(candidate, with_reference(setup.plan, before), 1, on_epoch)
         skipped = second.facts.get("skipped", {})
         before = _shipped(model, before, before, {}, setup, format_name, Path(work, "reference"))
         after = _shipped(model, after, before, skipped, setup, format_name, out)

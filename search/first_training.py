@@ -130,4 +130,4 @@ def stage_digest(candidate: Candidate, plan: TrialPlan) -> str:
 
 def _acts(step: Step) -> bool:
     """Tell whether a step changes what is trained, or what training minimises."""
-    return any(hook is not None for hook in (step.attach, step.loss, step.penalty, step.proximal))
+    return any(hook is not None for hook in (step.attach, step.loss, step.proximal))

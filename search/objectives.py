@@ -1,6 +1,7 @@
 """From the metrics and limits of a study file to objectives."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from paredown.evaluators.catalogue import EVALUATORS
 from paredown.evaluators.measurement import Objective
@@ -32,3 +33,8 @@ def read_objectives(names: list[str], limits: Mapping[str, float], where: str) -
     optimised = [Objective(EVALUATORS[n].metric, True, limits.get(n)) for n in names]
     others = [Objective(EVALUATORS[n].metric, False, limit) for n, limit in limits.items() if n not in names]
     return tuple(optimised + others)
+
+
+def stored_objectives(stored: Mapping[str, Any]) -> tuple[Objective, ...]:
+    """Return the objectives of a stored study."""
+    return read_objectives(stored["objectives"], stored["limits"], "stored study")

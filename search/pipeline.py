@@ -1,6 +1,5 @@
 """Compression steps as people write them: `channel_pruning:ratio=0.5`."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 from paredown.search.errors import ConfigError
@@ -50,10 +49,10 @@ def check_steps(steps: Mapping[str, Knobs]) -> None:
         for knob, value in given.items():
             if knob not in knobs:
                 raise ConfigError(f"{where}: {knob!r} is no knob; knobs: {_listed(knobs)}")
-            if not _is_allowed(value, knobs[knob]):
-                raise ConfigError(f"{where}: {knob}: {value!r} is not allowed; allowed: {knobs[knob]}")
+            if not knobs[knob].takes(value):
+                raise ConfigError(f"{where}: {knob}: {value!r} is not allowed; allowed: {knobs[knob].taken}")
         if switch not in given:
-            raise ConfigError(f"{where}: needs {switch}; allowed: {knobs[switch]}; form: {FORM}")
+            raise ConfigError(f"{where}: needs {switch}; allowed: {knobs[switch].taken}; form: {FORM}")
 
 
 def compressed(space: SearchSpace, steps: Mapping[str, Knobs]) -> Candidate:
@@ -91,7 +90,7 @@ def _knobs_of(name: str, where: str) -> Mapping[str, Knob]:
 
 
 def _listed(knobs: Mapping[str, Knob]) -> str:
-    return "; ".join(f"{name}, {knob}" for name, knob in knobs.items())
+    return ", ".join(f"{name} ({knob.taken})" for name, knob in knobs.items())
 
 
 def _read(knob: Knob, text: str) -> Value:
@@ -104,11 +103,3 @@ def _read(knob: Knob, text: str) -> Value:
         return text
     is_whole = isinstance(knob.lowest, int) and number.is_integer()
     return int(number) if is_whole else number
-
-
-def _is_allowed(value: Value, knob: Knob) -> bool:
-    if isinstance(knob, Choice):
-        return knob.takes(value)
-    if isinstance(value, str | bool) or not math.isfinite(value):
-        return False
-    return knob.low <= value <= knob.high and (not isinstance(knob.lowest, int) or isinstance(value, int))

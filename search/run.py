@@ -35,8 +35,9 @@ from paredown.spaces.knob import Value
 from paredown.studies.errors import ExportRefused
 from paredown.studies.exporters.catalogue import EXPORTERS
 from paredown.studies.exporters.exporter import Shipment
-from paredown.studies.front import Model, front
+from paredown.studies.front import Model
 from paredown.studies.report import write_report
+from paredown.studies.selection import best_models
 from paredown.studies.study import Study
 
 
@@ -181,11 +182,6 @@ def export_chosen(study: Study, models: Sequence[Model], format_name: str, out: 
     if not paths:
         raise refused[0]
     return paths
-
-
-def best_models(study: Study) -> list[Model]:
-    """Return the study's front."""
-    return front(study.models(), [o.metric for o in study.objectives if o.optimised])
 
 
 def finish(study: Study, console: Console) -> tuple[list[Path], list[str], Path]:

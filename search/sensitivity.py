@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from paredown.evaluators.tasks.task import Split
-from paredown.evaluators.training import TrainingData, recalibrate, score
+from paredown.evaluators.training import TrainingData, layout, recalibrate, score
 from paredown.search.errors import ConfigError
 
 MOST_IMAGES = 1000
@@ -162,6 +162,7 @@ def measure(
         return score(changed, looked_at, data.normalise)[0]
 
     work = copy.deepcopy(network).eval()
+    work.to(memory_format=layout(work))  # type: ignore[call-overload]
     state = copy.deepcopy(work.state_dict())
     before, layers = accuracy(work), layers_of(work)
     drops: dict[str, dict[str, tuple[float, ...]]] = {name: {} for name in METHODS}
@@ -189,6 +190,12 @@ def measure(
         drops=drops,
         skipped={name: reasons for name, reasons in skipped.items() if reasons},
     )
+
+
+def change(drop: float, decimals: int = 1) -> str:
+    """Return a drop, a share of images, as the change of accuracy in points."""
+    points = round(-100 * drop, decimals)
+    return f"{points:+.{decimals}f}" if points else f"{0:.{decimals}f}"
 
 
 def count(network: nn.Module) -> int:

@@ -18,7 +18,6 @@ from paredown.evaluators.training import (
     Lesson,
     LossTerms,
     OnEpoch,
-    Penalty,
     TrainingData,
     fit,
     recalibrate,
@@ -65,7 +64,7 @@ class Stages:
         """Train, compress and fine-tune an untrained network."""
         training, deadline = self.plan.training, time.monotonic() + self.plan.training.max_seconds
         model = model.to(training.device)
-        terms = LossTerms(self._lesson(), self._penalties(), self._proximals())
+        terms = LossTerms(self._lesson(), self._proximals())
         with self.timed("train"):
             kind: dict[str, Any] = {"epochs": training.first_epochs, "deadline": deadline, "terms": terms}
             first = train_first(
@@ -100,10 +99,6 @@ class Stages:
         if training.first_epochs or is_restructured(self.candidate):  # else its statistics are those it came with
             recalibrate(compressed.network, self.data)
         return compressed
-
-    def _penalties(self) -> list[Penalty]:
-        steps = [(STEPS[name].penalty, knobs) for name, knobs in self.candidate.steps.items()]
-        return [_with(penalty, knobs) for penalty, knobs in steps if penalty is not None]
 
     def _proximals(self) -> list[Callable[[nn.Module, float], None]]:
         steps = [(STEPS[name].proximal, knobs) for name, knobs in self.candidate.steps.items()]

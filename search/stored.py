@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from paredown.evaluators.errors import TaskError
-from paredown.evaluators.measurement import Objective
 from paredown.evaluators.tasks.task import Task
 from paredown.search.config import SpaceSection
-from paredown.search.objectives import read_objectives
 from paredown.search.plan import TaskSpec, load_task
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.families.catalogue import FAMILIES
@@ -17,11 +15,6 @@ from paredown.spaces.families.family import Family
 from paredown.spaces.families.imported import NAME as IMPORTED
 from paredown.spaces.families.imported import imported
 from paredown.spaces.space import SearchSpace, joint_space
-
-
-def stored_objectives(stored: Mapping[str, Any]) -> tuple[Objective, ...]:
-    """Return the objectives of a stored study."""
-    return read_objectives(stored["objectives"], stored["limits"], "stored study")
 
 
 def stored_task(stored: Mapping[str, Any]) -> Task:

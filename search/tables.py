@@ -9,12 +9,12 @@ from paredown.spaces.compression.catalogue import STEPS
 from paredown.studies.front import Model, deltas, faster_on_paper_only
 from paredown.studies.study import Study
 
-SHORT = {"channel_pruning": "prune", "distillation": "distil", "low_rank": "rank", "quantization": "bits"}
-"""Names of steps where room is scarce; others appear in full."""
-
 
 def model_rows(study: Study, models: Sequence[Model]) -> tuple[list[str], list[list[str]]]:
-    """Return head and rows: the baseline first, then the models, each metric with its change."""
+    """Return head and rows: the baseline first, then the models.
+
+    A cell of a metric holds the value and, behind a line break, its change; the last cell what the steps are.
+    """
     baseline = study.baseline()
     if baseline is None:
         return ["trial"], []
@@ -26,14 +26,24 @@ def model_rows(study: Study, models: Sequence[Model]) -> tuple[list[str], list[l
     return ["trial", *(m.name for m in metrics), "compression"], rows
 
 
+def short_name(step: str) -> str:
+    """Return how tables call a step."""
+    return STEPS[step].short if step in STEPS else step
+
+
 def change_of(metric: Metric, model: Model, baseline: Model) -> str:
     """Return how a metric differs from the baseline's, green where that is good."""
     change = deltas(model, baseline)[metric.name]
     is_share = metric.name.endswith(("accuracy", "_rate"))
     good = change > 0 if is_share else change < 0
     colour = "green" if good else "red" if change else "dim"
-    text = f"{100 * change:+.2f} pt" if is_share else f"{change:+.0%}"
+    text = f"{100 * change:+.2f} pt" if is_share else f"{change:+.{_digits(change)}%}"
     return f"[{colour}]{text}[/]"
+
+
+def _digits(change: float) -> int:
+    """Return how many decimals of a percentage keep what is left from reading as nothing left."""
+    return next((digits for digits in range(3) if round(change, 2 + digits) > -1), 0)
 
 
 def _row(model: Model, metrics: Sequence[Metric], baseline: Model) -> list[str]:
@@ -41,10 +51,10 @@ def _row(model: Model, metrics: Sequence[Metric], baseline: Model) -> list[str]:
     for metric in metrics:
         value = shown(metric, model[metric.name])
         if model.trial != baseline.trial:
-            value += f" {change_of(metric, model, baseline)}"
+            value += f"\n{change_of(metric, model, baseline)}"
         cells.append(value)
     steps = model.candidate.steps.items()
-    said = ", ".join(f"{SHORT.get(name, name)} {knobs[STEPS[name].switch]}" for name, knobs in steps) or "none"
+    said = ", ".join(f"{short_name(name)} {knobs[STEPS[name].switch]}" for name, knobs in steps) or "none"
     if model.trial == baseline.trial:
         said = "baseline"
     elif faster_on_paper_only(model, baseline):

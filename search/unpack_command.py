@@ -17,6 +17,7 @@ def unpack(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
 ) -> None:
     """Write the ONNX model that a packed file holds, and show how each tensor is stored."""
+    from paredown.evaluators.errors import PackingError
     from paredown.evaluators.packing.container import PACKED_FILE, read
     from paredown.evaluators.packing.summary import encoding_rows, tensor_rows
 
@@ -27,7 +28,10 @@ def unpack(
         raise ConfigError(
             f"{file}: cannot be read ({error.strerror}); name a packed file or a folder that `paredown export` made"
         ) from error
-    contents = read(packed)
+    try:
+        contents = read(packed)
+    except PackingError as error:
+        raise ConfigError(f"{file}: {error}") from error
     if out is not None:
         try:
             out.write_bytes(contents.model)

@@ -52,6 +52,11 @@ class Choice:
         return "one of " + ", ".join(str(v) for v in self.values)
 
     @property
+    def taken(self) -> str:
+        """What a person may give, in words."""
+        return "any text" if self.open else str(self)
+
+    @property
     def lowest(self) -> Value:
         """The first value, taken while the knob is inactive."""
         return self.values[0]
@@ -94,8 +99,7 @@ class Choice:
             raise SpaceError(f"[] leaves nothing to choose; allowed: {self}")
         for value in wanted:
             if not self.takes(value):
-                allowed = "any text" if self.open else self
-                raise SpaceError(f"{value!r} is not allowed; allowed: {allowed}")
+                raise SpaceError(f"{value!r} is not allowed; allowed: {self.taken}")
         return replace(self, values=wanted if self.open else tuple(v for v in self.values if v in wanted))
 
 
@@ -122,8 +126,19 @@ class Range:
         steps = (value - self.low) / self.step
         return math.isclose(steps, round(steps), abs_tol=1e-6)
 
+    def takes(self, value: object) -> bool:
+        """Return whether a person may give the number: also one between the steps, which are what a search tries."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        return self.low <= value <= self.high and (isinstance(value, int) or not self._is_integer)
+
     def __str__(self) -> str:
         return f"{self.low} to {self.high} in steps of {self.step}"
+
+    @property
+    def taken(self) -> str:
+        """What a person may give, in words."""
+        return f"{'whole numbers from ' if self._is_integer else ''}{self.low} to {self.high}"
 
     @property
     def lowest(self) -> Value:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from optuna.storages import RDBStorage
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
 
 from paredown.evaluators.measurement import How, Measurement
@@ -15,7 +15,7 @@ from paredown.studies.tables import CurveRow, MeasurementRow, StudyRow, TrialRow
 
 
 class Records:
-    """Reads the trials of one study.
+    """Reads the trials of one study, and keeps its sensitivity map.
 
     Attributes:
         name: Of the study.
@@ -85,6 +85,17 @@ class Records:
             for number, epoch, metrics in session.execute(query):
                 curves.setdefault(number, []).append((epoch, metrics))
         return curves
+
+    def sensitivity(self) -> dict[str, Any] | None:
+        """Return the map that `keep_sensitivity` was given last."""
+        with Session(self._storage.engine) as session:
+            return session.scalar(select(StudyRow.sensitivity).where(StudyRow.id == self._id))
+
+    def keep_sensitivity(self, found: Mapping[str, Any]) -> None:
+        """Store what each layer of a network costs, in the place of an earlier map."""
+        with Session(self._storage.engine) as session:
+            session.execute(update(StudyRow).where(StudyRow.id == self._id).values(sensitivity=dict(found)))
+            session.commit()
 
     def counts(self) -> dict[str, int]:
         """Return how many trials are in each state; those derived from others, all done, count as `derived`."""

@@ -4,7 +4,13 @@ from collections.abc import Mapping, Sequence
 
 from paredown.evaluators.measurement import Metric, Objective
 from paredown.studies.errors import NothingFits
-from paredown.studies.front import Model
+from paredown.studies.front import Model, front
+from paredown.studies.study import Study
+
+
+def best_models(study: Study) -> list[Model]:
+    """Return the study's front."""
+    return front(study.models(), [o.metric for o in study.objectives if o.optimised])
 
 
 def select(models: Sequence[Model], objectives: Sequence[Metric], limits: Sequence[Objective]) -> Model:

@@ -22,6 +22,7 @@ class StudyRow(Table):
     Attributes:
         config: The parts of the study file that later runs must agree with.
         folder: Where models and reports go.
+        sensitivity: The latest map of what each layer costs, as JSON; None until one was made.
     """
 
     __tablename__ = PREFIX + "studies"
@@ -29,6 +30,7 @@ class StudyRow(Table):
     name: Mapped[str] = mapped_column(String(255), unique=True)
     config: Mapped[dict[str, Any]] = mapped_column(JSON)
     folder: Mapped[str] = mapped_column(Text)
+    sensitivity: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
     version: Mapped[str] = mapped_column(String(32))
     created_at: Mapped[datetime] = mapped_column(DateTime)
 

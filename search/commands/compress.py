@@ -110,8 +110,12 @@ def _print(done: "Compression") -> None:
 
     rows = []
     for name in sorted(done.model.measurements, key=list(METRICS).index):
-        metric, before, after = METRICS[name], done.baseline[name], done.model[name]
-        rows.append([name, shown(metric, before), shown(metric, after), change_of(metric, done.model, done.baseline)])
+        metric, after = METRICS[name], shown(METRICS[name], done.model[name])
+        if name in done.baseline.measurements:
+            change = change_of(metric, done.model, done.baseline)
+            rows.append([name, shown(metric, done.baseline[name]), after, change])
+        else:  # such as `exit_rate`: before, there are no exits
+            rows.append([name, "-", after, ""])
     print_table(["", "before", "after", "change"], rows)
     if faster_on_paper_only(done.model, done.baseline):
         typer.echo("fewer MACs, and yet no faster on this machine")

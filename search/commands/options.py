@@ -21,7 +21,7 @@ def open_study(storage: str, name: str) -> "Study":
     Raises:
         StudyError: There is no such database or study; the message names those that exist.
     """
-    from paredown.search.stored import stored_objectives
+    from paredown.search.objectives import stored_objectives
     from paredown.studies.study import Study
 
     return Study.open(storage, name, stored_objectives)

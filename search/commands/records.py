@@ -1,7 +1,12 @@
 """The commands `studies` and `show`: what a database holds."""
 
+from textwrap import shorten
+
 from paredown.search.commands.options import DEFAULT_STORAGE, AsJson, Storage, StudyName, open_study
 from paredown.search.printing import print_json, print_table
+
+REASON = 120
+"""So many characters of a reason are shown; --json has all of it."""
 
 
 def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
@@ -30,14 +35,18 @@ def show(study: StudyName, storage: Storage = DEFAULT_STORAGE, as_json: AsJson =
         if row["number"] in models:
             row["metrics"] = {n: m.value for n, m in models[row["number"]].measurements.items()}
     if as_json:
-        print_json({"study": study, "config": opened.config, "counts": opened.counts(), "trials": rows})
+        document = {"study": study, "config": opened.config, "counts": opened.counts(), "trials": rows}
+        print_json(document | {"sensitivity": opened.sensitivity()})
         return
     metrics = [o.metric for o in opened.objectives]
     from paredown.search.progress import shown
+    from paredown.search.tables import short_name
 
     lines = []
     for row in rows:
         values = [shown(m, row["metrics"][m.name]) if "metrics" in row else "" for m in metrics]
-        left = ", ".join(f"{step}: {len(layers)}" for step, layers in row["skipped"].items())
-        lines.append([str(row["number"]), row["state"], *values, left, row["reason"].partition("\n")[0][:90]])
-    print_table(["trial", "state", *(m.name for m in metrics), "layers left alone", "reason"], lines)
+        left = ", ".join(f"{short_name(step)} {len(layers)}" for step, layers in row["skipped"].items())
+        lines.append(
+            [str(row["number"]), row["state"], *values, left, shorten(row["reason"].partition("\n")[0], REASON)]
+        )
+    print_table(["trial", "state", *(m.name for m in metrics), "left alone", "reason"], lines)

@@ -10,12 +10,12 @@ from paredown.search.commands.compress import Epochs, Resolution, Seed, TaskName
 from paredown.search.commands.options import DEFAULT_STORAGE, AsJson, Storage, open_study
 from paredown.search.errors import ConfigError
 from paredown.search.exits import STOPPED, fail
-from paredown.search.printing import print_json, print_table, progress_console, relative
+from paredown.search.printing import fits, print_json, print_table, progress_console, relative
 
 if TYPE_CHECKING:  # for annotations alone: these load torch, and --help must not
     from torch import nn
 
-    from paredown.evaluators.training import TrainingData
+    from paredown.evaluators.training import OnEpoch, TrainingData
     from paredown.search.sensitivity import SensitivityMap
     from paredown.studies.study import Study
 
@@ -30,7 +30,9 @@ def sensitivity(
         typer.Option(help="As in `paredown compress`; without it the baseline of --study."),
     ] = None,
     task: TaskName = "digits",
-    study: Annotated[str | None, typer.Option(help="Study whose folder the map is stored in, too.")] = None,
+    study: Annotated[
+        str | None, typer.Option(help="Study that the map is stored in, too: in its database and its folder.")
+    ] = None,
     weights: Weights = None,
     epochs: Epochs = None,
     resolution: Resolution = None,
@@ -51,11 +53,16 @@ def sensitivity(
             from paredown.search.sensitivity import store
             from paredown.search.sensitivity_page import write_page
         check_parents(out)
-        with console.status(f"{model or study}: training" if opened is None or model else f"{study}: loading"):
+        with console.status(f"{model or study}: loading") as status:
+
+            def on_epoch(epoch: int, metrics: dict[str, float]) -> str:
+                status.update(f"{model}: epoch {epoch + 1}, validation accuracy {metrics['accuracy']:.4f}")
+                return ""
+
             if model is None and opened is not None:
                 name, (network, data) = f"{study}, trial 0", _baseline_of(opened)
             else:
-                network, data = _trained(str(model), task, given(epochs=epochs), weights, resolution, seed)
+                network, data = _trained(str(model), task, given(epochs=epochs), weights, resolution, seed, on_epoch)
                 name = f"{model} on {task}"
         found = _measured(network, data, name)
     except KeyboardInterrupt:
@@ -64,6 +71,8 @@ def sensitivity(
     files = [out.with_suffix(".json")] + ([Path(opened.folder, FILE)] if opened is not None else [])
     for file in files:
         store(found, file)
+    if opened is not None:
+        opened.keep_sensitivity({"network": name, "map": found.to_json()})
     if as_json:
         print_json({"model": name, "page": str(out), "files": [str(file) for file in files], **found.to_json()})
         return
@@ -73,7 +82,13 @@ def sensitivity(
 
 
 def _trained(
-    model: str, task: str, training: dict[str, int], weights: str | None, resolution: int | None, seed: int
+    model: str,
+    task: str,
+    training: dict[str, int],
+    weights: str | None,
+    resolution: int | None,
+    seed: int,
+    on_epoch: "OnEpoch",
 ) -> "tuple[nn.Module, TrainingData]":
     from paredown.evaluators.training import TrainingData
     from paredown.search.network import rebuild
@@ -84,7 +99,7 @@ def _trained(
         setup = set_up_single(
             model, task, Path(work), weights=weights, resolution=resolution, seed=seed, training=training
         )
-        trained, _ = finished(setup.space.baseline, setup.plan, 0, lambda epoch, metrics: "")
+        trained, _ = finished(setup.space.baseline, setup.plan, 0, on_epoch)
         network, shape = rebuild(trained.candidate, setup.task, Path(work, trained.artifact, WEIGHTS_FILE))
     return network, TrainingData.of(setup.task, shape[1])
 
@@ -117,13 +132,23 @@ def _measured(network: "nn.Module", data: "TrainingData", name: str) -> "Sensiti
 
 
 def _print(found: "SensitivityMap") -> None:
-    head = [f"{method} {strength:g}" for method, strengths in found.strengths.items() for strength in strengths]
+    typer.echo(f"accuracy {found.accuracy:.4f} on {found.images} validation images; change in points, by layer:")
+    head, rows = _table(found, list(found.strengths))
+    tables = [(head, rows)] if fits(head, rows) else [_table(found, [method]) for method in found.strengths]
+    for head, rows in tables:
+        print_table(head, rows)
+
+
+def _table(found: "SensitivityMap", methods: list[str]) -> tuple[list[str], list[list[str]]]:
+    from paredown.search.sensitivity import change
+
+    head = [f"{method}\n{strength:g}" for method in methods for strength in found.strengths[method]]
     rows = []
     for layer, weights in found.layers.items():
         cells = []
-        for method, strengths in found.strengths.items():
+        for method in methods:
             drops = found.drops[method].get(layer)
-            cells += ["-"] * len(strengths) if drops is None else [f"{0.0 - 100 * drop:+.1f}" for drop in drops]
+            unknown = ["-"] * len(found.strengths[method])
+            cells += unknown if drops is None else [change(drop) for drop in drops]
         rows.append([layer, f"{weights:,}", *cells])
-    typer.echo(f"accuracy {found.accuracy:.4f} on {found.images} validation images; change in points, by layer:")
-    print_table(["layer", "weights", *head], rows)
+    return ["layer", "weights", *head], rows

@@ -212,6 +212,7 @@ def _threshold(groups: list[_Group], ratio: float) -> float:
 
 CHANNEL_PRUNING = Step(
     name="channel_pruning",
+    short="channels",
     knobs={
         "ratio": Range(0.0, 0.75, 0.125),
         "importance": Choice(("l2", "l1", "bn_scale", "taylor")),

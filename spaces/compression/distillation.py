@@ -32,6 +32,7 @@ def _hint_weight(knobs: Knobs) -> float:
 
 DISTILLATION = Step(
     name="distillation",
+    short="distil",
     knobs={"weight": Range(0.0, 0.9, 0.3), "temperature": Choice((1, 2, 4)), "hints": Range(0.0, 1.0, 0.25)},
     switch="weight",
     off=0.0,

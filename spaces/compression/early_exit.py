@@ -81,6 +81,7 @@ def _spread(possible: Sequence[Place], count: int) -> list[Place]:
 
 EARLY_EXIT = Step(
     name="early_exit",
+    short="exits",
     knobs={
         "exits": Range(0, 2, 1),
         "after": Choice(("",), open=True),

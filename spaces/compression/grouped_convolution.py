@@ -157,6 +157,7 @@ def _assigned(weights: Array, columns: Order, groups: int) -> Order:
 
 GROUPED_CONVOLUTION = Step(
     name="grouped_convolution",
+    short="groups",
     knobs={"groups": Choice((1, 2, 4, 8))},
     switch="groups",
     off=1,

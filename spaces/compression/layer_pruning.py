@@ -128,6 +128,7 @@ def _turns(network: nn.Module, blocks: list[str], images: Tensor) -> list[float]
 
 LAYER_PRUNING = Step(
     name="layer_pruning",
+    short="layers",
     knobs={"ratio": Range(0.0, 0.75, 0.125), "criterion": Choice(("loss", "similarity"))},
     switch="ratio",
     off=0.0,

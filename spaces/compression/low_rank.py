@@ -212,6 +212,7 @@ def _copy_bias(source: nn.Linear | nn.Conv2d, target: nn.Linear | nn.Conv2d) -> 
 
 LOW_RANK = Step(
     name="low_rank",
+    short="rank",
     knobs={
         "ratio": Range(0.25, 1.0, 0.125),
         "rule": Choice(("ratio", "energy")),

@@ -57,6 +57,7 @@ def _finetuning(network: nn.Module, knobs: Knobs) -> AbstractContextManager[Hold
 
 QUANTIZATION = Step(
     name="quantization",
+    short="bits",
     knobs={
         "weights": Choice(("fp32", "fp16", "bf16", "int8", "mixed")),
         **{third: Range(2, 8, 1, only_if=("weights", "mixed")) for third in THIRDS},

@@ -49,6 +49,7 @@ def _treated(network: nn.Module, knobs: Knobs) -> dict[str, nn.Parameter]:
 
 SPARSITY_PENALTY = Step(
     name="sparsity_penalty",
+    short="penalty",
     knobs={
         "kind": Choice(("none", "l1", "group_lasso")),
         "strength": Choice((0.01, 0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 1.0)),

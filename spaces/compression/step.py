@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from paredown.spaces.errors import SpaceError
-from paredown.spaces.knob import Choice, Knob, Knobs, Value
+from paredown.spaces.knob import Knob, Knobs, Value
 
 CALIBRATION_IMAGES = 64
 """So many training inputs a rewrite is shown, unless it asks for more."""
@@ -96,9 +96,6 @@ Attach = Callable[[nn.Module, Knobs, Material], nn.Module]
 Finetuning = Callable[[nn.Module, Knobs], AbstractContextManager[Hold]]
 """(network, knobs) -> context in which it is fine-tuned; on leaving it, only weights have changed."""
 
-Penalty = Callable[[nn.Module, Knobs], Tensor]
-"""(network, knobs) -> scalar, added to the loss of training and fine-tuning."""
-
 Proximal = Callable[[nn.Module, Knobs, float], None]
 """(network, knobs, learning rate) -> None; a penalty's proximal operator, in place, after each step of training."""
 
@@ -114,10 +111,11 @@ Rewrite = Callable[[bytes, Knobs, Calibration], bytes]
 
 @dataclass(frozen=True)
 class Step:
-    """A compression method: its knobs and what it does, in any of eight places.
+    """A compression method: its knobs and what it does, in any of seven places.
 
     Attributes:
         name: Prefix of its knobs.
+        short: Its name in tables, before the value of its switch.
         knobs: Its knobs, without prefix.
         switch: The knob that turns it off.
         off: The value of `switch` at which the step does nothing.
@@ -125,8 +123,7 @@ class Step:
         attach: Changes the untrained network, before anything else.
         transform: Changes the trained network; fine-tuning follows.
         finetuning: Holds something through fine-tuning.
-        penalty: Adds to what training minimises.
-        proximal: For a penalty whose minima are exact zeros, such as L1, instead of `penalty`: in training alone.
+        proximal: Of a penalty on the weights, such as L1: minimises it after each step, in training alone.
         loss: Changes what training minimises.
         hint_weight: Makes the student match the teacher's features too; only beside `loss`.
         rewrite: Changes the exported file.
@@ -138,6 +135,7 @@ class Step:
     """
 
     name: str
+    short: str
     knobs: Mapping[str, Knob]
     switch: str
     off: Value
@@ -145,7 +143,6 @@ class Step:
     attach: Attach | None = None
     transform: Transform | None = None
     finetuning: Finetuning | None = None
-    penalty: Penalty | None = None
     proximal: Proximal | None = None
     loss: Loss | None = None
     hint_weight: HintWeight | None = None
@@ -169,9 +166,5 @@ class Step:
         for name, value in knobs.items():
             if (knob := self.knobs.get(name)) is None:
                 raise SpaceError(f"{self.name}.{name}: no such knob; allowed: {', '.join(self.knobs)}")
-            if isinstance(knob, Choice):
-                allowed = knob.takes(value)
-            else:
-                allowed = not isinstance(value, str | bool) and knob.low <= value <= knob.high
-            if not allowed:
-                raise SpaceError(f"{self.name}.{name}: {value!r} is not allowed; allowed: {knob}")
+            if not knob.takes(value):
+                raise SpaceError(f"{self.name}.{name}: {value!r} is not allowed; allowed: {knob.taken}")

@@ -135,6 +135,7 @@ def _holding(network: nn.Module, knobs: Knobs) -> Iterator[Hold]:
 
 STRIPE_PRUNING = Step(
     name="stripe_pruning",
+    short="stripes",
     knobs={"ratio": Range(0.0, 0.875, 0.125), "axis": Choice(tuple(ALONG))},
     switch="ratio",
     off=0.0,

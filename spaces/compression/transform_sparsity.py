@@ -204,6 +204,7 @@ def _channel_axis(node: Any) -> int | None:
 
 TRANSFORM_SPARSITY = Step(
     name="transform_sparsity",
+    short="transform",
     knobs=KNOBS,
     switch="domain",
     off="none",

@@ -108,6 +108,7 @@ def _zero(weights: Mapping[str, nn.Parameter], chosen: list[Tensor]) -> None:
 
 UNSTRUCTURED_PRUNING = Step(
     name="unstructured_pruning",
+    short="zeros",
     knobs={
         "ratio": Range(0.0, 0.95, 0.05),
         "scope": Choice(("global", "layer")),

@@ -46,18 +46,25 @@ class Tolerance:
     Attributes:
         error: Largest difference of a logit, as a share of the largest logit; None where only labels count.
         agreement: Least share of images with the same label.
+        remedy: What to try where fewer agree, as the end of a message.
     """
 
     error: float | None
     agreement: float
+    remedy: str = ""
 
 
+OTHERWISE = (
+    "; try, of quantization: aware=true with some epochs of fine-tuning, max_drop=1 (the worst layers go back to "
+    "float32), calibration=percentile or entropy, activations=fp32, or weights=fp16"
+)
+"""What helps where a file of few bits strays from its network."""
 TOLERANCES = {
     "fp32": Tolerance(1e-3, 0.999),
     "fp16": Tolerance(2e-2, 0.99),
     "bf16": Tolerance(5e-2, 0.98),  # 8 bits of mantissa to the 11 of float16
-    "int8": Tolerance(None, 0.9),
-    "mixed": Tolerance(None, 0.9),
+    "int8": Tolerance(None, 0.9, OTHERWISE),
+    "mixed": Tolerance(None, 0.9, OTHERWISE),
 }
 """By value of `quantization.weights`; `mixed` is compared with the network whose weights are as narrow."""
 
@@ -114,7 +121,7 @@ def _parity(shipment: Shipment) -> dict[str, float]:
     if agreement < tolerance.agreement:
         raise ExportRefused(
             f"{where}: file and network agree on {agreement:.1%} of {len(images)} validation images; "
-            f"needed for {precision}: {tolerance.agreement:.1%}"
+            f"needed for {precision}: {tolerance.agreement:.1%}{tolerance.remedy}"
         )
     return {"max_abs_error": error, "label_agreement": agreement, "images": len(images)}
 

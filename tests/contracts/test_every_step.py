@@ -36,9 +36,9 @@ from paredown.spaces.space import joint_space
 
 SIDE, CLASSES, FOLDER = 12, 5, Path(__file__).parents[1]
 SHAPE = (1, SIDE, SIDE)
-TRANSFORMS, FINETUNINGS, PENALTIES, LOSSES, REWRITES = (
+TRANSFORMS, FINETUNINGS, PROXIMALS, LOSSES, REWRITES = (
     [name for name, step in STEPS.items() if getattr(step, hook) is not None]
-    for hook in ("transform", "finetuning", "penalty", "loss", "rewrite")
+    for hook in ("transform", "finetuning", "proximal", "loss", "rewrite")
 )
 THOROUGH = ("residual", "mbconv")
 """On these each step is tried at all its corners, on the others at its strongest."""
@@ -127,8 +127,10 @@ def _cases(names: list[str]) -> list[tuple[str, Knobs, str]]:
 def test_has_a_switch_a_hook_and_a_source(name: str) -> None:
     step = STEPS[name]
     assert step.name == name
+    assert 0 < len(step.short) <= 9
+    assert [s.short for s in STEPS.values()].count(step.short) == 1
     assert step.off in step.knobs[step.switch]
-    assert step.attach or step.transform or step.finetuning or step.penalty or step.loss or step.rewrite
+    assert step.attach or step.transform or step.finetuning or step.proximal or step.loss or step.rewrite
     assert len(step.source) > 10
 
 
@@ -214,21 +216,19 @@ def test_finetuning_leaves_weights_alone_but_for_what_it_holds(name: str, knobs:
         assert torch.isfinite(network.eval()(IMAGES)).all()
 
 
-@pytest.mark.parametrize(("name", "knobs", "net"), _cases(PENALTIES))
-def test_penalty_is_a_finite_scalar_with_a_gradient(name: str, knobs: Knobs, net: str) -> None:
-    penalty = STEPS[name].penalty
-    assert penalty is not None
+@pytest.mark.parametrize(("name", "knobs", "net"), _cases(PROXIMALS))
+def test_proximal_pulls_weights_towards_zero_and_changes_nothing_else(name: str, knobs: Knobs, net: str) -> None:
+    proximal = STEPS[name].proximal
+    assert proximal is not None
     network = _network(net)
     before = copy.deepcopy(network.state_dict())
-    first, second = penalty(network, knobs), penalty(network, knobs)
-    assert first.shape == ()
-    assert torch.equal(first, second)
-    assert 0 < first.item() < np.inf
-    first.backward()
-    gradients = [p.grad for p in network.parameters() if p.grad is not None]
-    assert max(float(g.abs().max()) for g in gradients) > 0
-    assert all(torch.isfinite(g).all() for g in gradients)
+    proximal(network, knobs, 0.0)
     assert _same(before, network.state_dict())
+    proximal(network, knobs, 0.1)
+    after = network.state_dict()
+    assert _sizes(network) == {key: tensor.shape for key, tensor in before.items()}
+    assert not _same(before, after)
+    assert all((after[key].abs() <= before[key].abs()).all() for key in before)
 
 
 @pytest.mark.parametrize(("name", "knobs"), [(n, knobs) for n in REWRITES for knobs in _settings(STEPS[n])])
@@ -327,7 +327,7 @@ def _lightened(net: str, steps: Mapping[str, Knobs]) -> Lightened:
 
 
 def _finetune(network: nn.Module, steps: Mapping[str, Knobs]) -> None:
-    """Take one step of the optimiser with all losses, penalties and holds; afterwards what is held is whole."""
+    """Take one step of the optimiser with all losses and holds; afterwards what is held is whole."""
     images, labels = (t[:16] for t in (_material().images, _material().labels) if t is not None)
     with contextlib.ExitStack() as stack:
         enter = [(STEPS[n].finetuning, knobs) for n, knobs in steps.items() if STEPS[n].finetunes(knobs)]
@@ -339,8 +339,6 @@ def _finetune(network: nn.Module, steps: Mapping[str, Knobs]) -> None:
         for name, knobs in steps.items():
             if (combine := STEPS[name].loss) is not None:
                 loss = combine(loss, output, torch.zeros_like(output), knobs)
-            if (penalty := STEPS[name].penalty) is not None:
-                loss = loss + penalty(network, knobs)
         loss.backward()
         optimizer.step()
         keep(holds, 0.5)

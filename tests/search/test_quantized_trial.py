@@ -54,7 +54,7 @@ def test_an_aware_trial_is_fine_tuned_and_its_file_is_the_network(tmp_path: Path
     EXPORTERS["onnx"](shipment, tmp_path / "m")
     other = _candidate(NARROW | {"early": 2, "middle": 2, "late": 2})
     wrong = replace(shipment, network=_shuffled(network), model=replace(model, candidate=other))
-    with pytest.raises(ExportRefused, match="needed for mixed"):
+    with pytest.raises(ExportRefused, match=r"needed for mixed: 90\.0%; try, of quantization: aware=true"):
         EXPORTERS["onnx"](wrong, tmp_path / "w")
 
 

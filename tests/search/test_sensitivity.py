@@ -107,5 +107,12 @@ def test_it_measures_each_layer_alone_and_leaves_the_network(trained: tuple[nn.M
     again = SensitivityMap.from_json(json.loads(json.dumps(found.to_json())))
     assert again == found
     figure = heat_map(found)
-    assert [trace.z.shape if hasattr(trace.z, "shape") else len(trace.z) for trace in figure.data] == [4, 4, 4]
+    assert [trace.name for trace in figure.data] == ["zeroing", "rounding", "low rank", "low rank, left alone"]
+    assert [[len(row) for row in trace.z] for trace in figure.data] == [[n] * 4 for n in (4, 5, 4, 4)]
+    places = [place for trace in figure.data[:3] for place in trace.x]
+    assert places == sorted(set(places)), "each strength of each method has a column of its own"
+    assert list(figure.layout.xaxis.tickvals) == places
+    assert figure.layout.xaxis.ticktext[4:10] == ("8", "6", "4", "3", "2", "75 %")
     assert figure.data[2].z[1][0] is None
+    assert figure.data[3].z[1][0] == 0
+    assert list(figure.data[0].text[2]) == ["0.0"] * 4

@@ -69,8 +69,8 @@ def test_json_is_one_document(exported: Path, capsys: pytest.CaptureFixture[str]
     ("content", "out", "message"),
     [
         (None, "m.onnx", "model.packed: cannot be read (No such file or directory)"),
-        (b"no such file", "m.onnx", "no packed file"),
-        (b"", "nowhere/m.onnx", "no packed file"),
+        (b"no such file", "m.onnx", "model.packed: no packed file"),
+        (b"", "nowhere/m.onnx", "model.packed: no packed file"),
         (pack(b""), "nowhere/m.onnx", "cannot be written"),
     ],
 )

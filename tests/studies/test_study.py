@@ -31,6 +31,14 @@ def test_the_baseline_is_trial_0_and_results_come_back(tmp_path: Path) -> None:
     assert {t.state for t in optuna_trials(tmp_path)} == {optuna.trial.TrialState.COMPLETE}
 
 
+def test_a_sensitivity_map_stays_with_the_study(tmp_path: Path) -> None:
+    study = open_study(tmp_path)
+    assert study.sensitivity() is None
+    for found in ({"network": "toy, trial 0", "map": {"accuracy": 0.5}}, {"network": "other", "map": {}}):
+        study.keep_sensitivity(found)
+        assert open_study(tmp_path).sensitivity() == found
+
+
 def test_objectives_are_named_for_the_dashboard(tmp_path: Path) -> None:
     open_study(tmp_path)
     study = optuna.load_study(study_name="toy", storage=f"sqlite:///{tmp_path / 'studies.db'}")
