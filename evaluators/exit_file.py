@@ -98,7 +98,7 @@ def stitched(stages: list[bytes], rule: ExitRule, classes: int) -> bytes:
     domains = {o.domain if o.domain != "ai.onnx" else "": o for model in models for o in model.opset_import}
     versions = max(model.ir_version for model in models)
     file = helper.make_model(inner, opset_imports=list(domains.values()), ir_version=versions)
-    plan = ExitPlan(rule.kind, rule.threshold, rule.patience, tuple(names))
+    plan = ExitPlan(rule.kind, rule.threshold, tuple(names))
     helper.set_model_props(file, {EXITS_KEY: plan.to_json()})
     return bytes(file.SerializeToString())
 
@@ -120,13 +120,9 @@ def _decision(
 
     if rule.kind == "patience":
         node("ArgMax", [logits[-1]], f"{own}class", axis=1, keepdims=0)
-        if at < rule.patience:
+        if at == 0:
             return nodes, [constant("leave", onnx.TensorProto.BOOL, [1], [False])], answer
-        pairs = [(f"{DECIDES}{i}_class", f"{DECIDES}{i + 1}_class") for i in range(at - rule.patience, at)]
-        equal = [node("Equal", list(pair), f"{own}equal{i}") for i, pair in enumerate(pairs)]
-        for i, name in enumerate(equal[1:]):
-            equal[0] = node("And", [equal[0], name], f"{own}and{i}")
-        node("Identity", [equal[0]], answer)
+        node("Equal", [f"{DECIDES}{at - 1}_class", f"{own}class"], answer)
         return nodes, [], answer
     if rule.kind == "confidence":
         limit = constant("limit", onnx.TensorProto.FLOAT, [1], [rule.threshold])

@@ -29,20 +29,17 @@ class ExitPlan:
     Attributes:
         rule: confidence, entropy or patience.
         threshold: Of confidence and entropy.
-        patience: Exits that must agree.
         stages: Of each the names of its input, its logits and its features; the last one has no features.
     """
 
     rule: str
     threshold: float
-    patience: int
     stages: tuple[tuple[str, str, str], ...]
 
     def to_json(self) -> str:
         """Return the text for the file."""
         stages = [list(stage) for stage in self.stages]
-        plan = {"rule": self.rule, "threshold": self.threshold, "patience": self.patience, "stages": stages}
-        return json.dumps(plan)
+        return json.dumps({"rule": self.rule, "threshold": self.threshold, "stages": stages})
 
     @classmethod
     def of(cls, session: onnxruntime.InferenceSession) -> "ExitPlan | None":
@@ -56,7 +53,7 @@ class ExitPlan:
             return None
         plan: dict[str, Any] = json.loads(text)
         stages = tuple((entry, logits, features) for entry, logits, features in plan["stages"])
-        return cls(plan["rule"], plan["threshold"], plan["patience"], stages)
+        return cls(plan["rule"], plan["threshold"], stages)
 
     def leaves(self, logits: list[Floats]) -> NDArray[np.bool_]:
         """Return for each image whether it leaves at the last of the exits passed so far, `n`.
@@ -65,10 +62,9 @@ class ExitPlan:
             logits: `n x classes` of each exit passed, in order.
         """
         if self.rule == "patience":
-            if len(logits) <= self.patience:
+            if len(logits) == 1:
                 return np.zeros(len(logits[-1]), dtype=np.bool_)
-            named = np.stack([one.argmax(1) for one in logits[-self.patience - 1 :]])
-            agree: NDArray[np.bool_] = (named == named[0]).all(0)
+            agree: NDArray[np.bool_] = logits[-2].argmax(1) == logits[-1].argmax(1)
             return agree
         shifted = logits[-1] - logits[-1].max(1, keepdims=True)
         logs = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))

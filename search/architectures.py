@@ -5,9 +5,11 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from paredown.evaluators.catalogue import EVALUATORS
 from paredown.evaluators.specimen import Specimen
@@ -28,6 +30,8 @@ UNCOUNTED = (
     nn.Hardsigmoid,
 )
 """Layers without MACs whose output has the shape of their input."""
+RANDOM = (Tensor.uniform_, Tensor.normal_)
+"""What fills weights at first."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +85,21 @@ def size(family: Family, knobs: Knobs, channels: int, classes: int, resolution: 
     """
     side = resolution or family.resolution(knobs)
     shape = (channels, side, side)
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         network = family.build(knobs, shape, classes)
-        params = int(EVALUATORS["params"].evaluate(Specimen(network, shape)).value)
-        _bypass_uncounted(network)
-        macs = int(EVALUATORS["macs"].evaluate(Specimen(network, shape)).value)
+    params = int(EVALUATORS["params"].evaluate(Specimen(network, shape)).value)
+    _bypass_uncounted(network)
+    macs = int(EVALUATORS["macs"].evaluate(Specimen(network, shape)).value)
     return Size(side, macs, params)
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out random first values: a tensor without memory has none, but takes as long to be told so."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return args[0] if func in RANDOM else func(*args, **(kwargs or {}))
 
 
 def _bypass_uncounted(network: nn.Module) -> None:

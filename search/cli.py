@@ -3,6 +3,7 @@
 Nothing heavy is imported here: each command imports what it needs when it runs.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -248,6 +249,9 @@ def retry(study: StudyName, storage: Storage = DEFAULT_STORAGE) -> None:
 
 def main(command: Callable[[], Any] = app) -> None:
     """Run the command line; errors that the user can mend become one message and exit code 2."""
+    # Read when torch is loaded, which is later. Threads that spin while they wait for one that another process holds up
+    # took ten times the processor time where all cores were busy; those that sleep, a third more.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         command()
     except ParedownError as error:

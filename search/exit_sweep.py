@@ -59,7 +59,7 @@ def best_thresholds(
 
 def taken(rule: ExitRule, logits: Sequence[NDArray[np.float32]]) -> NDArray[np.int64]:
     """Return the exit at which each image leaves, `n`, from `n x classes` logits of all exits."""
-    plan = ExitPlan(rule.kind, rule.threshold, rule.patience, ())
+    plan = ExitPlan(rule.kind, rule.threshold, ())
     exits = np.full(len(logits[0]), len(logits) - 1)
     for exit_ in reversed(range(len(logits) - 1)):
         exits[plan.leaves(list(logits[: exit_ + 1]))] = exit_

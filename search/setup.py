@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 
 from paredown.evaluators.errors import TaskError
@@ -25,7 +26,7 @@ from paredown.search.samplers.sampler import Problem
 from paredown.search.stored import families_of, space_of
 from paredown.search.trial import measure_untrained
 from paredown.spaces.compression.catalogue import STEPS
-from paredown.spaces.errors import SpaceError
+from paredown.spaces.errors import InfeasibleCandidate, SpaceError
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.families.family import Family
 from paredown.spaces.families.imported import NAME as IMPORTED
@@ -83,11 +84,8 @@ def set_up(config: StudyConfig, where: str, folder: Path, out: Path) -> Setup:
     training = TrainingPlan(
         **config.training.model_dump(exclude={"cache"}), cache_bytes=config.training.cache, seed=config.seed
     )
-    if training.accelerator == "cuda":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise ConfigError(f"{where}: training.accelerator: no CUDA device here; use auto or cpu")
+    if training.accelerator == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"{where}: training.accelerator: no CUDA device here; use auto or cpu")
     judged = config.halving is not None
     plan = TrialPlan(
         spec,
@@ -110,6 +108,10 @@ def _checked_space(config: StudyConfig, where: str, folder: Path, task: Task) ->
         space = space_of(config.space, task, families)
         if IMPORTED in families:
             _try_out(families[IMPORTED], space, task)
+        if space.baseline.family != IMPORTED:
+            _build_baseline(space, task)
+    except InfeasibleCandidate as error:
+        raise ConfigError(f"{where}: space: the baseline cannot be built: {error}") from error
     except ModelRefused as error:
         raise ConfigError(f"{where}: {error}") from error
     except SpaceError as error:
@@ -134,6 +136,13 @@ def _stored(config: StudyConfig, plan: TrialPlan, task: Task, space: SearchSpace
     if config.model:
         stored |= {"model": config.model, "weights": config.weights}
     return stored
+
+
+def _build_baseline(space: SearchSpace, task: Task) -> None:
+    family, knobs = space.families[space.baseline.family], space.baseline.knobs
+    side = family.resolution(knobs)
+    with torch.device("meta"):
+        family.build(knobs, (task.channels, side, side), len(task.classes))
 
 
 def _try_out(family: Family, space: SearchSpace, task: Task) -> None:

@@ -22,13 +22,16 @@ from paredown.spaces.exits.rules import RULES, ExitRule, Rule
 from paredown.spaces.exits.stages import Place, cut, places
 from paredown.spaces.knob import Choice, Knobs, Range
 
+AGREEING = 2
+"""Exits that the rule `patience` compares."""
+
 
 def _attach(network: nn.Module, knobs: Knobs, material: Material) -> nn.Module:
     count, rule = int(knobs["exits"]), rule_of(knobs)
-    if rule.kind == "patience" and rule.patience >= count:
+    if rule.kind == "patience" and count < AGREEING:
         raise InfeasibleCandidate(
-            f"early_exit: patience {rule.patience} with {count} exits never leaves early: it takes one exit more than "
-            "that to agree; allowed: fewer, or more exits"
+            f"early_exit.rule: 'patience' with {count} exit never leaves early: it takes two that agree; "
+            f"allowed: early_exit.exits from {AGREEING}, or another rule"
         )
     plain = copy.deepcopy(network)
     named = [name.strip() for name in str(knobs.get("after", "")).split(",") if name.strip()]
@@ -46,7 +49,7 @@ def _attach(network: nn.Module, knobs: Knobs, material: Material) -> nn.Module:
 
 def rule_of(knobs: Knobs) -> ExitRule:
     """Return the exit rule that knobs describe."""
-    return ExitRule(cast(Rule, knobs["rule"]), float(knobs.get("threshold", 0.0)), int(knobs.get("patience", 1)))
+    return ExitRule(cast(Rule, knobs["rule"]), float(knobs.get("threshold", 0.0)))
 
 
 def _possible(found: Sequence[Place], named: Sequence[str]) -> list[Place]:
@@ -88,7 +91,6 @@ EARLY_EXIT = Step(
         "head": Choice(("linear", "convolution")),
         "rule": Choice(RULES),
         "threshold": Range(0.5, 0.975, 0.025, only_if=("rule", ("confidence", "entropy"))),
-        "patience": Range(1, 1, 1, only_if=("rule", "patience")),
         "weight": Range(0.25, 1.0, 0.25),
     },
     switch="exits",

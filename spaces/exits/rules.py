@@ -1,10 +1,10 @@
 """When a network leaves at an exit, on PyTorch tensors; ONNX files and batches follow the same rules."""
 
-import itertools
 import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor
 
 Rule = Literal["confidence", "entropy", "patience"]
@@ -17,7 +17,7 @@ class ExitRule:
 
     - confidence: the largest probability is at least `threshold`;
     - entropy: the entropy, as a share of that of an even guess, is at most 1 - `threshold`;
-    - patience: this exit and the `patience` exits before it name the same class.
+    - patience: this exit and the one before it name the same class.
 
     Source:
         Teerapittayanon et al., BranchyNet, ICPR 2016 (entropy); Kaya et al., Shallow-Deep Networks, ICML 2019
@@ -25,13 +25,11 @@ class ExitRule:
 
     Attributes:
         kind: Which rule.
-        threshold: Higher is stricter; 0 to 1.
-        patience: Exits that must agree with the one before the image leaves.
+        threshold: Of confidence and entropy; higher is stricter; 0 to 1.
     """
 
     kind: Rule
     threshold: float = 0.0
-    patience: int = 1
 
     def leaves(self, logits: list[Tensor]) -> Tensor:
         """Return for each image whether it leaves at the last of the exits passed so far, `n x 1`.
@@ -40,13 +38,9 @@ class ExitRule:
             logits: `n x classes` of each exit passed, in order.
         """
         if self.kind == "patience":
-            if len(logits) <= self.patience:
-                return logits[-1][:, :1] != logits[-1][:, :1]
-            named = [one.argmax(1, keepdim=True) for one in logits[-self.patience - 1 :]]
-            agree = named[0] == named[1]
-            for a, b in itertools.pairwise(named[1:]):
-                agree = agree & (a == b)
-            return agree
+            if len(logits) == 1:
+                return torch.zeros_like(logits[-1][:, :1], dtype=torch.bool)
+            return logits[-2].argmax(1, keepdim=True) == logits[-1].argmax(1, keepdim=True)
         if self.kind == "confidence":
             return logits[-1].softmax(1).amax(1, keepdim=True) >= self.threshold
         shares = logits[-1].log_softmax(1)

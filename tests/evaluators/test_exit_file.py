@@ -24,7 +24,7 @@ from paredown.spaces.exits.network import MultiExit
 SETTINGS = [
     {"rule": "confidence", "threshold": 0.6},
     {"rule": "entropy", "threshold": 0.5},
-    {"rule": "patience", "patience": 1},
+    {"rule": "patience"},
     {"rule": "confidence", "threshold": 0.6, "head": "convolution"},
     {"rule": "confidence", "threshold": 0.6, "exits": 1},
 ]

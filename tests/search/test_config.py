@@ -1,10 +1,12 @@
 """Study files: what is wrong is said with file and key, before anything is written."""
 
 import io
+import itertools
 from pathlib import Path
 
 import pytest
 import toy_trials
+from PIL import Image
 from rich.console import Console
 
 from paredown.search import quantity
@@ -153,6 +155,23 @@ def test_options_win_and_are_blamed(tmp_path: Path) -> None:
     assert (config.trials, config.timeout, config.seed) == (7, 7200, 0)
     with pytest.raises(ConfigError, match=r"^command line: trials: "):
         read_config(file, {"trials": 0})
+
+
+def test_a_baseline_that_cannot_be_built_is_refused(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    images = tmp_path_factory.mktemp("images")
+    for part, name in itertools.product(("train", "val"), ("a", "b")):
+        (images / part / name).mkdir(parents=True)
+        for i in range(4):
+            Image.new("L", (64, 64), 60 * i).save(images / part / name / f"{i}.png")
+    text = GOOD.replace("task: digits", f"task: {{image_folder: {images}}}").replace(
+        "space:", "training: TRAINING\nspace:"
+    )
+    small = "families: [efficientnet]\n  knobs: {efficientnet.scaling: free, efficientnet.stem: image"
+    text = text.replace("knobs: {mbconv.width: 0.5, mbconv.depth: 1.0", f"{small}, efficientnet.resolution: 16")
+    for training in ("{}", "{mode: inherit}"):
+        said = refusal(tmp_path, text.replace("TRAINING", training))
+        assert said.startswith("space: the baseline cannot be built: efficientnet: images of 16 px are too small"), said
+        assert said.endswith("allowed: from 32 px")
 
 
 def test_the_default_study_is_the_example(tmp_path: Path) -> None:
