@@ -58,5 +58,5 @@ def _row(model: Model, metrics: Sequence[Metric], baseline: Model) -> list[str]:
     if model.trial == baseline.trial:
         said = "baseline"
     elif faster_on_paper_only(model, baseline):
-        said += " (fewer MACs, no faster)"
+        said += " (fewer MACs, not measurably faster)"
     return [*cells, said]

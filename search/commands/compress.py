@@ -118,7 +118,7 @@ def _print(done: "Compression") -> None:
             rows.append([name, "-", after, ""])
     print_table(["", "before", "after", "change"], rows)
     if faster_on_paper_only(done.model, done.baseline):
-        typer.echo("fewer MACs, and yet no faster on this machine")
+        typer.echo("fewer MACs, but not measurably faster on this machine")
     for step, layers in done.skipped.items():
         for reason in dict.fromkeys(layers.values()):
             names = [name for name, said in layers.items() if said == reason]

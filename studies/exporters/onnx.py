@@ -239,7 +239,7 @@ def _card(manifest: Manifest) -> str:
             f"| {'' if reference is None else f'{reference:.6g}'} | {shown} |"
         )
     if manifest["slower_than_macs_suggest"]:
-        lines += ["", "**Note:** it needs fewer MACs than the baseline and yet is not faster on this device."]
+        lines += ["", "**Note:** it needs fewer MACs than the baseline, but is not measurably faster on this device."]
     device = manifest["metrics"].get("latency_ms", {}).get("device", "")
     parity, preprocessing = manifest["parity"], manifest["preprocessing"]
     packed = _packed_lines(manifest["packed"]) if "packed" in manifest else []
