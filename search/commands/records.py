@@ -47,6 +47,12 @@ def show(study: StudyName, storage: Storage = DEFAULT_STORAGE, as_json: AsJson =
         values = [shown(m, row["metrics"][m.name]) if "metrics" in row else "" for m in metrics]
         left = ", ".join(f"{short_name(step)} {len(layers)}" for step, layers in row["skipped"].items())
         lines.append(
-            [str(row["number"]), row["state"], *values, left, shorten(row["reason"].partition("\n")[0], REASON)]
+            [
+                str(row["number"]),
+                row["state"],
+                *values,
+                left,
+                shorten(row["reason"].partition("\n")[0], REASON, placeholder=" ..."),
+            ]
         )
     print_table(["trial", "state", *(m.name for m in metrics), "left alone", "reason"], lines)
