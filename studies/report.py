@@ -130,10 +130,9 @@ def _table(best: Sequence[Model], baseline: Model, metrics: Sequence[Metric]) ->
             if model is not baseline and faster_on_paper_only(model, baseline)
             else ""
         )
-        rows.append(f"<tr><td>{label}{flag}</td>{cells}<td class=what>{html.escape(str(model.candidate))}</td></tr>")
-    return (
-        f"<table><thead><tr><th>trial</th>{head}<th>candidate</th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    )
+        rows.append(f"<tr class=first><td>{label}{flag}</td>{cells}</tr>")
+        rows.append(f"<tr><td class=what colspan={1 + len(names)}>{html.escape(str(model.candidate))}</td></tr>")
+    return f"<table><thead><tr><th>trial</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
 def _cell(model: Model, name: str, change: float | None) -> str:

@@ -1,0 +1,48 @@
+"""Study files of `examples/` as users run them, made small."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from paredown.search.commands.options import open_study
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PAREDOWN_STORAGE"} | {"OMP_NUM_THREADS": "1"}
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+
+def searched(folder: Path, example: str, trials: int, knobs: dict[str, Any], **training: Any) -> dict[str, Any]:
+    """Return what a search of an example prints; one worker, a sampler that counts no costs."""
+    study = yaml.safe_load((EXAMPLES / example).read_text()) | {"sampler": "random", "workers": 1, "trials": trials}
+    study["space"]["knobs"] |= knobs
+    study["training"] |= training
+    (folder / example).write_text(yaml.safe_dump(study))
+    command = [sys.executable, "-m", "paredown", "search", example, "--json"]
+    done = subprocess.run(
+        command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=390, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_efficientnet_inherits_from_one_elastic_network(tmp_path: Path) -> None:
+    knobs = {
+        "efficientnet.depth": 0.3,
+        "efficientnet.width": {"low": 0.2, "high": 0.3},
+        "efficientnet.resolution": 8,
+        "quantization.weights": ["fp32", "fp16"],  # int8 of a network after so few epochs may be refused on export
+    }
+    small = {"supernet_epochs": 2, "inherit_epochs": 1, "finetune_epochs": 1, "learning_rate": 1e-2}
+    found = searched(tmp_path, "efficientnet.yaml", 2, knobs, **small)
+    assert max(model["metrics"]["accuracy"] for model in found["models"]) > 0.3, "chance is 0.1"
+    (supernet,) = (tmp_path / "paredown-out/efficientnet/supernet").glob("*.safetensors")
+    rows = open_study(f"sqlite:///{tmp_path}/paredown.db", "efficientnet").rows()
+    assert [row["facts"]["inherited"]["supernet"] for row in rows] == [supernet.stem.partition("-")[2]] * 2
