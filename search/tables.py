@@ -6,6 +6,7 @@ from paredown.evaluators.catalogue import EVALUATORS
 from paredown.evaluators.measurement import Metric
 from paredown.search.progress import shown
 from paredown.spaces.compression.catalogue import STEPS
+from paredown.spaces.knob import Knobs
 from paredown.studies.front import Model, deltas, faster_on_paper_only
 from paredown.studies.study import Study
 
@@ -46,6 +47,11 @@ def _digits(change: float) -> int:
     return next((digits for digits in range(3) if round(change, 2 + digits) > -1), 0)
 
 
+def _said(step: str, knobs: Knobs) -> str:
+    detail = knobs.get(STEPS[step].detail)
+    return f"{short_name(step)} {knobs[STEPS[step].switch]}" + ("" if detail is None else f" at {detail}")
+
+
 def _row(model: Model, metrics: Sequence[Metric], baseline: Model) -> list[str]:
     cells = [f"{model.trial}"]
     for metric in metrics:
@@ -54,7 +60,7 @@ def _row(model: Model, metrics: Sequence[Metric], baseline: Model) -> list[str]:
             value += f"\n{change_of(metric, model, baseline)}"
         cells.append(value)
     steps = model.candidate.steps.items()
-    said = ", ".join(f"{short_name(name)} {knobs[STEPS[name].switch]}" for name, knobs in steps) or "none"
+    said = ", ".join(_said(name, knobs) for name, knobs in steps) or "none"
     if model.trial == baseline.trial:
         said = "baseline"
     elif faster_on_paper_only(model, baseline):

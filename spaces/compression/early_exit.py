@@ -94,6 +94,7 @@ EARLY_EXIT = Step(
         "weight": Range(0.25, 1.0, 0.25),
     },
     switch="exits",
+    detail="threshold",
     off=0,
     attach=_attach,
     shapes_known=False,

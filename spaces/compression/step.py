@@ -120,6 +120,7 @@ class Step:
         switch: The knob that turns it off.
         off: The value of `switch` at which the step does nothing.
         source: Paper and section.
+        detail: A second knob whose value tables show; empty: none.
         attach: Changes the untrained network, before anything else.
         transform: Changes the trained network; fine-tuning follows.
         finetuning: Holds something through fine-tuning.
@@ -140,6 +141,7 @@ class Step:
     switch: str
     off: Value
     source: str
+    detail: str = ""
     attach: Attach | None = None
     transform: Transform | None = None
     finetuning: Finetuning | None = None

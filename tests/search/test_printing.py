@@ -10,6 +10,7 @@ from paredown.search import printing
 from paredown.search.commands.compress import _print
 from paredown.search.compressing import Compression
 from paredown.search.printing import fits, print_models, print_table
+from paredown.search.tables import _said
 from paredown.spaces.candidate import Candidate
 from paredown.studies.front import Model
 
@@ -84,3 +85,9 @@ def test_a_metric_that_only_the_compressed_network_has_is_shown(capsys: pytest.C
         ["macs", "2.0", "kMAC", "1.0", "kMAC", "-50%"],
         ["exit_rate", "-", "0.5000"],
     ]
+
+
+def test_points_of_one_network_differ_by_what_the_table_says_of_them() -> None:
+    assert _said("early_exit", {"exits": 2, "rule": "confidence", "threshold": 0.65}) == "exits 2 at 0.65"
+    assert _said("early_exit", {"exits": 2, "rule": "patience"}) == "exits 2"
+    assert _said("low_rank", {"ratio": 0.5}) == "rank 0.5"
