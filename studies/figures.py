@@ -13,6 +13,11 @@ MAX_AXES = 14
 """Parallel coordinates with more axes cannot be read."""
 
 
+def plain(value: float, digits: int = 5) -> str:
+    """Return a number without powers of ten where it is large: 154,500 rather than 1.545e+05."""
+    return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+
+
 def front_figure(
     models: Sequence[Model], best: Sequence[Model], baseline: Model, metrics: Sequence[Metric]
 ) -> go.Figure:
@@ -211,7 +216,7 @@ def _axis(metric: Metric) -> str:
 
 
 def _hover(model: Model) -> str:
-    values = "<br>".join(f"{n}: {m.value:.5g}" for n, m in model.measurements.items())
+    values = "<br>".join(f"{n}: {plain(m.value)}" for n, m in model.measurements.items())
     return f"<b>trial {model.trial}</b><br>{values}<br>" + str(model.candidate).replace(" + ", "<br>+ ").replace(
         ", ", ",<br>  "
     )

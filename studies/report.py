@@ -111,7 +111,7 @@ def _summary(study: Study, best: Sequence[Model], baseline: Model | None, metric
             model = min(best, key=lambda m: metric.loss(m[metric.name]))
             change = deltas(model, baseline)[metric.name]
             shown = f"{change:+.2%}" if not metric.name.endswith("accuracy") else f"{100 * change:+.2f} points"
-            cards.append((f"best {metric.name}", f"{model[metric.name]:.4g}<small>{shown}</small>"))
+            cards.append((f"best {metric.name}", f"{drawn.plain(model[metric.name], 4)}<small>{shown}</small>"))
     return "".join(f"<div class=card><b>{value}</b><span>{html.escape(label)}</span></div>" for label, value in cards)
 
 
@@ -146,7 +146,7 @@ def _cell(model: Model, name: str, change: float | None) -> str:
         good = change > 0 if is_share else change < 0
         text = f"{100 * change:+.2f} pt" if is_share else f"{change:+.1%}"
         delta = f"<small class={'good' if good else 'bad' if change else ''}>{text}</small>"
-    return f"<td>{measurement.value:.5g}<i>{spread}</i>{delta}</td>"
+    return f"<td>{drawn.plain(measurement.value)}<i>{spread}</i>{delta}</td>"
 
 
 def _listed(study: Study, title: str, states: set[str]) -> str:
