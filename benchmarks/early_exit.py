@@ -58,7 +58,7 @@ EXITS: Knobs = {
 
 
 def run(
-    name: str, spec: TaskSpec, architecture: Knobs, training: TrainingPlan, weight: float, folder: Path
+    name: str, spec: TaskSpec, architecture: Knobs, training: TrainingPlan, exits_knobs: Knobs, folder: Path
 ) -> dict[str, Any]:
     """Train both networks and return what they come to."""
     wanted = tuple(Objective(EVALUATORS[metric].metric) for metric in ("accuracy", "latency_ms", "size_bytes"))
@@ -67,7 +67,7 @@ def run(
     resolution = int(architecture["resolution"])
     latency = plain.measurements["latency_ms"].value
     plan = replace(plan, baseline=Baseline(folder / plain.artifact, resolution, latency))
-    candidate = Candidate("resnet", architecture, {"early_exit": {**EXITS, "weight": weight}})
+    candidate = Candidate("resnet", architecture, {"early_exit": {**EXITS, **exits_knobs}})
     exits = _done(run_trial(candidate, plan, _told(f"{name}, exits")))
     task = load_task(spec)
     network, shape = rebuild(candidate, task, folder / exits.artifact / WEIGHTS_FILE)
@@ -118,7 +118,7 @@ def run(
         "validation_images": len(labels),
         "plain": {m: {"value": v.value, "spread": v.spread} for m, v in plain.measurements.items()}
         | {"test_accuracy": _test(folder / plain.artifact / MODEL_FILE, sides["test"])},
-        "exits": {"weight": weight, "after": list(network.after), "macs": macs.tolist(), "accuracy_of_each": each},
+        "exits": {**exits_knobs, "after": list(network.after), "macs": macs.tolist(), "accuracy_of_each": each},
         "rules": rows,
     }
 
@@ -168,15 +168,19 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=5, help="of each stage: 3 is ResNet-20, 5 is ResNet-32")
     parser.add_argument("--width", type=float, default=0.5)
     parser.add_argument("--weight", type=float, default=0.25, help="of the loss of each inner exit")
+    parser.add_argument("--head", choices=("linear", "convolution"), default="convolution")
+    parser.add_argument("--no-digits", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, help="keeps trained networks, so that a second run need not train them")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    file, results = options.out / "early_exit.json", {}
+    file = options.out / "early_exit.json"
+    results: dict[str, Any] = json.loads(file.read_text()) if file.exists() and options.no_digits else {}
     plain: Knobs = {"block": "basic", "widths": "equal", "shortcut": "padded", "activation": "relu"}
-    training = TrainingPlan(learning_rate=6e-3, patience=100, max_seconds=1e6, seed=options.seed)
+    training = TrainingPlan(learning_rate=6e-3, patience=100, max_seconds=1e6, seed=options.seed, cache_bytes=1e9)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        folder = options.folder or Path(name)
         jobs: dict[str, tuple[TaskSpec, Knobs, TrainingPlan]] = {
             "digits": (
                 TaskSpec("digits", "{}", folder),
@@ -184,8 +188,11 @@ def main() -> None:
                 replace(training, epochs=12),
             )
         }
+        if options.no_digits:
+            del jobs["digits"]
         if options.cifar is not None:
-            zipfile.ZipFile(options.cifar).extractall(folder / "images")
+            if not (folder / "images").exists():
+                zipfile.ZipFile(options.cifar).extractall(folder / "images")
             root = next(p.parent for p in (folder / "images").rglob("train") if p.is_dir())
             task = {"path": str(root), "images_per_class": options.images_per_class, "flip": True, "crop": 0.125}
             jobs["cifar10"] = (
@@ -194,8 +201,10 @@ def main() -> None:
                 replace(training, epochs=options.epochs),
             )
         for job, (spec, architecture, plan) in jobs.items():
-            (folder / job).mkdir()
-            results[job] = run(job, spec, architecture, plan, options.weight, folder / job)
+            (folder / job).mkdir(parents=True, exist_ok=True)
+            results[job] = run(
+                job, spec, architecture, plan, {"weight": options.weight, "head": options.head}, folder / job
+            )
             file.write_text(json.dumps(results, indent=1) + "\n")
             for row in results[job]["rules"]:
                 print(job, {k: v for k, v in row.items() if k != "curve"})

@@ -1,11 +1,11 @@
 """What weight sharing gives: do inherited networks rank as those trained alone, and what does a candidate cost?
 
-Random candidates of a space, each trained in these ways: alone for the study's epochs, alone for 5 epochs, inherited
-from the supernet with new batch statistics and nothing else, and inherited with 2 (the default) and 5 epochs of
-fine-tuning. Accuracy is
-that on validation and test images together, seconds are those of the processor, with one thread (others may use the
-machine). Kendall's tau compares accuracies alone with those inherited; its ceiling, with --ceiling, compares two
-seeds of training alone.
+Random networks of a space, no two alike, each trained in these ways: alone for the study's epochs, alone for 5
+epochs, inherited from the supernet with new batch statistics and nothing else, and inherited with 2 (the default) and
+5 epochs of fine-tuning. Accuracy is that on validation and test images together, seconds are those of the processor,
+with one thread (others may use the machine). Kendall's tau compares accuracies alone with those inherited. With
+--seeds of two or more the accuracy alone is the mean over so many trainings from other random weights, and the
+ceiling is the mean tau between any two of them: how well one training alone ranks as another.
 
     .venv/bin/python benchmarks/supernet.py --cifar cifar10-20k.zip
 
@@ -13,6 +13,7 @@ Writes benchmarks/results/supernet.json. Without --cifar only the digits are run
 """
 
 import argparse
+import itertools
 import json
 import math
 import tempfile
@@ -29,6 +30,7 @@ from rich.console import Console
 from scipy.stats import kendalltau
 from torch import nn
 
+from paredown.evaluators.supernet.corners import shared_shapes
 from paredown.evaluators.tasks.task import split_at
 from paredown.evaluators.training import TrainingData, TrainingPlan, fit, recalibrate, score
 from paredown.search.bench.share import estimate
@@ -73,6 +75,20 @@ def config(task: Any, resolution: dict[str, int], options: argparse.Namespace) -
     )
 
 
+def distinct(setup: Setup, count: int) -> Iterator[Candidate]:
+    """Yield the first random candidates whose networks differ: depths may round to the same layers."""
+    seen: set[Any] = set()
+    numbers = itertools.count()
+    while len(seen) < count:
+        candidate = setup.space.draw(next(numbers))
+        family = FAMILIES[candidate.family]
+        shapes = shared_shapes(family, candidate, setup.task.channels, len(setup.task.classes))
+        network = (family.resolution(candidate.knobs), candidate.knobs["activation"], tuple(sorted(shapes.items())))
+        if network not in seen:
+            seen.add(network)
+            yield candidate
+
+
 def measure(setup: Setup, candidate: Candidate, way: str, seed: int = 0) -> dict[str, float]:
     """Return accuracy and processor seconds of one candidate trained in one way."""
     training = replace(setup.plan.training, seed=seed)
@@ -113,23 +129,27 @@ def tau(first: list[float], second: list[float]) -> dict[str, float]:
 
 
 def run(setup: Setup, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Train the supernet and all candidates; yield every figure, again when there is the ceiling."""
+    """Train the supernet and all candidates; yield every figure, again after each further seed."""
     console, began = Console(stderr=True), time.process_time()
     prepare_supernets(setup.plan, console, None)
     supernet_s = time.process_time() - began
     trained_supernet(setup.plan, "mbconv")  # read once: not part of a candidate's seconds
-    rows = []
-    for number in range(options.candidates):
-        candidate = setup.space.draw(number)
+    rows: list[dict[str, Any]] = []
+    candidates = list(distinct(setup, options.candidates))
+    for number, candidate in enumerate(candidates):
         row: dict[str, Any] = {"candidate": str(candidate)}
         for way in WAYS:
             row[way] = measure(setup, candidate, way)
         rows.append(row)
         console.print(number, {w: round(row[w]["accuracy"], 4) for w in WAYS}, highlight=False)
+    for row in rows:
+        row["alone"]["of_each_seed"] = [row["alone"]["accuracy"]]
     yield summary(rows, supernet_s) | {"candidates": rows}
-    if options.ceiling:
-        for number, row in enumerate(rows):
-            row["alone_again"] = measure(setup, setup.space.draw(number), "alone", seed=1)
+    for seed in range(1, options.seeds):
+        for row, candidate in zip(rows, candidates, strict=True):
+            alone = row["alone"]
+            alone["of_each_seed"].append(measure(setup, candidate, "alone", seed)["accuracy"])
+            alone["accuracy"] = float(np.mean(alone["of_each_seed"]))
         yield summary(rows, supernet_s) | {"candidates": rows}
 
 
@@ -151,8 +171,10 @@ def summary(rows: list[dict[str, Any]], supernet_s: float) -> dict[str, Any]:
         "supernet_seconds": round(supernet_s, 1),
         "pays_after_candidates": math.ceil(supernet_s / saved) if saved > 0 else None,
     }
-    if "alone_again" in column:
-        result["tau_ceiling"] = tau(column["alone"], column["alone_again"])
+    trainings = [row["alone"]["of_each_seed"] for row in rows]
+    if pairs := list(itertools.combinations(zip(*trainings, strict=True), 2)):
+        result["seeds"] = len(trainings[0])
+        result["tau_ceiling"] = round(float(np.mean([kendalltau(*pair).statistic for pair in pairs])), 3)
     return result
 
 
@@ -166,7 +188,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=30, help="of training alone")
     parser.add_argument("--supernet-epochs", type=int, default=60)
     parser.add_argument("--activations", nargs="+", default=["relu"])
-    parser.add_argument("--ceiling", action="store_true", help="train alone with a second seed too")
+    parser.add_argument("--seeds", type=int, default=1, help="so many trainings alone of each network")
     parser.add_argument("--no-digits", action="store_true")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results")
     options = parser.parse_args()
