@@ -20,6 +20,7 @@ from paredown.search.errors import ConfigError
 from paredown.search.inheriting import prepare_supernets
 from paredown.search.network import rebuild
 from paredown.search.plan import MODEL_FILE, WEIGHTS_FILE
+from paredown.search.probing import probe
 from paredown.search.progress import ProgressDisplay
 from paredown.search.samplers.choosing import choose_sampler
 from paredown.search.samplers.domain import Domain
@@ -27,7 +28,7 @@ from paredown.search.samplers.knobs import distributions
 from paredown.search.samplers.sampler import Params, Problem
 from paredown.search.schedulers.halving import Halving
 from paredown.search.schedulers.resumed import resume
-from paredown.search.setup import Setup, probe_limits
+from paredown.search.setup import Setup
 from paredown.search.stored import stored_task
 from paredown.search.supply import TIME_IS_UP, Budget, Supply
 from paredown.search.trial import run_trial
@@ -84,7 +85,7 @@ def search(
     config = setup.config
     if config.driver not in DRIVERS:
         raise ConfigError(f"{where}: driver: {config.driver!r} does not exist; allowed: {', '.join(DRIVERS)}")
-    probe_limits(setup, where)
+    probe(setup, where)
     study = Study.create(url, config.study, setup.stored, setup.plan.objectives, str(setup.plan.folder))
     study.enqueue([setup.space.values(c) for c in (setup.space.baseline, setup.space.mildest())])
     problem = problem_of(setup, study)

@@ -1,7 +1,6 @@
 """From a checked study file to the objects of a search."""
 
 import json
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ import torch
 from pydantic import ValidationError
 
 from paredown.evaluators.errors import TaskError
-from paredown.evaluators.measurement import broken_limits
 from paredown.evaluators.tasks.catalogue import TASKS
 from paredown.evaluators.tasks.task import Task
 from paredown.evaluators.teacher import TeacherRefused, TeacherSpec, build_teacher, check_teacher, digest_of
@@ -24,7 +22,6 @@ from paredown.search.samplers.choosing import choose_sampler
 from paredown.search.samplers.knobs import distributions
 from paredown.search.samplers.sampler import Problem
 from paredown.search.stored import families_of, space_of
-from paredown.search.trial import measure_untrained
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.errors import InfeasibleCandidate, SpaceError
 from paredown.spaces.families.catalogue import FAMILIES
@@ -223,28 +220,3 @@ def _stored_training(section: TrainingSection) -> dict[str, Any]:
     without = {"mode", "supernet_epochs", "inherit_epochs"} if section.mode == "scratch" else {"epochs"}
     without |= {"precision"} if section.precision == "fp32" else set()
     return section.model_dump(exclude={"accelerator", "cache", *without})
-
-
-def probe_limits(setup: Setup, where: str, draws: int = 16) -> None:
-    """Refuse limits that nothing in a sample of the space keeps, before anything is trained.
-
-    Looked at: the smallest candidates, the baseline and random ones, untrained.
-
-    Raises:
-        ConfigError: None keeps the limits on what is known before training; the message names the nearest value.
-    """
-    limits = [o for o in setup.plan.objectives if o.limit is not None and o.metric.untrained_tolerance is not None]
-    if not limits:
-        return
-    candidates = [*setup.space.smallest(), setup.space.baseline, *(setup.space.draw(n) for n in range(draws))]
-    least = dict.fromkeys((o.metric.name for o in limits), math.inf)
-    for candidate in candidates:
-        values = measure_untrained(candidate, setup.plan)
-        if not broken_limits(tuple(limits), values, untrained=True):
-            return
-        least = {name: min(value, values.get(name, math.inf)) for name, value in least.items()}
-    o = max(limits, key=lambda o: o.violation(least[o.metric.name]))
-    raise ConfigError(
-        f"{where}: limits.{o.metric.name}: no candidate can meet {o.limit:g}: of {len(candidates)} tried, "
-        f"the least has {least[o.metric.name]:g} {o.metric.unit}; raise the limit or widen space.knobs"
-    )

@@ -12,8 +12,12 @@ from rich.console import Console
 from paredown.search import quantity
 from paredown.search.config import read_config
 from paredown.search.errors import ConfigError
+from paredown.search.network import build
+from paredown.search.probing import probe
 from paredown.search.run import search
 from paredown.search.setup import set_up
+from paredown.spaces.candidate import Candidate
+from paredown.spaces.errors import InfeasibleCandidate
 
 GOOD = """
 study: s
@@ -111,6 +115,12 @@ def refusal(folder: Path, text: str) -> str:
         ("study: s", "study: s\nlimits: {weight: 1}", "limits: 'weight' does not exist", "size_bytes"),
         ("study: s", "study: s\nlimits: {macs: 10}", "limits.macs: no candidate can meet 10", "the least has"),
         ("study: s", "study: s\nlimits: {size_bytes: 100}", "limits.size_bytes: no candidate can meet 100", "least"),
+        (
+            "knobs: {",
+            "steps: [early_exit]\n  knobs: {early_exit.after: ['', layer9], ",
+            "space.knobs: early_exit.after: no exit can stand after 'layer9'",
+            "allowed: 0, 1, 2, 3",
+        ),
         ("study: s", "study: [s", "is no valid YAML: ", "line"),
     ],
 )
@@ -128,6 +138,25 @@ def test_early_stopping_is_off_unless_asked_for(tmp_path: Path) -> None:
         setup = set_up(read_config(file, {}), str(file), tmp_path, tmp_path / "out")
         assert setup.plan.judged == judged
         assert "halving" not in setup.stored, "it may change between the runs of a study"
+
+
+def fits_exits(candidate: Candidate) -> bool:
+    try:
+        build(candidate, (1, 16, 16), 10)
+    except InfeasibleCandidate:
+        return False
+    return True
+
+
+def test_a_place_of_exits_that_some_candidates_lack_is_no_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    knobs = "mbconv.depth: {low: 1.0, high: 2.0}, mbconv.scaling: free, mbconv.resolution: 16, early_exit.exits: 1"
+    space = f"steps: [early_exit]\n  knobs: {{{knobs}, early_exit.after: '8'}}"
+    file.write_text(GOOD.replace("knobs: {mbconv.width: 0.5, mbconv.depth: 1.0}", space))
+    setup = set_up(read_config(file, {}), str(file), tmp_path, tmp_path / "out")
+    fits = {fits_exits(setup.space.draw(number)) for number in range(16)}
+    assert fits == {True, False}, "the shallow ones have no ninth layer"
+    probe(setup, str(file))
 
 
 def test_a_file_that_is_no_mapping(tmp_path: Path) -> None:

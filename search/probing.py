@@ -1,0 +1,89 @@
+"""Spaces looked at before anything is trained or written: what no candidate can keep or carry is refused."""
+
+import math
+from collections.abc import Iterator
+
+from paredown.evaluators.measurement import broken_limits
+from paredown.search.errors import ConfigError
+from paredown.search.network import build
+from paredown.search.setup import Setup
+from paredown.search.trial import measure_untrained
+from paredown.spaces.candidate import Candidate
+from paredown.spaces.compression.step import Step
+from paredown.spaces.errors import InfeasibleCandidate
+from paredown.spaces.families.catalogue import FAMILIES
+from paredown.spaces.knob import Choice, Value
+from paredown.spaces.space import SearchSpace
+
+DRAWS = 16
+"""So many random candidates are looked at."""
+
+
+def probe(setup: Setup, where: str) -> None:
+    """Refuse a space in a sample of which nothing keeps the limits, or nothing can carry what a step attaches.
+
+    Looked at: the smallest candidates, the baseline and random ones, untrained.
+
+    Args:
+        setup: Of the search.
+        where: How messages name the study file.
+
+    Raises:
+        ConfigError: The message names the nearest value, or what is allowed.
+    """
+    _probe_attached(setup, where)
+    _probe_limits(setup, where)
+
+
+def _sample(space: SearchSpace) -> list[Candidate]:
+    return [space.baseline, *space.smallest(), *(space.draw(n) for n in range(DRAWS))]
+
+
+def _probe_attached(setup: Setup, where: str) -> None:
+    for step in setup.space.steps.values():
+        if step.attach is not None:
+            for values in _settings(setup.space, step):
+                reasons = list(_reasons(setup, values))
+                if all(reasons):
+                    raise ConfigError(f"{where}: space.knobs: {reasons[0]}")
+
+
+def _settings(space: SearchSpace, step: Step) -> Iterator[dict[str, Value]]:
+    """Yield the step as mild as it can be, with each text that a study file may have made up."""
+    switch = space.knobs[f"{step.name}.{step.switch}"]
+    on = {f"{step.name}.{step.switch}": switch.lowest if switch.lowest != step.off else switch.next_to(step.off)}
+    knobs = {f"{step.name}.{short}": space.knobs[f"{step.name}.{short}"] for short in step.knobs}
+    texts = {name: knob.values for name, knob in knobs.items() if isinstance(knob, Choice) and knob.open}
+    yield from (on | {name: value} for name, values in texts.items() for value in values)
+
+
+def _reasons(setup: Setup, values: dict[str, Value]) -> Iterator[str]:
+    """Yield of each candidate, with these values, why it cannot be built; empty for the first one that can."""
+    for sampled in _sample(setup.space):
+        candidate = setup.space.candidate(setup.space.values(sampled) | values)
+        side = FAMILIES[candidate.family].resolution(candidate.knobs)
+        try:
+            build(candidate, (setup.task.channels, side, side), len(setup.task.classes))
+        except InfeasibleCandidate as error:
+            yield str(error)
+        else:
+            yield ""
+            return
+
+
+def _probe_limits(setup: Setup, where: str) -> None:
+    limits = [o for o in setup.plan.objectives if o.limit is not None and o.metric.untrained_tolerance is not None]
+    if not limits:
+        return
+    candidates = _sample(setup.space)
+    least = dict.fromkeys((o.metric.name for o in limits), math.inf)
+    for candidate in candidates:
+        values = measure_untrained(candidate, setup.plan)
+        if not broken_limits(tuple(limits), values, untrained=True):
+            return
+        least = {name: min(value, values.get(name, math.inf)) for name, value in least.items()}
+    o = max(limits, key=lambda o: o.violation(least[o.metric.name]))
+    raise ConfigError(
+        f"{where}: limits.{o.metric.name}: no candidate can meet {o.limit:g}: of {len(candidates)} tried, "
+        f"the least has {least[o.metric.name]:g} {o.metric.unit}; raise the limit or widen space.knobs"
+    )
