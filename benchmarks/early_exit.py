@@ -123,6 +123,13 @@ def run(
     }
 
 
+def widths(each: list[float]) -> Knobs:
+    """Return the knobs of a ResNet's width from a multiplier for each stage."""
+    if len(set(each)) == 1:
+        return {"widths": "equal", "width": each[0]}
+    return {"widths": "per_stage"} | {f"width_{stage}": width for stage, width in enumerate(each, 1)}
+
+
 def split_at_train(task: Task, resolution: int) -> Any:
     """Return the labels of the training images."""
     return split_at(task, "train", resolution).labels
@@ -166,7 +173,7 @@ def main() -> None:
     parser.add_argument("--images-per-class", type=int, default=1000)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--blocks", type=int, default=5, help="of each stage: 3 is ResNet-20, 5 is ResNet-32")
-    parser.add_argument("--width", type=float, default=0.5)
+    parser.add_argument("--widths", type=float, nargs=3, default=[0.5, 0.5, 0.5], help="multipliers of each stage")
     parser.add_argument("--weight", type=float, default=0.25, help="of the loss of each inner exit")
     parser.add_argument("--head", choices=("linear", "convolution"), default="convolution")
     parser.add_argument("--no-digits", action="store_true")
@@ -177,14 +184,14 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     file = options.out / "early_exit.json"
     results: dict[str, Any] = json.loads(file.read_text()) if file.exists() and options.no_digits else {}
-    plain: Knobs = {"block": "basic", "widths": "equal", "shortcut": "padded", "activation": "relu"}
+    plain: Knobs = {"block": "basic", "shortcut": "padded", "activation": "relu"}
     training = TrainingPlan(learning_rate=6e-3, patience=100, max_seconds=1e6, seed=options.seed, cache_bytes=1e9)
     with tempfile.TemporaryDirectory() as name:
         folder = options.folder or Path(name)
         jobs: dict[str, tuple[TaskSpec, Knobs, TrainingPlan]] = {
             "digits": (
                 TaskSpec("digits", "{}", folder),
-                {**plain, "blocks": 3, "width": 0.5, "resolution": 16},
+                {**plain, **widths([0.5] * 3), "blocks": 3, "resolution": 16},
                 replace(training, epochs=12),
             )
         }
@@ -197,7 +204,7 @@ def main() -> None:
             task = {"path": str(root), "images_per_class": options.images_per_class, "flip": True, "crop": 0.125}
             jobs["cifar10"] = (
                 TaskSpec("image_folder", json.dumps(task), folder),
-                {**plain, "blocks": options.blocks, "width": options.width, "resolution": 32},
+                {**plain, **widths(options.widths), "blocks": options.blocks, "resolution": 32},
                 replace(training, epochs=options.epochs),
             )
         for job, (spec, architecture, plan) in jobs.items():
