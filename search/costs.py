@@ -87,6 +87,9 @@ class CandidateCosts:
     def _fit(self) -> None:
         self._fitted = len(self._counts)
         possible = [digest for digest, costs in self._counts.items() if np.isfinite(costs).all()][-MOST:]
+        if not possible:  # nothing could be built so far: all are taken to cost the same
+            self._predict = [lambda new: np.ones(len(new))] * len(COUNTED)
+            return
         encoded = self._domain.encode([self._space.values(self._candidates[digest]) for digest in possible])
         logs = np.log(np.maximum(np.array([self._counts[digest] for digest in possible]), 1e-12))
         self._predict = [_model(encoded, logs[:, i], self._domain.groups()) for i in range(len(COUNTED))]

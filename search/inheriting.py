@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
@@ -65,7 +65,15 @@ def prepare_supernets(plan: TrialPlan, console: Console, deadline: float | None)
                 show(record)
                 return deadline is None or time.monotonic() < deadline
 
-            record = trained_supernet(plan, family, after_epoch).record
+            try:
+                record = trained_supernet(plan, family, after_epoch, wait_s=0).record
+            except Timeout:
+                console.print(f"supernet of {family}: another process trains it; waiting", highlight=False)
+                left_s = -1 if deadline is None else max(0.0, deadline - time.monotonic())
+                try:
+                    record = trained_supernet(plan, family, after_epoch, wait_s=left_s).record
+                except Timeout:
+                    return False
         if record.epochs < plan.training.supernet_epochs:
             return False
         console.print(f"supernet of {family}: {record.epochs} epochs in {record.seconds:.0f} s", highlight=False)
@@ -89,15 +97,19 @@ class _bar:  # noqa: N801  (a context, read as a function)
         self._progress.stop()
 
 
-def trained_supernet(plan: TrialPlan, family: str, on_epoch: sandwich.OnSupernetEpoch = lambda record: True) -> Trained:
+def trained_supernet(
+    plan: TrialPlan, family: str, on_epoch: sandwich.OnSupernetEpoch = lambda record: True, wait_s: float = -1
+) -> Trained:
     """Return a family's supernet: trained here, or by another process while this one waits, or before.
 
     Args:
         plan: Of the trials.
         family: Name in the catalogue.
         on_epoch: Told after each epoch that this process trains; may end training for now.
+        wait_s: For another process that trains it; -1: without limit.
 
     Raises:
+        Timeout: The other one was not done by then.
         EvaluationError: Training came to a loss that is not finite.
     """
     task, digest = load_task(plan.task), supernet_digest(plan, family)
@@ -105,7 +117,7 @@ def trained_supernet(plan: TrialPlan, family: str, on_epoch: sandwich.OnSupernet
     if (found := _finished(file, plan, family, digest)) is not None:
         return found
     file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(file.with_suffix(".lock")):
+    with FileLock(file.with_suffix(".lock"), timeout=wait_s):
         supernet = _new(plan, family, task)
         return Trained(supernet, digest, sandwich.train(supernet, task, plan.training, file, on_epoch))
 

@@ -11,6 +11,7 @@ from paredown.evaluators.teacher import TeacherSpec
 from paredown.evaluators.training import TrainingPlan
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
+from paredown.spaces.errors import InfeasibleCandidate
 
 MODEL_FILE, WEIGHTS_FILE, TEACHER_FILE = "model.onnx", "weights.safetensors", "teacher.safetensors"
 """Files of a trial beside `PACKED_FILE`: what a runtime loads, the trained weights, the baseline's answers."""
@@ -81,8 +82,30 @@ class TrialPlan:
 
     def epochs(self, candidate: Candidate) -> int:
         """Return for how many epochs a candidate is trained at most, fine-tuning included."""
-        finetune = self.training.finetune_epochs if is_restructured(candidate) else 0
+        finetune = self.training.finetune_epochs if self.finetunes(candidate) else 0
         return self.training.first_epochs + finetune
+
+    def finetunes(self, candidate: Candidate) -> bool:
+        """Return whether a candidate is fine-tuned: it is restructured, or nothing else trains what is attached."""
+        return is_restructured(candidate) or (not self.training.first_epochs and bool(attaching(candidate)))
+
+    def check_trained(self, candidate: Candidate) -> None:
+        """Refuse layers that a step attaches and no epoch would train.
+
+        Raises:
+            InfeasibleCandidate: Says which epochs are missing.
+        """
+        if (names := attaching(candidate)) and not self.epochs(candidate):
+            first = "inherit_epochs" if self.training.mode == "inherit" else "epochs"
+            raise InfeasibleCandidate(
+                f"{names[0]}: exits start from random weights, and no epoch would train them: training.{first} and "
+                "training.finetune_epochs are 0; allowed: 1 or more of either"
+            )
+
+
+def attaching(candidate: Candidate) -> list[str]:
+    """Return the steps of a candidate that attach layers to its network."""
+    return [name for name in candidate.steps if STEPS[name].attach is not None]
 
 
 def is_restructured(candidate: Candidate) -> bool:

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterator
 
+import torch
+
 from paredown.evaluators.measurement import broken_limits
 from paredown.search.errors import ConfigError
 from paredown.search.network import build
@@ -12,15 +14,17 @@ from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.step import Step
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.families.catalogue import FAMILIES
+from paredown.spaces.families.family import Family
+from paredown.spaces.families.imported import NAME as IMPORTED
 from paredown.spaces.knob import Choice, Value
 from paredown.spaces.space import SearchSpace
 
-DRAWS = 16
-"""So many random candidates are looked at."""
+DRAWS = 32
+"""So many random candidates are looked at, of each family too."""
 
 
 def probe(setup: Setup, where: str) -> None:
-    """Refuse a space in a sample of which nothing keeps the limits, or nothing can carry what a step attaches.
+    """Refuse a space in a sample of which a family has no network, nothing carries a step's layers or keeps the limits.
 
     Looked at: the smallest candidates, the baseline and random ones, untrained.
 
@@ -31,12 +35,34 @@ def probe(setup: Setup, where: str) -> None:
     Raises:
         ConfigError: The message names the nearest value, or what is allowed.
     """
+    for family in setup.space.families.values():
+        _probe_family(setup, family, where)
     _probe_attached(setup, where)
     _probe_limits(setup, where)
 
 
 def _sample(space: SearchSpace) -> list[Candidate]:
     return [space.baseline, *space.smallest(), *(space.draw(n) for n in range(DRAWS))]
+
+
+def _probe_family(setup: Setup, family: Family, where: str) -> None:
+    """Refuse a family of whose networks, the baseline apart, none can be built; the user's own was tried before."""
+    if family.name == IMPORTED:
+        return
+    smallest = [candidate for candidate in setup.space.smallest() if candidate.family == family.name]
+    reasons = []
+    for candidate in [*smallest, *(setup.space.draw(n, family.name) for n in range(DRAWS))]:
+        side = family.resolution(candidate.knobs)
+        try:
+            with torch.device("meta"):
+                family.build(candidate.knobs, (setup.task.channels, side, side), len(setup.task.classes))
+        except InfeasibleCandidate as error:
+            reasons.append(str(error))
+        else:
+            return
+    raise ConfigError(
+        f"{where}: space.knobs: none of {len(reasons)} networks of {family.name} can be built: {reasons[0]}"
+    )
 
 
 def _probe_attached(setup: Setup, where: str) -> None:
@@ -63,6 +89,7 @@ def _reasons(setup: Setup, values: dict[str, Value]) -> Iterator[str]:
         candidate = setup.space.candidate(setup.space.values(sampled) | values)
         side = FAMILIES[candidate.family].resolution(candidate.knobs)
         try:
+            setup.plan.check_trained(candidate)
             build(candidate, (setup.task.channels, side, side), len(setup.task.classes))
         except InfeasibleCandidate as error:
             yield str(error)

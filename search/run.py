@@ -103,7 +103,7 @@ def search(
     supply = Supply(study, setup.space, budget, display, halving)
     try:
         with _sigterm_is_interrupt():
-            if prepare_supernets(setup.plan, console, deadline):
+            if supply.is_spent or prepare_supernets(setup.plan, console, deadline):
                 plan = threads_each(setup.plan, workers, cores)
                 with display:
                     DRIVERS[config.driver](supply, plan, workers, display, run, address)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 SUFFIX = ".safetensors"
+FRESH = ".new-"
+"""Folders of entries that are being written begin with it."""
 ABANDONED_S = 3600.0
 """A file that was begun so long ago was left by a process that was killed."""
 
@@ -67,7 +70,7 @@ class StageCache:
         if sum(tensor.nbytes for tensor in plain.values()) > self._limit_bytes:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".new-", dir=self._folder) as name:
+        with tempfile.TemporaryDirectory(prefix=FRESH, dir=self._folder) as name:
             fresh = Path(name, "entry")
             save_file(plain, fresh, dict(notes))
             os.replace(fresh, self._folder / f"{key}{SUFFIX}")
@@ -80,10 +83,8 @@ class StageCache:
                 status = file.stat()
                 if file.suffix == SUFFIX:
                     entries.append((status.st_mtime_ns, status.st_size, file))
-                elif time.time() - status.st_mtime > ABANDONED_S:
-                    for left in file.iterdir():
-                        left.unlink(missing_ok=True)
-                    file.rmdir()
+                elif file.name.startswith(FRESH) and time.time() - status.st_mtime > ABANDONED_S:
+                    shutil.rmtree(file, ignore_errors=True)  # another process may do the same
         total = sum(size for _, size, _ in entries)
         for _, size, file in sorted(entries):
             if total <= self._limit_bytes:

@@ -24,7 +24,7 @@ from paredown.evaluators.training import (
 )
 from paredown.search.first_training import train_first
 from paredown.search.network import Compressed, compress
-from paredown.search.plan import TEACHER_FILE, TrialPlan, is_restructured, load_task
+from paredown.search.plan import TEACHER_FILE, TrialPlan, load_task
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.compression.step import Hold, Loss, Proximal
@@ -78,7 +78,7 @@ class Stages:
         self.told.update(first.facts)
         deadline = time.monotonic() + training.max_seconds - first.seconds
         compressed = Compressed(model, {}, {})
-        if is_restructured(self.candidate):
+        if finetunes := self.plan.finetunes(self.candidate):
             with self.timed("compress"):
                 compressed = compress(model, self.candidate, self.shape, self.data)
                 self.skipped.update(compressed.skipped)
@@ -96,7 +96,7 @@ class Stages:
                     on_epoch=self.on_epoch,
                     terms=replace(terms, proximals=()),  # it recovers under the zeros that training gave
                 )
-        if training.first_epochs or is_restructured(self.candidate):  # else its statistics are those it came with
+        if training.first_epochs or finetunes:  # else its statistics are those it came with
             recalibrate(compressed.network, self.data)
         return compressed
 

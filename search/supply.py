@@ -89,6 +89,11 @@ class Supply:
         """Numbers of the trials handed out and not yet told."""
         return frozenset(self._running)
 
+    @property
+    def is_spent(self) -> bool:
+        """Whether the budget is spent, so that no trial will start."""
+        return self._is_over()
+
     def next(self) -> Asked | None:
         """Return a trial to start now; None to wait for a running one, or where `stopped` says why."""
         start = time.perf_counter()

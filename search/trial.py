@@ -161,9 +161,7 @@ class _Run:
         self.files = FileExport(self.candidate, self.task, self.shape, self.skipped)
 
     def _built(self) -> nn.Module:
-        for name in self.candidate.steps:
-            if STEPS[name].attach is not None and not self.plan.epochs(self.candidate):
-                raise InfeasibleCandidate(f"{name}: exits start from random weights, and no epoch would train them")
+        self.plan.check_trained(self.candidate)
         return build(self.candidate, self.shape, len(self.task.classes))
 
     def _check_before_training(self, model: nn.Module) -> None:

@@ -37,11 +37,12 @@ class SearchSpace:
 
     def sample(self, trial: Suggester) -> Candidate:
         """Ask the sampler for every knob that leaves a choice and return the candidate."""
-        return self.candidate({n: k.suggest(trial, n) for n, k in self._asked().items() if not k.is_fixed})
+        return self.candidate(self._suggested(trial))
 
-    def draw(self, seed: int) -> Candidate:
-        """Return a candidate whose knobs are drawn independently and uniformly."""
-        return self.sample(_Dice(random.Random(seed)))
+    def draw(self, seed: int, family: str | None = None) -> Candidate:
+        """Return a candidate whose knobs are drawn independently and uniformly, of a family where one is named."""
+        named = {} if family is None else {FAMILY: family}
+        return self.candidate(self._suggested(_Dice(random.Random(seed))) | named)
 
     def candidate(self, values: Knobs) -> Candidate:
         """Return the candidate that values of knobs describe, without what is inactive; a missing one is its lowest."""
@@ -102,6 +103,9 @@ class SearchSpace:
     def size(self) -> int:
         """How many combinations of knob values there are, inactive ones counted too."""
         return math.prod(knob.count for knob in self._asked().values())
+
+    def _suggested(self, trial: Suggester) -> dict[str, Value]:
+        return {n: k.suggest(trial, n) for n, k in self._asked().items() if not k.is_fixed}
 
     def _asked(self) -> dict[str, Knob]:
         family = {FAMILY: Choice(tuple(self.families))} if len(self.families) > 1 else {}

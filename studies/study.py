@@ -117,8 +117,8 @@ class Study(Records):
     def enqueue(self, knobs: Sequence[Mapping[str, Value]]) -> None:
         """Let the given values of the knobs be asked first, in a study that has no trial yet."""
         if not self._study.get_trials(deepcopy=False):
-            for values in knobs:
-                self._study.enqueue_trial(dict(values), skip_if_exists=True)
+            for values in (one for i, one in enumerate(knobs) if one not in knobs[:i]):
+                self._study.enqueue_trial(dict(values))
 
     def ask(self, sample: Callable[[Suggester], Candidate]) -> Asked | None:
         """Return a trial to run, or None where there is nothing to run this time.

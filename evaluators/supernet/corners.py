@@ -36,7 +36,8 @@ class Corners:
     From all knobs at their highest, one knob after the other is moved to where the network has more parameters, until
     none is left to move; so also from all at their lowest, to where it has fewer. Corners are these two and all that
     differ from them in one knob, for each value of the knobs on which others depend, and the baseline, which may lie
-    outside. That is enough where each size grows or falls with a knob whatever the others are.
+    outside. That is enough where each size grows or falls with a knob whatever the others are; a family in which that
+    does not hold names networks that cover others.
 
     Args:
         space: Of one family.
@@ -44,7 +45,7 @@ class Corners:
         classes: Of the task.
 
     Attributes:
-        shapes: Of the parameters of each corner that can be built.
+        shapes: Of the parameters of each corner that can be built, or of the network that covers it.
     """
 
     def __init__(self, space: SearchSpace, channels: int, classes: int) -> None:
@@ -82,10 +83,16 @@ class Corners:
         shapes = self._shapes(self._space.candidate(values))
         return -math.inf if shapes is None else sign * parameters(shapes)
 
+    def _covering(self, candidate: Candidate) -> Candidate:
+        if self._family.covering is None:
+            return candidate
+        return Candidate(candidate.family, self._family.covering(candidate.knobs))
+
     def _shapes(self, candidate: Candidate) -> Shapes | None:
         if candidate not in self._known:
             try:
-                self._known[candidate] = shared_shapes(self._family, candidate, self._channels, self._classes)
+                covering = self._covering(candidate)
+                self._known[candidate] = shared_shapes(self._family, covering, self._channels, self._classes)
             except InfeasibleCandidate:
                 self._known[candidate] = None
         return self._known[candidate]

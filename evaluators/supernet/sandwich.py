@@ -82,7 +82,10 @@ def _epoch(
         totals += _accumulate(supernet, images, rows, plan.label_smoothing, dice)
         optimizer.step()
     if not np.isfinite(totals).all():
-        raise EvaluationError(f"the loss of the supernet in epoch {epoch} is {totals.max() / len(batches)}")
+        raise EvaluationError(
+            f"the loss of the supernet in epoch {epoch} is {totals.max() / len(batches)}: training diverged at "
+            f"training.learning_rate {plan.learning_rate:g}; name a lower one, and a new study"
+        )
     largest, smallest = (totals / len(batches)).tolist()
     return largest, smallest
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.supernet.corners import Corners, parameters
 from paredown.evaluators.supernet.slicing import largest_shapes, sliced
 from paredown.evaluators.training import layout
@@ -17,6 +18,8 @@ from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.families.family import ImageShape
 from paredown.spaces.space import SearchSpace
 
+DRAWS = 1000
+"""So many random candidates in a row that cannot be built end the training."""
 KEPT_NETWORKS = 64
 """So many built candidates are kept, the latest used."""
 
@@ -55,12 +58,17 @@ class Supernet:
         self.module = functools.lru_cache(maxsize=KEPT_NETWORKS)(self.build)
 
     def draw(self, dice: random.Random) -> Candidate:
-        """Return a random candidate that can be built."""
-        while True:
+        """Return a random candidate that can be built.
+
+        Raises:
+            EvaluationError: None of many could be.
+        """
+        for _ in range(DRAWS):
             candidate = self.space.draw(dice.randrange(2**31))
             with contextlib.suppress(InfeasibleCandidate):
                 self.module(candidate)
                 return candidate
+        raise EvaluationError(f"none of {DRAWS} random networks of {self._family.name} can be built; narrow its knobs")
 
     def shape(self, candidate: Candidate) -> ImageShape:
         """Return channels, height and width of one input."""

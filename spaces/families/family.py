@@ -29,6 +29,8 @@ class Family:
         shared_names: From knobs to the name that each of the network's parameters has in a supernet, by its name in
             the network: parameters of two networks that have one name there are slices of one tensor. None where
             networks of the family share no weights.
+        covering: From knobs to those of a network whose parameters contain the network's own in a supernet, and grow
+            with every knob. None where each network's own do.
 
     A module of the network may name, in an attribute `kept`, layers of its own whose outputs no step may remove.
     """
@@ -41,6 +43,7 @@ class Family:
     source: str
     variants: Mapping[str, Knobs] = field(default_factory=dict)
     shared_names: Callable[[Knobs], Mapping[str, str]] | None = None
+    covering: Callable[[Knobs], Knobs] | None = None
 
 
 def check_side(family: str, shape: ImageShape, least: int) -> None:

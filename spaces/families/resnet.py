@@ -147,6 +147,11 @@ def _shared_names(knobs: Knobs) -> dict[str, str]:
     return names | parameter_names(modules)
 
 
+def _covering(knobs: Knobs) -> Knobs:
+    """Return the network with weights in every shortcut: padded ones have them only where channels become fewer."""
+    return {**knobs, "shortcut": "projected"} if knobs["widths"] == "per_stage" else knobs
+
+
 def _pair(body: str, position: int, shared: str) -> list[tuple[str, str]]:
     return [(f"{body}.{position}", shared), (f"{body}.{position + 1}", f"{shared}.norm")]
 
@@ -165,4 +170,5 @@ RESNET = Family(
     source="He et al., Deep Residual Learning for Image Recognition, CVPR 2016",
     variants={f"resnet{layers}": _published(layers) for layers in (20, 32, 44, 56)},
     shared_names=_shared_names,
+    covering=_covering,
 )

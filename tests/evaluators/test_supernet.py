@@ -1,6 +1,7 @@
 """The supernet: what candidates take from it, what their gradients do to it, and how its training goes on."""
 
 import math
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from paredown.search.plan import TaskSpec, load_task
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.families.mbconv import MBCONV
+from paredown.spaces.knob import Range
 from paredown.spaces.space import SearchSpace, joint_space
 
 TASK = load_task(TaskSpec("digits", "{}", Path()))
@@ -54,6 +56,27 @@ def test_its_tensors_have_the_largest_sizes() -> None:
     assert "stages.1.2.project.weight" not in shapes
     assert [c.knobs["width"] for c in supernet.largest] == [0.75]
     assert [c.knobs["width"] for c in supernet.smallest] == [0.5]
+
+
+def test_networks_of_every_mixture_of_widths_fit_in() -> None:
+    knobs = {"resnet.widths": "per_stage", "resnet.blocks": {"low": 1, "high": 2}, "resnet.resolution": 8}
+    space = joint_space({"resnet": FAMILIES["resnet"]}, {}, TASK.resolutions, knobs, {})
+    supernet, shrinking = Supernet(space, 1, 10, seed=0), 0
+    for number in range(60):
+        candidate = space.draw(number)
+        network = supernet.build(candidate)
+        assert len(supernet.slices(candidate, network)) == len(list(network.named_parameters()))
+        has_weights = any("shortcut" in name for name, _ in network.named_parameters())
+        shrinking += candidate.knobs["shortcut"] == "padded" and has_weights
+    assert shrinking > 5, "padded shortcuts have weights where a stage is narrower than the one before"
+
+
+def test_a_space_of_which_only_the_baseline_can_be_built_ends_in_words() -> None:
+    knobs = {"mobilenet.stem": "image", "mobilenet.resolution": {"low": 8, "high": 28}}
+    mobilenet = {"mobilenet": FAMILIES["mobilenet"]}
+    space = joint_space(mobilenet, {}, Range(8, 64, 4), knobs, {"mobilenet.resolution": 64})
+    with pytest.raises(EvaluationError, match=r"none of 1000 random networks of mobilenet can be built"):
+        Supernet(space, 1, 10, seed=0).draw(random.Random(0))
 
 
 def test_first_values_are_those_of_the_family() -> None:

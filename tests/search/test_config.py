@@ -202,6 +202,11 @@ def test_a_baseline_that_cannot_be_built_is_refused(tmp_path: Path, tmp_path_fac
         assert said.startswith("space: the baseline cannot be built: efficientnet: images of 16 px are too small"), said
         assert said.endswith("allowed: from 32 px")
 
+    alone = "families: [mbconv, mobilenet]\n  knobs: {mobilenet.stem: image, mobilenet.resolution: {low: 8, high: 28}"
+    text = text.replace(f"{small}, efficientnet.resolution: 16", alone).replace("TRAINING", "{}")
+    said = refusal(tmp_path, text)
+    assert said.startswith("space.knobs: none of 33 networks of mobilenet can be built: mobilenet: images of"), said
+
 
 def test_the_default_study_is_the_example(tmp_path: Path) -> None:
     default = read_config(None, {})

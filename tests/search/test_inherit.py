@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import supernets
 import torch
+from filelock import FileLock
 from rich.console import Console
 
 from paredown.evaluators.supernet.checkpoint import Record
@@ -20,6 +21,7 @@ from paredown.search.errors import ConfigError
 from paredown.search.inheriting import prepare_supernets, supernet_digest, trained_supernet
 from paredown.search.network import build
 from paredown.search.plan import TrialPlan
+from paredown.search.probing import probe
 from paredown.search.run import search
 from paredown.search.setup import Setup
 from paredown.search.trial import run_trial
@@ -27,6 +29,8 @@ from paredown.spaces.candidate import Candidate
 from paredown.spaces.exits.network import MultiExit
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.studies.errors import StudyError
+
+EXITS = {"exits": 1, "after": "", "head": "linear", "rule": "confidence", "threshold": 0.7, "weight": 1.0}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -76,8 +80,7 @@ def test_without_epochs_it_is_the_slice_with_new_batch_statistics(prepared: Setu
 
 def test_a_network_with_exits_inherits_all_but_its_exits(prepared: Setup) -> None:
     plain = prepared.space.draw(1).uncompressed
-    knobs = {"exits": 1, "after": "", "head": "linear", "rule": "confidence", "threshold": 0.7, "weight": 1.0}
-    candidate = Candidate(plain.family, plain.knobs, {"early_exit": knobs})
+    candidate = Candidate(plain.family, plain.knobs, {"early_exit": EXITS})
     resolution = FAMILIES[plain.family].resolution(plain.knobs)
     shape, classes = (prepared.task.channels, resolution, resolution), len(prepared.task.classes)
     network, without = build(candidate, shape, classes), build(plain, shape, classes)
@@ -87,12 +90,27 @@ def test_a_network_with_exits_inherits_all_but_its_exits(prepared: Setup) -> Non
     images = torch.rand(4, *shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.equal(network.eval().all_logits(images)[-1], without.eval()(images))
-    untrained = dataclasses.replace(prepared.plan.training, inherit_epochs=0)
+
+
+def test_exits_of_a_network_that_starts_trained_are_fine_tuned(prepared: Setup) -> None:
+    plain = prepared.space.draw(1).uncompressed
+    candidate = Candidate(plain.family, plain.knobs, {"early_exit": {**EXITS, "threshold": 0.5}})
+    training = dataclasses.replace(prepared.plan.training, inherit_epochs=0, finetune_epochs=2)
+    result = run_trial(candidate, dataclasses.replace(prepared.plan, training=training))
+    assert result.outcome == "done", result.reason
+    assert [epoch for epoch, _ in result.curve] == [0, 1]
+    alone = run_trial(plain, dataclasses.replace(prepared.plan, training=training))
+    assert alone.curve == (), "nothing to recover from"
+    untrained = dataclasses.replace(training, finetune_epochs=0)
     result = run_trial(candidate, dataclasses.replace(prepared.plan, training=untrained))
-    assert (result.outcome, result.reason) == (
-        "rejected",
-        "early_exit: exits start from random weights, and no epoch would train them",
-    )
+    assert result.outcome == "rejected"
+    assert "training.inherit_epochs and training.finetune_epochs are 0; allowed: 1 or more" in result.reason
+
+
+def test_exits_that_nothing_would_train_are_refused_at_the_beginning(tmp_path: Path) -> None:
+    setup = supernets.study(tmp_path, ["early_exit"], inherit_epochs=0, finetune_epochs=0)
+    with pytest.raises(ConfigError, match=r"test: space.knobs: early_exit: .* training.inherit_epochs and"):
+        probe(setup, "test")
 
 
 def test_it_goes_on_into_compression(prepared: Setup) -> None:
@@ -169,6 +187,16 @@ def test_time_that_is_up_ends_the_supernet_for_now(tmp_path: Path) -> None:
     setup, console = supernets.study(tmp_path), Console(file=io.StringIO())
     assert not prepare_supernets(setup.plan, console, time.monotonic())
     assert prepare_supernets(setup.plan, console, None)
+
+
+def test_time_that_is_up_ends_the_wait_for_another_process(tmp_path: Path) -> None:
+    plan, said = supernets.study(tmp_path).plan, io.StringIO()
+    file = plan.folder / inheriting.FOLDER / f"mbconv-{supernet_digest(plan, 'mbconv')[:16]}.lock"
+    file.parent.mkdir(parents=True)
+    with FileLock(file):
+        assert not prepare_supernets(plan, Console(file=said), time.monotonic() + 0.2)
+    assert said.getvalue() == "supernet of mbconv: another process trains it; waiting\n"
+    assert prepare_supernets(plan, Console(file=said), None)
 
 
 def test_a_family_that_shares_no_weights_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,6 +69,16 @@ def test_what_killed_writers_left_goes_in_time(tmp_path: Path) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {".new-fresh", "a.safetensors"}
 
 
+def test_what_others_left_in_the_folder_stays(tmp_path: Path) -> None:
+    long_ago = (time.time() - 7200,) * 2
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / ".new-old" / "inner").mkdir(parents=True)
+    for name in ("notes.txt", ".new-old"):
+        os.utime(tmp_path / name, long_ago)
+    StageCache(tmp_path, 1e6).put("a", entry(1), {})
+    assert {p.name for p in tmp_path.iterdir()} == {"notes.txt", "a.safetensors"}
+
+
 def write_and_read(folder: str, seed: int, wrong: "multiprocessing.SimpleQueue[str]") -> None:
     """Put and get entries of few keys in a cache that holds three; say what came back wrong."""
     cache = StageCache(Path(folder), 35 * KB)
