@@ -113,6 +113,29 @@ def measure(setup: Setup, candidate: Candidate, way: str, seed: int = 0) -> dict
     return {"accuracy": sum(right) / sum(len(split.labels) for split in splits), "seconds": seconds}
 
 
+class Kept:
+    """Measurements of networks trained alone, on disk: they do not depend on the supernet.
+
+    Args:
+        file: JSON; made where it does not exist. None keeps nothing.
+        setup: Of the study.
+    """
+
+    def __init__(self, file: Path | None, setup: Setup) -> None:
+        self._file, self._setup = file, setup
+        self._known = json.loads(file.read_text()) if file is not None and file.exists() else {}
+
+    def measure(self, candidate: Candidate, way: str, seed: int = 0) -> dict[str, float]:
+        """Return what `measure` does, from the disk where it is there."""
+        plan = self._setup.plan
+        key = f"{plan.task.options} {plan.training.epochs} {seed} {way} {candidate}"
+        if key not in self._known or not way.startswith("alone"):
+            self._known[key] = measure(self._setup, candidate, way, seed)
+            if self._file is not None and way.startswith("alone"):
+                self._file.write_text(json.dumps(self._known, indent=1))
+        return dict(self._known[key])
+
+
 def _fitting(network: nn.Module, data: TrainingData, training: TrainingPlan) -> Callable[[int, float], int]:
     return lambda epochs, rate: fit(network, data, training, epochs=epochs, learning_rate=rate, deadline=math.inf)
 
@@ -135,11 +158,12 @@ def run(setup: Setup, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     supernet_s = time.process_time() - began
     trained_supernet(setup.plan, "mbconv")  # read once: not part of a candidate's seconds
     rows: list[dict[str, Any]] = []
+    kept = Kept(options.keep, setup)
     candidates = list(distinct(setup, options.candidates))
     for number, candidate in enumerate(candidates):
         row: dict[str, Any] = {"candidate": str(candidate)}
         for way in WAYS:
-            row[way] = measure(setup, candidate, way)
+            row[way] = kept.measure(candidate, way)
         rows.append(row)
         console.print(number, {w: round(row[w]["accuracy"], 4) for w in WAYS}, highlight=False)
     for row in rows:
@@ -148,7 +172,7 @@ def run(setup: Setup, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     for seed in range(1, options.seeds):
         for row, candidate in zip(rows, candidates, strict=True):
             alone = row["alone"]
-            alone["of_each_seed"].append(measure(setup, candidate, "alone", seed)["accuracy"])
+            alone["of_each_seed"].append(kept.measure(candidate, "alone", seed)["accuracy"])
             alone["accuracy"] = float(np.mean(alone["of_each_seed"]))
         yield summary(rows, supernet_s) | {"candidates": rows}
 
@@ -189,6 +213,9 @@ def main() -> None:
     parser.add_argument("--supernet-epochs", type=int, default=60)
     parser.add_argument("--activations", nargs="+", default=["relu"])
     parser.add_argument("--seeds", type=int, default=1, help="so many trainings alone of each network")
+    parser.add_argument(
+        "--keep", type=Path, help="JSON of networks trained alone, for other runs with another supernet"
+    )
     parser.add_argument("--no-digits", action="store_true")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results")
     options = parser.parse_args()

@@ -23,7 +23,7 @@ from paredown.search.samplers.knobs import distributions
 from paredown.search.samplers.sampler import Problem
 from paredown.search.stored import families_of, space_of
 from paredown.spaces.compression.catalogue import STEPS
-from paredown.spaces.errors import InfeasibleCandidate, SpaceError
+from paredown.spaces.errors import BaselineRefused, InfeasibleCandidate, SpaceError
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.families.family import Family
 from paredown.spaces.families.imported import NAME as IMPORTED
@@ -111,6 +111,8 @@ def _checked_space(config: StudyConfig, where: str, folder: Path, task: Task) ->
         raise ConfigError(f"{where}: space: the baseline cannot be built: {error}") from error
     except ModelRefused as error:
         raise ConfigError(f"{where}: {error}") from error
+    except BaselineRefused as error:
+        raise ConfigError(f"{where}: space.baseline: {error}") from error
     except SpaceError as error:
         raise ConfigError(f"{where}: space.knobs: {error}") from error
     return space

@@ -243,15 +243,18 @@ def may_count(name: str, knobs: Mapping[str, Knob]) -> bool:
     condition = knobs[name].only_if
     if condition is None:
         return True
-    sibling, wanted = condition
-    allowed = wanted if isinstance(wanted, tuple) else (wanted,)
-    return any(value in knobs[sibling] for value in allowed) and may_count(sibling, knobs)
+    sibling = condition[0]
+    return any(value in knobs[sibling] for value in admitting(condition)) and may_count(sibling, knobs)
+
+
+def admitting(condition: Condition) -> tuple[Value, ...]:
+    """Return the sibling's values with which a knob of this condition counts."""
+    return condition[1] if isinstance(condition[1], tuple) else (condition[1],)
 
 
 def _counts(name: str, knobs: Mapping[str, Knob], values: Knobs) -> bool:
     condition = knobs[name].only_if
     if condition is None:
         return True
-    sibling, wanted = condition
-    allowed = wanted if isinstance(wanted, tuple) else (wanted,)
-    return values[sibling] in allowed and _counts(sibling, knobs, values)
+    sibling = condition[0]
+    return values[sibling] in admitting(condition) and _counts(sibling, knobs, values)

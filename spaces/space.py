@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.step import Step
-from paredown.spaces.errors import SpaceError
+from paredown.spaces.errors import BaselineRefused, SpaceError
 from paredown.spaces.families.family import Family
-from paredown.spaces.knob import Choice, Knob, Knobs, Range, Suggester, Value, active, may_count
+from paredown.spaces.knob import Choice, Knob, Knobs, Range, Suggester, Value, active, admitting, may_count
 
 FAMILY = "family"
 """Name of the knob that picks the family, asked only where there are several."""
@@ -153,6 +153,7 @@ def joint_space(
     Raises:
         SpaceError: A knob does not exist, or a value is outside its range; the message begins with the
             knob's name.
+        BaselineRefused: The same of the baseline, or one of its knobs does not count.
     """
     allowed: dict[str, Knob] = {}
     for family in families.values():
@@ -188,8 +189,10 @@ def _baseline(
     """Return what the user names, and for the rest the family's reference or the largest that is left."""
     own_knobs = {n: knob for n, knob in allowed.items() if n.startswith(f"{family.name}.")}
     for name, value in wanted.items():
-        if value not in _known(own_knobs, name):
-            raise SpaceError(f"{name}: {value!r} is not allowed; allowed: {allowed[name]}")
+        if name not in own_knobs:
+            raise BaselineRefused(f"{name}: no such knob; allowed: {', '.join(sorted(own_knobs))}")
+        if value not in own_knobs[name]:
+            raise BaselineRefused(f"{name}: {value!r} is not allowed; allowed: {allowed[name]}")
     values: dict[str, Value] = {}
     for name, knob in knobs.items():
         owner, _, short = name.partition(".")
@@ -197,7 +200,15 @@ def _baseline(
             named = name in wanted  # one number has one digest: 2 in a study file is 2.0 of a range of floats
             own = family.baseline.get(short, knob.highest)
             values[name] = allowed[name].nearest(wanted[name]) if named else knob.nearest(own)
-    return Candidate(family.name, _active(knobs, family.name, values))
+    baseline = Candidate(family.name, _active(knobs, family.name, values))
+    for name in wanted:
+        if name.partition(".")[2] not in baseline.knobs:
+            condition = allowed[name].only_if
+            assert condition is not None, "a knob without a condition always counts"
+            parent = f"{family.name}.{condition[0]}"
+            counts = " or ".join(str(value) for value in admitting(condition))
+            raise BaselineRefused(f"{name}: counts only with {parent}: {counts}; the baseline has {values[parent]}")
+    return baseline
 
 
 def _known(knobs: Mapping[str, Knob], name: str) -> Knob:

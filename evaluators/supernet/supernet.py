@@ -32,7 +32,8 @@ class Supernet:
         tensors: By shared name; each has the largest sizes that any candidate needs.
         largest: The candidates with the most parameters at the highest resolution; they differ in knobs that cost
             neither.
-        smallest: Those with the fewest at the lowest.
+        smallest: Those with the fewest, at the lowest and the highest resolution: one that is never trained on large
+            images would inherit little for them.
     """
 
     def __init__(self, space: SearchSpace, channels: int, classes: int, seed: int) -> None:
@@ -41,7 +42,8 @@ class Supernet:
         corners = Corners(space, channels, classes).shapes
         sizes = {c: (parameters(shapes), self.shape(c)[1]) for c, shapes in corners.items()}
         self.largest = [c for c, size in sizes.items() if size == max(sizes.values())]
-        self.smallest = [c for c, size in sizes.items() if size == min(sizes.values())]
+        fewest = min(count for count, _ in sizes.values())
+        self.smallest = [c for c, (count, _) in sizes.items() if count == fewest]
         limits = largest_shapes(list(corners.values()))
         torch.manual_seed(seed)
         self.tensors = {name: nn.Parameter(_random(shape)) for name, shape in limits.items()}

@@ -58,6 +58,14 @@ def test_its_tensors_have_the_largest_sizes() -> None:
     assert [c.knobs["width"] for c in supernet.smallest] == [0.5]
 
 
+def test_the_smallest_are_trained_on_the_smallest_and_on_the_largest_images() -> None:
+    knobs = supernets.KNOBS | {"mbconv.resolution": {"low": 8, "high": 16}}
+    space = joint_space({"mbconv": FAMILIES["mbconv"]}, {}, TASK.resolutions, knobs, {})
+    smallest = Supernet(space, 1, 10, seed=0).smallest
+    assert sorted(int(c.knobs["resolution"]) for c in smallest) == [8, 16]
+    assert {(c.knobs["width"], c.knobs["depth"], c.knobs["kernel"]) for c in smallest} == {(0.5, 1.0, 3)}
+
+
 def test_networks_of_every_mixture_of_widths_fit_in() -> None:
     knobs = {"resnet.widths": "per_stage", "resnet.blocks": {"low": 1, "high": 2}, "resnet.resolution": 8}
     space = joint_space({"resnet": FAMILIES["resnet"]}, {}, TASK.resolutions, knobs, {})

@@ -121,6 +121,7 @@ def refusal(folder: Path, text: str) -> str:
             "space.knobs: early_exit.after: no exit can stand after 'layer9'",
             "allowed: 0, 1, 2, 3",
         ),
+        ("knobs: {", "baseline: {mbconv.width: 9}\n  knobs: {", "space.baseline: mbconv.width: 9 is not", "0.5 to 3.0"),
         ("study: s", "study: [s", "is no valid YAML: ", "line"),
     ],
 )

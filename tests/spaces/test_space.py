@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
-from paredown.spaces.errors import SpaceError
+from paredown.spaces.errors import BaselineRefused, SpaceError
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.knob import Choice, Range, Value
 from paredown.spaces.space import FAMILY, SearchSpace, joint_space
@@ -220,10 +220,11 @@ def test_an_upside_down_range_is_refused_with_the_name_of_its_knob(knob: str) ->
         ("mbconv.phi", 0.3, "mbconv.phi: 0.3 is not allowed"),
         ("mbconv.colour", 1, "mbconv.colour: no such knob; allowed: mbconv.activation"),
         ("channel_pruning.ratio", 0.5, "channel_pruning.ratio: no such knob"),  # the baseline is uncompressed
+        ("mbconv.width", 1.0, "mbconv.width: counts only with mbconv.scaling: free; the baseline has compound"),
     ],
 )
 def test_a_baseline_that_cannot_be_is_refused_by_name(name: str, value: float, said: str) -> None:
-    with pytest.raises(SpaceError, match=said):
+    with pytest.raises(BaselineRefused, match=said):
         joint_space(FAMILIES, STEPS, Range(8, 32, 4), {}, {name: value})
 
 
