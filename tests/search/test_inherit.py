@@ -4,6 +4,7 @@ import dataclasses
 import io
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -225,5 +226,8 @@ def test_a_search_trains_one_supernet_and_goes_on(tmp_path: Path) -> None:
     assert len(rows) == 3
     assert len({row["facts"]["inherited"]["supernet"] for row in rows}) == 1
     assert len(supernet_files(setup.plan)) == 1
+    shutil.rmtree(setup.plan.folder / inheriting.FOLDER)
+    search(setup, url, Console(file=io.StringIO()), where="test")
+    assert not (setup.plan.folder / inheriting.FOLDER).exists(), "a study that is done needs none"
     with pytest.raises(StudyError, match="another training"):
         search(supernets.study(tmp_path, ["quantization"], mode="scratch"), url, Console(file=io.StringIO()), where="")
