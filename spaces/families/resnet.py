@@ -159,7 +159,7 @@ def _published(layers: int) -> Knobs:
 RESNET = Family(
     name="resnet",
     knobs=_knobs,
-    baseline={"block": "basic", "blocks": 3, "widths": "equal", "width": 1.0, "activation": "relu"},
+    baseline=lambda _: {"block": "basic", "blocks": 3, "widths": "equal", "width": 1.0, "activation": "relu"},
     resolution=lambda knobs: int(knobs["resolution"]),
     build=_build,
     source="He et al., Deep Residual Learning for Image Recognition, CVPR 2016",
