@@ -42,7 +42,7 @@ class Residual(nn.Module):
         self.shortcut = shortcut
         self.padded = padded
         self.activation = activation
-        # Which channels meet is given by their number, so those that leave the block cannot be pruned.
+        # Shortcut A adds channel i to channel i: removing one that leaves the block would shift the others.
         self.kept = (f"body.{len(body) - 2}",) if padded else ()
 
     def forward(self, x: Tensor) -> Tensor:
