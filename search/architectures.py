@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from paredown.evaluators.catalogue import EVALUATORS
 from paredown.evaluators.specimen import Specimen
+from paredown.spaces.candidate import Candidate
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.families.family import Family
 from paredown.spaces.knob import Choice, Knob, Knobs, Range, Value
@@ -55,19 +56,21 @@ class FamilyRange:
 
     Attributes:
         family: Which.
-        knobs: Knob to its allowed values, in words.
+        knobs: With their allowed values, without the family's name.
         networks: Combinations of active knobs.
-        baseline: The reference network.
-        least: Of the space's corners, the one of fewest MACs.
-        most: Of the space's corners, the one of most MACs.
+        baseline: The reference network; None where it cannot be built.
+        least: The network of fewest MACs of those that `family_range` looks at; None where none can be built.
+        most: The one of most MACs.
+        refusal: Why the baseline cannot be built; empty where it can.
     """
 
     family: Family
-    knobs: Mapping[str, str]
+    knobs: Mapping[str, Knob]
     networks: int
-    baseline: Size
-    least: Size
-    most: Size
+    baseline: Size | None
+    least: Size | None
+    most: Size | None
+    refusal: str = ""
 
 
 def size(family: Family, knobs: Knobs, channels: int, classes: int, resolution: int | None = None) -> Size:
@@ -113,8 +116,7 @@ def _bypass_uncounted(network: nn.Module) -> None:
 def family_range(family: Family, channels: int, classes: int, resolutions: Range) -> FamilyRange:
     """Return what a family can build on a task.
 
-    Looked at are the baseline and the corners of the space, where every knob is at one end; a corner that cannot be
-    built is passed over.
+    Looked at are the baseline and the extremes of the space.
 
     Args:
         family: Which.
@@ -123,24 +125,93 @@ def family_range(family: Family, channels: int, classes: int, resolutions: Range
         resolutions: Sides that the task allows, in pixels.
     """
     space = joint_space({family.name: family}, {}, resolutions, {}, {})
-    reference = size(family, space.baseline.knobs, channels, classes)
-    found = [reference]
-    for values in (*corners(space, largest=False), *corners(space, largest=True)):
-        with contextlib.suppress(InfeasibleCandidate):
-            found.append(size(family, space.candidate(values).knobs, channels, classes))
+    reference, refusal = None, ""
+    try:
+        reference = size(family, space.baseline.knobs, channels, classes)
+    except InfeasibleCandidate as error:
+        refusal = str(error).removeprefix(f"{family.name}: ")
+    found = [*Extremes(space, channels, classes, resolutions).sizes, *([reference] if reference else [])]
+    least, most = (best(found, key=lambda size: size.macs, default=None) for best in (min, max))
     knobs = {name.partition(".")[2]: knob for name, knob in space.knobs.items()}
-    words = {name: str(knob) for name, knob in knobs.items()}
-    least, most = (best(found, key=lambda size: size.macs) for best in (min, max))
-    return FamilyRange(family, words, networks(knobs), reference, least, most)
+    return FamilyRange(family, knobs, networks(knobs), reference, least, most, refusal)
 
 
-def corners(space: SearchSpace, *, largest: bool) -> Iterator[dict[str, Value]]:
-    """Yield values of all knobs at one end, once for each value of those that decide whether others count."""
-    values = {name: knob.highest if largest else knob.lowest for name, knob in space.knobs.items()}
-    deciding = {f"{n.partition('.')[0]}.{k.only_if[0]}" for n, k in space.knobs.items() if k.only_if}
-    choices = [[(name, value) for value in _values(space.knobs[name])] for name in sorted(deciding)]
-    for combination in itertools.product(*choices):
-        yield values | dict(combination)
+class Extremes:
+    """Networks of fewest and of most MACs of a space of one family.
+
+    The MACs rise with every range, but not always along a choice: which stem is cheaper depends on the images. So each
+    value of each choice is tried on the smallest network, at the lowest resolution and at the highest; the cheapest and
+    the costliest are joined with the lower and the upper ends of the ranges. The corners, where every knob is at one
+    end, are looked at, too. All that once for each value of the knobs on which others depend. Where a network cannot be
+    built at a resolution, the next one is taken. Where the costliest has not the largest resolution, a lower
+    coefficient of compound scaling may bring a larger one, so there the ranges are tried, too.
+
+    Args:
+        space: Of one family.
+        channels: Of the images.
+        classes: Of the task.
+        resolutions: Sides that the task allows, in pixels.
+
+    Attributes:
+        sizes: Of the extremes that can be built.
+    """
+
+    def __init__(self, space: SearchSpace, channels: int, classes: int, resolutions: Range) -> None:
+        (self._family,) = space.families.values()
+        self._space, self._channels, self._classes = space, channels, classes
+        self._known: dict[Candidate, Size] = {}
+        for chosen in self._deciding():
+            low, high = ({n: getattr(k, end) for n, k in space.knobs.items()} | chosen for end in ("lowest", "highest"))
+            for end, largest in ((low, False), (high, True)):
+                self._size(end, largest=largest)
+                extreme = end | self._choices(low, set(chosen), largest=largest)
+                found = self._size(extreme, largest=largest)
+                if largest and found and found.resolution < resolutions.high:
+                    self._lower_ranges(extreme, found)
+        self.sizes = tuple(self._known.values())
+
+    def _deciding(self) -> Iterator[dict[str, Value]]:
+        knobs = self._space.knobs
+        names = sorted({f"{n.partition('.')[0]}.{k.only_if[0]}" for n, k in knobs.items() if k.only_if})
+        for values in itertools.product(*(_values(knobs[name]) for name in names)):
+            yield dict(zip(names, values, strict=True))
+
+    def _choices(self, low: dict[str, Value], fixed: set[str], *, largest: bool) -> dict[str, Value]:
+        """Return the value of fewest or of most MACs of each choice, all but the resolution being at its lowest."""
+        found: dict[str, Value] = {}
+        for name, knob in self._space.knobs.items():
+            if isinstance(knob, Choice) and not knob.is_fixed and name not in fixed:
+                tried = {value: self._size(low | {name: value}, largest=largest) for value in knob.values}
+                macs = {value: size.macs for value, size in tried.items() if size}
+                if macs and largest:
+                    found[name] = max(reversed(macs), key=lambda value: macs[value])
+                elif macs:
+                    found[name] = min(macs, key=lambda value: macs[value])
+        return found
+
+    def _lower_ranges(self, values: dict[str, Value], most: Size) -> None:
+        """Lower each range while the MACs rise."""
+        for name, knob in self._space.knobs.items():
+            for value in reversed(knob.values[:-1]) if isinstance(knob, Range) else ():
+                tried = self._size(values | {name: value}, largest=True)
+                if tried is None or tried.macs <= most.macs:
+                    break
+                values, most = values | {name: value}, tried
+
+    def _size(self, values: dict[str, Value], *, largest: bool) -> Size | None:
+        """Return the size at the lowest or highest resolution at which the network can be built, None without one."""
+        name = f"{self._family.name}.resolution"
+        sides = self._space.knobs[name].values
+        for side in reversed(sides) if largest else sides:
+            candidate = self._space.candidate(values | {name: side})
+            if candidate in self._known:
+                return self._known[candidate]
+            with contextlib.suppress(InfeasibleCandidate):
+                self._known[candidate] = size(self._family, candidate.knobs, self._channels, self._classes)
+                return self._known[candidate]
+            if "resolution" not in candidate.knobs:
+                return None  # it follows from other knobs
+        return None
 
 
 def networks(knobs: Mapping[str, Knob]) -> int:

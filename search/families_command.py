@@ -9,7 +9,7 @@ from paredown.search.printing import print_json, print_table
 
 if TYPE_CHECKING:  # for annotations alone
     from paredown.search.architectures import FamilyRange, Size
-    from paredown.spaces.knob import Range
+    from paredown.spaces.knob import Knob, Range
 
 STEP = 4
 """Resolutions are multiples of it, in pixels, as in the tasks."""
@@ -46,15 +46,18 @@ def families(
         [
             one.family.name,
             str(len(one.knobs)),
-            f"{one.networks:.3g}",
-            *(_short(s.macs) for s in (one.least, one.baseline, one.most)),
-            *(_short(s.params) for s in (one.least, one.baseline, one.most)),
-            ", ".join(one.family.variants) or "none",
+            _power(one.networks),
+            "MACs\nparams",
+            *(_two_lines(size) for size in (one.least, one.baseline, one.most)),
+            str(len(one.family.variants)),
         ]
         for one in found
     ]
-    head = ["family", "knobs", "networks", "least MACs", "baseline", "most", "params", "baseline", "most", "variants"]
-    print_table(head, rows)
+    print_table(["family", "knobs", "networks", "", "least MACs", "baseline", "most MACs", "variants"], rows)
+    for one in found:
+        if one.refusal:
+            what = f"the baseline of {one.family.name}" if one.most else one.family.name
+            print(f"{what} cannot be built at {resolutions} px: {one.refusal}")
 
 
 def _list_variants(as_json: bool) -> None:
@@ -79,20 +82,26 @@ def _list_variants(as_json: bool) -> None:
 
 
 def _document(one: "FamilyRange") -> dict[str, Any]:
+    sizes = {"least": one.least, "baseline": one.baseline, "most": one.most}
     return {
         "family": one.family.name,
         "source": one.family.source,
-        "knobs": dict(one.knobs),
+        "knobs": {name: _values(knob) for name, knob in one.knobs.items()},
         "networks": one.networks,
-        "least": _size(one.least),
-        "baseline": _size(one.baseline),
-        "most": _size(one.most),
+        **{name: size and _size(size) for name, size in sizes.items()},
+        "refusal": one.refusal or None,
         "variants": list(one.family.variants),
     }
 
 
 def _size(size: "Size") -> dict[str, int]:
     return {"resolution": size.resolution, "macs": size.macs, "params": size.params}
+
+
+def _values(knob: "Knob") -> Any:
+    from paredown.spaces.knob import Choice
+
+    return list(knob.values) if isinstance(knob, Choice) else {"low": knob.low, "high": knob.high, "step": knob.step}
 
 
 def _sides(text: str) -> "Range":
@@ -108,8 +117,18 @@ def _sides(text: str) -> "Range":
     return Range(numbers[0], numbers[1], STEP)
 
 
-def _short(value: float) -> str:
-    for unit, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= scale:
-            return f"{value / scale:.3g}{unit}"
-    return f"{value:g}"
+def _two_lines(size: "Size | None") -> str:
+    return f"{_short(size.macs)}\n{_short(size.params)}" if size else "none"
+
+
+def _short(value: int) -> str:
+    for unit, scale in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= 0.9995 * scale:  # else 999,900 would read 1e+03 k
+            return f"{value / scale:.3g} {unit}"
+    return f"{value}"
+
+
+def _power(value: int) -> str:
+    """Return three digits and a power of ten: 7.38e5."""
+    digits, _, power = f"{value:.2e}".partition("e")
+    return f"{digits}e{int(power)}"

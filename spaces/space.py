@@ -169,7 +169,7 @@ def joint_space(
         except SpaceError as error:
             raise SpaceError(f"{name}: {error}") from None
     first = next(iter(families.values()))
-    reference = _baseline(first, allowed, knobs, baseline)
+    reference = _baseline(first, allowed, knobs, first.baseline(resolutions), baseline)
     for owner in (*families, *steps):
         knobs |= _idle(knobs, owner, off)
     return SearchSpace(families, steps, knobs, reference)
@@ -184,7 +184,11 @@ def _idle(knobs: Mapping[str, Knob], owner: str, off: Mapping[str, Value]) -> di
 
 
 def _baseline(
-    family: Family, allowed: Mapping[str, Knob], knobs: Mapping[str, Knob], wanted: Mapping[str, Value]
+    family: Family,
+    allowed: Mapping[str, Knob],
+    knobs: Mapping[str, Knob],
+    usual: Knobs,
+    wanted: Mapping[str, Value],
 ) -> Candidate:
     """Return what the user names, and for the rest the family's reference or the largest that is left."""
     own_knobs = {n: knob for n, knob in allowed.items() if n.startswith(f"{family.name}.")}
@@ -198,7 +202,7 @@ def _baseline(
         owner, _, short = name.partition(".")
         if owner == family.name:
             named = name in wanted  # one number has one digest: 2 in a study file is 2.0 of a range of floats
-            own = family.baseline.get(short, knob.highest)
+            own = usual.get(short, knob.highest)
             values[name] = allowed[name].nearest(wanted[name]) if named else knob.nearest(own)
     baseline = Candidate(family.name, _active(knobs, family.name, values))
     for name in wanted:

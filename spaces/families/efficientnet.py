@@ -38,6 +38,8 @@ STRIDES = {"image": (2, 1, 2, 2, 2, 1, 2, 1), "small": (1, 1, 1, 2, 2, 1, 2, 1)}
 """Of the stem and each stage: as published, and for images of 8 to 64 px."""
 SMALL = 64
 """Tasks whose largest images are below it have the stem `small` alone, in pixels."""
+SMALLER = "stem small from 8 px"
+"""Named where images are too small for the stem `image`."""
 COST = 2.0
 """Equation 3: one unit of phi multiplies the MACs by alpha * beta^2 * gamma^2, which shall be about this."""
 GRID = 0.05
@@ -79,6 +81,13 @@ def _knobs(resolutions: Range) -> Mapping[str, Knob]:
     }
 
 
+def _baseline(resolutions: Range) -> Mapping[str, Value]:
+    """Return B0 at phi 1, with the stem `image` where its strides leave something of the images at that scale."""
+    scaled: dict[str, Value] = {"scaling": "compound", "phi": 1.0, "alpha": 1.2, "beta": 1.1}
+    _, _, side = scaling({name: knob.highest for name, knob in _knobs(resolutions).items()} | scaled)
+    return {"stem": "image" if side >= math.prod(STRIDES["image"]) else "small", **scaled, "activation": "silu"}
+
+
 def gamma(alpha: float, beta: float) -> float:
     """Return the coefficient of resolution that keeps equation 3, on the paper's grid; at least 1.
 
@@ -106,7 +115,7 @@ def scaling(knobs: Knobs) -> tuple[float, float, int]:
 def _build(knobs: Knobs, shape: ImageShape, classes: int) -> nn.Module:
     depth, width, _ = scaling(knobs)
     strides = STRIDES[str(knobs["stem"])]
-    check_side("efficientnet", shape, math.prod(strides))
+    check_side("efficientnet", shape, math.prod(strides), SMALLER if knobs["stem"] == "image" else "")
     activation = ACTIVATIONS[str(knobs["activation"])]
     channels = divisible(STEM_CHANNELS * width)
     layers: list[nn.Module] = [*convolution(shape[0], channels, 3, strides[0]), activation()]
@@ -151,7 +160,7 @@ def _published(width: float, depth: float, resolution: int) -> Knobs:
 EFFICIENTNET = Family(
     name="efficientnet",
     knobs=_knobs,
-    baseline={"scaling": "compound", "phi": 1.0, "alpha": 1.2, "beta": 1.1, "activation": "silu"},
+    baseline=_baseline,
     resolution=lambda knobs: scaling(knobs)[2],
     build=_build,
     source="Tan, Le, EfficientNet, ICML 2019",

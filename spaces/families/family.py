@@ -19,7 +19,8 @@ class Family:
     Attributes:
         name: Prefix of its knobs.
         knobs: From the resolutions a task allows to the family's knobs, without prefix.
-        baseline: Knobs of the reference network; those not named take their highest value.
+        baseline: From the resolutions a task allows to knobs of the reference network; those not named take their
+            highest value.
         resolution: From the knobs to the side of the square input, in pixels.
         build: From knobs, shape of one input and number of classes to an untrained network that maps
             `n x c x h x w` to `n x classes` logits. It raises InfeasibleCandidate, with the reason, where the
@@ -37,7 +38,7 @@ class Family:
 
     name: str
     knobs: Callable[[Range], Mapping[str, Knob]]
-    baseline: Mapping[str, Value]
+    baseline: Callable[[Range], Mapping[str, Value]]
     resolution: Callable[[Knobs], int]
     build: Callable[[Knobs, ImageShape, int], nn.Module]
     source: str
@@ -46,13 +47,14 @@ class Family:
     covering: Callable[[Knobs], Knobs] | None = None
 
 
-def check_side(family: str, shape: ImageShape, least: int) -> None:
+def check_side(family: str, shape: ImageShape, least: int, instead: str = "") -> None:
     """Refuse images that strides would leave nothing of.
 
     Args:
         family: Named in the message.
         shape: Of one input.
         least: Product of all strides.
+        instead: What else would be allowed: a knob, its value and the side from which that fits.
 
     Raises:
         InfeasibleCandidate: A side is below it.
@@ -61,4 +63,5 @@ def check_side(family: str, shape: ImageShape, least: int) -> None:
     if side < least:
         raise InfeasibleCandidate(
             f"{family}: images of {side} px are too small for its strides, {least} in all; allowed: from {least} px"
+            + (f", or {family}.{instead}" if instead else "")
         )

@@ -88,7 +88,7 @@ def _family(origin: Mapping[str, str]) -> Family:
     return Family(
         name=NAME,
         knobs=functools.partial(_knobs, origin),
-        baseline={},
+        baseline=lambda _: {},
         resolution=lambda knobs: int(knobs["resolution"]),
         build=_build,
         source="the user's own network, by import path",

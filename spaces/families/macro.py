@@ -92,7 +92,7 @@ def _build(knobs: Knobs, shape: ImageShape, classes: int) -> nn.Module:
     return nn.Sequential(*layers)
 
 
-def _baseline() -> Mapping[str, Value]:
+def _baseline(_: Range) -> Mapping[str, Value]:
     stage: dict[str, Value] = {
         "operator": "inverted",
         "kernel": 3,
@@ -101,13 +101,14 @@ def _baseline() -> Mapping[str, Value]:
         "width": 1.0,
         "squeeze_excite": False,
     }
-    return {f"{name}_{i}": value for i in range(1, len(STAGES) + 1) for name, value in stage.items()}
+    stages = {f"{name}_{i}": value for i in range(1, len(STAGES) + 1) for name, value in stage.items()}
+    return {**stages, "activation": "relu"}
 
 
 MACRO = Family(
     name="macro",
     knobs=_knobs,
-    baseline={**_baseline(), "activation": "relu"},
+    baseline=_baseline,
     resolution=lambda knobs: int(knobs["resolution"]),
     build=_build,
     source="Tan et al., MnasNet, CVPR 2019, section 4.1",

@@ -105,7 +105,7 @@ def _shared_names(knobs: Knobs) -> dict[str, str]:
 MBCONV = Family(
     name="mbconv",
     knobs=_knobs,
-    baseline={
+    baseline=lambda _: {
         "scaling": "compound",
         "alpha": 1.2,
         "beta": 1.1,

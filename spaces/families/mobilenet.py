@@ -29,6 +29,8 @@ STRIDES = {"image": (2, 1, 2, 2, 2, 1, 2, 1), "small": (1, 1, 1, 2, 2, 1, 2, 1)}
 """Of the stem and each stage: as published, and for images of 8 to 64 px."""
 SMALL = 64
 """Tasks whose largest images are below it have the stem `small` alone, in pixels."""
+SMALLER = "stem small from 8 px"
+"""Named where images are too small for the stem `image`."""
 
 
 def _knobs(resolutions: Range) -> Mapping[str, Knob]:
@@ -47,7 +49,7 @@ def _knobs(resolutions: Range) -> Mapping[str, Knob]:
 def _build(knobs: Knobs, shape: ImageShape, classes: int) -> nn.Module:
     width, depth = float(knobs["width"]), float(knobs["depth"])
     strides = STRIDES[str(knobs["stem"])]
-    check_side("mobilenet", shape, math.prod(strides))
+    check_side("mobilenet", shape, math.prod(strides), SMALLER if knobs["stem"] == "image" else "")
     activation = ACTIVATIONS[str(knobs["activation"])]
     channels = divisible(STEM_CHANNELS * width)
     layers: list[nn.Module] = [*convolution(shape[0], channels, 3, strides[0]), activation()]
@@ -85,7 +87,14 @@ def _shared_names(knobs: Knobs) -> dict[str, str]:
 MOBILENET = Family(
     name="mobilenet",
     knobs=_knobs,
-    baseline={"depth": 1.0, "width": 1.0, "kernel": 3, "expansion": 6, "squeeze_excite": False, "activation": "relu6"},
+    baseline=lambda _: {
+        "depth": 1.0,
+        "width": 1.0,
+        "kernel": 3,
+        "expansion": 6,
+        "squeeze_excite": False,
+        "activation": "relu6",
+    },
     resolution=lambda knobs: int(knobs["resolution"]),
     build=_build,
     source="Sandler et al., MobileNetV2, CVPR 2018; Howard et al., MobileNetV3, ICCV 2019",

@@ -42,7 +42,7 @@ class Residual(nn.Module):
         self.shortcut = shortcut
         self.padded = padded
         self.activation = activation
-        # Which channels meet is given by their number, so those that leave the block cannot be pruned.
+        # Shortcut A adds channel i to channel i: removing one that leaves the block would shift the others.
         self.kept = (f"body.{len(body) - 2}",) if padded else ()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -164,7 +164,7 @@ def _published(layers: int) -> Knobs:
 RESNET = Family(
     name="resnet",
     knobs=_knobs,
-    baseline={"block": "basic", "blocks": 3, "widths": "equal", "width": 1.0, "activation": "relu"},
+    baseline=lambda _: {"block": "basic", "blocks": 3, "widths": "equal", "width": 1.0, "activation": "relu"},
     resolution=lambda knobs: int(knobs["resolution"]),
     build=_build,
     source="He et al., Deep Residual Learning for Image Recognition, CVPR 2016",

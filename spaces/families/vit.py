@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.families.family import Family, ImageShape
-from paredown.spaces.knob import Choice, Knob, Knobs, Range
+from paredown.spaces.knob import Choice, Knob, Knobs, Range, Value
 
 LEAST_GRID, MOST_PATCHES = 2, 1024
 """Patches along the shorter side at least, and in all at most: attention costs their square."""
@@ -129,6 +129,12 @@ def _knobs(resolutions: Range) -> Mapping[str, Knob]:
     }
 
 
+def _baseline(resolutions: Range) -> Mapping[str, Value]:
+    """Return what is usual, with the largest patch of the space; images below 8 px leave the one of 2 alone."""
+    patch = 16 if resolutions.high >= LEAST_GRID * 4 else 2
+    return {"patch": patch, "depth": 6, "heads": 4, "head_width": 16, "mlp_ratio": 2.0}
+
+
 def _build(knobs: Knobs, shape: ImageShape, classes: int) -> nn.Module:
     return VisionTransformer(shape, classes, knobs)
 
@@ -136,7 +142,7 @@ def _build(knobs: Knobs, shape: ImageShape, classes: int) -> nn.Module:
 VIT = Family(
     name="vit",
     knobs=_knobs,
-    baseline={"patch": 16, "depth": 6, "heads": 4, "head_width": 16, "mlp_ratio": 2.0},
+    baseline=_baseline,
     resolution=lambda knobs: int(knobs["resolution"]),
     build=_build,
     source="Dosovitskiy et al., ICLR 2021; Beyer, Zhai, Kolesnikov, Better plain ViT baselines, 2022",

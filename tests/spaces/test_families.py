@@ -13,6 +13,7 @@ from paredown.spaces.families import efficientnet, mbconv, vit
 from paredown.spaces.families.catalogue import FAMILIES, variant
 from paredown.spaces.families.layers import InvertedBottleneck, divisible
 from paredown.spaces.knob import Choice, Range
+from paredown.spaces.space import joint_space
 
 PUBLISHED = {  # EfficientNet, table 2: MACs in G; parameters of the published networks for 1,000 classes
     "b0": (224, 5_288_548, 0.39),
@@ -155,6 +156,28 @@ def test_compound_scaling_of_efficientnet() -> None:
     assert of(2.0)[2] == 32
     assert of(7.0)[2] == 32, "held to the task's largest"
     assert of(-12.0)[2] == 8, "held to the task's smallest"
+
+
+@pytest.mark.parametrize("low", [4, 8])
+@pytest.mark.parametrize("name", ["efficientnet", "vit"])
+def test_the_baseline_is_built_for_all_largest_sides_that_the_space_can_serve(name: str, low: int) -> None:
+    family, least = FAMILIES[name], {"efficientnet": 8, "vit": 4}[name]
+    for high in range(max(low, least), 260, 4):
+        space = joint_space({name: family}, {}, Range(low, high, 4), {}, {})
+        side = family.resolution(space.baseline.knobs)
+        with torch.device("meta"):
+            assert isinstance(family.build(space.baseline.knobs, (3, side, side), 10), nn.Module), high
+
+
+@pytest.mark.parametrize(
+    ("high", "stem", "side"), [(60, "small", 52), (64, "small", 28), (68, "small", 28), (72, "image", 32)]
+)
+def test_the_baseline_of_efficientnet_has_the_published_stem_where_its_strides_fit(
+    high: int, stem: str, side: int
+) -> None:
+    space = joint_space({"efficientnet": FAMILIES["efficientnet"]}, {}, Range(8, high, 4), {}, {})
+    assert space.baseline.knobs["stem"] == stem
+    assert FAMILIES["efficientnet"].resolution(space.baseline.knobs) == side
 
 
 def test_the_largest_resolution_holds_mbconv_and_older_candidates_are_as_they_were() -> None:
