@@ -10,6 +10,7 @@ Source:
 import copy
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -36,7 +37,7 @@ def _attach(network: nn.Module, knobs: Knobs, material: Material) -> nn.Module:
     plain = copy.deepcopy(network)
     named = [name.strip() for name in str(knobs.get("after", "")).split(",") if name.strip()]
     found = places(plain, material.example, named)
-    chosen = _spread(_possible(found, named), count)
+    chosen = _spread(found, named, count)
     with torch.no_grad():
         classes = plain.eval()(material.example).shape[1]
     plain.train(network.training)
@@ -53,25 +54,32 @@ def rule_of(knobs: Knobs) -> ExitRule:
 
 
 def _possible(found: Sequence[Place], named: Sequence[str]) -> list[Place]:
-    """Return the places that are named, or those between stages."""
-    ends = [place for place in found if place.ends_stage]
+    """Return the places that are named, under these names, or those between stages."""
     if not named:
-        return ends
-    by_name = {place.name: place for place in found}
+        return [place for place in found if place.ends_stage]
+    allowed = _names(found)
     for name in named:
-        if name not in by_name:
+        if name not in allowed:
             raise InfeasibleCandidate(
-                f"early_exit.after: no exit can stand after {name!r}; allowed: {', '.join(by_name) or 'none'}"
+                f"early_exit.after: no exit can stand after {name!r}; allowed: {', '.join(allowed) or 'none'}"
             )
-    return [place for place in found if place.name in named]
+    wanted = [(place, [name for name in named if name in _names([place])]) for place in found]
+    return [replace(place, name=names[0]) for place, names in wanted if names]
 
 
-def _spread(possible: Sequence[Place], count: int) -> list[Place]:
-    """Return the places that divide the MACs most evenly."""
+def _names(places_: Sequence[Place]) -> list[str]:
+    return [name for place in places_ for name in (place.name, *place.also)]
+
+
+def _spread(found: Sequence[Place], named: Sequence[str], count: int) -> list[Place]:
+    """Return those of the possible places that divide the MACs most evenly."""
+    possible = _possible(found, named)
     if count > len(possible):
-        allowed = ", ".join(place.name for place in possible) or "none"
+        of = "that early_exit.after names" if named else "between stages"
+        places_ = "1 place" if len(possible) == 1 else f"{len(possible)} places"
+        wrong = f"{count} exits are more than the {places_} {of}" if possible else f"no place {of} for an exit"
         raise InfeasibleCandidate(
-            f"early_exit: {count} exits are more than the {len(possible)} places between stages; allowed: {allowed}"
+            f"early_exit: {wrong}; allowed in early_exit.after: {', '.join(_names(found)) or 'none'}"
         )
     wanted = [(i + 1) / (count + 1) for i in range(count)]
     return list(

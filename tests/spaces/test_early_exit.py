@@ -112,11 +112,11 @@ def test_an_imported_network_takes_exits_after_named_stages() -> None:
 @pytest.mark.parametrize(
     ("network", "knobs", "reason"),
     [
-        (plain, {"exits": 3}, "3 exits are more than the 2 places between stages; allowed: 1, 3"),
+        (plain, {"exits": 3}, "3 exits are more than the 2 places between stages; allowed in early_exit.after: 0, 1"),
         (plain, {"after": "1,9"}, "no exit can stand after '9'; allowed: 0, 1, 2, 3"),
-        (plain, {"after": "1"}, "2 exits are more than the 1 places"),
+        (plain, {"after": "1"}, "2 exits are more than the 1 place that early_exit.after names"),
         (Named, {"after": "layer4"}, "no exit can stand after 'layer4'; allowed: stem, layer1"),
-        (Dense, {"exits": 1}, "1 exits are more than the 0 places between stages; allowed: none"),
+        (Dense, {"exits": 1}, "no place between stages for an exit; allowed in early_exit.after: first"),
         (plain, {"rule": "patience", "exits": 1}, "'patience' with 1 exit never leaves early"),
         (Branching, {}, "the network cannot be cut into stages"),
     ],
