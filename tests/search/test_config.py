@@ -121,6 +121,12 @@ def refusal(folder: Path, text: str) -> str:
             "space.knobs: early_exit.after: no exit can stand after 'layer9'",
             "allowed: 0, 1, 2, 3",
         ),
+        (
+            "knobs: {",
+            "steps: [early_exit]\n  knobs: {early_exit.after: 1.1, ",
+            "space.knobs: early_exit.after: 1.1 is not allowed",
+            "in quotes",
+        ),
         ("study: s", "study: [s", "is no valid YAML: ", "line"),
     ],
 )
