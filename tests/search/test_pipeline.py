@@ -31,6 +31,14 @@ def test_values_have_the_knobs_type_and_may_lie_between_what_a_search_tries() ->
     assert read_steps([]) == {}
 
 
+def test_a_text_may_hold_commas() -> None:
+    assert read_steps(["early_exit:exits=2,after=layer1,layer2#2,head=linear"]) == {
+        "early_exit": {"exits": 2, "after": "layer1,layer2#2", "head": "linear"}
+    }
+    with pytest.raises(ConfigError, match="'layer1' is not of the form KNOB=VALUE; knobs: exits"):
+        read_steps(["early_exit:exits=2,layer1"])
+
+
 @pytest.mark.parametrize(
     ("text", "holds"),
     [
