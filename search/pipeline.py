@@ -74,7 +74,9 @@ def compressed(space: SearchSpace, steps: Mapping[str, Knobs]) -> Candidate:
                 sibling = STEPS[name].knobs[knob].only_if
                 only = f": only with {_said(sibling)}" if sibling else ""
                 raise ConfigError(f"step {name}: {knob}={value} has no effect here{only}")
-    return Candidate(space.baseline.family, space.baseline.knobs, taken)
+    # What was given stays, also where a search would settle on something else: the step says what is wrong with it.
+    given = {name: {**values, **steps[name]} for name, values in taken.items()}
+    return Candidate(space.baseline.family, space.baseline.knobs, given)
 
 
 def _parts(rest: str, knobs: Mapping[str, Knob]) -> list[str]:

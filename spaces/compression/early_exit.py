@@ -9,7 +9,7 @@ Source:
 
 import copy
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -21,7 +21,7 @@ from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.exits.network import MultiExit, head
 from paredown.spaces.exits.rules import RULES, ExitRule, Rule
 from paredown.spaces.exits.stages import Place, cut, places
-from paredown.spaces.knob import Choice, Knobs, Range
+from paredown.spaces.knob import Choice, Knob, Knobs, Range
 
 AGREEING = 2
 """Exits that the rule `patience` compares."""
@@ -90,6 +90,16 @@ def _spread(found: Sequence[Place], named: Sequence[str], count: int) -> list[Pl
     )
 
 
+def _settle(knobs: Mapping[str, Knob], values: Knobs) -> Knobs:
+    """With one exit `patience` becomes another rule; where the study has no other, one exit becomes two."""
+    if values["rule"] != "patience" or int(values["exits"]) >= AGREEING:
+        return values
+    others = [rule for rule in RULES if rule != "patience" and rule in knobs["rule"]]
+    if others:
+        return {**values, "rule": others[0]}
+    return {**values, "exits": AGREEING} if AGREEING in knobs["exits"] else values
+
+
 EARLY_EXIT = Step(
     name="early_exit",
     short="exits",
@@ -105,6 +115,7 @@ EARLY_EXIT = Step(
     detail="threshold",
     off=0,
     attach=_attach,
+    settle=_settle,
     shapes_known=False,
     source="Teerapittayanon, McDanel, Kung, BranchyNet, ICPR 2016",
 )

@@ -123,6 +123,18 @@ def refusal(folder: Path, text: str) -> str:
         ),
         (
             "knobs: {",
+            "steps: [early_exit]\n  knobs: {early_exit.after: 3, ",
+            "space.knobs: early_exit.exits: 2 fits none of ",
+            "allowed: 0, 1 (early_exit: 2 exits are more than the 1 place that early_exit.after names",
+        ),
+        (
+            "knobs: {",
+            "steps: [early_exit]\n  knobs: {early_exit.rule: patience, early_exit.exits: {low: 0, high: 1}, ",
+            "space.knobs: early_exit.rule: 'patience' with 1 exit never leaves early",
+            "allowed: early_exit.exits from 2",
+        ),
+        (
+            "knobs: {",
             "steps: [early_exit]\n  knobs: {early_exit.after: 1.1, ",
             "space.knobs: early_exit.after: 1.1 is not allowed",
             "in quotes",
@@ -163,6 +175,26 @@ def test_a_place_of_exits_that_some_candidates_lack_is_no_mistake(tmp_path: Path
     fits = {fits_exits(setup.space.draw(number)) for number in range(16)}
     assert fits == {True, False}, "the shallow ones have no ninth layer"
     probe(setup, str(file))
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        "",
+        "early_exit.rule: patience",
+        "early_exit.rule: patience, early_exit.exits: {low: 1, high: 2}",
+        "early_exit.exits: 1",
+        "early_exit.after: 3, early_exit.exits: {low: 0, high: 1}",
+        "early_exit.exits: 0, early_exit.after: layer9",
+    ],
+)
+def test_no_draw_of_a_study_with_exits_is_wasted(tmp_path: Path, knobs: str) -> None:
+    file = tmp_path / "study.yaml"
+    space = f"steps: [early_exit]\n  knobs: {{mbconv.resolution: 16, {knobs}}}"
+    file.write_text(GOOD.replace("knobs: {mbconv.width: 0.5, mbconv.depth: 1.0}", space))
+    setup = set_up(read_config(file, {}), str(file), tmp_path, tmp_path / "out")
+    probe(setup, str(file))
+    assert all(fits_exits(setup.space.draw(number)) for number in range(24))
 
 
 def test_a_file_that_is_no_mapping(tmp_path: Path) -> None:

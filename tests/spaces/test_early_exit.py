@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paredown.spaces.compression.channel_pruning import CHANNEL_PRUNING
+from paredown.spaces.compression.early_exit import EARLY_EXIT
 from paredown.spaces.compression.low_rank import LOW_RANK
 from paredown.spaces.compression.step import Material
 from paredown.spaces.errors import InfeasibleCandidate, SpaceError
@@ -186,6 +187,29 @@ def test_low_rank_factors_stages_and_keeps_exits() -> None:
     factored = LOW_RANK.transform(multi, {"ratio": 0.25}, Material(torch.zeros(1, *SHAPE)))
     assert [logits.shape for logits in factored.all_logits(x)] == [(len(x), CLASSES)] * 3
     assert sum(p.numel() for p in factored.parameters()) < sum(p.numel() for p in multi.parameters())
+
+
+@pytest.mark.parametrize(
+    ("knobs", "rules"),
+    [
+        ({}, {1: {"confidence", "entropy"}, 2: {"confidence", "entropy", "patience"}}),
+        ({"early_exit.rule": ["entropy", "patience"]}, {1: {"entropy"}, 2: {"entropy", "patience"}}),
+        ({"early_exit.rule": "patience"}, {2: {"patience"}}),
+        ({"early_exit.exits": 1}, {1: {"confidence", "entropy"}}),
+        ({"early_exit.exits": 1, "early_exit.rule": "patience"}, {1: {"patience"}}),
+    ],
+)
+def test_patience_goes_with_two_exits(knobs: dict[str, object], rules: dict[int, set[str]]) -> None:
+    space = joint_space(
+        {"mbconv": FAMILIES["mbconv"]}, {"early_exit": EARLY_EXIT}, Range(16, 16, 4), {"mbconv.depth": 1.0, **knobs}, {}
+    )
+    drawn = [space.draw(seed) for seed in range(100)]
+    found: dict[int, set[str]] = {}
+    for exits in (candidate.steps["early_exit"] for candidate in drawn if candidate.steps):
+        found.setdefault(int(exits["exits"]), set()).add(str(exits["rule"]))
+        assert ("threshold" in exits) == (exits["rule"] != "patience")
+    assert found == rules
+    assert all(space.candidate(space.values(candidate)) == candidate for candidate in drawn)
 
 
 def test_an_open_choice_takes_any_text_and_nothing_else() -> None:
