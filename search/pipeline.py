@@ -26,7 +26,7 @@ def read_steps(texts: Sequence[str]) -> dict[str, dict[str, Value]]:
         if name in steps:
             raise ConfigError(f"{where}: {name} is named twice; write all its knobs at once: {FORM}")
         steps[name] = {}
-        for part in rest.split(",") if rest else []:
+        for part in _parts(rest, knobs):
             knob, sign, value = part.partition("=")
             if not sign:
                 raise ConfigError(f"{where}: {part!r} is not of the form KNOB=VALUE; knobs: {_listed(knobs)}")
@@ -74,7 +74,21 @@ def compressed(space: SearchSpace, steps: Mapping[str, Knobs]) -> Candidate:
                 sibling = STEPS[name].knobs[knob].only_if
                 only = f": only with {_said(sibling)}" if sibling else ""
                 raise ConfigError(f"step {name}: {knob}={value} has no effect here{only}")
-    return Candidate(space.baseline.family, space.baseline.knobs, taken)
+    # What was given stays, also where a search would settle on something else: the step says what is wrong with it.
+    given = {name: {**values, **steps[name]} for name, values in taken.items()}
+    return Candidate(space.baseline.family, space.baseline.knobs, given)
+
+
+def _parts(rest: str, knobs: Mapping[str, Knob]) -> list[str]:
+    """Return each `KNOB=VALUE`; a text that a knob takes may hold commas."""
+    parts: list[str] = []
+    for piece in rest.split(",") if rest else []:
+        knob = knobs.get(parts[-1].partition("=")[0]) if parts else None
+        if "=" not in piece and isinstance(knob, Choice) and knob.open:
+            parts[-1] += f",{piece}"
+        else:
+            parts.append(piece)
+    return parts
 
 
 def _said(condition: Condition) -> str:

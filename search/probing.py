@@ -1,7 +1,8 @@
 """Spaces looked at before anything is trained or written: what no candidate can keep or carry is refused."""
 
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Mapping
 
 import torch
 
@@ -66,36 +67,49 @@ def _probe_family(setup: Setup, family: Family, where: str) -> None:
 
 
 def _probe_attached(setup: Setup, where: str) -> None:
-    for step in setup.space.steps.values():
-        if step.attach is not None:
-            for values in _settings(setup.space, step):
-                reasons = list(_reasons(setup, values))
-                if all(reasons):
-                    raise ConfigError(f"{where}: space.knobs: {reasons[0]}")
+    """Refuse how much is attached, and texts of the study file, where no network of the sample takes them."""
+    networks = _networks(setup.space)
+    for step in (step for step in setup.space.steps.values() if step.attach is not None):
+        reasons = [(setting, _reason(setup, networks, step, setting)) for setting in _settings(setup.space, step)]
+        for short, value in dict.fromkeys(item for setting, _ in reasons for item in setting.items()):
+            why = [reason for setting, reason in reasons if setting[short] == value]
+            fitting = dict.fromkeys(setting[step.switch] for setting, reason in reasons if not reason)
+            if all(why) and fitting and short == step.switch:
+                allowed = ", ".join(map(str, [step.off, *fitting]))
+                said = f"{value} fits none of {len(networks)} networks tried; allowed: {allowed} ({why[0]})"
+                raise ConfigError(f"{where}: space.knobs: {step.name}.{short}: {said}")
+            if all(why):
+                raise ConfigError(f"{where}: space.knobs: {why[0]}")
 
 
-def _settings(space: SearchSpace, step: Step) -> Iterator[dict[str, Value]]:
-    """Yield the step as mild as it can be, with each text that a study file may have made up."""
-    switch = space.knobs[f"{step.name}.{step.switch}"]
-    on = {f"{step.name}.{step.switch}": switch.lowest if switch.lowest != step.off else switch.next_to(step.off)}
-    knobs = {f"{step.name}.{short}": space.knobs[f"{step.name}.{short}"] for short in step.knobs}
-    texts = {name: knob.values for name, knob in knobs.items() if isinstance(knob, Choice) and knob.open}
-    yield from (on | {name: value} for name, values in texts.items() for value in values)
+def _settings(space: SearchSpace, step: Step) -> list[dict[str, Value]]:
+    """Return how much may be attached, with each text that a study file may have made up."""
+    knobs = {short: space.knobs[f"{step.name}.{short}"] for short in step.knobs}
+    asked = {s: k.values for s, k in knobs.items() if s == step.switch or (isinstance(k, Choice) and k.open)}
+    settings = [dict(zip(asked, values, strict=True)) for values in itertools.product(*asked.values())]
+    return [setting for setting in settings if setting[step.switch] != step.off]
 
 
-def _reasons(setup: Setup, values: dict[str, Value]) -> Iterator[str]:
-    """Yield of each candidate, with these values, why it cannot be built; empty for the first one that can."""
-    for sampled in _sample(setup.space):
-        candidate = setup.space.candidate(setup.space.values(sampled) | values)
+def _networks(space: SearchSpace) -> list[Candidate]:
+    """Return the networks of the sample, each once."""
+    return list({c.uncompressed.digest: c.uncompressed for c in _sample(space)}.values())
+
+
+def _reason(setup: Setup, networks: list[Candidate], step: Step, setting: Mapping[str, Value]) -> str:
+    """Return why none of the networks can be built with a setting of the step; empty where one can."""
+    reason = ""
+    for network in networks:
+        on = {f"{step.name}.{short}": value for short, value in setting.items()}
+        candidate = setup.space.candidate(setup.space.values(network) | on)
         side = FAMILIES[candidate.family].resolution(candidate.knobs)
         try:
             setup.plan.check_trained(candidate)
             build(candidate, (setup.task.channels, side, side), len(setup.task.classes))
         except InfeasibleCandidate as error:
-            yield str(error)
+            reason = reason or str(error)
         else:
-            yield ""
-            return
+            return ""
+    return reason
 
 
 def _probe_limits(setup: Setup, where: str) -> None:

@@ -33,7 +33,7 @@ from paredown.search.stored import stored_task
 from paredown.search.supply import TIME_IS_UP, Budget, Supply
 from paredown.search.trial import run_trial
 from paredown.spaces.knob import Value
-from paredown.studies.errors import ExportRefused
+from paredown.studies.errors import ExportRefused, StudyError
 from paredown.studies.exporters.catalogue import EXPORTERS
 from paredown.studies.exporters.exporter import Shipment
 from paredown.studies.front import Model
@@ -85,7 +85,8 @@ def search(
     config = setup.config
     if config.driver not in DRIVERS:
         raise ConfigError(f"{where}: driver: {config.driver!r} does not exist; allowed: {', '.join(DRIVERS)}")
-    probe(setup, where)
+    if not _has_begun(url, config.study):
+        probe(setup, where)
     study = Study.create(url, config.study, setup.stored, setup.plan.objectives, str(setup.plan.folder))
     study.enqueue([setup.space.values(c) for c in (setup.space.baseline, setup.space.mildest())])
     problem = problem_of(setup, study)
@@ -116,6 +117,15 @@ def search(
     finally:
         study.leave()
     return study, Outcome(reason, interrupted, supply.asking_s + display.showing_s, time.monotonic() - begin)
+
+
+def _has_begun(url: str, name: str) -> bool:
+    """Tell whether a study exists: its space was looked at when it began, perhaps by milder rules."""
+    try:
+        Study.open(url, name, lambda stored: ())
+    except StudyError:  # what is wrong with a database is said where the study is made
+        return False
+    return True
 
 
 def problem_of(setup: Setup, study: Study) -> Problem:

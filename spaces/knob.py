@@ -97,9 +97,12 @@ class Choice:
         wanted = tuple(spec) if isinstance(spec, list) else (spec,)
         if not wanted:
             raise SpaceError(f"[] leaves nothing to choose; allowed: {self}")
+        if self.open:  # YAML reads the text 5 as a number; 1.10 as 1.1, which may be another text
+            wanted = tuple(str(value) if type(value) is int else value for value in wanted)
         for value in wanted:
             if not self.takes(value):
-                raise SpaceError(f"{value!r} is not allowed; allowed: {self.taken}")
+                quotes = ", this one in quotes" if self.open and isinstance(value, bool | float) else ""
+                raise SpaceError(f"{value!r} is not allowed; allowed: {self.taken}{quotes}")
         return replace(self, values=wanted if self.open else tuple(v for v in self.values if v in wanted))
 
 

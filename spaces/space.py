@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from paredown.spaces.candidate import Candidate
-from paredown.spaces.compression.step import Step
+from paredown.spaces.compression.step import Settle, Step
 from paredown.spaces.errors import BaselineRefused, SpaceError
 from paredown.spaces.families.family import Family
 from paredown.spaces.knob import Choice, Knob, Knobs, Range, Suggester, Value, active, admitting, may_count
@@ -51,8 +51,8 @@ class SearchSpace:
         steps = {}
         for name, step in self.steps.items():
             if values[f"{name}.{step.switch}"] != step.off:
-                steps[name] = self._active(name, values)
-        return Candidate(family, self._active(family, values), steps)
+                steps[name] = _active(self.knobs, name, values, step.settle)
+        return Candidate(family, _active(self.knobs, family, values), steps)
 
     def values(self, candidate: Candidate) -> dict[str, Value]:
         """Return a value for every knob that leaves a choice: the candidate's, the lowest where inactive.
@@ -110,9 +110,6 @@ class SearchSpace:
     def _asked(self) -> dict[str, Knob]:
         family = {FAMILY: Choice(tuple(self.families))} if len(self.families) > 1 else {}
         return family | dict(self.knobs)
-
-    def _active(self, prefix: str, values: Knobs) -> dict[str, Value]:
-        return _active(self.knobs, prefix, values)
 
 
 class _Dice:
@@ -221,7 +218,9 @@ def _known(knobs: Mapping[str, Knob], name: str) -> Knob:
     return knobs[name]
 
 
-def _active(knobs: Mapping[str, Knob], prefix: str, values: Knobs) -> dict[str, Value]:
+def _active(
+    knobs: Mapping[str, Knob], prefix: str, values: Knobs, settle: Settle = lambda knobs, values: values
+) -> dict[str, Value]:
     """Return the values of a family's or step's active knobs, under their short names."""
     own = {name.removeprefix(f"{prefix}."): knob for name, knob in knobs.items() if name.startswith(f"{prefix}.")}
-    return active(own, {short: values[f"{prefix}.{short}"] for short in own})
+    return active(own, settle(own, {short: values[f"{prefix}.{short}"] for short in own}))

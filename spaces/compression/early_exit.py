@@ -9,7 +9,8 @@ Source:
 
 import copy
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -20,7 +21,7 @@ from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.exits.network import MultiExit, head
 from paredown.spaces.exits.rules import RULES, ExitRule, Rule
 from paredown.spaces.exits.stages import Place, cut, places
-from paredown.spaces.knob import Choice, Knobs, Range
+from paredown.spaces.knob import Choice, Knob, Knobs, Range
 
 AGREEING = 2
 """Exits that the rule `patience` compares."""
@@ -36,7 +37,7 @@ def _attach(network: nn.Module, knobs: Knobs, material: Material) -> nn.Module:
     plain = copy.deepcopy(network)
     named = [name.strip() for name in str(knobs.get("after", "")).split(",") if name.strip()]
     found = places(plain, material.example, named)
-    chosen = _spread(_possible(found, named), count)
+    chosen = _spread(found, named, count)
     with torch.no_grad():
         classes = plain.eval()(material.example).shape[1]
     plain.train(network.training)
@@ -53,25 +54,32 @@ def rule_of(knobs: Knobs) -> ExitRule:
 
 
 def _possible(found: Sequence[Place], named: Sequence[str]) -> list[Place]:
-    """Return the places that are named, or those between stages."""
-    ends = [place for place in found if place.ends_stage]
+    """Return the places that are named, under these names, or those between stages."""
     if not named:
-        return ends
-    by_name = {place.name: place for place in found}
+        return [place for place in found if place.ends_stage]
+    allowed = _names(found)
     for name in named:
-        if name not in by_name:
+        if name not in allowed:
             raise InfeasibleCandidate(
-                f"early_exit.after: no exit can stand after {name!r}; allowed: {', '.join(by_name) or 'none'}"
+                f"early_exit.after: no exit can stand after {name!r}; allowed: {', '.join(allowed) or 'none'}"
             )
-    return [place for place in found if place.name in named]
+    wanted = [(place, [name for name in named if name in _names([place])]) for place in found]
+    return [replace(place, name=names[0]) for place, names in wanted if names]
 
 
-def _spread(possible: Sequence[Place], count: int) -> list[Place]:
-    """Return the places that divide the MACs most evenly."""
+def _names(places_: Sequence[Place]) -> list[str]:
+    return [name for place in places_ for name in (place.name, *place.also)]
+
+
+def _spread(found: Sequence[Place], named: Sequence[str], count: int) -> list[Place]:
+    """Return those of the possible places that divide the MACs most evenly."""
+    possible = _possible(found, named)
     if count > len(possible):
-        allowed = ", ".join(place.name for place in possible) or "none"
+        of = "that early_exit.after names" if named else "between stages"
+        places_ = "1 place" if len(possible) == 1 else f"{len(possible)} places"
+        wrong = f"{count} exits are more than the {places_} {of}" if possible else f"no place {of} for an exit"
         raise InfeasibleCandidate(
-            f"early_exit: {count} exits are more than the {len(possible)} places between stages; allowed: {allowed}"
+            f"early_exit: {wrong}; allowed in early_exit.after: {', '.join(_names(found)) or 'none'}"
         )
     wanted = [(i + 1) / (count + 1) for i in range(count)]
     return list(
@@ -80,6 +88,16 @@ def _spread(possible: Sequence[Place], count: int) -> list[Place]:
             key=lambda some: sum((place.share - share) ** 2 for place, share in zip(some, wanted, strict=True)),
         )
     )
+
+
+def _settle(knobs: Mapping[str, Knob], values: Knobs) -> Knobs:
+    """With one exit `patience` becomes another rule; where the study has no other, one exit becomes two."""
+    if values["rule"] != "patience" or int(values["exits"]) >= AGREEING:
+        return values
+    others = [rule for rule in RULES if rule != "patience" and rule in knobs["rule"]]
+    if others:
+        return {**values, "rule": others[0]}
+    return {**values, "exits": AGREEING} if AGREEING in knobs["exits"] else values
 
 
 EARLY_EXIT = Step(
@@ -97,6 +115,7 @@ EARLY_EXIT = Step(
     detail="threshold",
     off=0,
     attach=_attach,
+    settle=_settle,
     shapes_known=False,
     source="Teerapittayanon, McDanel, Kung, BranchyNet, ICPR 2016",
 )

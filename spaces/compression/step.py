@@ -109,6 +109,10 @@ Rewrite = Callable[[bytes, Knobs, Calibration], bytes]
 """(ONNX model, knobs, calibration) -> new ONNX model."""
 
 
+Settle = Callable[[Mapping[str, Knob], Knobs], Knobs]
+"""(the step's knobs as a study has them, a value for each) -> such values, of which all go together."""
+
+
 @dataclass(frozen=True)
 class Step:
     """A compression method: its knobs and what it does, in any of seven places.
@@ -121,6 +125,7 @@ class Step:
         off: The value of `switch` at which the step does nothing.
         source: Paper and section.
         detail: A second knob whose value tables show; empty: none.
+        settle: Replaces values that do not go together; asked only where the step is on, which it must leave so.
         attach: Changes the untrained network, before anything else.
         transform: Changes the trained network; fine-tuning follows.
         finetuning: Holds something through fine-tuning.
@@ -142,6 +147,7 @@ class Step:
     off: Value
     source: str
     detail: str = ""
+    settle: Settle = lambda knobs, values: values
     attach: Attach | None = None
     transform: Transform | None = None
     finetuning: Finetuning | None = None

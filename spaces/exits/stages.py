@@ -1,12 +1,14 @@
 """Stages of any network: places between its layers that a single tensor crosses.
 
 The network is traced by `torch.fx`: plain sequences are looked into, everything else is one layer. Places after
-named layers deeper inside are found too, since whatever contains a named layer is looked into.
+named layers deeper inside are found too, since whatever contains a named layer is looked into. A layer that is called
+more than once has a name for each call: `relu`, `relu#2`, `relu#3`.
 """
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,7 @@ from torch import Tensor, fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from paredown.spaces.errors import InfeasibleCandidate
+from paredown.spaces.exits.modes import in_mode, mark_dropouts, put_dropout_layers
 
 WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Linear)
 LEFT = 2
@@ -26,16 +29,26 @@ class Place:
     """Where an exit may stand.
 
     Attributes:
-        name: Of the layer before it.
+        name: Of the call of the layer before it.
         share: Of the network's MACs that come before it.
         ends_stage: Whether the maps become smaller right behind it; for tokens, whether a block ends.
         shape: Of the tensor that crosses it, `n x c x h x w` or `n x tokens x width`.
+        also: Names of what contains the layer and ends with it.
     """
 
     name: str
     share: float
     ends_stage: bool
     shape: tuple[int, ...]
+    also: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Trace:
+    """A traced network, and by the name of each call of a layer the node that holds its result."""
+
+    graph: fx.GraphModule
+    results: dict[str, fx.Node]
 
 
 class _Tracer(fx.Tracer):
@@ -43,7 +56,20 @@ class _Tracer(fx.Tracer):
 
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__()
-        self._names = names
+        self.results: dict[str, fx.Node] = {}
+        self._names = [name.partition("#")[0] for name in names]
+        self._calls: Counter[str] = Counter()
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        name = self.path_of_module(m)
+        self._calls[name] += 1
+        call = name if self._calls[name] == 1 else f"{name}#{self._calls[name]}"
+        result = super().call_module(m, forward, args, kwargs)
+        if isinstance(result, fx.Proxy):
+            self.results[call] = result.node
+        return result
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         inside = any(name.startswith(f"{module_qualified_name}.") for name in self._names)
@@ -75,42 +101,44 @@ def places(network: nn.Module, example: Tensor, names: Sequence[str] = ()) -> li
         names: Layers that shall be looked for, also where they are inside of another one.
 
     Raises:
-        InfeasibleCandidate: What the network does depends on its input, so that it cannot be traced.
+        InfeasibleCandidate: What the network does depends on its input, or on whether it is trained, so that it
+            cannot be traced.
     """
-    graph = _traced(network, names)
+    trace = _traced(network, names)
+    graph = trace.graph
     observer = _Observer(graph)
-    training = {module: module.training for module in network.modules()}
-    network.eval()
-    graph.eval()
-    try:
-        with torch.no_grad():
-            observer.run(example)
-    finally:
-        for module, mode in training.items():
-            module.training = mode
+    with in_mode(network, training=False), torch.no_grad():
+        graph.eval()
+        observer.run(example)
     nodes = list(graph.graph.nodes)
     total, done = max(1, sum(observer.macs.values())), 0
     found = []
+    names_of: dict[fx.Node, list[str]] = {}
+    for name, node in trace.results.items():
+        names_of.setdefault(node, []).append(name)
     for i, node in enumerate(nodes):
         done += observer.macs[node]
         shape = observer.shapes[node]
-        if node.op != "call_module" or shape is None or len(shape) not in (3, 4):
+        if node not in names_of or node.op == "placeholder" or shape is None or len(shape) not in (3, 4):
             continue
         if not _alone(nodes, i) or _weighted(graph, nodes[i + 1 :]) < LEFT:
             continue
         later = next((observer.shapes[n] for n in nodes[i + 1 :] if n.op == "call_module"), None)
-        found.append(Place(str(node.target), done / total, _is_end(shape, later), shape))
+        ends_stage = node.op == "call_module" and _is_end(shape, later)
+        name, *also = names_of[node]
+        found.append(Place(name, done / total, ends_stage, shape, tuple(also)))
     return found
 
 
 def cut(network: nn.Module, names: Sequence[str]) -> list[nn.Module]:
-    """Return the network in parts, one more than there are names; each ends behind a named layer.
+    """Return the network in parts, one more than there are names; each ends behind a call of a layer.
 
     The parts share the network's layers.
     """
-    graph = _traced(network, names)
+    trace = _traced(network, names)
+    graph = trace.graph
     nodes = list(graph.graph.nodes)
-    ends = [next(i for i, n in enumerate(nodes) if n.op == "call_module" and n.target == name) for name in names]
+    ends = [nodes.index(trace.results[name]) for name in names]
     bounds = [0, *(end + 1 for end in ends), len(nodes) - 1]
     parts = []
     for start, stop in itertools.pairwise(bounds):
@@ -122,12 +150,30 @@ def cut(network: nn.Module, names: Sequence[str]) -> list[nn.Module]:
     return parts
 
 
-def _traced(network: nn.Module, names: Sequence[str]) -> fx.GraphModule:
+def _traced(network: nn.Module, names: Sequence[str]) -> _Trace:
+    with in_mode(network, training=True):
+        trained = _trace(network, names)
+    with in_mode(network, training=False):
+        evaluated = _trace(network, names)
+    if differing := mark_dropouts(trained.graph, evaluated.graph):
+        at = differing.target if differing.op == "call_module" else differing.name
+        raise InfeasibleCandidate(
+            "early_exit: the network cannot be cut into stages: in training its forward does something else than in "
+            f"evaluation, first at {at!r}; allowed: dropout functions with training=self.training"
+        )
+    return trained
+
+
+def _trace(network: nn.Module, names: Sequence[str]) -> _Trace:
+    tracer, before = _Tracer(names), set(vars(network))
     try:
-        return fx.GraphModule(network, _Tracer(names).trace(network))
+        return _Trace(fx.GraphModule(network, tracer.trace(network)), tracer.results)
     except Exception as error:  # whatever the forward of any network raises while it is traced
         said = str(error).partition("\n")[0][:200]
         raise InfeasibleCandidate(f"early_exit: the network cannot be cut into stages: {said}") from error
+    finally:
+        for constant in set(vars(network)) - before:  # tracing leaves them there
+            delattr(network, constant)
 
 
 def _alone(nodes: Sequence[fx.Node], at: int) -> bool:
@@ -162,4 +208,6 @@ def _part(graph: fx.GraphModule, entry: fx.Node, inner: Sequence[fx.Node], resul
         if node not in copies:
             copies[node] = part.node_copy(node, lambda n: copies[n])
     part.output(copies[result])
-    return fx.GraphModule(graph, part)
+    traced = fx.GraphModule(graph, part)
+    put_dropout_layers(traced)
+    return traced

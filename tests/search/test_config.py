@@ -18,6 +18,7 @@ from paredown.search.run import search
 from paredown.search.setup import set_up
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.errors import InfeasibleCandidate
+from paredown.studies.study import Study
 
 GOOD = """
 study: s
@@ -122,6 +123,24 @@ def refusal(folder: Path, text: str) -> str:
             "allowed: 0, 1, 2, 3",
         ),
         ("knobs: {", "baseline: {mbconv.width: 9}\n  knobs: {", "space.baseline: mbconv.width: 9 is not", "0.5 to 3.0"),
+        (
+            "knobs: {",
+            "steps: [early_exit]\n  knobs: {early_exit.after: 3, ",
+            "space.knobs: early_exit.exits: 2 fits none of ",
+            "allowed: 0, 1 (early_exit: 2 exits are more than the 1 place that early_exit.after names",
+        ),
+        (
+            "knobs: {",
+            "steps: [early_exit]\n  knobs: {early_exit.rule: patience, early_exit.exits: {low: 0, high: 1}, ",
+            "space.knobs: early_exit.rule: 'patience' with 1 exit never leaves early",
+            "allowed: early_exit.exits from 2",
+        ),
+        (
+            "knobs: {",
+            "steps: [early_exit]\n  knobs: {early_exit.after: 1.1, ",
+            "space.knobs: early_exit.after: 1.1 is not allowed",
+            "in quotes",
+        ),
         ("study: s", "study: [s", "is no valid YAML: ", "line"),
     ],
 )
@@ -130,6 +149,16 @@ def test_what_is_wrong_is_named(tmp_path: Path, replaced: str, by: str, begins: 
     said = refusal(tmp_path, GOOD.replace(replaced, by))
     assert said.startswith(begins)
     assert holds in said
+
+
+def test_a_study_that_has_begun_is_not_refused_for_its_space(tmp_path: Path) -> None:
+    setup, url = toy_trials.toy_setup(tmp_path, limits={"size_bytes": 100}, trials=1), f"sqlite:///{tmp_path}/s.db"
+    with pytest.raises(ConfigError, match="no candidate can meet 100"):
+        search(setup, url, Console(file=io.StringIO()), where="test", run=toy_trials.good)
+    objectives = setup.plan.objectives
+    Study.create(url, setup.config.study, setup.stored, objectives, str(setup.plan.folder))
+    study, _ = search(setup, url, Console(file=io.StringIO()), where="test", run=toy_trials.good)
+    assert study.counts() == {"done": 1}
 
 
 def test_early_stopping_is_off_unless_asked_for(tmp_path: Path) -> None:
@@ -158,6 +187,26 @@ def test_a_place_of_exits_that_some_candidates_lack_is_no_mistake(tmp_path: Path
     fits = {fits_exits(setup.space.draw(number)) for number in range(16)}
     assert fits == {True, False}, "the shallow ones have no ninth layer"
     probe(setup, str(file))
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        "",
+        "early_exit.rule: patience",
+        "early_exit.rule: patience, early_exit.exits: {low: 1, high: 2}",
+        "early_exit.exits: 1",
+        "early_exit.after: 3, early_exit.exits: {low: 0, high: 1}",
+        "early_exit.exits: 0, early_exit.after: layer9",
+    ],
+)
+def test_no_draw_of_a_study_with_exits_is_wasted(tmp_path: Path, knobs: str) -> None:
+    file = tmp_path / "study.yaml"
+    space = f"steps: [early_exit]\n  knobs: {{mbconv.resolution: 16, {knobs}}}"
+    file.write_text(GOOD.replace("knobs: {mbconv.width: 0.5, mbconv.depth: 1.0}", space))
+    setup = set_up(read_config(file, {}), str(file), tmp_path, tmp_path / "out")
+    probe(setup, str(file))
+    assert all(fits_exits(setup.space.draw(number)) for number in range(24))
 
 
 def test_a_file_that_is_no_mapping(tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ import pytest
 
 from paredown.search.compressing import check_out
 from paredown.search.errors import ConfigError
+from paredown.search.network import build
 from paredown.search.pipeline import check_steps, compressed, read_steps
 from paredown.search.single import set_up_single
 from paredown.spaces.compression.catalogue import STEPS
+from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.knob import Choice, Range
 
 
@@ -29,6 +31,14 @@ def test_values_have_the_knobs_type_and_may_lie_between_what_a_search_tries() ->
     assert steps["distillation"] == {"weight": 0.6, "temperature": 2}
     assert isinstance(steps["distillation"]["temperature"], int)
     assert read_steps([]) == {}
+
+
+def test_a_text_may_hold_commas() -> None:
+    assert read_steps(["early_exit:exits=2,after=layer1,layer2#2,head=linear"]) == {
+        "early_exit": {"exits": 2, "after": "layer1,layer2#2", "head": "linear"}
+    }
+    with pytest.raises(ConfigError, match="'layer1' is not of the form KNOB=VALUE; knobs: exits"):
+        read_steps(["early_exit:exits=2,layer1"])
 
 
 @pytest.mark.parametrize(
@@ -72,6 +82,14 @@ def test_a_knob_without_effect_is_refused_with_what_it_needs(tmp_path: Path) -> 
         compressed(space, {"quantization": {"weights": "fp16", "aware": True}})
     with pytest.raises(ConfigError, match=r"early=0.5 has no effect here: only with scope=stage$"):
         compressed(space, {"channel_pruning": {"ratio": 0.5, "early": 0.5}})
+
+
+def test_what_does_not_go_together_is_left_to_the_step(tmp_path: Path) -> None:
+    space = set_up_single("resnet20", "digits", tmp_path).space
+    candidate = compressed(space, {"early_exit": {"exits": 1, "rule": "patience"}})
+    assert (candidate.steps["early_exit"]["exits"], candidate.steps["early_exit"]["rule"]) == (1, "patience")
+    with pytest.raises(InfeasibleCandidate, match="'patience' with 1 exit never leaves early"):
+        build(candidate, (1, 32, 32), 10)
 
 
 def test_a_step_that_is_off_is_no_part_of_the_candidate(tmp_path: Path) -> None:

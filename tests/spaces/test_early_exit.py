@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paredown.spaces.compression.channel_pruning import CHANNEL_PRUNING
+from paredown.spaces.compression.early_exit import EARLY_EXIT
 from paredown.spaces.compression.low_rank import LOW_RANK
 from paredown.spaces.compression.step import Material
 from paredown.spaces.errors import InfeasibleCandidate, SpaceError
@@ -112,11 +113,11 @@ def test_an_imported_network_takes_exits_after_named_stages() -> None:
 @pytest.mark.parametrize(
     ("network", "knobs", "reason"),
     [
-        (plain, {"exits": 3}, "3 exits are more than the 2 places between stages; allowed: 1, 3"),
+        (plain, {"exits": 3}, "3 exits are more than the 2 places between stages; allowed in early_exit.after: 0, 1"),
         (plain, {"after": "1,9"}, "no exit can stand after '9'; allowed: 0, 1, 2, 3"),
-        (plain, {"after": "1"}, "2 exits are more than the 1 places"),
+        (plain, {"after": "1"}, "2 exits are more than the 1 place that early_exit.after names"),
         (Named, {"after": "layer4"}, "no exit can stand after 'layer4'; allowed: stem, layer1"),
-        (Dense, {"exits": 1}, "1 exits are more than the 0 places between stages; allowed: none"),
+        (Dense, {"exits": 1}, "no place between stages for an exit; allowed in early_exit.after: first"),
         (plain, {"rule": "patience", "exits": 1}, "'patience' with 1 exit never leaves early"),
         (Branching, {}, "the network cannot be cut into stages"),
     ],
@@ -188,10 +189,36 @@ def test_low_rank_factors_stages_and_keeps_exits() -> None:
     assert sum(p.numel() for p in factored.parameters()) < sum(p.numel() for p in multi.parameters())
 
 
+@pytest.mark.parametrize(
+    ("knobs", "rules"),
+    [
+        ({}, {1: {"confidence", "entropy"}, 2: {"confidence", "entropy", "patience"}}),
+        ({"early_exit.rule": ["entropy", "patience"]}, {1: {"entropy"}, 2: {"entropy", "patience"}}),
+        ({"early_exit.rule": "patience"}, {2: {"patience"}}),
+        ({"early_exit.exits": 1}, {1: {"confidence", "entropy"}}),
+        ({"early_exit.exits": 1, "early_exit.rule": "patience"}, {1: {"patience"}}),
+    ],
+)
+def test_patience_goes_with_two_exits(knobs: dict[str, object], rules: dict[int, set[str]]) -> None:
+    space = joint_space(
+        {"mbconv": FAMILIES["mbconv"]}, {"early_exit": EARLY_EXIT}, Range(16, 16, 4), {"mbconv.depth": 1.0, **knobs}, {}
+    )
+    drawn = [space.draw(seed) for seed in range(100)]
+    found: dict[int, set[str]] = {}
+    for exits in (candidate.steps["early_exit"] for candidate in drawn if candidate.steps):
+        found.setdefault(int(exits["exits"]), set()).add(str(exits["rule"]))
+        assert ("threshold" in exits) == (exits["rule"] != "patience")
+    assert found == rules
+    assert all(space.candidate(space.values(candidate)) == candidate for candidate in drawn)
+
+
 def test_an_open_choice_takes_any_text_and_nothing_else() -> None:
     knob = Choice(("",), open=True)
     assert knob.narrowed("layer1,layer2").values == ("layer1,layer2",)
     assert knob.narrowed(["layer1", "layer2"]).values == ("layer1", "layer2")
     assert knob.lowest == ""
-    with pytest.raises(SpaceError, match="3 is not allowed; allowed: any text"):
-        knob.narrowed(3)
+    assert knob.narrowed(5).values == ("5",), "layers of the built-in families are numbers"
+    assert knob.narrowed([5, "7,8"]).values == ("5", "7,8")
+    for value in (1.1, True, [1.1]):  # in YAML 1.10 is 1.1
+        with pytest.raises(SpaceError, match="is not allowed; allowed: any text, this one in quotes"):
+            knob.narrowed(value)
