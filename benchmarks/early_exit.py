@@ -41,6 +41,8 @@ from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.early_exit import EARLY_EXIT
 from paredown.spaces.exits.network import MultiExit
 from paredown.spaces.exits.rules import ExitRule
+from paredown.spaces.families.imported import NAME as IMPORTED
+from paredown.spaces.families.imported import imported
 from paredown.spaces.knob import Knobs, Range
 from paredown.studies.result import TrialResult
 
@@ -58,16 +60,27 @@ EXITS: Knobs = {
 
 
 def run(
-    name: str, spec: TaskSpec, architecture: Knobs, training: TrainingPlan, exits_knobs: Knobs, folder: Path
+    name: str,
+    spec: TaskSpec,
+    architecture: Knobs,
+    training: TrainingPlan,
+    exits_knobs: Knobs,
+    folder: Path,
+    further: int,
 ) -> dict[str, Any]:
     """Train both networks and return what they come to."""
     wanted = tuple(Objective(EVALUATORS[metric].metric) for metric in ("accuracy", "latency_ms", "size_bytes"))
     plan = TrialPlan(spec, wanted, training, folder, timeout_s=1e6, threads=1)
-    plain = _done(run_trial(Candidate("resnet", architecture), plan, _told(f"{name}, plain")))
+    start = Candidate("resnet", architecture)
+    plain = _done(run_trial(start, plan, _told(f"{name}, plain")))
     resolution = int(architecture["resolution"])
+    if further:
+        start = started(architecture, folder, folder / plain.artifact / WEIGHTS_FILE)
+        plan = replace(plan, training=replace(training, epochs=further, learning_rate=training.learning_rate / 4))
+        plain = _done(run_trial(start, plan, _told(f"{name}, plain, further")))
     latency = plain.measurements["latency_ms"].value
     plan = replace(plan, baseline=Baseline(folder / plain.artifact, resolution, latency))
-    candidate = Candidate("resnet", architecture, {"early_exit": {**EXITS, **exits_knobs}})
+    candidate = Candidate(start.family, start.knobs, {"early_exit": {**EXITS, **exits_knobs}})
     exits = _done(run_trial(candidate, plan, _told(f"{name}, exits")))
     task = load_task(spec)
     network, shape = rebuild(candidate, task, folder / exits.artifact / WEIGHTS_FILE)
@@ -114,13 +127,30 @@ def run(
     each = [float((one.argmax(1) == labels).mean()) for one in everything]
     return {
         "architecture": dict(architecture),
-        "training": {"epochs": training.epochs, "seed": training.seed, "images": len(split_at_train(task, resolution))},
+        "training": {
+            "epochs": training.epochs,
+            "further": further,
+            "seed": training.seed,
+            "images": len(split_at_train(task, resolution)),
+        },
         "validation_images": len(labels),
         "plain": {m: {"value": v.value, "spread": v.spread} for m, v in plain.measurements.items()}
         | {"test_accuracy": _test(folder / plain.artifact / MODEL_FILE, sides["test"])},
         "exits": {**exits_knobs, "after": list(network.after), "macs": macs.tolist(), "accuracy_of_each": each},
         "rules": rows,
     }
+
+
+def started(architecture: Knobs, folder: Path, weights: Path) -> Candidate:
+    """Return a ResNet that starts from trained weights, as a user's own network does."""
+    side = int(architecture["resolution"])
+    (folder / "started.py").write_text(
+        "from paredown.spaces.families.catalogue import FAMILIES\n\n\n"
+        "def network(channels, classes):\n"
+        f"    return FAMILIES['resnet'].build({dict(architecture)!r}, (channels, {side}, {side}), classes)\n"
+    )
+    knobs = imported("started:network", folder, str(weights)).knobs(Range(side, side, 4))
+    return Candidate(IMPORTED, {name: knob.lowest for name, knob in knobs.items()})
 
 
 def widths(each: list[float]) -> Knobs:
@@ -172,6 +202,7 @@ def main() -> None:
     parser.add_argument("--cifar", type=Path, help="a zip of train/<class>/ and val/<class>/")
     parser.add_argument("--images-per-class", type=int, default=1000)
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--further", type=int, default=0, help="epochs of both, from the trained plain network on")
     parser.add_argument("--blocks", type=int, default=5, help="of each stage: 3 is ResNet-20, 5 is ResNet-32")
     parser.add_argument("--widths", type=float, nargs=3, default=[0.5, 0.5, 0.5], help="multipliers of each stage")
     parser.add_argument("--weight", type=float, default=0.25, help="of the loss of each inner exit")
@@ -210,7 +241,13 @@ def main() -> None:
         for job, (spec, architecture, plan) in jobs.items():
             (folder / job).mkdir(parents=True, exist_ok=True)
             results[job] = run(
-                job, spec, architecture, plan, {"weight": options.weight, "head": options.head}, folder / job
+                job,
+                spec,
+                architecture,
+                plan,
+                {"weight": options.weight, "head": options.head},
+                folder / job,
+                options.further if job == "cifar10" else 0,
             )
             file.write_text(json.dumps(results, indent=1) + "\n")
             for row in results[job]["rules"]:
