@@ -1,8 +1,8 @@
 """How much faster a network answers with early exits, and what it loses, against the same network without exits.
 
-Both are trained alike: same data, epochs, seed. The trained network with exits is then tried at every threshold of
-the confidence and of the entropy rule, without training. For each rule the threshold is taken that is cheapest in
-expected MACs among those that lose at most half a point on the validation images; its file is then measured: mean
+Both are trained alike: same data, epochs, seed. The trained network with exits is then tried at every threshold and
+margin of the confidence and of the entropy rule, without training. For each rule those are taken that are cheapest in
+expected MACs among those that lose at most half a point on the validation images; the file is then measured: mean
 latency over the validation stream, interleaved with the file without exits, and accuracy on test images that chose
 nothing.
 
@@ -12,6 +12,7 @@ Writes benchmarks/results/early_exit.json. Without --cifar only the digits are r
 """
 
 import argparse
+import itertools
 import json
 import tempfile
 import time
@@ -38,9 +39,8 @@ from paredown.search.network import rebuild
 from paredown.search.plan import MODEL_FILE, WEIGHTS_FILE, Baseline, TaskSpec, TrialPlan, load_task
 from paredown.search.trial import run_trial
 from paredown.spaces.candidate import Candidate
-from paredown.spaces.compression.early_exit import EARLY_EXIT
+from paredown.spaces.compression.early_exit import EARLY_EXIT, rule_of
 from paredown.spaces.exits.network import MultiExit
-from paredown.spaces.exits.rules import ExitRule
 from paredown.spaces.families.imported import NAME as IMPORTED
 from paredown.spaces.families.imported import imported
 from paredown.spaces.knob import Knobs, Range
@@ -94,16 +94,18 @@ def run(
     rows = []
     for kind in ("confidence", "entropy"):
         points = []
-        for threshold in _thresholds():
-            rule = ExitRule(kind, threshold)  # type: ignore[arg-type]
+        for threshold, margin in itertools.product(_values("threshold"), _values("first_margin")):
+            rule = rule_of({"rule": kind, "threshold": threshold, "first_margin": margin})
             at = taken(rule, everything)
             right = np.stack(everything).argmax(2)[at, np.arange(len(labels))] == labels
-            points.append((float(right.mean()), float(macs[at].mean()), threshold))
-        keeping = [point for point in points if point[0] >= least]
-        # Where no threshold keeps the limit, the strictest one is shown.
-        threshold = min(keeping, key=lambda p: p[1])[2] if keeping else points[-1][2]
-        rule = ExitRule(kind, threshold)  # type: ignore[arg-type]
-        network.rule = rule
+            points.append((float(right.mean()), float(macs[at].mean()), threshold, margin))
+        chosen = {}
+        for way, allowed in (("one threshold", [p for p in points if not p[3]]), ("one each", points)):
+            keeping = [point for point in allowed if point[0] >= least]
+            # Where nothing keeps the limit, the strictest one is shown.
+            chosen[way] = min(keeping, key=lambda p: p[1]) if keeping else max(allowed, key=lambda p: (p[2], p[3]))
+        _, _, threshold, margin = chosen["one each"]
+        network.rule = rule = rule_of({"rule": kind, "threshold": threshold, "first_margin": margin})
         file = folder / f"{name}-{kind}.onnx"
         ship(stitched(stages, rule, len(task.classes)), file)
         specimen = Specimen(network, shape, file, file.with_name(PACKED_FILE), *sides["validation"], reference)
@@ -115,13 +117,19 @@ def run(
             {
                 "rule": kind,
                 "threshold": threshold,
+                "first_margin": margin,
+                "with_one_threshold": dict(
+                    zip(("accuracy", "macs", "threshold"), chosen["one threshold"][:3], strict=True)
+                ),
                 "metrics": {m: {"value": v.value, "spread": v.spread} for m, v in measured.items()},
                 "rates": BatchRuntime(file).run(sides["validation"][0]).rates,
                 "test_accuracy": test,
                 "speedup": round(speedup, 3),
                 "points_lost": round(100 * lost, 3),
                 "holds": speedup >= SPEEDUP and lost <= LOSS + 1e-9,
-                "curve": [{"threshold": t, "accuracy": a, "macs": m} for a, m, t in points],
+                "curve": [
+                    {"threshold": t, "first_margin": first, "accuracy": a, "macs": m} for a, m, t, first in points
+                ],
             }
         )
     each = [float((one.argmax(1) == labels).mean()) for one in everything]
@@ -174,8 +182,8 @@ def _test(file: Path, test: tuple[Any, Any]) -> float:
     return share_correct(logits(open_session(file), test[0]), test[1], "test_accuracy").value
 
 
-def _thresholds() -> list[float]:
-    knob = EARLY_EXIT.knobs["threshold"]
+def _values(name: str) -> list[float]:
+    knob = EARLY_EXIT.knobs[name]
     assert isinstance(knob, Range)
     return [float(value) for value in knob.values]
 

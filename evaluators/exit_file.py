@@ -98,7 +98,7 @@ def stitched(stages: list[bytes], rule: ExitRule, classes: int) -> bytes:
     domains = {o.domain if o.domain != "ai.onnx" else "": o for model in models for o in model.opset_import}
     versions = max(model.ir_version for model in models)
     file = helper.make_model(inner, opset_imports=list(domains.values()), ir_version=versions)
-    plan = ExitPlan(rule.kind, rule.threshold, tuple(names))
+    plan = ExitPlan(rule.kind, rule.thresholds, tuple(names))
     helper.set_model_props(file, {EXITS_KEY: plan.to_json()})
     return bytes(file.SerializeToString())
 
@@ -125,12 +125,12 @@ def _decision(
         node("Equal", [f"{DECIDES}{at - 1}_class", f"{own}class"], answer)
         return nodes, [], answer
     if rule.kind == "confidence":
-        limit = constant("limit", onnx.TensorProto.FLOAT, [1], [rule.threshold])
+        limit = constant("limit", onnx.TensorProto.FLOAT, [1], [rule.threshold(at)])
         node("Softmax", [logits[-1]], f"{own}shares", axis=1)
         node("ReduceMax", [f"{own}shares"], f"{own}largest", axes=[1], keepdims=0)
         node("GreaterOrEqual", [f"{own}largest", f"{own}limit"], answer)
         return nodes, [limit], answer
-    limit = constant("limit", onnx.TensorProto.FLOAT, [1], [-entropy_limit(rule.threshold, classes)])
+    limit = constant("limit", onnx.TensorProto.FLOAT, [1], [-entropy_limit(rule.threshold(at), classes)])
     axes = constant("axes", onnx.TensorProto.INT64, [1], [1])
     node("LogSoftmax", [logits[-1]], f"{own}logs", axis=1)
     node("Exp", [f"{own}logs"], f"{own}shares")

@@ -28,18 +28,18 @@ class ExitPlan:
 
     Attributes:
         rule: confidence, entropy or patience.
-        threshold: Of confidence and entropy.
+        thresholds: Of confidence and entropy, for each exit but the last; one alone is that of all.
         stages: Of each the names of its input, its logits and its features; the last one has no features.
     """
 
     rule: str
-    threshold: float
+    thresholds: tuple[float, ...]
     stages: tuple[tuple[str, str, str], ...]
 
     def to_json(self) -> str:
         """Return the text for the file."""
         stages = [list(stage) for stage in self.stages]
-        return json.dumps({"rule": self.rule, "threshold": self.threshold, "stages": stages})
+        return json.dumps({"rule": self.rule, "thresholds": self.thresholds, "stages": stages})
 
     @classmethod
     def of(cls, session: onnxruntime.InferenceSession) -> "ExitPlan | None":
@@ -53,7 +53,8 @@ class ExitPlan:
             return None
         plan: dict[str, Any] = json.loads(text)
         stages = tuple((entry, logits, features) for entry, logits, features in plan["stages"])
-        return cls(plan["rule"], plan["threshold"], stages)
+        thresholds = plan["thresholds"] if "thresholds" in plan else [plan["threshold"]]  # as older files have it
+        return cls(plan["rule"], tuple(thresholds), stages)
 
     def leaves(self, logits: list[Floats]) -> NDArray[np.bool_]:
         """Return for each image whether it leaves at the last of the exits passed so far, `n`.
@@ -66,13 +67,14 @@ class ExitPlan:
                 return np.zeros(len(logits[-1]), dtype=np.bool_)
             agree: NDArray[np.bool_] = logits[-2].argmax(1) == logits[-1].argmax(1)
             return agree
+        threshold = self.thresholds[min(len(logits), len(self.thresholds)) - 1]
         shifted = logits[-1] - logits[-1].max(1, keepdims=True)
         logs = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
         shares = np.exp(logs)
         if self.rule == "confidence":
-            sure: NDArray[np.bool_] = shares.max(1) >= np.float32(self.threshold)
+            sure: NDArray[np.bool_] = shares.max(1) >= np.float32(threshold)
             return sure
-        calm: NDArray[np.bool_] = -(shares * logs).sum(1) <= np.float32(entropy_limit(self.threshold, logs.shape[1]))
+        calm: NDArray[np.bool_] = -(shares * logs).sum(1) <= np.float32(entropy_limit(threshold, logs.shape[1]))
         return calm
 
 

@@ -64,7 +64,8 @@ class TrialPlan:
         teacher: Of distillation; None: the baseline.
         keeps_features: Whether the baseline's features are stored beside its logits, for hints.
         space: Section `space` of the study file, as JSON: what a supernet is trained for.
-        thresholds: Of early exits, tried on a trained network without training; empty for its own alone.
+        swept: Knobs of early exits and their values, tried on a trained network without training; empty for its own
+            alone.
     """
 
     task: TaskSpec
@@ -78,7 +79,7 @@ class TrialPlan:
     teacher: TeacherSpec | None = None
     keeps_features: bool = True
     space: str = "{}"
-    thresholds: tuple[float, ...] = ()
+    swept: tuple[tuple[str, tuple[float, ...]], ...] = ()
 
     def epochs(self, candidate: Candidate) -> int:
         """Return for how many epochs a candidate is trained at most, fine-tuning included."""

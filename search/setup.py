@@ -1,6 +1,7 @@
 """From a checked study file to the objects of a search."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from paredown.evaluators.training import TrainingPlan
 from paredown.search.config import BASELINE, StudyConfig, TaskSection, TrainingSection
 from paredown.search.contradictions import check_contradictions
 from paredown.search.errors import ConfigError, check_name
+from paredown.search.exit_sweep import STEP, SWEPT
 from paredown.search.objectives import read_objectives
 from paredown.search.plan import TaskSpec, TrialPlan, load_task
 from paredown.search.samplers.choosing import choose_sampler
@@ -94,7 +96,7 @@ def set_up(config: StudyConfig, where: str, folder: Path, out: Path) -> Setup:
         teacher=_teacher(config, where, folder.absolute(), task, space),
         keeps_features=_asks_for_features(space),
         space=config.space.model_dump_json(),
-        thresholds=_thresholds(space),
+        swept=tuple(_swept(space)),
     )
     return Setup(config, task, space, plan, _stored(config, plan, task, space))
 
@@ -211,10 +213,12 @@ def _asks_for_features(space: SearchSpace) -> bool:
     return False
 
 
-def _thresholds(space: SearchSpace) -> tuple[float, ...]:
-    """Return the thresholds of early exits that the study leaves to choose from."""
-    knob = space.knobs.get("early_exit.threshold")
-    return () if not isinstance(knob, Range) or knob.is_fixed else knob.values
+def _swept(space: SearchSpace) -> Iterator[tuple[str, tuple[float, ...]]]:
+    """Yield the knobs of early exits that act without training and that the study leaves to choose from."""
+    for name in SWEPT:
+        knob = space.knobs.get(f"{STEP}.{name}")
+        if isinstance(knob, Range) and not knob.is_fixed:
+            yield name, knob.values
 
 
 def _stored_training(section: TrainingSection) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def set_up_single(
         raise ConfigError(f"weights: only for a model given as package.module:function; {model} is trained")
     data |= {"model": model, "weights": weights} if family == IMPORTED else {}
     setup = set_up(checked_config(data, WHERE, {}), WHERE, folder, out)
-    return replace(setup, plan=replace(setup.plan, thresholds=()))  # one network is wanted, not a front
+    return replace(setup, plan=replace(setup.plan, swept=()))  # one network is wanted, not a front
 
 
 def _network(model: str, task: Task, resolution: int | None) -> tuple[str, Knobs]:

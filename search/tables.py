@@ -48,8 +48,8 @@ def _digits(change: float) -> int:
 
 
 def _said(step: str, knobs: Knobs) -> str:
-    detail = knobs.get(STEPS[step].detail)
-    return f"{short_name(step)} {knobs[STEPS[step].switch]}" + ("" if detail is None else f" at {detail}")
+    details = " + ".join(str(knobs[name]) for name in STEPS[step].details if knobs.get(name))
+    return f"{short_name(step)} {knobs[STEPS[step].switch]}" + (f" at {details}" if details else "")
 
 
 def _row(model: Model, metrics: Sequence[Metric], baseline: Model) -> list[str]:

@@ -12,7 +12,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +33,14 @@ from paredown.evaluators.packing.container import PACKED_FILE
 from paredown.evaluators.precision import effect
 from paredown.evaluators.specimen import Reference, Specimen
 from paredown.evaluators.training import OnEpoch, TrainingData
-from paredown.search.exit_sweep import KNOB, STEP, best_thresholds, exit_facts, with_threshold
+from paredown.search.exit_sweep import STEP, best_settings, exit_facts, with_setting
 from paredown.search.export import FileExport
 from paredown.search.network import DECIDED, Compressed, build, compress
 from paredown.search.plan import MODEL_FILE, TEACHER_FILE, WEIGHTS_FILE, TrialPlan, load_task
 from paredown.search.stages import Stages
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
+from paredown.spaces.compression.early_exit import rule_of
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.exits.network import MultiExit
 from paredown.spaces.families.catalogue import FAMILIES
@@ -134,17 +135,16 @@ class _Run:
         return TrialResult("done", "", self.measurements, artifact, self.facts, tuple(self.curve), tuple(derived))
 
     def _derived(self, model: MultiExit, folder: Path) -> Iterator[Derived]:
-        """Measure the trained network at other thresholds; the file in the folder is each one's in turn."""
+        """Measure the trained network at other settings of its exits; the file in the folder is each one's in turn."""
         images, labels = self._images()
         logits = BatchRuntime(folder / MODEL_FILE).all_logits(images)
         macs = exit_macs(model, self.shape)
-        for threshold in best_thresholds(model.rule, self.plan.thresholds, logits, labels, macs):
-            rule = replace(model.rule, threshold=threshold)
-            self.files.write_with(rule, folder / MODEL_FILE)
+        for setting in best_settings(self.candidate.steps[STEP], dict(self.plan.swept), logits, labels, macs):
+            candidate = with_setting(self.candidate, setting)
+            self.files.write_with(rule_of(candidate.steps[STEP]), folder / MODEL_FILE)
             measurements = self._evaluated(self._specimen(model, folder / MODEL_FILE), MEASURED)
-            candidate = with_threshold(self.candidate, threshold)
             facts = {"exits": exit_facts(model, folder / MODEL_FILE, self.shape, images)}
-            changed = {f"{STEP}.{KNOB}": threshold}
+            changed = {f"{STEP}.{knob}": value for knob, value in setting.items()}
             yield Derived(candidate, changed, measurements, self._keep(folder, candidate), facts)
 
     def _images(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

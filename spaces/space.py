@@ -80,8 +80,8 @@ class SearchSpace:
         for name, knob in self.knobs.items():
             if knob.only_if is not None and not knob.is_fixed:
                 parent = f"{name.partition('.')[0]}.{knob.only_if[0]}"
-                chosen = self.knobs[parent]
-                deciding[parent] = chosen.values if isinstance(chosen, Choice) else (chosen.lowest,)
+                if isinstance(chosen := self.knobs[parent], Choice):
+                    deciding[parent] = chosen.values
         combinations = itertools.product(*deciding.values())
         candidates = [self.candidate(values | dict(zip(deciding, c, strict=True))) for c in combinations]
         return list({c.digest: c for c in candidates}.values())

@@ -50,7 +50,9 @@ def _attach(network: nn.Module, knobs: Knobs, material: Material) -> nn.Module:
 
 def rule_of(knobs: Knobs) -> ExitRule:
     """Return the exit rule that knobs describe."""
-    return ExitRule(cast(Rule, knobs["rule"]), float(knobs.get("threshold", 0.0)))
+    threshold, margin = float(knobs.get("threshold", 0.0)), float(knobs.get("first_margin", 0.0))
+    first = min(1.0, round(threshold + margin, 6))
+    return ExitRule(cast(Rule, knobs["rule"]), (first, threshold) if margin else (threshold,))
 
 
 def _possible(found: Sequence[Place], named: Sequence[str]) -> list[Place]:
@@ -91,13 +93,17 @@ def _spread(found: Sequence[Place], named: Sequence[str], count: int) -> list[Pl
 
 
 def _settle(knobs: Mapping[str, Knob], values: Knobs) -> Knobs:
-    """With one exit `patience` becomes another rule; where the study has no other, one exit becomes two."""
-    if values["rule"] != "patience" or int(values["exits"]) >= AGREEING:
+    """With one exit `patience` becomes another rule; where the study has no other, one exit becomes two.
+
+    With two, it needs no margin.
+    """
+    if values["rule"] != "patience":
         return values
     others = [rule for rule in RULES if rule != "patience" and rule in knobs["rule"]]
-    if others:
+    if int(values["exits"]) < AGREEING and others:
         return {**values, "rule": others[0]}
-    return {**values, "exits": AGREEING} if AGREEING in knobs["exits"] else values
+    exits = AGREEING if AGREEING in knobs["exits"] else values["exits"]
+    return {**values, "exits": exits, "first_margin": knobs["first_margin"].lowest}
 
 
 EARLY_EXIT = Step(
@@ -109,10 +115,11 @@ EARLY_EXIT = Step(
         "head": Choice(("linear", "convolution")),
         "rule": Choice(RULES),
         "threshold": Range(0.5, 0.975, 0.025, only_if=("rule", ("confidence", "entropy"))),
+        "first_margin": Range(0.0, 0.4, 0.05, only_if=("exits", 2)),
         "weight": Range(0.25, 1.0, 0.25),
     },
     switch="exits",
-    detail="threshold",
+    details=("threshold", "first_margin"),
     off=0,
     attach=_attach,
     settle=_settle,

@@ -124,7 +124,7 @@ class Step:
         switch: The knob that turns it off.
         off: The value of `switch` at which the step does nothing.
         source: Paper and section.
-        detail: A second knob whose value tables show; empty: none.
+        details: Further knobs whose values tables show, where they are not 0.
         settle: Replaces values that do not go together; asked only where the step is on, which it must leave so.
         attach: Changes the untrained network, before anything else.
         transform: Changes the trained network; fine-tuning follows.
@@ -146,7 +146,7 @@ class Step:
     switch: str
     off: Value
     source: str
-    detail: str = ""
+    details: tuple[str, ...] = ()
     settle: Settle = lambda knobs, values: values
     attach: Attach | None = None
     transform: Transform | None = None

@@ -15,8 +15,8 @@ RULES: tuple[str, ...] = get_args(Rule)
 class ExitRule:
     """When to leave.
 
-    - confidence: the largest probability is at least `threshold`;
-    - entropy: the entropy, as a share of that of an even guess, is at most 1 - `threshold`;
+    - confidence: the largest probability is at least the exit's threshold;
+    - entropy: the entropy, as a share of that of an even guess, is at most 1 - the threshold;
     - patience: this exit and the one before it name the same class.
 
     Source:
@@ -25,11 +25,16 @@ class ExitRule:
 
     Attributes:
         kind: Which rule.
-        threshold: Of confidence and entropy; higher is stricter; 0 to 1.
+        thresholds: Of confidence and entropy, for each exit but the last; one alone is that of all; higher is
+            stricter; 0 to 1.
     """
 
     kind: Rule
-    threshold: float = 0.0
+    thresholds: tuple[float, ...] = (0.0,)
+
+    def threshold(self, exit_: int) -> float:
+        """Return the threshold of an exit, counted from 0."""
+        return self.thresholds[min(exit_, len(self.thresholds) - 1)]
 
     def leaves(self, logits: list[Tensor]) -> Tensor:
         """Return for each image whether it leaves at the last of the exits passed so far, `n x 1`.
@@ -41,8 +46,9 @@ class ExitRule:
             if len(logits) == 1:
                 return torch.zeros_like(logits[-1][:, :1], dtype=torch.bool)
             return logits[-2].argmax(1, keepdim=True) == logits[-1].argmax(1, keepdim=True)
+        threshold = self.threshold(len(logits) - 1)
         if self.kind == "confidence":
-            return logits[-1].softmax(1).amax(1, keepdim=True) >= self.threshold
+            return logits[-1].softmax(1).amax(1, keepdim=True) >= threshold
         shares = logits[-1].log_softmax(1)
         entropy = -(shares.exp() * shares).sum(1, keepdim=True)
-        return entropy <= (1 - self.threshold) * math.log(logits[-1].shape[1])
+        return entropy <= (1 - threshold) * math.log(logits[-1].shape[1])

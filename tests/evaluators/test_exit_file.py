@@ -12,7 +12,7 @@ from exits import CLASSES, SHAPE, exported, images, multi_exit
 
 from paredown.evaluators.catalogue import EVALUATORS
 from paredown.evaluators.exit_file import export_stages, stitched
-from paredown.evaluators.exit_runtime import BatchRuntime
+from paredown.evaluators.exit_runtime import BatchRuntime, ExitPlan
 from paredown.evaluators.macs import exit_macs
 from paredown.evaluators.onnx_model import export, logits, open_session
 from paredown.evaluators.packing.container import pack, read
@@ -24,6 +24,8 @@ from paredown.spaces.exits.network import MultiExit
 SETTINGS = [
     {"rule": "confidence", "threshold": 0.6},
     {"rule": "entropy", "threshold": 0.5},
+    {"rule": "confidence", "threshold": 0.5, "first_margin": 0.2},
+    {"rule": "entropy", "threshold": 0.3, "first_margin": 0.2},
     {"rule": "patience"},
     {"rule": "confidence", "threshold": 0.6, "head": "convolution"},
     {"rule": "confidence", "threshold": 0.6, "exits": 1},
@@ -98,6 +100,14 @@ def test_each_stage_is_quantized_before_they_are_put_together(weights: str) -> N
     with torch.no_grad():
         agree = (one_by_one.argmax(1) == network(x).numpy().argmax(1)).mean()
     assert agree > 0.8
+
+
+def test_files_of_one_threshold_for_all_exits_are_read() -> None:
+    stages = [["image", "alogits", "afeatures"], ["afeatures", "blogits", ""]]
+    plan = ExitPlan.from_json(json.dumps({"rule": "confidence", "threshold": 0.7, "stages": stages}))
+    assert plan is not None
+    assert plan.thresholds == (0.7,)
+    assert plan == ExitPlan.from_json(plan.to_json())
 
 
 def test_the_file_takes_one_image_at_a_time() -> None:

@@ -12,11 +12,12 @@ from paredown.evaluators.exit_runtime import BatchRuntime
 from paredown.evaluators.measurement import Objective
 from paredown.evaluators.onnx_model import logits, open_session
 from paredown.evaluators.training import TrainingData, TrainingPlan
-from paredown.search.exit_sweep import best_thresholds, taken
+from paredown.search.exit_sweep import best_settings, taken, with_setting
 from paredown.search.network import rebuild
 from paredown.search.plan import MODEL_FILE, WEIGHTS_FILE, Baseline, TaskSpec, TrialPlan, load_task
 from paredown.search.trial import run_trial
 from paredown.spaces.candidate import Candidate
+from paredown.spaces.compression.early_exit import rule_of
 from paredown.spaces.exits.network import MultiExit
 from paredown.spaces.exits.rules import ExitRule
 from paredown.studies.result import TrialResult
@@ -45,7 +46,7 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrialPlan, TrialRes
     plan = TrialPlan(DIGITS, objectives, training, folder, threads=1)
     baseline = run_trial(Candidate("mbconv", KNOBS), plan)
     reference = Baseline(folder / baseline.artifact, 16, baseline.measurements["latency_ms"].value)
-    plan = dataclasses.replace(plan, baseline=reference, thresholds=THRESHOLDS)
+    plan = dataclasses.replace(plan, baseline=reference, swept=(("threshold", THRESHOLDS),))
     return plan, run_trial(Candidate("mbconv", KNOBS, STEPS), plan)
 
 
@@ -75,7 +76,7 @@ def test_further_thresholds_have_files_of_their_own(trial: tuple[TrialPlan, Tria
         file = plan.folder / one.artifact / MODEL_FILE
         network, shape = rebuild(one.candidate, task, plan.folder / one.artifact / WEIGHTS_FILE)
         assert isinstance(network, MultiExit)
-        assert network.rule.threshold == BatchRuntime(file).plan.threshold == changed
+        assert network.rule.thresholds == BatchRuntime(file).plan.thresholds == (changed,)
         data = TrainingData.of(task, shape[1])
         images = data.normalise(data.validation.images)
         with torch.inference_mode():
@@ -98,15 +99,34 @@ def test_the_sweep_keeps_what_nothing_beats_and_one_of_those_that_decide_alike()
     odds = np.array([[0.55, 0.45], [0.65, 0.35], [0.75, 0.25], [0.95, 0.05]], np.float32)
     first, last = np.log(odds), np.log(np.array([[0.1, 0.9]] * 2 + [[0.9, 0.1]] * 2, np.float32))
     labels = np.array([1, 1, 0, 0])
-    rule = ExitRule("confidence", 0.99)
-    assert taken(ExitRule("confidence", 0.7), [first, last]).tolist() == [1, 1, 0, 0]
-    kept = best_thresholds(rule, [0.5, 0.6, 0.7, 0.71, 0.9], [first, last], labels, [10, 100])
+    own = {**EXITS, "threshold": 0.99}
+    assert taken(ExitRule("confidence", (0.7,)), [first, last]).tolist() == [1, 1, 0, 0]
+    kept = best_settings(own, {"threshold": [0.5, 0.6, 0.7, 0.71, 0.9]}, [first, last], labels, [10, 100])
     # accuracy and MACs: 0.5: 0.5, 10; 0.6: 0.75, 32.5; 0.7 and 0.71: 1, 55; 0.9: 1, 77.5; 0.99: 1, 100
-    assert kept == [0.5, 0.6, 0.7]
-    assert best_thresholds(ExitRule("patience"), [0.5], [first, last], labels, [10, 100]) == []
+    assert kept == [{"threshold": 0.5}, {"threshold": 0.6}, {"threshold": 0.7}]
+    patient = {**own, "rule": "patience"}
+    assert best_settings(patient, {"threshold": [0.5]}, [first, last], labels, [10, 100]) == []
     many = [round(0.5 + i / 100, 2) for i in range(40)]
     spread = np.column_stack([np.linspace(0.5, 0.9, 40), np.linspace(0.5, 0.1, 40)]).astype(np.float32)
     right = np.log(np.array([[0.9, 0.1]] * 40, np.float32))
     wrong = np.zeros(40, np.int64)
     wrong[:20] = 1
-    assert len(best_thresholds(rule, many, [np.log(spread), right * -1], wrong, [10, 100])) <= 4
+    assert len(best_settings(own, {"threshold": many}, [np.log(spread), right * -1], wrong, [10, 100])) <= 4
+
+
+def test_the_sweep_gives_each_of_two_exits_its_own_threshold() -> None:
+    sure, unsure = [0.9, 0.1], [0.6, 0.4]
+    first = np.log(np.array([sure, sure, unsure, unsure], np.float32))  # right where it is sure
+    second = np.log(np.array([unsure] * 4, np.float32))  # always right, never sure
+    last = second
+    labels = np.array([0, 0, 1, 1])
+    second[2:], last[2:] = second[2:, ::-1].copy(), last[2:, ::-1].copy()
+    own = {**EXITS, "exits": 2, "threshold": 0.95, "first_margin": 0.0}
+    swept = {"threshold": [0.5, 0.85], "first_margin": [0.0, 0.3]}
+    kept = best_settings(own, swept, [first, second, last], labels, [10, 20, 100])
+    # all at the first: half right, 10; the sure ones at the first, the others at the second: all right, 15
+    assert kept == [{"threshold": 0.5, "first_margin": 0.0}, {"threshold": 0.5, "first_margin": 0.3}]
+    with_both = with_setting(Candidate("mbconv", KNOBS, {"early_exit": own}), kept[1])
+    assert rule_of(with_both.steps["early_exit"]).thresholds == (0.8, 0.5)
+    one = {name: value for name, value in own.items() if name != "first_margin"} | {"exits": 1}
+    assert best_settings(one, swept, [first, last], labels, [10, 100]) == [{"threshold": 0.5}, {"threshold": 0.85}]

@@ -89,5 +89,8 @@ def test_a_metric_that_only_the_compressed_network_has_is_shown(capsys: pytest.C
 
 def test_points_of_one_network_differ_by_what_the_table_says_of_them() -> None:
     assert _said("early_exit", {"exits": 2, "rule": "confidence", "threshold": 0.65}) == "exits 2 at 0.65"
+    twice = {"exits": 2, "rule": "confidence", "threshold": 0.65, "first_margin": 0.3}
+    assert _said("early_exit", twice) == "exits 2 at 0.65 + 0.3"
+    assert _said("early_exit", {**twice, "first_margin": 0.0}) == "exits 2 at 0.65"
     assert _said("early_exit", {"exits": 2, "rule": "patience"}) == "exits 2"
     assert _said("low_rank", {"ratio": 0.5}) == "rank 0.5"

@@ -131,10 +131,13 @@ def test_exits_that_cannot_be_are_refused(network: type[nn.Module], knobs: dict[
 def test_rules_by_hand() -> None:
     odds = torch.tensor([[0.9, 0.05, 0.05], [0.6, 0.2, 0.2], [0.75, 0.25, 1e-12]]).log()
     entropy = [-(0.9 * math.log(0.9) + 0.1 * math.log(0.05)), 0.950, 0.562]
-    assert ExitRule("confidence", 0.74).leaves([odds])[:, 0].tolist() == [True, False, True]
+    assert ExitRule("confidence", (0.74,)).leaves([odds])[:, 0].tolist() == [True, False, True]
+    each = ExitRule("confidence", (0.8, 0.5))
+    assert each.leaves([odds])[:, 0].tolist() == [True, False, False], "the first exit's threshold"
+    assert each.leaves([odds.flip(0), odds])[:, 0].tolist() == [True, True, True], "the second's"
     strict = 1 - (entropy[0] + 1e-3) / math.log(3)
-    assert ExitRule("entropy", strict).leaves([odds])[:, 0].tolist() == [True, False, False]
-    assert ExitRule("entropy", 1 - 0.57 / math.log(3)).leaves([odds])[:, 0].tolist() == [True, False, True]
+    assert ExitRule("entropy", (strict,)).leaves([odds])[:, 0].tolist() == [True, False, False]
+    assert ExitRule("entropy", (1 - 0.57 / math.log(3),)).leaves([odds])[:, 0].tolist() == [True, False, True]
     other = odds.flip(1).clone()
     other[0] = odds[0]
     assert not ExitRule("patience").leaves([odds]).any(), "nothing to agree with yet"
