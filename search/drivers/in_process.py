@@ -23,6 +23,8 @@ from paredown.spaces.candidate import Candidate
 POLL_S = 1.0
 GRACE = 1.5
 """A worker that does not stop by itself is killed after so many times the trial's timeout."""
+LEAVE_S = 5.0
+"""So long may an idle worker take to end by itself."""
 START_S = 120.0
 """So much longer may the first trial of a process take, which loads PyTorch before it begins."""
 
@@ -66,8 +68,7 @@ def run_in_processes(
                     supply.lose(_taken(worker), reason)
                     pool[at] = _spawn(run)
     finally:
-        for worker in pool:
-            _end(worker)
+        _end_all(pool)
 
 
 def _give(worker: _Worker, supply: Supply, plan: TrialPlan) -> None:
@@ -155,6 +156,17 @@ def _death(code: int | None) -> str:
 def _hangs(worker: _Worker, timeout_s: float) -> bool:
     allowed = GRACE * timeout_s + (0 if worker.loaded else START_S)
     return worker.number is not None and time.monotonic() - worker.started > allowed
+
+
+def _end_all(pool: list[_Worker]) -> None:
+    """End idle workers by closing their pipes, so that they tidy up what killed ones would leave; kill the others."""
+    idle = [worker for worker in pool if worker.number is None]
+    for worker in idle:
+        worker.pipe.close()
+    for worker in idle:
+        worker.process.join(LEAVE_S)
+    for worker in pool:
+        _end(worker)
 
 
 def _end(worker: _Worker) -> None:

@@ -69,6 +69,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     (folder / "tiny.yaml").write_text(STUDY)
     done = paredown(folder, "search", "tiny.yaml", "--json")
     assert done.returncode == 0, done.stderr
+    assert "leaked" not in done.stderr, "workers tidy up"
     return folder, json.loads(done.stdout)
 
 
