@@ -59,6 +59,10 @@ EXITS: Knobs = {
 }
 
 
+TAUGHT: Knobs = {"weight": 0.6, "temperature": 2, "hints": 0.0}
+"""How the plain network teaches, with --taught."""
+
+
 def run(
     name: str,
     spec: TaskSpec,
@@ -67,6 +71,7 @@ def run(
     exits_knobs: Knobs,
     folder: Path,
     further: int,
+    taught: bool,
 ) -> dict[str, Any]:
     """Train both networks and return what they come to."""
     wanted = tuple(Objective(EVALUATORS[metric].metric) for metric in ("accuracy", "latency_ms", "size_bytes"))
@@ -80,7 +85,11 @@ def run(
         plain = _done(run_trial(start, plan, _told(f"{name}, plain, further")))
     latency = plain.measurements["latency_ms"].value
     plan = replace(plan, baseline=Baseline(folder / plain.artifact, resolution, latency))
-    candidate = Candidate(start.family, start.knobs, {"early_exit": {**EXITS, **exits_knobs}})
+    steps: dict[str, Knobs] = {"distillation": TAUGHT} if taught else {}
+    alone = plain
+    if taught:
+        alone = _done(run_trial(replace(start, steps=steps), plan, _told(f"{name}, plain, taught")))
+    candidate = replace(start, steps={**steps, "early_exit": {**EXITS, **exits_knobs}})
     exits = _done(run_trial(candidate, plan, _told(f"{name}, exits")))
     task = load_task(spec)
     network, shape = rebuild(candidate, task, folder / exits.artifact / WEIGHTS_FILE)
@@ -144,6 +153,8 @@ def run(
         "validation_images": len(labels),
         "plain": {m: {"value": v.value, "spread": v.spread} for m, v in plain.measurements.items()}
         | {"test_accuracy": _test(folder / plain.artifact / MODEL_FILE, sides["test"])},
+        "plain_taught": {m: {"value": v.value, "spread": v.spread} for m, v in alone.measurements.items()}
+        | {"test_accuracy": _test(folder / alone.artifact / MODEL_FILE, sides["test"])},
         "exits": {**exits_knobs, "after": list(network.after), "macs": macs.tolist(), "accuracy_of_each": each},
         "rules": rows,
     }
@@ -211,6 +222,10 @@ def main() -> None:
     parser.add_argument("--images-per-class", type=int, default=1000)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--further", type=int, default=0, help="epochs of both, from the trained plain network on")
+    parser.add_argument(
+        "--taught", action="store_true", help="the plain network teaches both that with exits and itself"
+    )
+    parser.add_argument("--after", default="", help="layers behind which exits may stand, as early_exit.after")
     parser.add_argument("--blocks", type=int, default=5, help="of each stage: 3 is ResNet-20, 5 is ResNet-32")
     parser.add_argument("--widths", type=float, nargs=3, default=[0.5, 0.5, 0.5], help="multipliers of each stage")
     parser.add_argument("--weight", type=float, default=0.25, help="of the loss of each inner exit")
@@ -253,9 +268,10 @@ def main() -> None:
                 spec,
                 architecture,
                 plan,
-                {"weight": options.weight, "head": options.head},
+                {"weight": options.weight, "head": options.head, "after": options.after if job == "cifar10" else ""},
                 folder / job,
                 options.further if job == "cifar10" else 0,
+                options.taught,
             )
             file.write_text(json.dumps(results, indent=1) + "\n")
             for row in results[job]["rules"]:
