@@ -1,12 +1,14 @@
-"""How much faster a network answers with early exits, and what it loses, against the same network without exits.
+r"""How much faster a network answers with early exits, and what it loses, against the same network without exits.
 
 Both are trained alike: same data, epochs, seed. The trained network with exits is then tried at every threshold and
 margin of the confidence and of the entropy rule, without training. For each rule those are taken that are cheapest in
 expected MACs among those that lose at most half a point on the validation images; the file is then measured: mean
 latency over the validation stream, interleaved with the file without exits, and accuracy on test images that chose
-nothing.
+nothing. With --taught the network with exits also learns from the plain one, as `distillation` has it in a study; the plain
+network taught by itself is measured beside it.
 
-    .venv/bin/python benchmarks/early_exit.py --cifar cifar10-20k.zip
+    .venv/bin/python benchmarks/early_exit.py --cifar cifar10-20k.zip --images-per-class 2000 --epochs 12 \
+        --blocks 2 --widths 1 1 2 --after 6,7 --taught
 
 Writes benchmarks/results/early_exit.json. Without --cifar only the digits are run.
 """
@@ -21,6 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import moocore
 import numpy as np
 
 from paredown.evaluators.accuracy import share_correct
@@ -41,8 +44,6 @@ from paredown.search.trial import run_trial
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.early_exit import EARLY_EXIT, rule_of
 from paredown.spaces.exits.network import MultiExit
-from paredown.spaces.families.imported import NAME as IMPORTED
-from paredown.spaces.families.imported import imported
 from paredown.spaces.knob import Knobs, Range
 from paredown.studies.result import TrialResult
 
@@ -70,7 +71,6 @@ def run(
     training: TrainingPlan,
     exits_knobs: Knobs,
     folder: Path,
-    further: int,
     taught: bool,
 ) -> dict[str, Any]:
     """Train both networks and return what they come to."""
@@ -79,10 +79,6 @@ def run(
     start = Candidate("resnet", architecture)
     plain = _done(run_trial(start, plan, _told(f"{name}, plain")))
     resolution = int(architecture["resolution"])
-    if further:
-        start = started(architecture, folder, folder / plain.artifact / WEIGHTS_FILE)
-        plan = replace(plan, training=replace(training, epochs=further, learning_rate=training.learning_rate / 4))
-        plain = _done(run_trial(start, plan, _told(f"{name}, plain, further")))
     latency = plain.measurements["latency_ms"].value
     plan = replace(plan, baseline=Baseline(folder / plain.artifact, resolution, latency))
     steps: dict[str, Knobs] = {"distillation": TAUGHT} if taught else {}
@@ -137,7 +133,8 @@ def run(
                 "points_lost": round(100 * lost, 3),
                 "holds": speedup >= SPEEDUP and lost <= LOSS + 1e-9,
                 "curve": [
-                    {"threshold": t, "first_margin": first, "accuracy": a, "macs": m} for a, m, t, first in points
+                    {"threshold": t, "first_margin": first, "accuracy": a, "macs": m}
+                    for a, m, t, first in _unbeaten(points)
                 ],
             }
         )
@@ -146,7 +143,6 @@ def run(
         "architecture": dict(architecture),
         "training": {
             "epochs": training.epochs,
-            "further": further,
             "seed": training.seed,
             "images": len(split_at_train(task, resolution)),
         },
@@ -158,18 +154,6 @@ def run(
         "exits": {**exits_knobs, "after": list(network.after), "macs": macs.tolist(), "accuracy_of_each": each},
         "rules": rows,
     }
-
-
-def started(architecture: Knobs, folder: Path, weights: Path) -> Candidate:
-    """Return a ResNet that starts from trained weights, as a user's own network does."""
-    side = int(architecture["resolution"])
-    (folder / "started.py").write_text(
-        "from paredown.spaces.families.catalogue import FAMILIES\n\n\n"
-        "def network(channels, classes):\n"
-        f"    return FAMILIES['resnet'].build({dict(architecture)!r}, (channels, {side}, {side}), classes)\n"
-    )
-    knobs = imported("started:network", folder, str(weights)).knobs(Range(side, side, 4))
-    return Candidate(IMPORTED, {name: knob.lowest for name, knob in knobs.items()})
 
 
 def widths(each: list[float]) -> Knobs:
@@ -191,6 +175,11 @@ def _images(task: Task, kind: str, resolution: int) -> tuple[Any, Any]:
 
 def _test(file: Path, test: tuple[Any, Any]) -> float:
     return share_correct(logits(open_session(file), test[0]), test[1], "test_accuracy").value
+
+
+def _unbeaten(points: list[tuple[float, float, float, float]]) -> list[tuple[float, float, float, float]]:
+    best = moocore.is_nondominated(np.array([(-accuracy, macs) for accuracy, macs, *_ in points]))
+    return [point for point, is_best in zip(points, best, strict=True) if is_best]
 
 
 def _values(name: str) -> list[float]:
@@ -221,10 +210,7 @@ def main() -> None:
     parser.add_argument("--cifar", type=Path, help="a zip of train/<class>/ and val/<class>/")
     parser.add_argument("--images-per-class", type=int, default=1000)
     parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--further", type=int, default=0, help="epochs of both, from the trained plain network on")
-    parser.add_argument(
-        "--taught", action="store_true", help="the plain network teaches both that with exits and itself"
-    )
+    parser.add_argument("--taught", action="store_true", help="the plain network teaches that with exits, and itself")
     parser.add_argument("--after", default="", help="layers behind which exits may stand, as early_exit.after")
     parser.add_argument("--blocks", type=int, default=5, help="of each stage: 3 is ResNet-20, 5 is ResNet-32")
     parser.add_argument("--widths", type=float, nargs=3, default=[0.5, 0.5, 0.5], help="multipliers of each stage")
@@ -270,8 +256,7 @@ def main() -> None:
                 plan,
                 {"weight": options.weight, "head": options.head, "after": options.after if job == "cifar10" else ""},
                 folder / job,
-                options.further if job == "cifar10" else 0,
-                options.taught,
+                options.taught and job == "cifar10",
             )
             file.write_text(json.dumps(results, indent=1) + "\n")
             for row in results[job]["rules"]:
