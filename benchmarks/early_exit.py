@@ -4,8 +4,8 @@ Both are trained alike: same data, epochs, seed. The trained network with exits 
 margin of the confidence and of the entropy rule, without training. For each rule those are taken that are cheapest in
 expected MACs among those that lose at most half a point on the validation images; the file is then measured: mean
 latency over the validation stream, interleaved with the file without exits, and accuracy on test images that chose
-nothing. With --taught the network with exits also learns from the plain one, as `distillation` has it in a study; the plain
-network taught by itself is measured beside it.
+nothing. With --taught the network with exits also learns from the plain one, as `distillation` has it in a study; the
+plain network taught by itself is measured beside it.
 
     .venv/bin/python benchmarks/early_exit.py --cifar cifar10-20k.zip --images-per-class 2000 --epochs 12 \
         --blocks 2 --widths 1 1 2 --after 6,7 --taught
