@@ -1,6 +1,7 @@
 """Trained networks on disk, by the digest of all that made them."""
 
 import contextlib
+import json
 import os
 import shutil
 import tempfile
@@ -10,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 SUFFIX = ".safetensors"
@@ -52,16 +53,15 @@ class StageCache:
         """Return an entry, or None where there is none that can be read."""
         file = self._folder / f"{key}{SUFFIX}"
         try:
-            with safe_open(file, framework="pt") as stored:
-                state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  (it is no dict)
-                notes = dict(stored.metadata() or {})
+            stored = file.read_bytes()  # at once: another process may delete the file meanwhile
+            state = load(stored)
             os.utime(file)
         except FileNotFoundError:
             return None
         except SafetensorError:  # damaged on the disk: it is made again
             file.unlink(missing_ok=True)
             return None
-        return Stored(state, notes)
+        return Stored(state, _notes(stored))
 
     def put(self, key: str, state: Mapping[str, Tensor], notes: Mapping[str, str]) -> None:
         """Keep an entry, unless it alone is larger than the limit."""
@@ -91,3 +91,9 @@ class StageCache:
                 return
             file.unlink(missing_ok=True)
             total -= size
+
+
+def _notes(stored: bytes) -> dict[str, str]:
+    """Return the metadata of a safetensors file: its header is JSON, after its length in eight bytes."""
+    header = json.loads(stored[8 : 8 + int.from_bytes(stored[:8], "little")])
+    return dict(header.get("__metadata__", {}))
