@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -46,3 +47,10 @@ def test_efficientnet_inherits_from_one_elastic_network(tmp_path: Path) -> None:
     (supernet,) = (tmp_path / "paredown-out/efficientnet/supernet").glob("*.safetensors")
     rows = open_study(f"sqlite:///{tmp_path}/paredown.db", "efficientnet").rows()
     assert [row["facts"]["inherited"]["supernet"] for row in rows] == [supernet.stem.partition("-")[2]] * 2
+
+
+def test_a_network_of_ones_own_comes_with_its_weights(tmp_path: Path) -> None:
+    for name in ("my_model.py", "my_model.safetensors"):
+        shutil.copy(EXAMPLES / name, tmp_path / name)
+    found = searched(tmp_path, "my_model.yaml", 1, {}, finetune_epochs=1)
+    assert found["baseline"]["metrics"]["accuracy"] > 0.9, "nothing has trained it here"
