@@ -84,31 +84,23 @@ def _shared_names(knobs: Knobs) -> dict[str, str]:
     return inverted_names(blocks, expansions, squeeze_excite=bool(knobs["squeeze_excite"]))
 
 
+V2: Knobs = {
+    "depth": 1.0,
+    "width": 1.0,
+    "kernel": 3,
+    "expansion": 6,
+    "squeeze_excite": False,
+    "activation": "relu6",
+}
+"""The published network, but for its input."""
+
 MOBILENET = Family(
     name="mobilenet",
     knobs=_knobs,
-    baseline=lambda _: {
-        "depth": 1.0,
-        "width": 1.0,
-        "kernel": 3,
-        "expansion": 6,
-        "squeeze_excite": False,
-        "activation": "relu6",
-    },
+    baseline=lambda _: V2,
     resolution=lambda knobs: int(knobs["resolution"]),
     build=_build,
     source="Sandler et al., MobileNetV2, CVPR 2018; Howard et al., MobileNetV3, ICCV 2019",
-    variants={
-        "mobilenet_v2": {
-            "stem": "image",
-            "depth": 1.0,
-            "width": 1.0,
-            "kernel": 3,
-            "expansion": 6,
-            "squeeze_excite": False,
-            "activation": "relu6",
-            "resolution": 224,
-        }
-    },
+    variants={"mobilenet_v2": {"stem": "image", **V2, "resolution": 224}},
     shared_names=_shared_names,
 )
