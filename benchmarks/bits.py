@@ -24,12 +24,14 @@ from int8 import Block
 from onnx import numpy_helper
 from torch import nn
 
-from paredown.evaluators.onnx_model import export, logits, open_session, slimmed
+from paredown.evaluators.files.onnx_model import export, logits, open_session, slimmed
 from paredown.evaluators.tasks.catalogue import TASKS
 from paredown.evaluators.tasks.task import Task, split_at
-from paredown.evaluators.training import TrainingData, TrainingPlan, fit, predict, recalibrate
+from paredown.evaluators.training.data import TrainingData
+from paredown.evaluators.training.fit import TrainingPlan, fit
+from paredown.evaluators.training.inference import predict, recalibrate
 from paredown.spaces.compression.quantization import QUANTIZATION
-from paredown.spaces.compression.step import Calibration
+from paredown.spaces.compression.step import RewriteContext
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.knob import Knobs, Value
 
@@ -134,7 +136,7 @@ def run(name: str, seed: int, epochs: int, aware_epochs: int) -> dict[str, dict[
         count = QUANTIZATION.calibration_images(knobs)
         every = max(1, len(data.train.images) // count)
         rows = slice(0, every * count, every)
-        calibration = Calibration(data.normalise(data.train.images[rows]), data.train.labels[rows])
+        calibration = RewriteContext(data.normalise(data.train.images[rows]), data.train.labels[rows])
         assert QUANTIZATION.rewrite is not None
         file = QUANTIZATION.rewrite(export(tuned, SHAPE), knobs, calibration)
         found[setting] = {

@@ -28,12 +28,14 @@ from typing import Any
 import plotly.graph_objects as go
 import torch
 
-from paredown.evaluators.catalogue import EVALUATORS
-from paredown.evaluators.specimen import Specimen
+from paredown.evaluators.metrics.catalogue import EVALUATORS
+from paredown.evaluators.metrics.evaluation_input import EvaluationInput
+from paredown.evaluators.tasks.spec import TaskSpec, load_task
 from paredown.evaluators.tasks.task import Task, split_at
-from paredown.evaluators.training import TrainingData, TrainingPlan, fit, score
+from paredown.evaluators.training.data import TrainingData
+from paredown.evaluators.training.fit import TrainingPlan, fit
+from paredown.evaluators.training.inference import score
 from paredown.search.bench.share import Estimate, estimate
-from paredown.search.plan import TaskSpec, load_task
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.knob import Value
 
@@ -60,7 +62,7 @@ def knobs(way: str, phi: float, side: int) -> Knobs:
 def cost(asked: Knobs, task: Task) -> dict[str, int]:
     """Return MACs and parameters of a network."""
     shape = (task.channels, FAMILY.resolution(asked), FAMILY.resolution(asked))
-    specimen = Specimen(FAMILY.build(asked, shape, len(task.classes)), shape)
+    specimen = EvaluationInput(FAMILY.build(asked, shape, len(task.classes)), shape)
     return {name: int(EVALUATORS[name].evaluate(specimen).value) for name in ("macs", "params")}
 
 

@@ -36,24 +36,26 @@ from structural import METHODS, halving_ratio, theirs
 from torch import nn
 from transform_sparsity import masked, masks_over_all, masks_per_filter
 
-from paredown.evaluators.catalogue import EVALUATORS
-from paredown.evaluators.latency_ms import this_device
-from paredown.evaluators.macs import MACS
-from paredown.evaluators.onnx_model import export, slimmed
-from paredown.evaluators.packing.container import PACKED_FILE, ship
-from paredown.evaluators.specimen import Reference, Specimen
-from paredown.evaluators.training import TrainingData, fit, keep, recalibrate
-from paredown.search.config import StudyConfig
+from paredown.evaluators.build import compress, rebuild
+from paredown.evaluators.files.names import MODEL_FILE, PACKED_FILE, WEIGHTS_FILE
+from paredown.evaluators.files.onnx_model import export, slimmed
+from paredown.evaluators.metrics.catalogue import EVALUATORS
+from paredown.evaluators.metrics.evaluation_input import EvaluationInput, Reference
+from paredown.evaluators.metrics.latency_ms import this_device
+from paredown.evaluators.metrics.macs import MACS
+from paredown.evaluators.packing.container import ship
+from paredown.evaluators.training.data import TrainingData
+from paredown.evaluators.training.fit import fit, keep
+from paredown.evaluators.training.inference import recalibrate
 from paredown.search.drivers.driver import with_reference
-from paredown.search.network import compress, rebuild
-from paredown.search.pipeline import check_steps, compressed
-from paredown.search.plan import MODEL_FILE, WEIGHTS_FILE
-from paredown.search.setup import Setup, set_up
-from paredown.search.single import finished
-from paredown.search.stages import FINETUNE_RATE
+from paredown.search.one_network.setup import finished
+from paredown.search.one_network.step_arguments import check_steps, compressed
+from paredown.search.study_file.schema import StudyConfig
+from paredown.search.study_file.setup import Setup, set_up
+from paredown.search.trial.training_stages import FINETUNE_RATE
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
-from paredown.spaces.compression.step import Hold, Material
+from paredown.spaces.compression.step import Hold, TransformContext
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.families.catalogue import variant
 from paredown.spaces.families.family import ImageShape
@@ -151,7 +153,7 @@ class Trained:
 
     def macs(self, network: nn.Module) -> float:
         """Return multiply-adds of one input."""
-        return MACS.evaluate(Specimen(network, self.shape)).value
+        return MACS.evaluate(EvaluationInput(network, self.shape)).value
 
     def finetune(self, network: nn.Module, *holds: Hold) -> None:
         """Train as a trial does after compression."""
@@ -183,7 +185,7 @@ def finetuned_alone(trained: Trained) -> tuple[nn.Module, bytes]:
 def torch_pruning(trained: Trained) -> tuple[nn.Module, bytes]:
     """Prune to half the multiply-adds by torch-pruning's own recipe, and fine-tune."""
     network = trained.network()
-    material = Material(torch.zeros(1, *trained.shape))
+    material = TransformContext(torch.zeros(1, *trained.shape))
     ratio = halving_ratio(lambda ratio: theirs(network, ratio, material), trained.macs, trained.macs(network) / 2)
     pruned = theirs(network, ratio, material)
     recalibrate(pruned, trained.data)
@@ -239,7 +241,7 @@ def measured(network: nn.Module, model: bytes, trained: Trained) -> dict[str, fl
     reference = trained.setup.plan.folder / baseline.artifact / MODEL_FILE
     with tempfile.TemporaryDirectory() as folder:
         file = ship(model, Path(folder, MODEL_FILE))
-        specimen = Specimen(
+        specimen = EvaluationInput(
             network,
             trained.shape,
             file,

@@ -26,21 +26,23 @@ from typing import Any
 import moocore
 import numpy as np
 
-from paredown.evaluators.accuracy import share_correct
-from paredown.evaluators.catalogue import EVALUATORS
-from paredown.evaluators.exit_file import export_stages, stitched
-from paredown.evaluators.exit_runtime import BatchRuntime
-from paredown.evaluators.macs import exit_macs
-from paredown.evaluators.measurement import Objective
-from paredown.evaluators.onnx_model import logits, open_session
-from paredown.evaluators.packing.container import PACKED_FILE, ship
-from paredown.evaluators.specimen import Reference, Specimen
+from paredown.evaluators.build import rebuild
+from paredown.evaluators.files.exit_file import export_stages, stitched
+from paredown.evaluators.files.exit_runtime import BatchRuntime
+from paredown.evaluators.files.names import MODEL_FILE, PACKED_FILE, WEIGHTS_FILE
+from paredown.evaluators.files.onnx_model import logits, open_session
+from paredown.evaluators.metrics.accuracy import share_correct
+from paredown.evaluators.metrics.catalogue import EVALUATORS
+from paredown.evaluators.metrics.evaluation_input import EvaluationInput, Reference
+from paredown.evaluators.metrics.macs import exit_macs
+from paredown.evaluators.metrics.measurement import Objective
+from paredown.evaluators.packing.container import ship
+from paredown.evaluators.tasks.spec import TaskSpec, load_task
 from paredown.evaluators.tasks.task import Task, normalisation_at, split_at
-from paredown.evaluators.training import TrainingPlan
-from paredown.search.exit_sweep import taken
-from paredown.search.network import rebuild
-from paredown.search.plan import MODEL_FILE, WEIGHTS_FILE, Baseline, TaskSpec, TrialPlan, load_task
-from paredown.search.trial import run_trial
+from paredown.evaluators.training.fit import TrainingPlan
+from paredown.search.trial.exit_settings import taken
+from paredown.search.trial.plan import Baseline, TrialPlan
+from paredown.search.trial.run_trial import run_trial
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.early_exit import EARLY_EXIT, rule_of
 from paredown.spaces.exits.network import MultiExit
@@ -113,7 +115,7 @@ def run(
         network.rule = rule = rule_of({"rule": kind, "threshold": threshold, "first_margin": margin})
         file = folder / f"{name}-{kind}.onnx"
         ship(stitched(stages, rule, len(task.classes)), file)
-        specimen = Specimen(network, shape, file, file.with_name(PACKED_FILE), *sides["validation"], reference)
+        specimen = EvaluationInput(network, shape, file, file.with_name(PACKED_FILE), *sides["validation"], reference)
         measured = {m: EVALUATORS[m].evaluate(specimen) for m in ("accuracy", "latency_ms", "macs", "exit_rate")}
         test = _test(file, sides["test"])
         speedup = latency / measured["latency_ms"].value

@@ -23,12 +23,12 @@ import numpy as np
 import plotly.graph_objects as go
 from rich.console import Console
 
-from paredown.evaluators.measurement import Metric
+from paredown.evaluators.metrics.measurement import Metric
 from paredown.search.bench.share import estimate
-from paredown.search.config import StudyConfig
 from paredown.search.run import search
 from paredown.search.schedulers.halving import Halving
-from paredown.search.setup import set_up
+from paredown.search.study_file.schema import StudyConfig
+from paredown.search.study_file.setup import set_up
 from paredown.spaces.compression.quantization import QUANTIZATION
 from paredown.studies.front import Model, front, hypervolume
 from paredown.studies.study import Study

@@ -19,12 +19,12 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from paredown.evaluators.latency_ms import relative_latency, this_device
-from paredown.evaluators.macs import MACS
-from paredown.evaluators.onnx_model import export, slimmed
-from paredown.evaluators.specimen import Specimen
+from paredown.evaluators.files.onnx_model import export, slimmed
+from paredown.evaluators.metrics.evaluation_input import EvaluationInput
+from paredown.evaluators.metrics.latency_ms import relative_latency, this_device
+from paredown.evaluators.metrics.macs import MACS
 from paredown.spaces.compression.quantization import QUANTIZATION
-from paredown.spaces.compression.step import Calibration
+from paredown.spaces.compression.step import RewriteContext
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.knob import Knobs
 
@@ -83,14 +83,14 @@ NETWORKS = {"resnet 16": lambda: resnet(16, 1), "resnet 32": lambda: resnet(32, 
 
 def measure(network: nn.Module, repeats: int) -> dict[str, object]:
     """Return multiply-adds and bytes, and for each setting the latency as a share of float32's, and the bytes."""
-    macs = MACS.evaluate(Specimen(network, SHAPE)).value
+    macs = MACS.evaluate(EvaluationInput(network, SHAPE)).value
     model = export(network, SHAPE)
     images = np.random.default_rng(0).normal(size=(64, *SHAPE)).astype(np.float32)
     reference = slimmed(model)
     document: dict[str, object] = {"macs": macs, "size_bytes": len(reference)}
     for name, knobs in SETTINGS.items():
         assert QUANTIZATION.rewrite is not None
-        file = slimmed(QUANTIZATION.rewrite(model, knobs, Calibration(images, np.zeros(64, np.int64))))
+        file = slimmed(QUANTIZATION.rewrite(model, knobs, RewriteContext(images, np.zeros(64, np.int64))))
         found = [relative_latency(file, reference, SHAPE, PAIRS) for _ in range(repeats)]
         document[name] = {
             "latency_to_fp32": [round(ratio, 3) for ratio, _ in found],

@@ -25,14 +25,14 @@ from typing import Any
 
 import numpy as np
 
-from paredown.evaluators.measurement import Metric
+from paredown.evaluators.metrics.measurement import Metric
 from paredown.search.bench.share import estimate
-from paredown.search.config import StudyConfig
 from paredown.search.drivers.driver import with_reference
 from paredown.search.run import problem_of
 from paredown.search.samplers.catalogue import SAMPLERS
-from paredown.search.setup import set_up
-from paredown.search.trial import run_trial
+from paredown.search.study_file.schema import StudyConfig
+from paredown.search.study_file.setup import set_up
+from paredown.search.trial.run_trial import run_trial
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.quantization import QUANTIZATION
 from paredown.studies.front import Model, front, hypervolume, losses
@@ -141,7 +141,7 @@ def run_arm(arm: str, seed: int, seconds: float, folder: Path) -> dict[str, Any]
 
 
 def _metrics() -> list[Metric]:
-    from paredown.evaluators.catalogue import EVALUATORS
+    from paredown.evaluators.metrics.catalogue import EVALUATORS
 
     return [EVALUATORS[name].metric for name in ("accuracy", "latency_ms", "size_bytes")]
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import optuna
 
-from paredown.evaluators.catalogue import EVALUATORS
-from paredown.evaluators.measurement import Measurement, Objective
+from paredown.evaluators.metrics.catalogue import EVALUATORS
+from paredown.evaluators.metrics.measurement import Measurement, Objective
 from paredown.search.samplers.catalogue import SAMPLERS
 from paredown.search.samplers.sampler import Problem
 from paredown.spaces.candidate import Candidate

@@ -19,17 +19,17 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from paredown.evaluators.onnx_model import slimmed
+from paredown.evaluators.files.names import MODEL_FILE
+from paredown.evaluators.files.onnx_model import slimmed
 from paredown.evaluators.packing.container import pack, read
 from paredown.evaluators.packing.summary import encoding_rows
-from paredown.evaluators.training import TrainingData
-from paredown.search.config import read_config
-from paredown.search.plan import MODEL_FILE
-from paredown.search.setup import set_up
-from paredown.search.trial import run_trial
+from paredown.evaluators.training.data import TrainingData
+from paredown.search.study_file.schema import read_config
+from paredown.search.study_file.setup import set_up
+from paredown.search.trial.run_trial import run_trial
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
-from paredown.spaces.compression.step import Calibration
+from paredown.spaces.compression.step import RewriteContext
 from paredown.spaces.knob import Knobs
 
 ROOT = Path(__file__).parents[1]
@@ -85,7 +85,7 @@ def main() -> None:
         assert result.outcome == "done", result.reason
         trained = Path(folder, result.artifact, MODEL_FILE).read_bytes()
         data = TrainingData.of(setup.task, RESOLUTION)
-    calibration = Calibration(data.normalise(data.train.images[:64]), data.train.labels[:64])
+    calibration = RewriteContext(data.normalise(data.train.images[:64]), data.train.labels[:64])
 
     def step(name: str, knobs: Knobs, model: bytes = trained) -> bytes:
         rewrite = STEPS[name].rewrite

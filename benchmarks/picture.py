@@ -6,7 +6,7 @@ Needs the extra `docs` (kaleido) and a Chromium.
 import argparse
 from pathlib import Path
 
-from paredown.search.objectives import stored_objectives
+from paredown.search.study_file.objectives import stored_objectives
 from paredown.studies.figures import front_figure
 from paredown.studies.front import front
 from paredown.studies.study import Study

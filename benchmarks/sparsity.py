@@ -18,11 +18,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paredown.evaluators.training import LossTerms, TrainingData, TrainingPlan, fit, recalibrate, score
-from paredown.search.plan import TaskSpec, load_task
+from paredown.evaluators.tasks.spec import TaskSpec, load_task
+from paredown.evaluators.training.data import TrainingData
+from paredown.evaluators.training.fit import TrainingPlan, fit
+from paredown.evaluators.training.inference import recalibrate, score
+from paredown.evaluators.training.loss_terms import LossTerms
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.compression.masks import weights_of
-from paredown.spaces.compression.step import Material
+from paredown.spaces.compression.step import TransformContext
 from paredown.spaces.families.catalogue import FAMILIES
 
 SIDE, EPOCHS, RATE = 16, 10, 6e-3
@@ -102,7 +105,7 @@ def run(
         for step, knobs in steps.items():
             transform, finetuning = STEPS[step].transform, STEPS[step].finetuning
             if transform is not None:
-                model = transform(model, knobs, Material(images[:1], images))
+                model = transform(model, knobs, TransformContext(images[:1], images))
             if finetuning is not None:
                 holds.append(stack.enter_context(finetuning(model, knobs)))
         more = {"epochs": finetune_epochs, "learning_rate": RATE / 2}

@@ -26,15 +26,17 @@ import torch
 import torch_pruning
 from torch import Tensor, nn
 
-from paredown.evaluators.macs import MACS
-from paredown.evaluators.onnx_model import export, logits, open_session, slimmed
-from paredown.evaluators.specimen import Specimen
-from paredown.evaluators.training import TrainingData, TrainingPlan, fit, recalibrate, score
-from paredown.search.plan import TaskSpec, load_task
+from paredown.evaluators.files.onnx_model import export, logits, open_session, slimmed
+from paredown.evaluators.metrics.evaluation_input import EvaluationInput
+from paredown.evaluators.metrics.macs import MACS
+from paredown.evaluators.tasks.spec import TaskSpec, load_task
+from paredown.evaluators.training.data import TrainingData
+from paredown.evaluators.training.fit import TrainingPlan, fit
+from paredown.evaluators.training.inference import recalibrate, score
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.compression.channel_pruning import CHANNEL_PRUNING
 from paredown.spaces.compression.grouped_convolution import ChannelOrder
-from paredown.spaces.compression.step import Material
+from paredown.spaces.compression.step import TransformContext
 from paredown.spaces.compression.surgery import replace
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.families.catalogue import FAMILIES
@@ -44,7 +46,7 @@ from paredown.spaces.space import joint_space
 SHAPE = (1, 16, 16)
 EPOCHS, FINETUNE_EPOCHS, RATE = 12, 4, 4e-3
 FINEST = 64
-Recipe = Callable[[nn.Module, float, Material], nn.Module]
+Recipe = Callable[[nn.Module, float, TransformContext], nn.Module]
 
 
 class Block(nn.Module):
@@ -87,7 +89,7 @@ def mbconv() -> nn.Module:
     return FAMILIES["mbconv"].build(space.baseline.knobs, SHAPE, 10)
 
 
-def theirs(model: nn.Module, ratio: float, material: Material) -> nn.Module:
+def theirs(model: nn.Module, ratio: float, material: TransformContext) -> nn.Module:
     """Prune by torch-pruning's MagnitudePruner with its defaults."""
     pruned = copy.deepcopy(model).eval()
     output = [m for m in pruned.modules() if isinstance(m, nn.Linear)][-1]
@@ -116,7 +118,7 @@ RECIPES: dict[str, Recipe] = {
 
 def macs(model: nn.Module) -> float:
     """Return multiply-adds of one input."""
-    return MACS.evaluate(Specimen(model, SHAPE)).value
+    return MACS.evaluate(EvaluationInput(model, SHAPE)).value
 
 
 def halving_ratio(prune: Callable[[float], nn.Module], cost: Callable[[nn.Module], float], most: float) -> float:
@@ -139,11 +141,11 @@ def halving_ratio(prune: Callable[[float], nn.Module], cost: Callable[[nn.Module
     return high / FINEST
 
 
-def halved(recipe: Recipe, model: nn.Module, material: Material) -> nn.Module:
+def halved(recipe: Recipe, model: nn.Module, material: TransformContext) -> nn.Module:
     """Return the network pruned to at most half the multiply-adds, and no further than that takes."""
 
     def prune(ratio: float) -> nn.Module:
-        return recipe(model, ratio, Material(material.example, material.images, material.labels))
+        return recipe(model, ratio, TransformContext(material.example, material.images, material.labels))
 
     return prune(halving_ratio(prune, macs, macs(model) / 2))
 
@@ -162,7 +164,7 @@ def methods() -> list[dict[str, Any]]:
     model, data, plan, material, before = trained(resnet, 0)
     rows = []
     for name, knobs in METHODS.items():
-        given, step = Material(material.example, material.images, material.labels), STEPS[name]
+        given, step = TransformContext(material.example, material.images, material.labels), STEPS[name]
         assert step.transform is not None
         small = step.transform(model, knobs, given)
         recalibrate(small, data)
@@ -199,7 +201,7 @@ def latency() -> dict[str, dict[str, float]]:
         dense = nn.Sequential(nn.Conv2d(3, channels, 3, 2, 1), *layers, *head).eval()
         networks = {"dense": dense}
         for groups in (2, 4, 8):
-            grouped = step.transform(dense, {"groups": groups}, Material(torch.zeros(1, 3, 32, 32))).eval()
+            grouped = step.transform(dense, {"groups": groups}, TransformContext(torch.zeros(1, 3, 32, 32))).eval()
             bare = copy.deepcopy(grouped)
             for order in [m for m in bare.modules() if isinstance(m, ChannelOrder)]:
                 replace(bare, order, nn.Identity())
@@ -223,7 +225,9 @@ def parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def trained(build: Callable[[], nn.Module], seed: int) -> tuple[nn.Module, TrainingData, TrainingPlan, Material, float]:
+def trained(
+    build: Callable[[], nn.Module], seed: int
+) -> tuple[nn.Module, TrainingData, TrainingPlan, TransformContext, float]:
     """Return a trained network, its data and plan, what steps may look at, and its accuracy."""
     task = load_task(TaskSpec("digits", "{}", Path()))
     data = TrainingData.of(task, SHAPE[1])
@@ -233,7 +237,7 @@ def trained(build: Callable[[], nn.Module], seed: int) -> tuple[nn.Module, Train
     fit(model, data, plan, epochs=EPOCHS, learning_rate=RATE, deadline=math.inf)
     recalibrate(model, data)
     images = torch.from_numpy(data.normalise(data.train.images[:256]))
-    material = Material(torch.zeros(1, *SHAPE), images, torch.from_numpy(data.train.labels[:256]))
+    material = TransformContext(torch.zeros(1, *SHAPE), images, torch.from_numpy(data.train.labels[:256]))
     return model, data, plan, material, score(model, data.validation, data.normalise)[0]
 
 

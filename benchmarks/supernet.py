@@ -32,12 +32,14 @@ from torch import nn
 
 from paredown.evaluators.supernet.corners import shared_shapes
 from paredown.evaluators.tasks.task import split_at
-from paredown.evaluators.training import TrainingData, TrainingPlan, fit, recalibrate, score
+from paredown.evaluators.training.data import TrainingData
+from paredown.evaluators.training.fit import TrainingPlan, fit
+from paredown.evaluators.training.inference import recalibrate, score
 from paredown.search.bench.share import estimate
-from paredown.search.config import StudyConfig
-from paredown.search.first_training import INHERITED_RATE
-from paredown.search.inheriting import inherit, prepare_supernets, trained_supernet
-from paredown.search.setup import Setup, set_up
+from paredown.search.study_file.schema import StudyConfig
+from paredown.search.study_file.setup import Setup, set_up
+from paredown.search.trial.pretraining import INHERITED_RATE
+from paredown.search.trial.supernets import inherit, prepare_supernets, trained_supernet
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.families.catalogue import FAMILIES
 

@@ -23,11 +23,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from paredown.evaluators.onnx_model import export, slimmed
+from paredown.evaluators.files.onnx_model import export, slimmed
 from paredown.evaluators.packing.container import pack
 from paredown.evaluators.tasks.catalogue import TASKS
-from paredown.evaluators.training import TrainingData, TrainingPlan, fit, keep, recalibrate, score
-from paredown.spaces.compression.step import Calibration, Hold, Material
+from paredown.evaluators.training.data import TrainingData
+from paredown.evaluators.training.fit import TrainingPlan, fit, keep
+from paredown.evaluators.training.inference import recalibrate, score
+from paredown.spaces.compression.step import Hold, RewriteContext, TransformContext
 from paredown.spaces.compression.transform_sparsity import SMALLEST_FILTER, TRANSFORM_SPARSITY, sparsified
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.knob import Knobs
@@ -128,7 +130,9 @@ def scores(
     onnx = export(model, SHAPE)
     if knobs is not None:
         assert TRANSFORM_SPARSITY.rewrite is not None
-        onnx = TRANSFORM_SPARSITY.rewrite(onnx, knobs, Calibration(np.zeros((1, *SHAPE), np.float32), np.zeros(1, int)))
+        onnx = TRANSFORM_SPARSITY.rewrite(
+            onnx, knobs, RewriteContext(np.zeros((1, *SHAPE), np.float32), np.zeros(1, int))
+        )
     return {"before": before, "after": after, "packed_bytes": len(pack(slimmed(onnx)))}
 
 
@@ -149,7 +153,7 @@ def run(name: str, seed: int, shares: list[float], data: TrainingData, plan: Tra
             masks = masks_per_filter(model, knobs), masks_over_all(model, knobs)
             assert TRANSFORM_SPARSITY.transform is not None
             assert TRANSFORM_SPARSITY.finetuning is not None
-            sparse = TRANSFORM_SPARSITY.transform(model, knobs, Material(torch.zeros(1, *SHAPE)))
+            sparse = TRANSFORM_SPARSITY.transform(model, knobs, TransformContext(torch.zeros(1, *SHAPE)))
             rows[domain] = {
                 "kept": sum(int(mask.sum()) for mask in masks[0]) / total,
                 "transform": scores(sparse, lambda m, k=knobs: TRANSFORM_SPARSITY.finetuning(m, k), data, plan, knobs),

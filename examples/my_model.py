@@ -68,8 +68,8 @@ def main() -> None:
     Images are normalised as Paredown does it: pixels in 0 to 1, less the mean and divided by the standard deviation of
     the training images.
     """
+    from paredown.evaluators.tasks.spec import TaskSpec, load_task
     from paredown.evaluators.tasks.task import normalisation_at, split_at
-    from paredown.search.plan import TaskSpec, load_task
 
     task = load_task(TaskSpec("digits", "{}", Path()))
     train, normalise = split_at(task, "train", 16), normalisation_at(task, 16)

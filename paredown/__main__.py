@@ -1,5 +1,5 @@
 """`python -m paredown` is the command `paredown`."""
 
-from paredown.search.cli import main
+from paredown.search.cli.app import main
 
 main()

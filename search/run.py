@@ -12,30 +12,30 @@ from typing import Any
 
 from rich.console import Console
 
-from paredown.search.costs import CandidateCosts
+from paredown.evaluators.build import rebuild
+from paredown.evaluators.files.names import MODEL_FILE, WEIGHTS_FILE
+from paredown.search.cli.progress import ProgressDisplay
 from paredown.search.drivers.catalogue import DRIVERS
 from paredown.search.drivers.driver import RunTrial
 from paredown.search.drivers.in_process import threads_each
 from paredown.search.errors import ConfigError
-from paredown.search.inheriting import prepare_supernets
-from paredown.search.network import rebuild
-from paredown.search.plan import MODEL_FILE, WEIGHTS_FILE
-from paredown.search.probing import probe
-from paredown.search.progress import ProgressDisplay
+from paredown.search.samplers.candidate_costs import CandidateCosts
 from paredown.search.samplers.choosing import choose_sampler
 from paredown.search.samplers.domain import Domain
 from paredown.search.samplers.knobs import distributions
 from paredown.search.samplers.sampler import Params, Problem
 from paredown.search.schedulers.halving import Halving
 from paredown.search.schedulers.resumed import resume
-from paredown.search.setup import Setup
-from paredown.search.stored import stored_task
-from paredown.search.supply import TIME_IS_UP, Budget, Supply
-from paredown.search.trial import run_trial
+from paredown.search.study_file.feasibility import probe
+from paredown.search.study_file.setup import Setup
+from paredown.search.study_file.stored import stored_task
+from paredown.search.trial.run_trial import run_trial
+from paredown.search.trial.supernets import prepare_supernets
+from paredown.search.trial_queue import TIME_IS_UP, Budget, TrialQueue
 from paredown.spaces.knob import Value
 from paredown.studies.errors import ExportRefused, StudyError
 from paredown.studies.exporters.catalogue import EXPORTERS
-from paredown.studies.exporters.exporter import Shipment
+from paredown.studies.exporters.exporter import ExportRequest
 from paredown.studies.front import Model
 from paredown.studies.report import write_report
 from paredown.studies.selection import best_models
@@ -101,7 +101,7 @@ def search(
     halving = None
     if config.halving is not None:
         halving = resume(Halving(metrics, **config.halving.model_dump()), study, setup.plan)
-    supply = Supply(study, setup.space, budget, display, halving)
+    supply = TrialQueue(study, setup.space, budget, display, halving)
     try:
         with _sigterm_is_interrupt():
             if supply.is_spent or prepare_supernets(setup.plan, console, deadline):
@@ -164,7 +164,7 @@ def export_models(study: Study, models: Sequence[Model], format_name: str, out: 
             network, shape = rebuild(model.candidate, task, artifact / WEIGHTS_FILE)
             known = model.measurements.get("test_accuracy")
             file, left_alone = artifact / MODEL_FILE, skipped[model.trial]
-            shipment = Shipment(study.name, model, baseline, task, network, shape, file, known, left_alone)
+            shipment = ExportRequest(study.name, model, baseline, task, network, shape, file, known, left_alone)
             folder = out / f"trial-{model.trial:04d}"
             test = EXPORTERS[format_name](shipment, folder)
         except ExportRefused as refused:

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from sqlalchemy import Engine, Select, select
 from sqlalchemy.orm import Session
 
-from paredown.evaluators.measurement import Objective, violations
+from paredown.evaluators.metrics.measurement import Objective, violations
 from paredown.spaces.knob import Value
 from paredown.studies.process import LEASE_S, is_alive, this_process
 from paredown.studies.result import DERIVED, Derived

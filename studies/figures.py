@@ -5,7 +5,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from paredown.evaluators.measurement import Metric
+from paredown.evaluators.metrics.measurement import Metric
 from paredown.studies.front import Model, front, hypervolume
 
 BLUE, ORANGE, GREY, GREEN = "#2563eb", "#ea580c", "#9ca3af", "#059669"

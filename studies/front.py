@@ -7,7 +7,7 @@ import moocore
 import numpy as np
 from numpy.typing import NDArray
 
-from paredown.evaluators.measurement import Measurement, Metric
+from paredown.evaluators.metrics.measurement import Measurement, Metric
 from paredown.spaces.candidate import Candidate
 
 MARGIN = 1.1

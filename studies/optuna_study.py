@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import optuna
 from optuna.storages import RDBStorage
 
-from paredown.evaluators.measurement import Metric
+from paredown.evaluators.metrics.measurement import Metric
 
 
 def create(storage: RDBStorage, name: str, metrics: Sequence[Metric]) -> optuna.Study:

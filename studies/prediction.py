@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from paredown.evaluators.errors import TaskError
-from paredown.evaluators.exit_runtime import BatchRuntime, ExitPlan
+from paredown.evaluators.files.exit_runtime import BatchRuntime, ExitPlan
+from paredown.evaluators.files.names import MANIFEST_FILE, MODEL_FILE
 from paredown.evaluators.tasks.resizing import squared
 from paredown.studies.errors import StudyError
 
@@ -38,7 +39,7 @@ def predict_images(folder: Path, files: list[Path], top: int = 3) -> list[dict[s
             raise TaskError(f"{file}: no image that can be read ({error})") from error
         inputs.append((pixels.astype(np.float32) / np.float32(255) - mean) / std)
     results = []
-    for file, scores in zip(files, _scores(folder / "model.onnx", inputs), strict=True):
+    for file, scores in zip(files, _scores(folder / MODEL_FILE, inputs), strict=True):
         shares = np.exp(scores.astype(np.float64) - scores.max())
         shares /= shares.sum()
         likeliest = np.argsort(-shares)[:top]
@@ -57,7 +58,7 @@ def _scores(model: Path, images: list[NDArray[np.float32]]) -> list[NDArray[np.f
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
-    file = folder / "manifest.json"
+    file = folder / MANIFEST_FILE
     try:
         manifest: dict[str, Any] = json.loads(file.read_text())
         digests = manifest["files"].items()

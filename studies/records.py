@@ -7,7 +7,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
 
-from paredown.evaluators.measurement import How, Measurement
+from paredown.evaluators.metrics.measurement import How, Measurement
 from paredown.spaces.candidate import Candidate
 from paredown.studies.database import open_storage
 from paredown.studies.front import Model

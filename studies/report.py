@@ -9,7 +9,7 @@ from pathlib import Path
 import plotly.graph_objects as go
 import plotly.io
 
-from paredown.evaluators.measurement import Metric
+from paredown.evaluators.metrics.measurement import Metric
 from paredown.studies import figures as drawn
 from paredown.studies.front import Model, deltas, faster_on_paper_only, front
 from paredown.studies.result import FINISHED

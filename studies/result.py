@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from paredown.evaluators.measurement import Measurement
+from paredown.evaluators.metrics.measurement import Measurement
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.knob import Value
 
@@ -24,7 +24,7 @@ DERIVED = "paredown:derived"
 
 
 @dataclass(frozen=True)
-class Asked:
+class PendingTrial:
     """A trial to run.
 
     Attributes:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from paredown.evaluators.measurement import Metric, Objective
+from paredown.evaluators.metrics.measurement import Metric, Objective
 from paredown.studies.errors import NothingFits
 from paredown.studies.front import Model, front
 from paredown.studies.study import Study

@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from paredown.evaluators.measurement import Measurement, Objective, violations
+from paredown.evaluators.metrics.measurement import Measurement, Objective, violations
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.knob import Suggester, Value
 from paredown.studies import derived, leases, optuna_study
@@ -26,7 +26,7 @@ from paredown.studies.database import open_storage
 from paredown.studies.errors import StudyError, StudyNotFound
 from paredown.studies.process import LEASE_S, this_process
 from paredown.studies.records import Records, differences
-from paredown.studies.result import DERIVED, STOPPED, Asked, TrialResult
+from paredown.studies.result import DERIVED, STOPPED, PendingTrial, TrialResult
 from paredown.studies.tables import CurveRow, MeasurementRow, StudyRow, TrialRow
 
 MAX_ATTEMPTS = 3
@@ -120,7 +120,7 @@ class Study(Records):
             for values in (one for i, one in enumerate(knobs) if one not in knobs[:i]):
                 self._study.enqueue_trial(dict(values))
 
-    def ask(self, sample: Callable[[Suggester], Candidate]) -> Asked | None:
+    def ask(self, sample: Callable[[Suggester], Candidate]) -> PendingTrial | None:
         """Return a trial to run, or None where there is nothing to run this time.
 
         Orphans that `recover` found come first, and the baseline before all others. A network that is known
@@ -161,7 +161,7 @@ class Study(Records):
         if row.attempt > MAX_ATTEMPTS:
             self.tell(trial.number, TrialResult("failed", f"its process died {MAX_ATTEMPTS} times"))
             return None
-        return Asked(trial.number, Candidate.from_json(row.candidate))
+        return PendingTrial(trial.number, Candidate.from_json(row.candidate))
 
     def tell(self, number: int, result: TrialResult) -> TrialResult:
         """Record what a trial came to and return it as recorded.

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from paredown.evaluators.exit_file import export_stages, stitched
+from paredown.evaluators.files.exit_file import export_stages, stitched
 from paredown.spaces.compression.early_exit import EARLY_EXIT
-from paredown.spaces.compression.step import Material
+from paredown.spaces.compression.step import TransformContext
 from paredown.spaces.exits.network import MultiExit
 
 SHAPE, CLASSES = (1, 16, 16), 5
@@ -48,7 +48,7 @@ def images(count: int = 60) -> Tensor:
 def attach(network: nn.Module, shape: tuple[int, int, int] = SHAPE, **knobs: Any) -> MultiExit:
     """Give a network exits."""
     assert EARLY_EXIT.attach is not None
-    multi = EARLY_EXIT.attach(network, KNOBS | knobs, Material(torch.zeros(1, *shape)))
+    multi = EARLY_EXIT.attach(network, KNOBS | knobs, TransformContext(torch.zeros(1, *shape)))
     assert isinstance(multi, MultiExit)
     return multi.eval()
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from paredown.search.config import StudyConfig
-from paredown.search.setup import Setup, set_up
+from paredown.search.study_file.schema import StudyConfig
+from paredown.search.study_file.setup import Setup, set_up
 
 KNOBS = {
     "mbconv.scaling": "free",

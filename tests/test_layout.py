@@ -48,7 +48,7 @@ def test_packages_come_from_this_repository(package: str) -> None:
 
 
 def test_the_default_study_is_the_example() -> None:
-    assert (ROOT / "search/default.yaml").read_text() == (ROOT / "examples/digits.yaml").read_text()
+    assert (ROOT / "search/study_file/default.yaml").read_text() == (ROOT / "examples/digits.yaml").read_text()
 
 
 @pytest.mark.slow
@@ -70,7 +70,7 @@ def test_a_wheel_holds_all_and_imports_beside_other_packages(tmp_path: Path) -> 
     wanted = {
         "paredown/py.typed",
         "paredown/__main__.py",
-        "paredown/search/default.yaml",
+        "paredown/search/study_file/default.yaml",
         "paredown/studies/report.html",
         "paredown/studies/migrations/versions/0001_the_first_tables.py",
     }
@@ -82,7 +82,7 @@ def test_a_wheel_holds_all_and_imports_beside_other_packages(tmp_path: Path) -> 
     (elsewhere / "spaces").mkdir(parents=True)
     (elsewhere / "spaces/__init__.py").write_text("HIS = 1\n")
     program = (
-        "import spaces, paredown.spaces.candidate as ours, paredown.search.cli\n"
+        "import spaces, paredown.spaces.candidate as ours, paredown.search.cli.app\n"
         "assert spaces.HIS == 1\n"
         f"assert ours.__file__.startswith({str(site)!r}), ours.__file__\n"
     )

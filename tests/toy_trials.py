@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from paredown.evaluators.measurement import Measurement
-from paredown.search.config import StudyConfig
-from paredown.search.setup import Setup, set_up
+from paredown.evaluators.metrics.measurement import Measurement
+from paredown.search.study_file.schema import StudyConfig
+from paredown.search.study_file.setup import Setup, set_up
 from paredown.studies.result import UNTRAINED, TrialResult, stopped_early
 
 BAD = 5

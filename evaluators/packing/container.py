@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from paredown.evaluators.errors import PackingError
+from paredown.evaluators.files.names import PACKED_FILE
 from paredown.evaluators.packing.compression import compress, decompress
 from paredown.evaluators.packing.encoding import KINDS, Encoded, Form, Row, Source, Values, Words
 from paredown.evaluators.packing.encodings.catalogue import decode, encode
@@ -28,7 +29,6 @@ from paredown.spaces.errors import SpaceError
 from paredown.spaces.transforms import DOMAIN_NOTE, Domain
 
 Part = NDArray[np.uint8]
-PACKED_FILE = "model.packed"
 HEADER, GRAPH, PAYLOAD = "paredown.packed", "graph", "payload"
 FORMAT = 1
 SMALL_BYTES, MOST_TIMES, MOST_BYTES = 1 << 26, 4096, (1 << 31) - 1

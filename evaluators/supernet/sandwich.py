@@ -22,8 +22,8 @@ from paredown.evaluators.supernet import checkpoint
 from paredown.evaluators.supernet.checkpoint import Record
 from paredown.evaluators.supernet.supernet import Supernet
 from paredown.evaluators.tasks.task import Normalisation, Task, normalisation_at, split_at
-from paredown.evaluators.training import TrainingPlan
-from paredown.evaluators.training_data import augmented
+from paredown.evaluators.training.data import augmented
+from paredown.evaluators.training.fit import TrainingPlan
 
 RANDOM_NETWORKS = 2
 WARMUP = 0.1

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.supernet.corners import Corners, parameters
 from paredown.evaluators.supernet.slicing import largest_shapes, sliced
-from paredown.evaluators.training import layout
+from paredown.evaluators.training.fit import layout
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.families.family import ImageShape
@@ -111,7 +111,7 @@ class Supernet:
         output: Tensor = torch.func.functional_call(network.train(), self.slices(candidate, network), (inputs,))
         return output
 
-    def hand_down(self, candidate: Candidate, network: nn.Module) -> None:
+    def copy_slice_into(self, candidate: Candidate, network: nn.Module) -> None:
         """Copy the candidate's slice into its network; batch statistics are not shared and must be estimated anew."""
         views = self.slices(candidate, network)
         with torch.no_grad():

@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from paredown.evaluators.training import OnEpoch
-from paredown.search.plan import Baseline, TrialPlan
-from paredown.search.supply import Supply, Watcher
+from paredown.evaluators.training.fit import OnEpoch
+from paredown.search.trial.plan import Baseline, TrialPlan
+from paredown.search.trial_queue import ProgressListener, TrialQueue
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.studies.front import Model
@@ -26,10 +26,10 @@ class Driver(Protocol):
 
     def __call__(
         self,
-        supply: Supply,
+        supply: TrialQueue,
         plan: TrialPlan,
         workers: int,
-        watcher: Watcher,
+        watcher: ProgressListener,
         run: RunTrial,
         address: str | None,
     ) -> None:

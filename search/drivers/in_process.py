@@ -16,8 +16,8 @@ from typing import Any
 
 from paredown.evaluators.errors import TrialInterrupted
 from paredown.search.drivers.driver import RunTrial, with_reference
-from paredown.search.plan import TrialPlan
-from paredown.search.supply import Supply, Watcher
+from paredown.search.trial.plan import TrialPlan
+from paredown.search.trial_queue import ProgressListener, TrialQueue
 from paredown.spaces.candidate import Candidate
 
 POLL_S = 1.0
@@ -40,7 +40,12 @@ class _Worker:
 
 
 def run_in_processes(
-    supply: Supply, plan: TrialPlan, workers: int, watcher: Watcher, run: RunTrial, address: str | None = None
+    supply: TrialQueue,
+    plan: TrialPlan,
+    workers: int,
+    watcher: ProgressListener,
+    run: RunTrial,
+    address: str | None = None,
 ) -> None:
     """Run trials in worker processes; see `Driver`."""
     del address
@@ -71,7 +76,7 @@ def run_in_processes(
         _end_all(pool)
 
 
-def _give(worker: _Worker, supply: Supply, plan: TrialPlan) -> None:
+def _give(worker: _Worker, supply: TrialQueue, plan: TrialPlan) -> None:
     if (asked := supply.next()) is not None:
         worker.number, worker.started = asked.number, time.monotonic()
         worker.epochs = plan.epochs(asked.candidate)
@@ -113,7 +118,7 @@ def _report(pipe: "Connection[Any, Any]", judged: bool, epoch: int, metrics: dic
         raise TrialInterrupted("the search has ended") from None
 
 
-def _receive(worker: _Worker, supply: Supply, watcher: Watcher, judged: bool) -> bool:
+def _receive(worker: _Worker, supply: TrialQueue, watcher: ProgressListener, judged: bool) -> bool:
     """Take one message and answer it; return whether the worker still lives."""
     try:
         kind, *content = worker.pipe.recv()

@@ -15,16 +15,21 @@ from typing import Any
 
 from paredown.search.drivers.driver import RunTrial, with_reference
 from paredown.search.errors import SearchAborted
-from paredown.search.plan import TrialPlan
 from paredown.search.schedulers.halving import Halving
-from paredown.search.supply import Supply, Watcher
+from paredown.search.trial.plan import TrialPlan
+from paredown.search.trial_queue import ProgressListener, TrialQueue
 from paredown.studies.result import TrialResult
 
 RESULT = "trial_result"
 
 
 def run_on_ray(
-    supply: Supply, plan: TrialPlan, workers: int, watcher: Watcher, run: RunTrial, address: str | None = None
+    supply: TrialQueue,
+    plan: TrialPlan,
+    workers: int,
+    watcher: ProgressListener,
+    run: RunTrial,
+    address: str | None = None,
 ) -> None:
     """Run trials as Ray Tune trials; see `Driver`.
 
@@ -86,14 +91,14 @@ class _Judge:
         self._halving.forget(number)
 
 
-def _searcher(supply: Supply, plan: TrialPlan, watcher: Watcher, judge: Any) -> Any:  # noqa: C901 (a class: Ray loads late)
+def _searcher(supply: TrialQueue, plan: TrialPlan, watcher: ProgressListener, judge: Any) -> Any:  # noqa: C901 (a class: Ray loads late)
     import ray
     from ray.tune.search import Searcher
 
     class StudySearcher(Searcher):  # type: ignore[misc]
         """Asks and tells a supply; its only state is which Ray trial runs which of ours."""
 
-        def __init__(self, supply: Supply, plan: TrialPlan, watcher: Watcher) -> None:
+        def __init__(self, supply: TrialQueue, plan: TrialPlan, watcher: ProgressListener) -> None:
             super().__init__()
             self.aborted: SearchAborted | None = None
             self._supply, self._plan, self._watcher = supply, plan, watcher
@@ -181,13 +186,13 @@ def _trainable() -> Any:
     return TrialActor
 
 
-def _renewal(supply: Supply) -> Any:
+def _renewal(supply: TrialQueue) -> Any:
     from ray.tune import Callback
 
     class Renewal(Callback):  # type: ignore[misc]
         """Renews the leases while Ray waits for results."""
 
-        def __init__(self, supply: Supply) -> None:
+        def __init__(self, supply: TrialQueue) -> None:
             self._supply = supply
 
         def __getstate__(self) -> dict[str, Any]:

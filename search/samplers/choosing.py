@@ -8,7 +8,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 
-from paredown.evaluators.measurement import Metric
+from paredown.evaluators.metrics.measurement import Metric
 from paredown.search.errors import ConfigError
 from paredown.search.samplers.catalogue import SAMPLERS
 from paredown.search.samplers.polish import PolishedSampler

@@ -15,7 +15,7 @@ import moocore
 import numpy as np
 from numpy.typing import NDArray
 
-from paredown.evaluators.measurement import Metric
+from paredown.evaluators.metrics.measurement import Metric
 
 Losses = NDArray[np.float64]
 

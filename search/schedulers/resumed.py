@@ -1,7 +1,7 @@
 """A study's scheduler, as if the search had not been stopped."""
 
-from paredown.search.plan import TrialPlan
 from paredown.search.schedulers.halving import Halving
+from paredown.search.trial.plan import TrialPlan
 from paredown.spaces.candidate import Candidate
 from paredown.studies.result import UNTRAINED
 from paredown.studies.study import Study

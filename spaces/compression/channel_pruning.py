@@ -23,7 +23,7 @@ import torch_pruning
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from paredown.spaces.compression.step import Material, Step
+from paredown.spaces.compression.step import Step, TransformContext
 from paredown.spaces.compression.surgery import calls_of
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.knob import Choice, Knobs, Range
@@ -68,7 +68,7 @@ class _Group:
         return sorted(int(i) + block * len(self.scores) for block in range(self.blocks) for i in least)
 
 
-def _prune(model: nn.Module, knobs: Knobs, material: Material) -> nn.Module:
+def _prune(model: nn.Module, knobs: Knobs, material: TransformContext) -> nn.Module:
     CHANNEL_PRUNING.check(knobs)
     pruned = copy.deepcopy(model).eval()
     calls = calls_of(pruned, material.example)
@@ -126,7 +126,7 @@ def _why_kept(channels: int, knobs: Knobs) -> str:
 
 
 def _groups(
-    network: nn.Module, graph: Any, output: nn.Module, layers: list[nn.Module], knobs: Knobs, material: Material
+    network: nn.Module, graph: Any, output: nn.Module, layers: list[nn.Module], knobs: Knobs, material: TransformContext
 ) -> list[_Group]:
     """Return the groups that can lose channels, in the order in which their first layers run."""
     importance = _importance(network, knobs, material)
@@ -167,7 +167,7 @@ def _is_split_over_blocks(group: Any, graph: Any) -> bool:
     return False
 
 
-def _importance(network: nn.Module, knobs: Knobs, material: Material) -> Any:
+def _importance(network: nn.Module, knobs: Knobs, material: TransformContext) -> Any:
     """Return what scores the channels of a group; Taylor without images is L2: only shapes matter then."""
     kind = knobs.get("importance", "l2")
     if kind == "bn_scale":

@@ -16,7 +16,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from paredown.spaces.compression.step import Material, Step
+from paredown.spaces.compression.step import Step, TransformContext
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.exits.network import MultiExit, head
 from paredown.spaces.exits.rules import RULES, ExitRule, Rule
@@ -27,7 +27,7 @@ AGREEING = 2
 """Exits that the rule `patience` compares."""
 
 
-def _attach(network: nn.Module, knobs: Knobs, material: Material) -> nn.Module:
+def _attach(network: nn.Module, knobs: Knobs, material: TransformContext) -> nn.Module:
     count, rule = int(knobs["exits"]), rule_of(knobs)
     if rule.kind == "patience" and count < AGREEING:
         raise InfeasibleCandidate(

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from paredown.spaces.compression.step import Material, Step
+from paredown.spaces.compression.step import Step, TransformContext
 from paredown.spaces.compression.surgery import calls_of, replace
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.knob import Choice, Knobs
@@ -47,7 +47,7 @@ class ChannelOrder(nn.Module):
         return x.index_select(1, self.order)
 
 
-def _group(model: nn.Module, knobs: Knobs, material: Material) -> nn.Module:
+def _group(model: nn.Module, knobs: Knobs, material: TransformContext) -> nn.Module:
     GROUPED_CONVOLUTION.check(knobs)
     groups, changed, grouped = int(knobs["groups"]), copy.deepcopy(model), 0
     calls = [c for c in calls_of(changed, material.example) if isinstance(c.module, nn.Conv2d | nn.Linear)]

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from paredown.spaces.compression.step import Material, Step
+from paredown.spaces.compression.step import Step, TransformContext
 from paredown.spaces.compression.surgery import Calls, calls_of, evaluating, replace
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.knob import Choice, Knobs, Range
@@ -32,7 +32,7 @@ REMOVED = "removed"
 """Key of what was decided: the names of the blocks that were left out."""
 
 
-def _leave_out(model: nn.Module, knobs: Knobs, material: Material) -> nn.Module:
+def _leave_out(model: nn.Module, knobs: Knobs, material: TransformContext) -> nn.Module:
     LAYER_PRUNING.check(knobs)
     shallow = copy.deepcopy(model)
     if REMOVED not in material.decided:
@@ -46,7 +46,7 @@ def _leave_out(model: nn.Module, knobs: Knobs, material: Material) -> nn.Module:
     return shallow
 
 
-def _removable(network: nn.Module, material: Material) -> list[str]:
+def _removable(network: nn.Module, material: TransformContext) -> list[str]:
     """Return the blocks that can go, in the order in which they run; none lies in another one."""
     calls = calls_of(network, material.example)
     can_go = {c.name for c in calls if c.keeps_shape and c.module is not network and _has_matrix(c.module)}
@@ -86,7 +86,7 @@ def _why_needed(network: nn.Module, block: Calls, expected: list[tuple[int, ...]
 
 
 @torch.no_grad()
-def _least(network: nn.Module, blocks: list[str], count: int, criterion: str, material: Material) -> list[str]:
+def _least(network: nn.Module, blocks: list[str], count: int, criterion: str, material: TransformContext) -> list[str]:
     """Return the names of the blocks that matter least."""
     if material.images is None or material.labels is None:
         return [blocks[(2 * i + 1) * len(blocks) // (2 * count)] for i in range(count)]

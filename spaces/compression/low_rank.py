@@ -21,7 +21,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from paredown.spaces.compression.step import Material, Step
+from paredown.spaces.compression.step import Step, TransformContext
 from paredown.spaces.compression.surgery import replace
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.knob import Choice, Knobs, Range
@@ -34,7 +34,7 @@ Decomposition = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 """Matrix -> its singular value decomposition."""
 
 
-def _factorise(model: nn.Module, knobs: Knobs, material: Material) -> nn.Module:
+def _factorise(model: nn.Module, knobs: Knobs, material: TransformContext) -> nn.Module:
     LOW_RANK.check(knobs)
     factored = copy.deepcopy(model)
     by_energy = knobs.get("rule", "ratio") == "energy"

@@ -19,14 +19,14 @@ from paredown.spaces.compression.quantizing.halves import to_bfloat16, to_float1
 from paredown.spaces.compression.quantizing.integers import IntegerModel
 from paredown.spaces.compression.quantizing.ranges import IMAGES, METHODS
 from paredown.spaces.compression.quantizing.widths import THIRDS
-from paredown.spaces.compression.step import Calibration, Hold, Step
+from paredown.spaces.compression.step import Hold, RewriteContext, Step
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.knob import Choice, Knobs, Range
 
 INTEGERS = ("int8", "mixed")
 
 
-def _quantize(model: bytes, knobs: Knobs, calibration: Calibration) -> bytes:
+def _quantize(model: bytes, knobs: Knobs, calibration: RewriteContext) -> bytes:
     if knobs["weights"] == "fp16":
         return to_float16(model)
     if knobs["weights"] == "bf16":

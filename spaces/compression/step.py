@@ -17,7 +17,7 @@ CALIBRATION_IMAGES = 64
 
 
 @dataclass
-class Material:
+class TransformContext:
     """What a transform may look at, and where it says what it did.
 
     Attributes:
@@ -54,7 +54,7 @@ class Part:
 
 
 @dataclass
-class Calibration:
+class RewriteContext:
     """Training inputs that a rewrite may look at, and where it says what it left alone.
 
     Attributes:
@@ -87,10 +87,10 @@ class Hold:
     settled: float = 0.0
 
 
-Transform = Callable[[nn.Module, Knobs, Material], nn.Module]
+Transform = Callable[[nn.Module, Knobs, TransformContext], nn.Module]
 """(network, knobs, material) -> new network; the given one is not touched."""
 
-Attach = Callable[[nn.Module, Knobs, Material], nn.Module]
+Attach = Callable[[nn.Module, Knobs, TransformContext], nn.Module]
 """(untrained network, knobs, material without images) -> what is trained in its place; the given one is not touched."""
 
 Finetuning = Callable[[nn.Module, Knobs], AbstractContextManager[Hold]]
@@ -105,7 +105,7 @@ Loss = Callable[[Tensor, Tensor, Tensor, Knobs], Tensor]
 HintWeight = Callable[[Knobs], float]
 """(knobs) -> weight of matching the teacher's features; 0: they are not asked for."""
 
-Rewrite = Callable[[bytes, Knobs, Calibration], bytes]
+Rewrite = Callable[[bytes, Knobs, RewriteContext], bytes]
 """(ONNX model, knobs, calibration) -> new ONNX model."""
 
 

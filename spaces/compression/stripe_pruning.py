@@ -18,7 +18,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from paredown.spaces.compression.step import Hold, Material, Step
+from paredown.spaces.compression.step import Hold, Step, TransformContext
 from paredown.spaces.compression.surgery import replace
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.knob import Choice, Knobs, Range
@@ -30,7 +30,7 @@ ALONG = {"stripe": (1,), "row": (1, 3), "column": (1, 2), "channel": (2, 3)}
 
 
 @torch.no_grad()
-def _prune(model: nn.Module, knobs: Knobs, material: Material) -> nn.Module:
+def _prune(model: nn.Module, knobs: Knobs, material: TransformContext) -> nn.Module:
     STRIPE_PRUNING.check(knobs)
     axis, pruned = str(knobs["axis"]), copy.deepcopy(model)
     replayed, treated = dict(material.decided.get(KERNELS, {})), 0

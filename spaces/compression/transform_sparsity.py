@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from paredown.spaces.compression.step import Calibration, Hold, Material, Step
+from paredown.spaces.compression.step import Hold, RewriteContext, Step, TransformContext
 from paredown.spaces.errors import InfeasibleCandidate, SpaceError
 from paredown.spaces.knob import Choice, Knob, Knobs, Range
 from paredown.spaces.transforms import DOMAIN_NOTE, FRAMES, WAVELETS, Domain, without_noise
@@ -126,7 +126,7 @@ def _layers(model: nn.Module) -> Iterator[tuple[str, Layer]]:
             yield name, layer
 
 
-def _sparsify(model: nn.Module, knobs: Knobs, material: Material) -> nn.Module:
+def _sparsify(model: nn.Module, knobs: Knobs, material: TransformContext) -> nn.Module:
     _check(knobs)
     changed = copy.deepcopy(model)
     treated = 0
@@ -170,7 +170,7 @@ def _held(model: nn.Module, knobs: Knobs) -> Iterator[Hold]:
     yield Hold(project)
 
 
-def _note(model: bytes, knobs: Knobs, calibration: Calibration) -> bytes:
+def _note(model: bytes, knobs: Knobs, calibration: RewriteContext) -> bytes:
     """Threshold the weights of an ONNX model where that has not been done, and note their domain beside them."""
     _check(knobs)
     proto = onnx.load_from_string(model)

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from paredown.spaces.compression.masks import least, weights_of, zeros_kept
-from paredown.spaces.compression.step import Hold, Material, Step
+from paredown.spaces.compression.step import Hold, Step, TransformContext
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.knob import Choice, Knobs, Range
 
@@ -35,7 +35,7 @@ UPDATES = 24
 """So many times the gradual schedule chooses anew, evenly spread over the ramp."""
 
 
-def _prune(model: nn.Module, knobs: Knobs, material: Material) -> nn.Module:
+def _prune(model: nn.Module, knobs: Knobs, material: TransformContext) -> nn.Module:
     pruned = copy.deepcopy(model)
     weights = _treated(pruned, knobs, material.skipped)
     if not weights:

@@ -7,14 +7,14 @@ from typing import Any
 
 from torch import nn
 
-from paredown.evaluators.measurement import Measurement
+from paredown.evaluators.metrics.measurement import Measurement
 from paredown.evaluators.tasks.task import Task
 from paredown.spaces.families.family import ImageShape
 from paredown.studies.front import Model
 
 
 @dataclass(frozen=True)
-class Shipment:
+class ExportRequest:
     """A model on its way out of the study.
 
     Attributes:
@@ -40,7 +40,7 @@ class Shipment:
     skipped: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
-Export = Callable[[Shipment, Path], Measurement]
+Export = Callable[[ExportRequest, Path], Measurement]
 """(shipment, folder that does not exist yet) -> test accuracy; the folder appears whole or not at all."""
 
 Manifest = dict[str, Any]

@@ -20,23 +20,22 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from paredown.evaluators.accuracy import share_correct
-from paredown.evaluators.catalogue import EVALUATORS
 from paredown.evaluators.errors import PackingError
-from paredown.evaluators.exit_runtime import BatchRuntime
-from paredown.evaluators.measurement import Measurement
-from paredown.evaluators.onnx_model import logits, open_session
-from paredown.evaluators.packing.container import PACKED_FILE, read
+from paredown.evaluators.files.exit_runtime import BatchRuntime
+from paredown.evaluators.files.names import CARD_FILE, MANIFEST_FILE, MODEL_FILE, PACKED_FILE
+from paredown.evaluators.files.onnx_model import logits, open_session
+from paredown.evaluators.metrics.accuracy import share_correct
+from paredown.evaluators.metrics.catalogue import EVALUATORS
+from paredown.evaluators.metrics.measurement import Measurement
+from paredown.evaluators.packing.container import read
 from paredown.evaluators.packing.summary import encoding_rows
 from paredown.evaluators.tasks.task import normalisation_at, split_at
-from paredown.evaluators.training import predict
+from paredown.evaluators.training.inference import predict
 from paredown.spaces.compression.quantizing.awareness import rounded
 from paredown.spaces.exits.network import MultiExit
 from paredown.studies.errors import ExportRefused
-from paredown.studies.exporters.exporter import Export, Manifest, Shipment
+from paredown.studies.exporters.exporter import Export, ExportRequest, Manifest
 from paredown.studies.front import deltas, faster_on_paper_only
-
-MODEL_FILE, MANIFEST_FILE, CARD_FILE = "model.onnx", "manifest.json", "README.md"
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ TOLERANCES = {
 """By value of `quantization.weights`; `mixed` is compared with the network whose weights are as narrow."""
 
 
-def export_onnx(shipment: Shipment, folder: Path) -> Measurement:
+def export_onnx(shipment: ExportRequest, folder: Path) -> Measurement:
     """Verify a model and write its folder; see `Export`.
 
     Raises:
@@ -92,7 +91,7 @@ def export_onnx(shipment: Shipment, folder: Path) -> Measurement:
     return test
 
 
-def _parity(shipment: Shipment) -> dict[str, float]:
+def _parity(shipment: ExportRequest) -> dict[str, float]:
     resolution = shipment.shape[1]
     images = normalisation_at(shipment.task, resolution)(split_at(shipment.task, "validation", resolution).images)
     actual = logits(open_session(shipment.file), images)
@@ -139,14 +138,14 @@ def _same_exit(network: nn.Module, file: Path, images: NDArray[np.float32]) -> N
     return np.asarray(np.concatenate(parts) == BatchRuntime(file).run(images).taken)
 
 
-def _test_accuracy(shipment: Shipment) -> Measurement:
+def _test_accuracy(shipment: ExportRequest) -> Measurement:
     resolution = shipment.shape[1]
     split = split_at(shipment.task, "test", resolution)
     images = normalisation_at(shipment.task, resolution)(split.images)
     return share_correct(logits(open_session(shipment.file), images), split.labels, "test_accuracy")
 
 
-def _manifest(shipment: Shipment, parity: dict[str, float], test: Measurement) -> Manifest:
+def _manifest(shipment: ExportRequest, parity: dict[str, float], test: Measurement) -> Manifest:
     model, baseline, task = shipment.model, shipment.baseline, shipment.task
     normalise, has_exits = normalisation_at(task, shipment.shape[1]), isinstance(shipment.network, MultiExit)
     measured = {**model.measurements, "test_accuracy": test}
@@ -181,7 +180,7 @@ def _manifest(shipment: Shipment, parity: dict[str, float], test: Measurement) -
     }
 
 
-def _packed(shipment: Shipment, folder: Path) -> Manifest:
+def _packed(shipment: ExportRequest, folder: Path) -> Manifest:
     """Copy the packed file and say what is in it; nothing for a trial of before there were packed files."""
     file = shipment.file.with_name(PACKED_FILE)
     if not file.is_file():

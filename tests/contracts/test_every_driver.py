@@ -9,7 +9,7 @@ import pytest
 import toy_trials
 from rich.console import Console
 
-from paredown.evaluators.catalogue import EVALUATORS
+from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.search.drivers.catalogue import DRIVERS
 from paredown.search.run import Outcome, search
 from paredown.search.schedulers.halving import Halving

@@ -7,17 +7,18 @@ import pytest
 import torch
 from torch import nn
 
-from paredown.evaluators.catalogue import EVALUATORS
 from paredown.evaluators.errors import EvaluationError
-from paredown.evaluators.onnx_model import export
-from paredown.evaluators.packing.container import PACKED_FILE, pack
-from paredown.evaluators.specimen import Reference, Specimen
+from paredown.evaluators.files.names import PACKED_FILE
+from paredown.evaluators.files.onnx_model import export
+from paredown.evaluators.metrics.catalogue import EVALUATORS
+from paredown.evaluators.metrics.evaluation_input import EvaluationInput, Reference
+from paredown.evaluators.packing.container import pack
 
 SHAPE = (3, 8, 8)
 
 
 @pytest.fixture(scope="module")
-def specimen(tmp_path_factory: pytest.TempPathFactory) -> Specimen:
+def specimen(tmp_path_factory: pytest.TempPathFactory) -> EvaluationInput:
     torch.manual_seed(0)
     network = nn.Sequential(
         nn.Conv2d(3, 4, 3, padding=1, bias=False),
@@ -36,11 +37,11 @@ def specimen(tmp_path_factory: pytest.TempPathFactory) -> Specimen:
     with torch.no_grad():
         labels = network(torch.from_numpy(images)).argmax(1).numpy()
     labels[:8] = 1 - labels[:8]  # a quarter is wrong
-    return Specimen(network, SHAPE, file, packed, images, labels)
+    return EvaluationInput(network, SHAPE, file, packed, images, labels)
 
 
 @pytest.mark.parametrize("name", EVALUATORS)
-def test_yields_its_own_finite_metric_twice_alike(name: str, specimen: Specimen) -> None:
+def test_yields_its_own_finite_metric_twice_alike(name: str, specimen: EvaluationInput) -> None:
     evaluator = EVALUATORS[name]
     first, second = evaluator.evaluate(specimen), evaluator.evaluate(specimen)
     assert first.metric == evaluator.metric.name == name
@@ -55,12 +56,12 @@ def test_yields_its_own_finite_metric_twice_alike(name: str, specimen: Specimen)
 
 
 @pytest.mark.parametrize("name", [n for n, e in EVALUATORS.items() if e.needs != "model"])
-def test_says_what_it_lacks(name: str, specimen: Specimen) -> None:
+def test_says_what_it_lacks(name: str, specimen: EvaluationInput) -> None:
     with pytest.raises(EvaluationError, match=name):
-        EVALUATORS[name].evaluate(Specimen(specimen.model, SHAPE))
+        EVALUATORS[name].evaluate(EvaluationInput(specimen.model, SHAPE))
 
 
-def test_macs_and_params_by_hand(specimen: Specimen) -> None:
+def test_macs_and_params_by_hand(specimen: EvaluationInput) -> None:
     dense, depthwise, linear = 64 * 3 * 4 * 9, 16 * 4 * 9, 4 * 2
     assert EVALUATORS["macs"].evaluate(specimen).value == dense + depthwise + linear
     assert EVALUATORS["params"].evaluate(specimen).value == 3 * 4 * 9 + 2 * 4 + (4 * 9 + 4) + (4 * 2 + 2)
@@ -69,25 +70,25 @@ def test_macs_and_params_by_hand(specimen: Specimen) -> None:
 def test_a_shared_layer_has_its_parameters_once_and_its_macs_twice() -> None:
     layer = nn.Linear(5, 5, bias=False)
     network = nn.Sequential(nn.Flatten(), layer, layer)
-    shared = Specimen(network, (1, 1, 5))
+    shared = EvaluationInput(network, (1, 1, 5))
     assert EVALUATORS["params"].evaluate(shared).value == 25
     assert EVALUATORS["macs"].evaluate(shared).value == 50
 
 
-def test_accuracy_by_hand(specimen: Specimen) -> None:
+def test_accuracy_by_hand(specimen: EvaluationInput) -> None:
     measured = EVALUATORS["accuracy"].evaluate(specimen)
     assert measured.value == 0.75
     assert measured.spread == pytest.approx(1.96 * (0.75 * 0.25 / 32) ** 0.5)
 
 
 @pytest.mark.parametrize(("name", "file"), [("size_bytes", "packed"), ("onnx_bytes", "file")])
-def test_size_is_the_length_of_the_file(name: str, file: str, specimen: Specimen) -> None:
+def test_size_is_the_length_of_the_file(name: str, file: str, specimen: EvaluationInput) -> None:
     path = getattr(specimen, file)
     assert isinstance(path, Path)
     assert EVALUATORS[name].evaluate(specimen).value == len(path.read_bytes())
 
 
-def test_latency_of_the_reference_itself_is_the_reference(specimen: Specimen) -> None:
+def test_latency_of_the_reference_itself_is_the_reference(specimen: EvaluationInput) -> None:
     assert specimen.file is not None
-    same = Specimen(specimen.model, SHAPE, specimen.file, reference=Reference(specimen.file, SHAPE, 5.0))
+    same = EvaluationInput(specimen.model, SHAPE, specimen.file, reference=Reference(specimen.file, SHAPE, 5.0))
     assert EVALUATORS["latency_ms"].evaluate(same).value == pytest.approx(5.0, rel=0.25)

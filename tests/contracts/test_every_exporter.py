@@ -10,25 +10,25 @@ import onnx
 import pytest
 from PIL import Image
 
-from paredown.evaluators.measurement import Measurement
-from paredown.evaluators.packing.container import PACKED_FILE, pack, unpack
+from paredown.evaluators.build import rebuild
+from paredown.evaluators.files.names import MODEL_FILE, PACKED_FILE, WEIGHTS_FILE
+from paredown.evaluators.metrics.measurement import Measurement
+from paredown.evaluators.packing.container import pack, unpack
 from paredown.evaluators.tasks.task import normalisation_at
-from paredown.evaluators.training import predict
-from paredown.search.config import read_config
-from paredown.search.network import rebuild
-from paredown.search.plan import MODEL_FILE, WEIGHTS_FILE
-from paredown.search.setup import set_up
-from paredown.search.trial import run_trial
+from paredown.evaluators.training.inference import predict
+from paredown.search.study_file.schema import read_config
+from paredown.search.study_file.setup import set_up
+from paredown.search.trial.run_trial import run_trial
 from paredown.spaces.candidate import Candidate
 from paredown.studies.errors import ExportRefused, StudyError
 from paredown.studies.exporters.catalogue import EXPORTERS
-from paredown.studies.exporters.exporter import Shipment
+from paredown.studies.exporters.exporter import ExportRequest
 from paredown.studies.front import Model
 from paredown.studies.prediction import predict_images
 
 
 @pytest.fixture(scope="session")
-def shipment(tmp_path_factory: pytest.TempPathFactory) -> Shipment:
+def shipment(tmp_path_factory: pytest.TempPathFactory) -> ExportRequest:
     folder = tmp_path_factory.mktemp("trained")
     setup = set_up(read_config(None, {}), "default study", folder, folder)
     knobs = {"scaling": "free", "depth": 1.0, "width": 1.0, "resolution": 12}
@@ -41,11 +41,11 @@ def shipment(tmp_path_factory: pytest.TempPathFactory) -> Shipment:
     model = Model(3, candidate, result.measurements, result.artifact)
     artifact = folder / result.artifact
     network, shape = rebuild(candidate, setup.task, artifact / WEIGHTS_FILE)
-    return Shipment("digits", model, replace(model, trial=0), setup.task, network, shape, artifact / MODEL_FILE)
+    return ExportRequest("digits", model, replace(model, trial=0), setup.task, network, shape, artifact / MODEL_FILE)
 
 
 @pytest.mark.parametrize("name", EXPORTERS)
-def test_the_folder_is_whole_and_says_what_it_is(name: str, shipment: Shipment, tmp_path: Path) -> None:
+def test_the_folder_is_whole_and_says_what_it_is(name: str, shipment: ExportRequest, tmp_path: Path) -> None:
     folder = tmp_path / "models" / "m"
     folder.mkdir(parents=True)
     (folder / "left over.txt").write_text("from before")
@@ -72,7 +72,7 @@ def test_the_folder_is_whole_and_says_what_it_is(name: str, shipment: Shipment, 
 
 
 @pytest.mark.parametrize("name", EXPORTERS)
-def test_the_card_says_what_steps_left_alone(name: str, shipment: Shipment, tmp_path: Path) -> None:
+def test_the_card_says_what_steps_left_alone(name: str, shipment: ExportRequest, tmp_path: Path) -> None:
     reasons = {f"block.{at}": "its groups are no single matrix" for at in range(5)} | {"head": "the output layer"}
     EXPORTERS[name](replace(shipment, skipped={"low_rank": reasons}), tmp_path / "m")
     assert json.loads((tmp_path / "m/manifest.json").read_text())["skipped"] == {"low_rank": reasons}
@@ -84,12 +84,12 @@ def test_the_card_says_what_steps_left_alone(name: str, shipment: Shipment, tmp_
 
 
 @pytest.mark.parametrize("name", EXPORTERS)
-def test_test_accuracy_is_measured_once(name: str, shipment: Shipment, tmp_path: Path) -> None:
+def test_test_accuracy_is_measured_once(name: str, shipment: ExportRequest, tmp_path: Path) -> None:
     known = Measurement("test_accuracy", 0.123, 0.01, "measured")
     assert EXPORTERS[name](replace(shipment, test_accuracy=known), tmp_path / "m") == known
 
 
-def test_a_trial_of_before_there_were_packed_files_still_leaves(shipment: Shipment, tmp_path: Path) -> None:
+def test_a_trial_of_before_there_were_packed_files_still_leaves(shipment: ExportRequest, tmp_path: Path) -> None:
     old = shutil.copyfile(shipment.file, tmp_path / "model.onnx")
     EXPORTERS["onnx"](replace(shipment, file=old), tmp_path / "m")
     assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["README.md", "manifest.json", "model.onnx"]
@@ -97,7 +97,7 @@ def test_a_trial_of_before_there_were_packed_files_still_leaves(shipment: Shipme
 
 
 @pytest.mark.parametrize("content", [b"broken", pack(onnx.ModelProto().SerializeToString())])
-def test_a_packed_file_of_something_else_is_refused(content: bytes, shipment: Shipment, tmp_path: Path) -> None:
+def test_a_packed_file_of_something_else_is_refused(content: bytes, shipment: ExportRequest, tmp_path: Path) -> None:
     file = shutil.copyfile(shipment.file, tmp_path / "model.onnx")
     (tmp_path / PACKED_FILE).write_bytes(content)
     with pytest.raises(ExportRefused, match=r"trial 3: .*model\.packed"):
@@ -106,7 +106,7 @@ def test_a_packed_file_of_something_else_is_refused(content: bytes, shipment: Sh
 
 
 @pytest.mark.parametrize("name", EXPORTERS)
-def test_a_file_that_is_not_the_network_is_refused(name: str, shipment: Shipment, tmp_path: Path) -> None:
+def test_a_file_that_is_not_the_network_is_refused(name: str, shipment: ExportRequest, tmp_path: Path) -> None:
     other = shipment.network.__class__(*shipment.network.children())
     state = {k: v + 0.5 if v.is_floating_point() else v for k, v in shipment.network.state_dict().items()}
     original = {k: v.clone() for k, v in shipment.network.state_dict().items()}
@@ -119,7 +119,7 @@ def test_a_file_that_is_not_the_network_is_refused(name: str, shipment: Shipment
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_exported_model_reads_digits(shipment: Shipment, tmp_path: Path) -> None:
+def test_an_exported_model_reads_digits(shipment: ExportRequest, tmp_path: Path) -> None:
     EXPORTERS["onnx"](shipment, tmp_path / "m")
     split = shipment.task.load("test", 12)
     files = []
@@ -135,7 +135,7 @@ def test_an_exported_model_reads_digits(shipment: Shipment, tmp_path: Path) -> N
     assert sum(c["probability"] for c in found[0]["top"]) <= 1 + 1e-9
 
 
-def test_a_changed_model_is_not_run(shipment: Shipment, tmp_path: Path) -> None:
+def test_a_changed_model_is_not_run(shipment: ExportRequest, tmp_path: Path) -> None:
     EXPORTERS["onnx"](shipment, tmp_path / "m")
     shutil.copyfile(tmp_path / "m" / "README.md", tmp_path / "m" / "model.onnx")
     with pytest.raises(StudyError, match=r"model\.onnx: missing or changed"):

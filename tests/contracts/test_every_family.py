@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from paredown.evaluators.onnx_model import export, logits, open_session, slimmed
+from paredown.evaluators.files.onnx_model import export, logits, open_session, slimmed
 from paredown.evaluators.supernet.corners import Corners, shared_shapes
 from paredown.evaluators.supernet.slicing import largest_shapes, sliced
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
-from paredown.spaces.compression.step import Material
+from paredown.spaces.compression.step import TransformContext
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.families.catalogue import FAMILIES, variant
 from paredown.spaces.families.imported import imported
@@ -146,7 +146,7 @@ def test_it_is_compressed_and_exported_with_equal_outputs(name: str, step: str) 
         network = FAMILIES[name].build(candidate.knobs, (1, side, side), 5).eval()
         images = torch.randn(3, 1, side, side)
         try:
-            changed = transform(network, knobs, Material(images[:1]))
+            changed = transform(network, knobs, TransformContext(images[:1]))
         except InfeasibleCandidate:
             continue
         before, after = (sum(p.numel() for p in n.parameters()) for n in (network, changed))

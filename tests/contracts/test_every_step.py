@@ -20,14 +20,16 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 from zoo import ZOO
 
-from paredown.evaluators.onnx_model import export, logits, open_session, slimmed
+from paredown.evaluators.build import DECIDED, attached, compress, rebuild
+from paredown.evaluators.files.onnx_model import export, logits, open_session, slimmed
 from paredown.evaluators.packing.container import pack, unpack
 from paredown.evaluators.tasks.task import Augmentation, Normalisation, Split, Task
-from paredown.evaluators.training import TrainingData, keep, recalibrate
-from paredown.search.network import DECIDED, attached, compress, rebuild
+from paredown.evaluators.training.data import TrainingData
+from paredown.evaluators.training.fit import keep
+from paredown.evaluators.training.inference import recalibrate
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
-from paredown.spaces.compression.step import Calibration, Material, Step
+from paredown.spaces.compression.step import RewriteContext, Step, TransformContext
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.families.imported import imported
@@ -100,12 +102,12 @@ def _or_infeasible(*names: str) -> Iterator[None]:
         assert any(said.startswith(f"{name}: ") and len(said) > len(name) + 10 for name in names), said
 
 
-def _material(*, images: bool = True, decided: dict[str, Any] | None = None) -> Material:
+def _material(*, images: bool = True, decided: dict[str, Any] | None = None) -> TransformContext:
     shown = torch.from_numpy(DATA.normalise(DATA.train.images)), torch.from_numpy(DATA.train.labels)
-    return Material(torch.zeros(1, *SHAPE), *(shown if images else (None, None)), dict(decided or {}))
+    return TransformContext(torch.zeros(1, *SHAPE), *(shown if images else (None, None)), dict(decided or {}))
 
 
-def _transformed(name: str, network: nn.Module, knobs: Knobs, material: Material | None = None) -> nn.Module:
+def _transformed(name: str, network: nn.Module, knobs: Knobs, material: TransformContext | None = None) -> nn.Module:
     transform = STEPS[name].transform
     assert transform is not None
     return transform(network, knobs, material or _material())
@@ -238,7 +240,7 @@ def test_rewrite_gives_the_same_smaller_working_artifact(name: str, knobs: Knobs
     assert rewrite is not None
     model = export(_network("mbconv"), SHAPE)
     images = np.random.default_rng(0).normal(size=(8, *SHAPE)).astype(np.float32)
-    calibration = Calibration(images, np.arange(8) % CLASSES)
+    calibration = RewriteContext(images, np.arange(8) % CLASSES)
     changed = rewrite(model, knobs, calibration)
     assert changed == rewrite(model, knobs, calibration)
     packed = pack(slimmed(changed))
@@ -254,7 +256,7 @@ def test_rewrite_gives_nearly_the_same_outputs_at_its_mildest(name: str) -> None
     assert rewrite is not None
     model = export(_network("mbconv"), SHAPE)
     images = np.random.default_rng(0).normal(size=(8, *SHAPE)).astype(np.float32)
-    calibration = Calibration(images, np.arange(8) % CLASSES)
+    calibration = RewriteContext(images, np.arange(8) % CLASSES)
     expected = logits(open_session(model), images)
     changed = [rewrite(model, knobs, calibration) for knobs in _settings(STEPS[name])]
     errors = [np.abs(logits(open_session(unpack(pack(slimmed(m)))), images) - expected).max() for m in changed]
@@ -323,7 +325,7 @@ def _lightened(net: str, steps: Mapping[str, Knobs]) -> Lightened:
     calibration = DATA.normalise(DATA.train.images[:8])
     for name, chosen in candidate.steps.items():
         if (rewrite := STEPS[name].rewrite) is not None:
-            rewritten = rewrite(rewritten, chosen, Calibration(calibration, DATA.train.labels[:8]))
+            rewritten = rewrite(rewritten, chosen, RewriteContext(calibration, DATA.train.labels[:8]))
     return Lightened(candidate, network.eval(), done.decided, exported, slimmed(rewritten))
 
 

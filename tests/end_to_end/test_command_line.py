@@ -84,7 +84,7 @@ class Said:
     """What a command that ran in this process said: starting a process takes seconds."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str], *arguments: str) -> None:
-        from paredown.search import cli
+        from paredown.search.cli import app as cli
 
         capsys.readouterr()
         with pytest.raises(SystemExit) as left:

@@ -104,7 +104,7 @@ def test_bad_input_is_one_message_and_code_2(
     arguments: list[str],
     message: str,
 ) -> None:
-    from paredown.search import cli
+    from paredown.search.cli import app as cli
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PAREDOWN_STORAGE", raising=False)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from paredown.search.commands.options import open_study
+from paredown.search.cli.options import open_study
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PAREDOWN_STORAGE"} | {"OMP_NUM_THREADS": "1"}

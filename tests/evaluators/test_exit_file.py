@@ -10,15 +10,15 @@ import pytest
 import torch
 from exits import CLASSES, SHAPE, exported, images, multi_exit
 
-from paredown.evaluators.catalogue import EVALUATORS
-from paredown.evaluators.exit_file import export_stages, stitched
-from paredown.evaluators.exit_runtime import BatchRuntime, ExitPlan
-from paredown.evaluators.macs import exit_macs
-from paredown.evaluators.onnx_model import export, logits, open_session
+from paredown.evaluators.files.exit_file import export_stages, stitched
+from paredown.evaluators.files.exit_runtime import BatchRuntime, ExitPlan
+from paredown.evaluators.files.onnx_model import export, logits, open_session
+from paredown.evaluators.metrics.catalogue import EVALUATORS
+from paredown.evaluators.metrics.evaluation_input import EvaluationInput
+from paredown.evaluators.metrics.macs import exit_macs
 from paredown.evaluators.packing.container import pack, read
-from paredown.evaluators.specimen import Specimen
 from paredown.spaces.compression.quantization import QUANTIZATION
-from paredown.spaces.compression.step import Calibration
+from paredown.spaces.compression.step import RewriteContext
 from paredown.spaces.exits.network import MultiExit
 
 SETTINGS = [
@@ -34,14 +34,14 @@ MACS = [16 * 16 * 4 * 9 + 4 * 5, 8 * 8 * 8 * 4 * 9 + 8 * 5, 4 * 4 * 8 * 8 * 9 + 
 """Of each stage with its head."""
 
 
-def specimen(network: MultiExit, folder: Path) -> Specimen:
+def specimen(network: MultiExit, folder: Path) -> EvaluationInput:
     file = folder / "model.onnx"
     file.write_bytes(exported(network))
     x = images()
     with torch.no_grad():
         labels = network(x).argmax(1).numpy()
     labels[:15] = (labels[:15] + 1) % CLASSES  # a quarter is wrong
-    return Specimen(network, SHAPE, file, images=x.numpy(), labels=labels)
+    return EvaluationInput(network, SHAPE, file, images=x.numpy(), labels=labels)
 
 
 @pytest.mark.parametrize("knobs", SETTINGS, ids=str)
@@ -89,7 +89,7 @@ def test_each_stage_is_quantized_before_they_are_put_together(weights: str) -> N
 
     def quantized(model: bytes, inputs: np.ndarray) -> bytes:
         seen.append(inputs.shape)
-        return rewrite(model, {"weights": weights}, Calibration(inputs, np.zeros(len(inputs), np.int64)))
+        return rewrite(model, {"weights": weights}, RewriteContext(inputs, np.zeros(len(inputs), np.int64)))
 
     file = stitched(export_stages(network, SHAPE, x.numpy(), quantized), network.rule, CLASSES)
     assert seen == [(60, 1, 16, 16), (60, 4, 16, 16), (60, 8, 8, 8)]
@@ -134,7 +134,7 @@ def test_expected_macs_exit_rate_and_accuracy_by_hand(tmp_path: Path) -> None:
     measured = EVALUATORS["macs"].evaluate(seen)
     assert measured.value == pytest.approx(sum(c * m for c, m in zip(counts, passed, strict=True)) / 60)
     assert measured.how == "measured"
-    assert EVALUATORS["macs"].evaluate(Specimen(network, SHAPE)).value == passed[-1], "untrained: all the way"
+    assert EVALUATORS["macs"].evaluate(EvaluationInput(network, SHAPE)).value == passed[-1], "untrained: all the way"
     assert EVALUATORS["exit_rate"].evaluate(seen).value == pytest.approx(1 - counts[2] / 60)
     assert EVALUATORS["accuracy"].evaluate(seen).value == 0.75
 

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from paredown.evaluators.errors import EvaluationError
-from paredown.evaluators.features import classifier_of, predict_with_features, watch
-from paredown.evaluators.loss_terms import Hint, Lesson, LossTerms, training_loss
 from paredown.evaluators.tasks.task import Augmentation, Normalisation, Split
-from paredown.evaluators.training import TrainingData, TrainingPlan, fit
+from paredown.evaluators.training.data import TrainingData
+from paredown.evaluators.training.features import classifier_of, predict_with_features, watch
+from paredown.evaluators.training.fit import TrainingPlan, fit
+from paredown.evaluators.training.loss_terms import Hint, LossTerms, TeacherTargets, training_loss
 
 
 class Pooled(nn.Module):
@@ -83,7 +84,9 @@ def test_a_hint_by_hand() -> None:
 
 @pytest.mark.parametrize("weight", [0.0, 1.0])
 def test_only_a_weight_above_zero_adds_a_map(weight: float) -> None:
-    lesson = Lesson(np.zeros((6, 2), np.float32), lambda loss, a, b: loss, images().reshape(6, -1)[:, :5], weight)
+    lesson = TeacherTargets(
+        np.zeros((6, 2), np.float32), lambda loss, a, b: loss, images().reshape(6, -1)[:, :5], weight
+    )
     labels = torch.zeros(6, dtype=torch.int64)
     with training_loss(LossTerms(lesson), Pooled(), torch.from_numpy(images()), labels, 0.0, 0) as loss:
         assert [tuple(p.shape) for p in loss.parameters] == ([(5, 3)] if weight else [])
@@ -107,7 +110,7 @@ def test_hints_lead_the_features_to_the_teachers() -> None:
     def student(weight: float) -> nn.Module:
         torch.manual_seed(0)
         model = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Tanh(), nn.Linear(8, 2))
-        lesson = Lesson(np.zeros((64, 2), np.float32), lambda loss, a, b: loss, target, weight)
+        lesson = TeacherTargets(np.zeros((64, 2), np.float32), lambda loss, a, b: loss, target, weight)
         plan = TrainingPlan(batch_size=16, patience=30, accelerator="cpu")
         names = set(model.state_dict())
         deadline = time.monotonic() + 60

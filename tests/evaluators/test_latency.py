@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from paredown.evaluators.latency_ms import LATENCY_MS, PAIRS, median_with_interval, this_device
-from paredown.evaluators.measurement import Measurement
-from paredown.evaluators.onnx_model import export
-from paredown.evaluators.specimen import Reference, Specimen
+from paredown.evaluators.files.onnx_model import export
+from paredown.evaluators.metrics.evaluation_input import EvaluationInput, Reference
+from paredown.evaluators.metrics.latency_ms import LATENCY_MS, PAIRS, median_with_interval, this_device
+from paredown.evaluators.metrics.measurement import Measurement
 
 SHAPE = (3, 24, 24)
 
@@ -32,7 +32,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def measured(file: Path, reference: Reference | None = None) -> Measurement:
-    return LATENCY_MS.evaluate(Specimen(nn.Identity(), SHAPE, file, reference=reference))
+    return LATENCY_MS.evaluate(EvaluationInput(nn.Identity(), SHAPE, file, reference=reference))
 
 
 def test_the_median_of_few_values_by_hand() -> None:

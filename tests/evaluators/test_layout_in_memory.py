@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from paredown.evaluators.training import layout
+from paredown.evaluators.training.fit import layout
 
 
 def test_channels_lie_last_unless_a_strided_1x1_convolution_would_break_memory() -> None:

@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from paredown.evaluators.precision import Precision, arithmetic, effect
 from paredown.evaluators.tasks.task import Augmentation, Normalisation, Split
-from paredown.evaluators.training import TrainingData, TrainingPlan, fit, score
+from paredown.evaluators.training.data import TrainingData
+from paredown.evaluators.training.fit import TrainingPlan, fit
+from paredown.evaluators.training.inference import score
+from paredown.evaluators.training.precision import Precision, arithmetic, effect
 
 CPU = torch.device("cpu")
 

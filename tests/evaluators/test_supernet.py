@@ -14,8 +14,10 @@ from paredown.evaluators.supernet import sandwich
 from paredown.evaluators.supernet.checkpoint import Record
 from paredown.evaluators.supernet.slicing import sliced
 from paredown.evaluators.supernet.supernet import Supernet
-from paredown.evaluators.training import TrainingData, TrainingPlan, recalibrate, score
-from paredown.search.plan import TaskSpec, load_task
+from paredown.evaluators.tasks.spec import TaskSpec, load_task
+from paredown.evaluators.training.data import TrainingData
+from paredown.evaluators.training.fit import TrainingPlan
+from paredown.evaluators.training.inference import recalibrate, score
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.families.mbconv import MBCONV
@@ -112,7 +114,7 @@ def test_a_candidate_computes_what_a_network_of_sliced_weights_computes() -> Non
         torch.testing.assert_close(supernet.logits(candidate, images), network(images))
 
         heir = supernet.build(candidate)
-        supernet.hand_down(candidate, heir)
+        supernet.copy_slice_into(candidate, heir)
         torch.testing.assert_close(heir.train()(images), network(images))
         next(heir.parameters()).data.zero_()
         assert supernet.tensors["stem.weight"].abs().sum() > 0, "an heir has weights of its own"
@@ -137,9 +139,9 @@ def test_a_candidate_outside_the_space_is_refused() -> None:
     knobs = dict(supernet.largest[0].knobs)
     wide, deep = Candidate("mbconv", knobs | {"width": 2.0}), Candidate("mbconv", knobs | {"depth": 4.0})
     with pytest.raises(ValueError, match=r"mbconv: .* is no part of"):
-        supernet.hand_down(wide, supernet.build(wide))
+        supernet.copy_slice_into(wide, supernet.build(wide))
     with pytest.raises(ValueError, match=r"mbconv: .* has no tensor in the supernet"):
-        supernet.hand_down(deep, supernet.build(deep))
+        supernet.copy_slice_into(deep, supernet.build(deep))
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +159,7 @@ def test_it_learns(trained: tuple[Supernet, Record]) -> None:
     data, accuracies = TrainingData.of(TASK, 8), []
     for candidate in (*supernet.largest, *supernet.smallest):
         heir = supernet.build(candidate)
-        supernet.hand_down(candidate, heir)
+        supernet.copy_slice_into(candidate, heir)
         recalibrate(heir, data)
         accuracies.append(score(heir, data.validation, data.normalise)[0])
     assert min(accuracies) > 0.3, "three times chance"

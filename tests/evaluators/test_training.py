@@ -8,9 +8,12 @@ import torch
 from torch import nn
 
 from paredown.evaluators.errors import EvaluationError, TrialStopped
-from paredown.evaluators.latency_ms import median_with_interval
+from paredown.evaluators.metrics.latency_ms import median_with_interval
 from paredown.evaluators.tasks.task import Augmentation, Normalisation, Split
-from paredown.evaluators.training import Lesson, LossTerms, TrainingData, TrainingPlan, fit, recalibrate, score
+from paredown.evaluators.training.data import TrainingData
+from paredown.evaluators.training.fit import TrainingPlan, fit
+from paredown.evaluators.training.inference import recalibrate, score
+from paredown.evaluators.training.loss_terms import LossTerms, TeacherTargets
 
 PLAN = TrainingPlan(batch_size=16, patience=3, accelerator="cpu")
 
@@ -134,7 +137,7 @@ def test_a_teacher_joins_the_loss() -> None:
 
     model = network()
     teacher = np.repeat(np.full((64, 1), 0.25, dtype=np.float32), 2, axis=1)
-    run(model, data(), epochs=8, terms=LossTerms(Lesson(teacher, combined)))
+    run(model, data(), epochs=8, terms=LossTerms(TeacherTargets(teacher, combined)))
     assert calls == [(16, 16)] * len(calls)
     images = torch.from_numpy(data().normalise(data().train.images))
     assert (model.eval()(images) - 0.25).abs().mean() < 0.2  # it learned the teacher, not the labels

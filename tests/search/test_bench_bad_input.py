@@ -9,7 +9,7 @@ import yaml
 from bench_tables import CONDITIONAL, ROWS, SPEC, conditional_spec, read, unknown_objectives, write_json
 from optuna.samplers import BaseSampler
 
-from paredown.search import cli
+from paredown.search.cli import app as cli
 from paredown.search.samplers.sampler import Problem
 
 

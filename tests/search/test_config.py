@@ -9,13 +9,13 @@ import toy_trials
 from PIL import Image
 from rich.console import Console
 
-from paredown.search import quantity
-from paredown.search.config import read_config
+from paredown.evaluators.build import build
 from paredown.search.errors import ConfigError
-from paredown.search.network import build
-from paredown.search.probing import probe
 from paredown.search.run import search
-from paredown.search.setup import set_up
+from paredown.search.study_file import quantity
+from paredown.search.study_file.feasibility import probe
+from paredown.search.study_file.schema import read_config
+from paredown.search.study_file.setup import set_up
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.studies.study import Study

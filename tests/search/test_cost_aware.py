@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from paredown.search.costs import CandidateCosts
-from paredown.search.network import COUNTED
+from paredown.evaluators.build import COUNTED
+from paredown.search.samplers.candidate_costs import CandidateCosts
 from paredown.search.samplers.cost_aware import CostAwareSampler
 from paredown.search.samplers.domain import Domain
 from paredown.search.samplers.improvement import expected_improvement

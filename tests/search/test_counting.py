@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from paredown.evaluators.catalogue import EVALUATORS
-from paredown.evaluators.specimen import Specimen
-from paredown.search.network import COUNTED, compress, count_costs
-from paredown.search.plan import TaskSpec, load_task
+from paredown.evaluators.build import COUNTED, compress, count_costs
+from paredown.evaluators.metrics.catalogue import EVALUATORS
+from paredown.evaluators.metrics.evaluation_input import EvaluationInput
+from paredown.evaluators.tasks.spec import TaskSpec, load_task
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.families.catalogue import FAMILIES
@@ -48,7 +48,7 @@ def test_counted_costs_are_those_of_the_real_network(steps: dict[str, Knobs]) ->
     counted = count_costs(candidate, task)
     torch.manual_seed(0)
     real = compress(FAMILIES["resnet"].build(RESNET, shape, 10), candidate, shape).network
-    assert counted == {name: EVALUATORS[name].evaluate(Specimen(real, shape)).value for name in COUNTED}
+    assert counted == {name: EVALUATORS[name].evaluate(EvaluationInput(real, shape)).value for name in COUNTED}
 
 
 def test_ranks_by_ratio_are_counted_without_a_decomposition(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,15 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from paredown.evaluators.catalogue import EVALUATORS
-from paredown.evaluators.exit_runtime import BatchRuntime
-from paredown.evaluators.measurement import Objective
-from paredown.evaluators.onnx_model import logits, open_session
-from paredown.evaluators.training import TrainingData, TrainingPlan
-from paredown.search.exit_sweep import best_settings, taken, with_setting
-from paredown.search.network import rebuild
-from paredown.search.plan import MODEL_FILE, WEIGHTS_FILE, Baseline, TaskSpec, TrialPlan, load_task
-from paredown.search.trial import run_trial
+from paredown.evaluators.build import rebuild
+from paredown.evaluators.files.exit_runtime import BatchRuntime
+from paredown.evaluators.files.names import MODEL_FILE, WEIGHTS_FILE
+from paredown.evaluators.files.onnx_model import logits, open_session
+from paredown.evaluators.metrics.catalogue import EVALUATORS
+from paredown.evaluators.metrics.measurement import Objective
+from paredown.evaluators.tasks.spec import TaskSpec, load_task
+from paredown.evaluators.training.data import TrainingData
+from paredown.evaluators.training.fit import TrainingPlan
+from paredown.search.trial.exit_settings import best_settings, taken, with_setting
+from paredown.search.trial.plan import Baseline, TrialPlan
+from paredown.search.trial.run_trial import run_trial
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.early_exit import rule_of
 from paredown.spaces.exits.network import MultiExit

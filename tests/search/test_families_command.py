@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import pytest
 from typer.testing import CliRunner
 
-from paredown.search.architectures import family_range, size
-from paredown.search.cli import app
+from paredown.search.cli.app import app
 from paredown.search.errors import ConfigError
+from paredown.search.one_network.family_sizes import family_range, size
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.families.catalogue import FAMILIES, PUBLISHED
 from paredown.spaces.knob import Range

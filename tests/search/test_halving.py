@@ -8,7 +8,7 @@ import pytest
 import toy_trials
 from toy_study import open_study, outcome, run, sample
 
-from paredown.evaluators.catalogue import EVALUATORS
+from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.search.schedulers.halving import Halving, best_first, epsilon_net
 from paredown.search.schedulers.resumed import resume
 from paredown.studies.result import UNTRAINED, TrialResult, stopped_early

@@ -8,14 +8,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from paredown.evaluators.training import TrainingData, score
-from paredown.search.config import read_config
+from paredown.evaluators.build import count_costs, rebuild
+from paredown.evaluators.files.names import WEIGHTS_FILE
+from paredown.evaluators.tasks.spec import load_task
+from paredown.evaluators.training.data import TrainingData
+from paredown.evaluators.training.inference import score
 from paredown.search.errors import ConfigError
-from paredown.search.network import count_costs, rebuild
-from paredown.search.plan import WEIGHTS_FILE, load_task
-from paredown.search.setup import Setup, set_up
-from paredown.search.stored import stored_space
-from paredown.search.trial import run_trial
+from paredown.search.study_file.schema import read_config
+from paredown.search.study_file.setup import Setup, set_up
+from paredown.search.study_file.stored import stored_space
+from paredown.search.trial.run_trial import run_trial
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.families.catalogue import FAMILIES
 

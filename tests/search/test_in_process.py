@@ -10,11 +10,11 @@ import toy_trials
 from rich.console import Console
 
 from paredown.search.errors import SearchAborted
-from paredown.search.objectives import stored_objectives
 from paredown.search.run import Outcome, search
 from paredown.search.samplers.catalogue import SAMPLERS
 from paredown.search.samplers.sampler import Problem
 from paredown.search.schedulers.halving import Halving
+from paredown.search.study_file.objectives import stored_objectives
 from paredown.studies.result import UNTRAINED
 from paredown.studies.study import Study
 

@@ -16,16 +16,16 @@ import torch
 from filelock import FileLock
 from rich.console import Console
 
+from paredown.evaluators.build import build
 from paredown.evaluators.supernet.checkpoint import Record
-from paredown.search import inheriting
 from paredown.search.errors import ConfigError
-from paredown.search.inheriting import prepare_supernets, supernet_digest, trained_supernet
-from paredown.search.network import build
-from paredown.search.plan import TrialPlan
-from paredown.search.probing import probe
 from paredown.search.run import search
-from paredown.search.setup import Setup
-from paredown.search.trial import run_trial
+from paredown.search.study_file.feasibility import probe
+from paredown.search.study_file.setup import Setup
+from paredown.search.trial import supernets as inheriting
+from paredown.search.trial.plan import TrialPlan
+from paredown.search.trial.run_trial import run_trial
+from paredown.search.trial.supernets import prepare_supernets, supernet_digest, trained_supernet
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.exits.network import MultiExit
 from paredown.spaces.families.catalogue import FAMILIES

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from paredown.search.compressing import check_out
+from paredown.evaluators.build import build
 from paredown.search.errors import ConfigError
-from paredown.search.network import build
-from paredown.search.pipeline import check_steps, compressed, read_steps
-from paredown.search.single import set_up_single
+from paredown.search.one_network.compress import check_out
+from paredown.search.one_network.setup import set_up_single
+from paredown.search.one_network.step_arguments import check_steps, compressed, read_steps
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.knob import Choice, Range

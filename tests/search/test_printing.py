@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from paredown.evaluators.measurement import Measurement
-from paredown.search import printing
-from paredown.search.commands.compress import _print
-from paredown.search.compressing import Compression
-from paredown.search.printing import fits, print_models, print_table
-from paredown.search.tables import _said
+from paredown.evaluators.metrics.measurement import Measurement
+from paredown.search.cli import output as printing
+from paredown.search.cli.compress import _print
+from paredown.search.cli.model_table import _said
+from paredown.search.cli.output import fits, print_models, print_table
+from paredown.search.one_network.compress import Compression
 from paredown.spaces.candidate import Candidate
 from paredown.studies.front import Model
 
@@ -32,7 +32,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
 @pytest.fixture(autouse=True)
 def models(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is printed is the table above, whatever the study."""
-    monkeypatch.setattr("paredown.search.tables.model_rows", lambda study, models: (HEAD, ROWS))
+    monkeypatch.setattr("paredown.search.cli.model_table.model_rows", lambda study, models: (HEAD, ROWS))
 
 
 def terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:

@@ -6,19 +6,19 @@ import time
 import pytest
 from rich.console import Console
 
-from paredown.evaluators.catalogue import EVALUATORS
-from paredown.evaluators.measurement import Measurement, Metric
-from paredown.search.progress import ProgressDisplay, shown
-from paredown.search.supply import Budget
+from paredown.evaluators.metrics.catalogue import EVALUATORS
+from paredown.evaluators.metrics.measurement import Measurement, Metric
+from paredown.search.cli.progress import ProgressDisplay, shown
+from paredown.search.trial_queue import Budget
 from paredown.spaces.candidate import Candidate
 from paredown.studies.front import Model
-from paredown.studies.result import Asked, TrialResult
+from paredown.studies.result import PendingTrial, TrialResult
 
 METRICS = [EVALUATORS[name].metric for name in ("accuracy", "size_bytes")]
 
 
-def asked(number: int) -> Asked:
-    return Asked(number, Candidate("mbconv", {"width": float(number)}))
+def asked(number: int) -> PendingTrial:
+    return PendingTrial(number, Candidate("mbconv", {"width": float(number)}))
 
 
 def done(accuracy: float, size: float) -> TrialResult:

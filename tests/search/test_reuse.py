@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import supernets
 
-from paredown.search import quantity
 from paredown.search.errors import ConfigError
-from paredown.search.first_training import CACHE_FOLDER, stage_digest
-from paredown.search.plan import Baseline, TrialPlan
-from paredown.search.trial import run_trial
+from paredown.search.study_file import quantity
+from paredown.search.trial.plan import Baseline, TrialPlan
+from paredown.search.trial.pretraining import CACHE_FOLDER, pretraining_digest
+from paredown.search.trial.run_trial import run_trial
 from paredown.spaces.candidate import Candidate
 from paredown.studies.result import STOPPED, TrialResult
 
@@ -49,7 +49,9 @@ def test_another_compression_takes_the_trained_network(trained: tuple[TrialPlan,
     reused, alone = run_trial(PRUNED, plan), run_trial(PRUNED, plan_in(tmp_path))
     assert "trained_before" not in first.facts
     assert "trained_before" not in alone.facts
-    assert reused.facts["trained_before"] == stage_digest(PRUNED, plan)[:16] == stage_digest(PLAIN, plan)[:16]
+    assert (
+        reused.facts["trained_before"] == pretraining_digest(PRUNED, plan)[:16] == pretraining_digest(PLAIN, plan)[:16]
+    )
     assert reused.curve == alone.curve
     assert len(reused.curve) == 3, "two epochs replayed, one of fine-tuning"
     for name in ("accuracy", "params", "size_bytes"):
@@ -90,21 +92,23 @@ def test_what_acts_in_training_makes_another_network(trained: tuple[TrialPlan, T
     other = dataclasses.replace(plan, baseline=Baseline(tmp_path, 8, 1.0))
     (tmp_path / "teacher.safetensors").write_bytes(b"another teacher")
     digests = {
-        stage_digest(PLAIN, plan),
-        stage_digest(Candidate("mbconv", KNOBS | {"kernel": 5}), plan),
-        stage_digest(WITH_EXITS, plan),
-        stage_digest(TAUGHT, taught),
-        stage_digest(TAUGHT, other),
+        pretraining_digest(PLAIN, plan),
+        pretraining_digest(Candidate("mbconv", KNOBS | {"kernel": 5}), plan),
+        pretraining_digest(WITH_EXITS, plan),
+        pretraining_digest(TAUGHT, taught),
+        pretraining_digest(TAUGHT, other),
         *(
-            stage_digest(PLAIN, dataclasses.replace(plan, training=dataclasses.replace(plan.training, **{key: 1})))
+            pretraining_digest(
+                PLAIN, dataclasses.replace(plan, training=dataclasses.replace(plan.training, **{key: 1}))
+            )
             for key in ("epochs", "learning_rate", "batch_size", "seed", "patience")
         ),
-        stage_digest(PLAIN, plan_in(tmp_path, mode="inherit")),
+        pretraining_digest(PLAIN, plan_in(tmp_path, mode="inherit")),
     }
     assert len(digests) == 11
-    assert stage_digest(PLAIN, taught) == stage_digest(PLAIN, plan), "nobody teaches it"
+    assert pretraining_digest(PLAIN, taught) == pretraining_digest(PLAIN, plan), "nobody teaches it"
     longer = dataclasses.replace(plan, training=dataclasses.replace(plan.training, finetune_epochs=9))
-    assert stage_digest(PLAIN, longer) == stage_digest(PLAIN, plan), "fine-tuning comes after"
+    assert pretraining_digest(PLAIN, longer) == pretraining_digest(PLAIN, plan), "fine-tuning comes after"
 
 
 @pytest.mark.parametrize(

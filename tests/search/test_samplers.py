@@ -15,7 +15,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import TrialState, create_trial
 from rich.console import Console
 
-from paredown.evaluators.catalogue import EVALUATORS
+from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.search.errors import ConfigError
 from paredown.search.run import search
 from paredown.search.samplers.catalogue import SAMPLERS

@@ -9,10 +9,20 @@ import torch
 from torch import nn
 
 from paredown.evaluators.tasks.digits import DIGITS, DigitsOptions
-from paredown.evaluators.training import TrainingData, TrainingPlan, fit
+from paredown.evaluators.training.data import TrainingData
+from paredown.evaluators.training.fit import TrainingPlan, fit
 from paredown.search.errors import ConfigError
-from paredown.search.sensitivity import METHODS, SensitivityMap, count, flattened, measure, ratios, rounded, zeroed
-from paredown.search.sensitivity_page import heat_map
+from paredown.search.one_network.sensitivity import (
+    METHODS,
+    SensitivityMap,
+    count,
+    flattened,
+    measure,
+    ratios,
+    rounded,
+    zeroed,
+)
+from paredown.search.one_network.sensitivity_page import heat_map
 
 
 def test_methods_do_what_they_say() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from paredown.search.stage_cache import StageCache
+from paredown.search.trial.checkpoint_cache import CheckpointCache
 
 KB = 1000
 
@@ -22,10 +22,10 @@ def keys(folder: Path) -> set[str]:
 
 
 def test_an_entry_comes_back(tmp_path: Path) -> None:
-    cache = StageCache(tmp_path / "cache", 1e6)
+    cache = CheckpointCache(tmp_path / "cache", 1e6)
     assert cache.get("a") is None
     cache.put("a", {"w": torch.arange(6.0).reshape(2, 3), "n": torch.tensor(7)}, {"told": "it"})
-    stored = StageCache(tmp_path / "cache", 1e6).get("a")
+    stored = CheckpointCache(tmp_path / "cache", 1e6).get("a")
     assert stored is not None
     assert torch.equal(stored.state["w"], torch.arange(6.0).reshape(2, 3))
     assert stored.state["n"].item() == 7
@@ -34,7 +34,7 @@ def test_an_entry_comes_back(tmp_path: Path) -> None:
 
 
 def test_what_was_used_longest_ago_goes(tmp_path: Path) -> None:
-    cache = StageCache(tmp_path, 35 * KB)
+    cache = CheckpointCache(tmp_path, 35 * KB)
     for at, key in enumerate("abc"):
         cache.put(key, entry(10), {})
         os.utime(tmp_path / f"{key}.safetensors", (at + 1, at + 1))
@@ -44,14 +44,14 @@ def test_what_was_used_longest_ago_goes(tmp_path: Path) -> None:
 
 
 def test_what_is_larger_than_the_limit_is_not_kept(tmp_path: Path) -> None:
-    cache = StageCache(tmp_path, 5 * KB)
+    cache = CheckpointCache(tmp_path, 5 * KB)
     cache.put("small", entry(4), {})
     cache.put("large", entry(10), {})
     assert keys(tmp_path) == {"small"}
 
 
 def test_a_damaged_entry_is_made_again(tmp_path: Path) -> None:
-    cache = StageCache(tmp_path, 1e6)
+    cache = CheckpointCache(tmp_path, 1e6)
     (tmp_path / "a.safetensors").write_bytes(b"cut off")
     assert cache.get("a") is None
     cache.put("a", entry(1, 3.0), {})
@@ -65,7 +65,7 @@ def test_what_killed_writers_left_goes_in_time(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "entry").write_bytes(b"half")
         os.utime(tmp_path / name, (time.time() - age,) * 2)
-    StageCache(tmp_path, 1e6).put("a", entry(1), {})
+    CheckpointCache(tmp_path, 1e6).put("a", entry(1), {})
     assert {p.name for p in tmp_path.iterdir()} == {".new-fresh", "a.safetensors"}
 
 
@@ -75,13 +75,13 @@ def test_what_others_left_in_the_folder_stays(tmp_path: Path) -> None:
     (tmp_path / ".new-old" / "inner").mkdir(parents=True)
     for name in ("notes.txt", ".new-old"):
         os.utime(tmp_path / name, long_ago)
-    StageCache(tmp_path, 1e6).put("a", entry(1), {})
+    CheckpointCache(tmp_path, 1e6).put("a", entry(1), {})
     assert {p.name for p in tmp_path.iterdir()} == {"notes.txt", "a.safetensors"}
 
 
 def write_and_read(folder: str, seed: int, wrong: "multiprocessing.SimpleQueue[str]") -> None:
     """Put and get entries of few keys in a cache that holds three; say what came back wrong."""
-    cache = StageCache(Path(folder), 35 * KB)
+    cache = CheckpointCache(Path(folder), 35 * KB)
     draws = random.Random(seed)  # a fixed round of six keys would find nothing in a cache of three
     found = 0
     try:

@@ -9,7 +9,7 @@ from rich.console import Console
 from toy_study import open_study, outcome, sample
 
 from paredown.search.run import Outcome, search
-from paredown.search.stall import trials_without_gain
+from paredown.search.trial_queue import trials_without_gain
 from paredown.studies.result import TrialResult, stopped_early
 from paredown.studies.study import Study
 

@@ -8,25 +8,25 @@ import pytest
 import toy_trials
 from rich.console import Console
 
-from paredown.search.progress import ProgressDisplay
+from paredown.search.cli.progress import ProgressDisplay
 from paredown.search.samplers.catalogue import SAMPLERS
 from paredown.search.samplers.sampler import Problem
-from paredown.search.supply import TIME_IS_UP, Budget, Supply
-from paredown.studies.result import Asked
+from paredown.search.trial_queue import TIME_IS_UP, Budget, TrialQueue
+from paredown.studies.result import PendingTrial
 from paredown.studies.study import Study
 
 
-def supply(folder: Path, budget: Budget) -> tuple[Supply, Study]:
+def supply(folder: Path, budget: Budget) -> tuple[TrialQueue, Study]:
     setup = toy_trials.toy_setup(folder)
     url = f"sqlite:///{folder / 'toy.db'}"
     study = Study.create(url, "toy", setup.stored, setup.plan.objectives, str(setup.plan.folder))
     study.use(SAMPLERS["random"](Problem(0, 20)))
     metrics = [o.metric for o in setup.plan.objectives]
     display = ProgressDisplay(Console(file=io.StringIO()), "toy", metrics, budget, [], {})
-    return Supply(study, setup.space, budget, display), study
+    return TrialQueue(study, setup.space, budget, display), study
 
 
-def finish(of: Supply, asked: Asked | None) -> None:
+def finish(of: TrialQueue, asked: PendingTrial | None) -> None:
     assert asked is not None
     of.tell(asked.number, toy_trials.good(asked.candidate, None, lambda epoch, metrics: ""))
 

@@ -12,15 +12,18 @@ import torch
 from safetensors.numpy import load_file
 from torch import nn
 
-from paredown.evaluators.catalogue import EVALUATORS
-from paredown.evaluators.measurement import Objective
-from paredown.evaluators.teacher import TeacherRefused, TeacherSpec, build_teacher, digest_of, taught
-from paredown.evaluators.training import TrainingData, TrainingPlan
-from paredown.search.config import read_config
+from paredown.evaluators.files.names import TEACHER_FILE
+from paredown.evaluators.metrics.catalogue import EVALUATORS
+from paredown.evaluators.metrics.measurement import Objective
+from paredown.evaluators.tasks.spec import TaskSpec, load_task
+from paredown.evaluators.training.data import TrainingData
+from paredown.evaluators.training.fit import TrainingPlan
+from paredown.evaluators.training.teacher import TeacherRefused, TeacherSpec, build_teacher, digest_of, taught
 from paredown.search.errors import ConfigError
-from paredown.search.plan import TEACHER_FILE, Baseline, TaskSpec, TrialPlan, load_task
-from paredown.search.setup import Setup, set_up
-from paredown.search.trial import run_trial
+from paredown.search.study_file.schema import read_config
+from paredown.search.study_file.setup import Setup, set_up
+from paredown.search.trial.plan import Baseline, TrialPlan
+from paredown.search.trial.run_trial import run_trial
 from paredown.spaces.candidate import Candidate
 
 DIGITS = TaskSpec("digits", "{}", Path())

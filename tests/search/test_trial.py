@@ -9,15 +9,18 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from paredown.evaluators.catalogue import EVALUATORS
+from paredown.evaluators.build import rebuild
 from paredown.evaluators.errors import TrialInterrupted
-from paredown.evaluators.measurement import Objective
-from paredown.evaluators.onnx_model import logits, open_session
-from paredown.evaluators.packing.container import PACKED_FILE, unpack
-from paredown.evaluators.training import TrainingData, TrainingPlan
-from paredown.search.network import rebuild
-from paredown.search.plan import MODEL_FILE, TEACHER_FILE, WEIGHTS_FILE, Baseline, TaskSpec, TrialPlan, load_task
-from paredown.search.trial import run_trial
+from paredown.evaluators.files.names import MODEL_FILE, PACKED_FILE, TEACHER_FILE, WEIGHTS_FILE
+from paredown.evaluators.files.onnx_model import logits, open_session
+from paredown.evaluators.metrics.catalogue import EVALUATORS
+from paredown.evaluators.metrics.measurement import Objective
+from paredown.evaluators.packing.container import unpack
+from paredown.evaluators.tasks.spec import TaskSpec, load_task
+from paredown.evaluators.training.data import TrainingData
+from paredown.evaluators.training.fit import TrainingPlan
+from paredown.search.trial.plan import Baseline, TrialPlan
+from paredown.search.trial.run_trial import run_trial
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.knob import Value
 from paredown.studies.result import STOPPED, UNTRAINED, TrialResult

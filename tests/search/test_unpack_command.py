@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from paredown.evaluators.onnx_model import export, logits, open_session, slimmed
+from paredown.evaluators.files.onnx_model import export, logits, open_session, slimmed
 from paredown.evaluators.packing.container import pack, ship
-from paredown.search import cli
-from paredown.spaces.compression.step import Calibration
+from paredown.search.cli import app as cli
+from paredown.spaces.compression.step import RewriteContext
 from paredown.spaces.compression.transform_sparsity import TRANSFORM_SPARSITY
 
 SHAPE = (1, 8, 8)
@@ -26,7 +26,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 5)).eval()
     knobs = {"domain": "wavelet", "rule": "energy", "amount": 0.8, "wavelet": "db2"}
     assert TRANSFORM_SPARSITY.rewrite is not None
-    calibration = Calibration(np.zeros((1, *SHAPE), np.float32), np.zeros(1, np.int64))
+    calibration = RewriteContext(np.zeros((1, *SHAPE), np.float32), np.zeros(1, np.int64))
     folder = tmp_path_factory.mktemp("exported")
     ship(slimmed(TRANSFORM_SPARSITY.rewrite(export(network, SHAPE), knobs, calibration)), folder / "model.onnx")
     return folder

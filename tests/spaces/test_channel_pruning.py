@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from toy_networks import Tangled, resnet, settled
 
 from paredown.spaces.compression.channel_pruning import CHANNEL_PRUNING, MULTIPLE
-from paredown.spaces.compression.step import Material
+from paredown.spaces.compression.step import TransformContext
 from paredown.spaces.errors import InfeasibleCandidate, SpaceError
 from paredown.spaces.knob import Value
 
@@ -37,11 +37,13 @@ def pruned(
     network: nn.Module,
     ratio: float,
     shape: tuple[int, ...] = (3, 8, 8),
-    given: Material | None = None,
+    given: TransformContext | None = None,
     **knobs: Value,
 ) -> nn.Module:
     assert CHANNEL_PRUNING.transform is not None
-    return CHANNEL_PRUNING.transform(network, {"ratio": ratio} | knobs, given or Material(torch.zeros(1, *shape)))
+    return CHANNEL_PRUNING.transform(
+        network, {"ratio": ratio} | knobs, given or TransformContext(torch.zeros(1, *shape))
+    )
 
 
 def shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
@@ -117,9 +119,9 @@ def test_a_network_of_one_layer_cannot_be_pruned() -> None:
 EXAMPLE = torch.zeros(1, 1, 12, 12)
 
 
-def seen() -> Material:
+def seen() -> TransformContext:
     torch.manual_seed(1)
-    return Material(EXAMPLE, torch.randn(64, 1, 12, 12), torch.arange(64) % 5)
+    return TransformContext(EXAMPLE, torch.randn(64, 1, 12, 12), torch.arange(64) % 5)
 
 
 @pytest.mark.parametrize("scope", ["layer", "global", "stage"])
@@ -141,7 +143,7 @@ def test_a_tangled_network_survives(scope: str, importance: str, multiple: int) 
     assert layers["grouped"].groups == 4
     assert layers["depthwise"].groups == layers["depthwise"].out_channels == layers["shared"].out_channels
     assert changed.head.out_features == 5  # type: ignore[union-attr]
-    again = Material(EXAMPLE, decided=json.loads(json.dumps(given.decided)))
+    again = TransformContext(EXAMPLE, decided=json.loads(json.dumps(given.decided)))
     twice = pruned(network, 0.5, given=again, **knobs)
     assert all(
         torch.equal(a, b) for a, b in zip(changed.state_dict().values(), twice.state_dict().values(), strict=True)
@@ -200,7 +202,7 @@ def test_taylor_sees_what_the_loss_does_not_need() -> None:
     changed = pruned(network, 0.5, given=given, importance="taylor")
     assert changed[0].weight.flatten().tolist() == [1.0] * 4  # type: ignore[index]
     assert pruned(network, 0.5, given=seen())[0].weight.flatten().tolist() == [-50.0] * 4  # type: ignore[index]
-    assert shapes(pruned(network, 0.5, given=Material(EXAMPLE), importance="taylor")) == shapes(changed)
+    assert shapes(pruned(network, 0.5, given=TransformContext(EXAMPLE), importance="taylor")) == shapes(changed)
 
 
 @torch.no_grad()

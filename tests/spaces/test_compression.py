@@ -4,13 +4,13 @@ import torch
 from torch import nn
 
 from paredown.spaces.compression.catalogue import STEPS
-from paredown.spaces.compression.step import Material
+from paredown.spaces.compression.step import TransformContext
 
 
 def _apply(name: str, network: nn.Module, shape: tuple[int, ...], **knobs: float) -> nn.Module:
     transform = STEPS[name].transform
     assert transform is not None
-    return transform(network, knobs, Material(torch.zeros(1, *shape)))
+    return transform(network, knobs, TransformContext(torch.zeros(1, *shape)))
 
 
 def test_half_the_channels_of_each_layer_go() -> None:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from paredown.spaces.compression.channel_pruning import CHANNEL_PRUNING
 from paredown.spaces.compression.early_exit import EARLY_EXIT
 from paredown.spaces.compression.low_rank import LOW_RANK
-from paredown.spaces.compression.step import Material
+from paredown.spaces.compression.step import TransformContext
 from paredown.spaces.errors import InfeasibleCandidate, SpaceError
 from paredown.spaces.exits.rules import ExitRule
 from paredown.spaces.exits.stages import places
@@ -177,7 +177,7 @@ def test_the_loss_of_exits_by_hand() -> None:
 def test_pruned_exits_still_answer_all_classes(head: str) -> None:
     multi, x = multi_exit(head=head), images()
     assert CHANNEL_PRUNING.transform is not None
-    pruned = CHANNEL_PRUNING.transform(multi, {"ratio": 0.5}, Material(torch.zeros(1, *SHAPE)))
+    pruned = CHANNEL_PRUNING.transform(multi, {"ratio": 0.5}, TransformContext(torch.zeros(1, *SHAPE)))
     assert [logits.shape for logits in pruned.all_logits(x)] == [(len(x), CLASSES)] * 3
     assert sum(p.numel() for p in pruned.parameters()) < sum(p.numel() for p in multi.parameters())
     assert pruned.heads[0][-1].in_features < multi.heads[0][-1].in_features or head == "linear"
@@ -187,7 +187,7 @@ def test_pruned_exits_still_answer_all_classes(head: str) -> None:
 def test_low_rank_factors_stages_and_keeps_exits() -> None:
     multi, x = multi_exit(), images()
     assert LOW_RANK.transform is not None
-    factored = LOW_RANK.transform(multi, {"ratio": 0.25}, Material(torch.zeros(1, *SHAPE)))
+    factored = LOW_RANK.transform(multi, {"ratio": 0.25}, TransformContext(torch.zeros(1, *SHAPE)))
     assert [logits.shape for logits in factored.all_logits(x)] == [(len(x), CLASSES)] * 3
     assert sum(p.numel() for p in factored.parameters()) < sum(p.numel() for p in multi.parameters())
 

@@ -8,9 +8,9 @@ from exits import CLASSES, SHAPE, attach, exported, images
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from paredown.evaluators.onnx_model import logits, open_session
+from paredown.evaluators.files.onnx_model import logits, open_session
 from paredown.spaces.compression.channel_pruning import CHANNEL_PRUNING
-from paredown.spaces.compression.step import Material
+from paredown.spaces.compression.step import TransformContext
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.exits.stages import places
 
@@ -176,7 +176,7 @@ def test_a_network_with_one_activation_for_all_is_pruned_and_exported() -> None:
     torch.manual_seed(0)
     multi, x = attach(Plain(), exits=2), images(8)
     assert CHANNEL_PRUNING.transform is not None
-    pruned = CHANNEL_PRUNING.transform(multi, {"ratio": 0.5}, Material(torch.zeros(1, *SHAPE))).eval()
+    pruned = CHANNEL_PRUNING.transform(multi, {"ratio": 0.5}, TransformContext(torch.zeros(1, *SHAPE))).eval()
     assert sum(p.numel() for p in pruned.parameters()) < sum(p.numel() for p in multi.parameters())
     torch.testing.assert_close(torch.from_numpy(logits(open_session(exported(pruned)), x.numpy())), pruned(x))
 

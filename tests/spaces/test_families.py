@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from paredown.search.architectures import Size, networks, size
+from paredown.search.one_network.family_sizes import Size, networks, size
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.errors import InfeasibleCandidate, SpaceError
 from paredown.spaces.families import efficientnet, mbconv, vit

@@ -8,19 +8,19 @@ import torch
 from torch import nn
 from toy_networks import Tangled, resnet, settled
 
-from paredown.evaluators.macs import MACS
-from paredown.evaluators.onnx_model import export, logits, open_session, slimmed
-from paredown.evaluators.specimen import Specimen
+from paredown.evaluators.files.onnx_model import export, logits, open_session, slimmed
+from paredown.evaluators.metrics.evaluation_input import EvaluationInput
+from paredown.evaluators.metrics.macs import MACS
 from paredown.spaces.compression.grouped_convolution import GROUPED_CONVOLUTION, ChannelOrder, kept, orders
-from paredown.spaces.compression.step import Material
+from paredown.spaces.compression.step import TransformContext
 from paredown.spaces.errors import InfeasibleCandidate, SpaceError
 
 EXAMPLE = torch.zeros(1, 1, 12, 12)
 
 
-def grouped(network: nn.Module, groups: int, given: Material | None = None) -> nn.Module:
+def grouped(network: nn.Module, groups: int, given: TransformContext | None = None) -> nn.Module:
     assert GROUPED_CONVOLUTION.transform is not None
-    return GROUPED_CONVOLUTION.transform(network, {"groups": groups}, given or Material(EXAMPLE))
+    return GROUPED_CONVOLUTION.transform(network, {"groups": groups}, given or TransformContext(EXAMPLE))
 
 
 def parameters(network: nn.Module) -> int:
@@ -41,7 +41,7 @@ def test_parameters_and_multiply_adds_fall_by_the_number_of_groups(groups: int) 
     dense, dense_macs = 16 * 32 * 9 + 32 * 16, (16 * 32 * 9 + 32 * 16) * 144
     other, other_macs = 16 * 9 + 16 + 32 + 16 * 5 + 5, 16 * 9 * 144 + 16 * 5
     assert parameters(changed) == dense // groups + other
-    assert MACS.evaluate(Specimen(changed, (1, 12, 12))).value == dense_macs // groups + other_macs
+    assert MACS.evaluate(EvaluationInput(changed, (1, 12, 12))).value == dense_macs // groups + other_macs
 
 
 @pytest.mark.parametrize("groups", [2, 4, 8])
@@ -93,7 +93,7 @@ def test_what_is_kept_is_the_dense_weight_and_the_rest_is_zero() -> None:
 
 
 def test_what_cannot_be_grouped_is_noted() -> None:
-    given = Material(EXAMPLE)
+    given = TransformContext(EXAMPLE)
     changed = grouped(settled(Tangled()), 8, given)
     assert given.skipped == {
         "stem": "reads the image",
@@ -102,7 +102,7 @@ def test_what_cannot_be_grouped_is_noted() -> None:
     }
     assert changed.shared[1].groups == 8  # type: ignore[index,union-attr]
     network = nn.Sequential(nn.Conv2d(1, 12, 3), nn.Conv2d(12, 16, 1), nn.Conv2d(16, 12, 1), nn.Conv2d(12, 5, 1))
-    given = Material(EXAMPLE)
+    given = TransformContext(EXAMPLE)
     with pytest.raises(InfeasibleCandidate, match="12 to 16 channels do not divide by 8"):
         grouped(network, 8, given)
     assert given.skipped["3"] == "gives the output"

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from toy_networks import Block, Tangled, resnet, settled
 
 from paredown.spaces.compression.layer_pruning import LAYER_PRUNING, REMOVED
-from paredown.spaces.compression.step import Material
+from paredown.spaces.compression.step import TransformContext
 from paredown.spaces.errors import InfeasibleCandidate, SpaceError
 from paredown.spaces.knob import Value
 
@@ -14,17 +14,17 @@ EXAMPLE = torch.zeros(1, 1, 12, 12)
 BLOCKS = {f"{stage}.{block}" for stage in (1, 3) for block in range(3)}
 
 
-def material() -> Material:
+def material() -> TransformContext:
     torch.manual_seed(1)
-    return Material(EXAMPLE, torch.randn(64, 1, 12, 12), torch.arange(64) % 5)
+    return TransformContext(EXAMPLE, torch.randn(64, 1, 12, 12), torch.arange(64) % 5)
 
 
-def shallow(network: nn.Module, given: Material, **knobs: Value) -> nn.Module:
+def shallow(network: nn.Module, given: TransformContext, **knobs: Value) -> nn.Module:
     assert LAYER_PRUNING.transform is not None
     return LAYER_PRUNING.transform(network, {"ratio": 0.5, "criterion": "loss"} | knobs, given)
 
 
-def removed(network: nn.Module, given: Material, **knobs: Value) -> list[str]:
+def removed(network: nn.Module, given: TransformContext, **knobs: Value) -> list[str]:
     shallow(network, given, **knobs)
     names: list[str] = given.decided[REMOVED]
     return names
@@ -70,7 +70,7 @@ def test_the_loss_rise_decides_for_the_block_whose_gap_costs_least() -> None:
     assert given.labels is not None
     losses = {}
     for name in sorted(BLOCKS):
-        again = Material(EXAMPLE, decided={REMOVED: [name]})
+        again = TransformContext(EXAMPLE, decided={REMOVED: [name]})
         with torch.no_grad():
             losses[name] = nn.functional.cross_entropy(shallow(network, again)(given.images), given.labels).item()
     best = sorted(losses, key=lambda name: losses[name])[:3]
@@ -78,7 +78,7 @@ def test_the_loss_rise_decides_for_the_block_whose_gap_costs_least() -> None:
 
 
 def test_before_training_the_choice_is_spread_and_needs_no_images() -> None:
-    given = Material(EXAMPLE)
+    given = TransformContext(EXAMPLE)
     changed = shallow(settled(resnet()), given)
     assert given.decided[REMOVED] == ["1.1", "3.0", "3.2"]
     assert not LAYER_PRUNING.knows_shapes({"ratio": 0.5, "criterion": "loss"})
@@ -88,7 +88,7 @@ def test_before_training_the_choice_is_spread_and_needs_no_images() -> None:
 def test_what_was_decided_is_done_again() -> None:
     given = material()
     first = shallow(settled(resnet()), given)
-    second = shallow(resnet(), Material(EXAMPLE, decided=dict(given.decided)))
+    second = shallow(resnet(), TransformContext(EXAMPLE, decided=dict(given.decided)))
     second.load_state_dict(first.state_dict())
     assert torch.equal(first(EXAMPLE + 1), second.eval()(EXAMPLE + 1))
 
@@ -116,7 +116,7 @@ class Nosy(nn.Module):
 
 
 def test_a_block_that_the_network_looks_into_stays_and_is_noted() -> None:
-    given = Material(EXAMPLE)
+    given = TransformContext(EXAMPLE)
     assert removed(Nosy(), given, ratio=0.75) == ["plain"]
     assert "AttributeError" in given.skipped["block"]
 

@@ -12,16 +12,16 @@ from paredown.spaces.compression.low_rank import (
     _split_spatially,
     _tucker2,
 )
-from paredown.spaces.compression.step import Material
+from paredown.spaces.compression.step import TransformContext
 from paredown.spaces.errors import InfeasibleCandidate, SpaceError
 from paredown.spaces.knob import Value
 
 
 def factored(
-    network: nn.Module, shape: tuple[int, ...], ratio: float, given: Material | None = None, **knobs: Value
+    network: nn.Module, shape: tuple[int, ...], ratio: float, given: TransformContext | None = None, **knobs: Value
 ) -> nn.Module:
     assert LOW_RANK.transform is not None
-    return LOW_RANK.transform(network, {"ratio": ratio} | knobs, given or Material(torch.zeros(1, *shape)))
+    return LOW_RANK.transform(network, {"ratio": ratio} | knobs, given or TransformContext(torch.zeros(1, *shape)))
 
 
 def parameters(network: nn.Module) -> int:
@@ -153,7 +153,7 @@ def test_spatial_factors_of_full_rank_reproduce_the_layer(options: dict[str, obj
 
 
 def test_spatial_parameters_by_hand() -> None:
-    given = Material(torch.zeros(1, 16, 8, 8))
+    given = TransformContext(torch.zeros(1, 16, 8, 8))
     network = nn.Sequential(nn.Conv2d(16, 32, 3), nn.Conv2d(32, 32, 3, groups=32), nn.Conv2d(32, 32, 1))
     changed = factored(network, (), 0.25, given, kernel="spatial")  # rank 12 of 48, and 8 of 32
     spatial, depthwise, pointwise = 12 * 16 * 3 + 12 * 32 * 3 + 32, 32 * 9 + 32, 2 * 8 * 32 + 32
@@ -168,7 +168,7 @@ def test_spatial_parameters_by_hand() -> None:
 def test_the_rank_that_keeps_the_energy_by_hand(energy: float, rank: int) -> None:
     layer = nn.Linear(8, 8, bias=False)
     layer.weight.copy_(torch.diag(torch.tensor([80.0, 14, 4, 2, 0, 0, 0, 0]).sqrt()))
-    given = Material(torch.zeros(1, 8))
+    given = TransformContext(torch.zeros(1, 8))
     changed = factored(nn.Sequential(layer), (), 0.875, given, rule="energy", energy=energy)
     if rank == 4:  # 4 x 8 + 8 x 4 is no less than 8 x 8
         assert changed[0].weight.shape == (8, 8)  # type: ignore[index]
@@ -180,7 +180,7 @@ def test_the_rank_that_keeps_the_energy_by_hand(energy: float, rank: int) -> Non
 
 def test_the_ratio_bounds_the_rank_by_energy() -> None:
     torch.manual_seed(0)
-    given = Material(torch.zeros(1, 32))
+    given = TransformContext(torch.zeros(1, 32))
     factored(nn.Sequential(nn.Linear(32, 32)), (), 0.25, given, rule="energy", energy=0.99)
     assert given.decided == {RANKS: {"0": [8]}}
 
@@ -191,12 +191,12 @@ def test_ranks_by_energy_are_taken_again_whatever_the_weights(kernel: str) -> No
         return nn.Sequential(nn.Conv2d(16, 24, 3), nn.ReLU(), nn.Conv2d(24, 24, 1), nn.Flatten(), nn.Linear(96, 5))
 
     torch.manual_seed(0)
-    given = Material(torch.zeros(1, 16, 4, 4))
+    given = TransformContext(torch.zeros(1, 16, 4, 4))
     low = network()
     low[0] = _conv_of_rank(24, 16, 5, 4)
     first = factored(low, (), 0.875, given, rule="energy", energy=0.9, kernel=kernel)
     assert set(given.decided[RANKS]) >= {"0"}
-    again = Material(given.example, decided=dict(given.decided))
+    again = TransformContext(given.example, decided=dict(given.decided))
     second = factored(network(), (), 0.875, again, rule="energy", energy=0.9, kernel=kernel)
     second.load_state_dict(first.state_dict())
     images = torch.randn(2, 16, 4, 4)

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 from torch import Tensor, nn
 
-from paredown.evaluators.onnx_model import export, logits, open_session, slimmed
+from paredown.evaluators.files.onnx_model import export, logits, open_session, slimmed
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.compression.quantization import QUANTIZATION
 from paredown.spaces.compression.quantizing import widths
 from paredown.spaces.compression.quantizing.awareness import on_the_grid, rounded
 from paredown.spaces.compression.quantizing.grid import largest, on_grid, scales, straight_through
 from paredown.spaces.compression.quantizing.integers import IntegerModel
-from paredown.spaces.compression.step import Calibration
+from paredown.spaces.compression.step import RewriteContext
 from paredown.spaces.errors import InfeasibleCandidate, SpaceError
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.knob import Knobs, Range
@@ -84,13 +84,13 @@ def _images(count: int) -> NDArray[np.float32]:
     return (colours + 0.5 * random.normal(size=(count, *SHAPE))).astype(np.float32)
 
 
-def _calibration(model: bytes, images: int = 64) -> Calibration:
+def _calibration(model: bytes, images: int = 64) -> RewriteContext:
     """Classes are what the model itself answers, so that its accuracy is 1."""
     inputs = _images(images)
-    return Calibration(inputs, logits(open_session(model), inputs).argmax(1).astype(np.int64))
+    return RewriteContext(inputs, logits(open_session(model), inputs).argmax(1).astype(np.int64))
 
 
-def _rewritten(model: bytes, knobs: Knobs, calibration: Calibration | None = None) -> bytes:
+def _rewritten(model: bytes, knobs: Knobs, calibration: RewriteContext | None = None) -> bytes:
     assert QUANTIZATION.rewrite is not None
     return QUANTIZATION.rewrite(model, knobs, calibration or _calibration(model))
 
@@ -274,7 +274,7 @@ def test_calibration_methods_differ_where_there_is_an_outlier(capsys: pytest.Cap
     model = export(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(), nn.Linear(1024, 5)), (3, 16, 16))
     images = np.random.default_rng(0).normal(size=(64, 3, 16, 16)).astype(np.float32)
     images[0, 0, 0, 0] = 1000.0  # 1 of 49,152: more than 1 of 20,000 is not cut
-    calibration = Calibration(images, np.zeros(64, np.int64))
+    calibration = RewriteContext(images, np.zeros(64, np.int64))
     spans = {}
     for method in ("minmax", "percentile", "entropy"):
         written = onnx.load_from_string(_rewritten(model, {"weights": "int8", "calibration": method}, calibration))
@@ -291,7 +291,7 @@ def test_a_normalisation_that_stays_is_no_reason_for_a_warning(capfd: pytest.Cap
     images = np.random.default_rng(0).normal(size=(8, 3, 16, 16)).astype(np.float32)
     model = export(network, (3, 16, 16))
     assert b"BatchNormalization" in model
-    _rewritten(model, {"weights": "int8"}, Calibration(images, np.zeros(8, np.int64)))
+    _rewritten(model, {"weights": "int8"}, RewriteContext(images, np.zeros(8, np.int64)))
     assert "out-of-range" not in capfd.readouterr().err
 
 

@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 from paredown.evaluators.tasks.task import Augmentation, Normalisation, Split
-from paredown.evaluators.training import LossTerms, TrainingData, TrainingPlan, fit
+from paredown.evaluators.training.data import TrainingData
+from paredown.evaluators.training.fit import TrainingPlan, fit
+from paredown.evaluators.training.loss_terms import LossTerms
 from paredown.spaces.compression.sparsity_penalty import SPARSITY_PENALTY
 
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from toy_networks import Tangled, resnet, settled
 
-from paredown.evaluators.training import keep
-from paredown.spaces.compression.step import Material
+from paredown.evaluators.training.fit import keep
+from paredown.spaces.compression.step import TransformContext
 from paredown.spaces.compression.stripe_pruning import KERNELS, STRIPE_PRUNING, _shrunk
 from paredown.spaces.errors import InfeasibleCandidate, SpaceError
 from paredown.spaces.knob import Value
@@ -16,9 +16,11 @@ from paredown.spaces.knob import Value
 EXAMPLE = torch.zeros(1, 1, 12, 12)
 
 
-def pruned(network: nn.Module, given: Material | None = None, **knobs: Value) -> nn.Module:
+def pruned(network: nn.Module, given: TransformContext | None = None, **knobs: Value) -> nn.Module:
     assert STRIPE_PRUNING.transform is not None
-    return STRIPE_PRUNING.transform(network, {"ratio": 0.5, "axis": "stripe"} | knobs, given or Material(EXAMPLE))
+    return STRIPE_PRUNING.transform(
+        network, {"ratio": 0.5, "axis": "stripe"} | knobs, given or TransformContext(EXAMPLE)
+    )
 
 
 def weight_of(layer: nn.Conv2d, weight: Tensor) -> nn.Conv2d:
@@ -31,7 +33,7 @@ def test_the_stripes_of_least_norm_go_by_hand() -> None:
     # two filters of two inputs, 1 x 2 kernels: norms of the four stripes 5, 1 | 2, 8.06...
     weight = torch.tensor([[[[3.0, 1]], [[4.0, 0]]], [[[2.0, 1]], [[0.0, 8]]]])
     layer = weight_of(nn.Conv2d(2, 2, (1, 2), bias=False), weight)
-    given = Material(torch.zeros(1, 2, 4, 4))
+    given = TransformContext(torch.zeros(1, 2, 4, 4))
     changed = pruned(nn.Sequential(layer), given)
     expected = torch.tensor([[[[3.0, 0]], [[4.0, 0]]], [[[0.0, 1]], [[0.0, 8]]]])
     assert torch.equal(changed[0].weight, expected)  # type: ignore[index]
@@ -45,7 +47,7 @@ def test_the_stripes_of_least_norm_go_by_hand() -> None:
 def test_the_share_of_each_axis_that_goes(axis: str, stripes: int, ratio: float) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(4, 8, 3, padding_mode="circular", padding=1))  # keeps its kernel
-    weight = pruned(network, Material(torch.zeros(1, 4, 6, 6)), axis=axis, ratio=ratio)[0].weight  # type: ignore[index]
+    weight = pruned(network, TransformContext(torch.zeros(1, 4, 6, 6)), axis=axis, ratio=ratio)[0].weight  # type: ignore[index]
     along = {"stripe": (1,), "row": (1, 3), "column": (1, 2), "channel": (2, 3)}[axis]
     zero = (weight.abs().sum(along) == 0).sum().item()
     assert zero == round(stripes * ratio)
@@ -56,7 +58,7 @@ def test_a_dead_border_shrinks_the_kernel_by_hand() -> None:
     weight = torch.zeros(1, 1, 3, 3)
     weight[0, 0, 1:, 1] = torch.tensor([2.0, 3.0])  # centre and below
     layer = weight_of(nn.Conv2d(1, 1, 3, padding=1, bias=False), weight)
-    given = Material(torch.zeros(1, 1, 3, 3))
+    given = TransformContext(torch.zeros(1, 1, 3, 3))
     changed = pruned(nn.Sequential(layer), given, ratio=0.75)  # 7 of 9 stripes, those that are zero
     assert given.decided == {KERNELS: {"0": [1, 3, 1, 2]}}
     assert isinstance(changed[0], nn.Sequential)  # type: ignore[index]
@@ -125,10 +127,10 @@ def test_decided_kernels_are_made_again_whatever_the_weights() -> None:
     first_net = settled(resnet())
     with torch.no_grad():
         first_net[1][0].first.weight[:, :, 0] = 0  # type: ignore[index,union-attr]
-    given = Material(EXAMPLE)
+    given = TransformContext(EXAMPLE)
     first = pruned(first_net, given)
     assert given.decided[KERNELS]["1.0.first"][:2] == [1, 3]
-    second = pruned(resnet(), Material(EXAMPLE, decided=dict(given.decided)))
+    second = pruned(resnet(), TransformContext(EXAMPLE, decided=dict(given.decided)))
     second.load_state_dict(first.state_dict())
     images = torch.randn(2, 1, 12, 12)
     assert torch.equal(first(images), second.eval()(images))
@@ -136,14 +138,14 @@ def test_decided_kernels_are_made_again_whatever_the_weights() -> None:
 
 
 def test_what_has_no_stripes_is_noted_or_rejected() -> None:
-    given = Material(EXAMPLE)
+    given = TransformContext(EXAMPLE)
     pruned(settled(Tangled()), given)
     assert given.skipped["left"] == "its filters have one stripe"
-    given = Material(EXAMPLE)
+    given = TransformContext(EXAMPLE)
     pruned(settled(Tangled()), given, axis="channel")
     assert given.skipped == {"stem": "its filters have one channel", "depthwise": "its filters have one channel"}
     with pytest.raises(InfeasibleCandidate, match="stripe_pruning: no layer has more than one row"):
-        pruned(nn.Sequential(nn.Conv2d(4, 4, 1)), Material(torch.zeros(1, 4, 4, 4)), axis="row")
+        pruned(nn.Sequential(nn.Conv2d(4, 4, 1)), TransformContext(torch.zeros(1, 4, 4, 4)), axis="row")
 
 
 def test_bad_knobs_are_refused_with_what_is_allowed() -> None:

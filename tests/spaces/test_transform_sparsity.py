@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from paredown.evaluators.onnx_model import export, logits, open_session, slimmed
+from paredown.evaluators.files.onnx_model import export, logits, open_session, slimmed
 from paredown.evaluators.packing.container import pack, read, unpack
 from paredown.spaces.compression.quantization import QUANTIZATION
-from paredown.spaces.compression.step import Calibration, Material
+from paredown.spaces.compression.step import RewriteContext, TransformContext
 from paredown.spaces.compression.transform_sparsity import KNOBS, TRANSFORM_SPARSITY, sparsified
 from paredown.spaces.errors import InfeasibleCandidate, SpaceError
 from paredown.spaces.transforms import TRANSFORMS, WAVELETS, Domain, without_noise
@@ -33,15 +33,15 @@ def network() -> nn.Sequential:
     return made.eval()
 
 
-def transformed(knobs: dict[str, str | float], made: nn.Module, material: Material | None = None) -> nn.Module:
+def transformed(knobs: dict[str, str | float], made: nn.Module, material: TransformContext | None = None) -> nn.Module:
     assert TRANSFORM_SPARSITY.transform is not None
-    return TRANSFORM_SPARSITY.transform(made, knobs, material or Material(torch.zeros(1, *SHAPE)))
+    return TRANSFORM_SPARSITY.transform(made, knobs, material or TransformContext(torch.zeros(1, *SHAPE)))
 
 
 def noted(knobs: dict[str, str | float], model: bytes) -> bytes:
     assert TRANSFORM_SPARSITY.rewrite is not None
     images = np.zeros((1, *SHAPE), np.float32)
-    return TRANSFORM_SPARSITY.rewrite(model, knobs, Calibration(images, np.zeros(1, np.int64)))
+    return TRANSFORM_SPARSITY.rewrite(model, knobs, RewriteContext(images, np.zeros(1, np.int64)))
 
 
 def counts(layer: nn.Conv2d | nn.Linear, knobs: dict[str, str | float]) -> list[int]:
@@ -163,7 +163,7 @@ def test_float16_weights_are_stored_as_float16_coefficients() -> None:
     narrow = QUANTIZATION.rewrite
     assert narrow is not None
     images = np.zeros((1, *SHAPE), np.float32)
-    model = narrow(noted(DCT, export(made, SHAPE)), {"weights": "fp16"}, Calibration(images, np.zeros(1, np.int64)))
+    model = narrow(noted(DCT, export(made, SHAPE)), {"weights": "fp16"}, RewriteContext(images, np.zeros(1, np.int64)))
     packed = pack(slimmed(model))
     stored = {t.shape: t for t in read(packed).tensors}[(5, 128)]
     assert (stored.kind, stored.encoding.partition("(")[0]) == ("float16", "transform")
@@ -179,7 +179,7 @@ def test_a_file_that_was_not_sparse_is_thresholded() -> None:
 
 def test_short_filters_are_left_alone() -> None:
     made = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1))
-    material = Material(torch.zeros(1, 3, 4, 4))
+    material = TransformContext(torch.zeros(1, 3, 4, 4))
     changed = transformed(DCT, made, material)
     assert material.skipped == {"0": "filters of 3 weights are too short"}
     assert torch.equal(changed[0].weight, made[0].weight)

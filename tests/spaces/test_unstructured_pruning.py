@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from paredown.spaces.compression.step import Hold, Material
+from paredown.spaces.compression.step import Hold, TransformContext
 from paredown.spaces.compression.unstructured_pruning import UNSTRUCTURED_PRUNING
 from paredown.spaces.errors import InfeasibleCandidate
 
@@ -23,7 +23,7 @@ def network(*weights: list[float]) -> nn.Sequential:
 
 def pruned(model: nn.Module, images: bool = True, **knobs: object) -> tuple[nn.Module, dict[str, str]]:
     assert UNSTRUCTURED_PRUNING.transform is not None
-    material = Material(torch.zeros(1, 8), torch.zeros(2, 8) if images else None)
+    material = TransformContext(torch.zeros(1, 8), torch.zeros(2, 8) if images else None)
     return UNSTRUCTURED_PRUNING.transform(model, DEFAULTS | knobs, material), material.skipped
 
 

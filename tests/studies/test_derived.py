@@ -14,7 +14,7 @@ from toy_study import BASELINE, open_study, outcome, run, sample
 
 from paredown.search.samplers.catalogue import SAMPLERS
 from paredown.search.samplers.sampler import Problem
-from paredown.search.stall import trials_without_gain
+from paredown.search.trial_queue import trials_without_gain
 from paredown.spaces.candidate import Candidate
 from paredown.studies.result import DERIVED, Derived, TrialResult
 from paredown.studies.study import Study

@@ -2,8 +2,8 @@
 
 import pytest
 
-from paredown.evaluators.catalogue import EVALUATORS
-from paredown.evaluators.measurement import Measurement
+from paredown.evaluators.metrics.catalogue import EVALUATORS
+from paredown.evaluators.metrics.measurement import Measurement
 from paredown.spaces.candidate import Candidate
 from paredown.studies.figures import (
     curves_figure,

@@ -2,8 +2,8 @@
 
 import pytest
 
-from paredown.evaluators.catalogue import EVALUATORS
-from paredown.evaluators.measurement import Measurement, Objective
+from paredown.evaluators.metrics.catalogue import EVALUATORS
+from paredown.evaluators.metrics.measurement import Measurement, Objective
 from paredown.spaces.candidate import Candidate
 from paredown.studies.errors import NothingFits
 from paredown.studies.figures import hypervolume_history, parallel_figure

@@ -8,15 +8,15 @@ import optuna
 import pytest
 from toy_study import BASELINE, KNOBS, open_study, outcome, run, sample
 
-from paredown.evaluators.catalogue import EVALUATORS
-from paredown.evaluators.measurement import Measurement, Objective, violations
+from paredown.evaluators.metrics.catalogue import EVALUATORS
+from paredown.evaluators.metrics.measurement import Measurement, Objective, violations
 from paredown.search.samplers.catalogue import SAMPLERS
 from paredown.search.samplers.domain import Domain
 from paredown.search.samplers.history import STOPPED, read_history
 from paredown.search.samplers.sampler import Problem
 from paredown.spaces.candidate import Candidate
 from paredown.studies.report import write_report
-from paredown.studies.result import Asked, TrialResult, stopped_early
+from paredown.studies.result import PendingTrial, TrialResult, stopped_early
 from paredown.studies.study import Study
 
 CURVE = [(0, {"accuracy": 0.5}), (1, {"accuracy": 0.625})]
@@ -28,7 +28,7 @@ def stopped(size: float = 4000.0) -> TrialResult:
     return stopped_early(REASON, 0.25, 0.625, known, {"seconds": {"train": 1.0}}, CURVE)
 
 
-def asked(study: Study) -> Asked:
+def asked(study: Study) -> PendingTrial:
     while (trial := study.ask(sample)) is None:
         pass
     return trial
@@ -38,7 +38,7 @@ def optuna_study(folder: Path) -> optuna.Study:
     return optuna.load_study(study_name="toy", storage=f"sqlite:///{folder / 'studies.db'}")
 
 
-def with_one_stopped(folder: Path, **keys: Any) -> tuple[Study, Asked]:
+def with_one_stopped(folder: Path, **keys: Any) -> tuple[Study, PendingTrial]:
     study = open_study(folder, **keys)
     run(study, 1)
     trial = asked(study)

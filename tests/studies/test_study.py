@@ -7,7 +7,7 @@ import optuna
 import pytest
 from toy_study import BASELINE, CONFIG, objectives, open_study, outcome, run, sample
 
-from paredown.evaluators.measurement import Measurement
+from paredown.evaluators.metrics.measurement import Measurement
 from paredown.spaces.candidate import Candidate
 from paredown.studies.errors import StudyError, StudyNotFound
 from paredown.studies.records import list_studies

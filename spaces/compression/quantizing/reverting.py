@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paredown.spaces.compression.quantizing.integers import IntegerModel, Layer
-from paredown.spaces.compression.step import Calibration
+from paredown.spaces.compression.step import RewriteContext
 
 IMAGES = 512
 """Inputs on which accuracy is compared: one of them is 0.2 points."""
 BATCH = 64
 
 
-def within_drop(model: bytes, integers: IntegerModel, max_drop: float, calibration: Calibration) -> bytes:
+def within_drop(model: bytes, integers: IntegerModel, max_drop: float, calibration: RewriteContext) -> bytes:
     """Return the ONNX model with as few float32 layers as the greedy order allows.
 
     Layers are put in order by the cross-entropy that each one costs when it alone is quantised. Where even the
@@ -47,11 +47,11 @@ def within_drop(model: bytes, integers: IntegerModel, max_drop: float, calibrati
     return written
 
 
-def _drop(reference: float, model: bytes, calibration: Calibration) -> float:
+def _drop(reference: float, model: bytes, calibration: RewriteContext) -> float:
     return 100 * (reference - _judged(model, calibration)[0])
 
 
-def _judged(model: bytes, calibration: Calibration) -> tuple[float, float]:
+def _judged(model: bytes, calibration: RewriteContext) -> tuple[float, float]:
     """Return accuracy and cross-entropy on the calibration inputs."""
     logits = _logits(model, calibration.images).astype(np.float64)
     logits -= logits.max(1, keepdims=True)

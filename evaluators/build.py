@@ -1,0 +1,141 @@
+"""From candidates to networks: build, apply structural steps, restore trained weights."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from paredown.evaluators.metrics.catalogue import EVALUATORS
+from paredown.evaluators.metrics.evaluation_input import EvaluationInput
+from paredown.evaluators.tasks.task import Task
+from paredown.evaluators.training.data import TrainingData
+from paredown.evaluators.training.inference import recalibrate
+from paredown.spaces.candidate import Candidate
+from paredown.spaces.compression.catalogue import STEPS
+from paredown.spaces.compression.step import TransformContext
+from paredown.spaces.errors import InfeasibleCandidate
+from paredown.spaces.families.catalogue import FAMILIES
+from paredown.spaces.families.family import ImageShape
+
+COUNTED = tuple(n for n, e in EVALUATORS.items() if e.needs == "model" and e.metric.how == "counted")
+"""Metrics that the untrained network has exactly, such as `macs` and `params`."""
+SAMPLED_IMAGES = 256
+"""So many training images are shown to a structural step."""
+DECIDED = "decided"
+"""Key of the weights file under which it says what the steps chose, as JSON."""
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A network after the structural steps.
+
+    Attributes:
+        network: The network.
+        decided: What each step chose, by step.
+        skipped: Layers that each step left alone, with the reason.
+    """
+
+    network: nn.Module
+    decided: dict[str, dict[str, Any]]
+    skipped: dict[str, dict[str, str]]
+
+
+def build(candidate: Candidate, shape: ImageShape, classes: int) -> nn.Module:
+    """Return the untrained network of a candidate, before compression; with exits where it has any.
+
+    Raises:
+        InfeasibleCandidate: The knobs and the input do not fit, or what is attached does not fit the network.
+    """
+    return attached(FAMILIES[candidate.family].build(candidate.knobs, shape, classes), candidate, shape)
+
+
+def attached(model: nn.Module, candidate: Candidate, shape: ImageShape) -> nn.Module:
+    """Return the network with what the candidate's steps attach to it; the network itself where there is nothing.
+
+    Raises:
+        InfeasibleCandidate: What is attached does not fit the network.
+    """
+    for name, step in STEPS.items():
+        if step.attach is not None and name in candidate.steps:
+            model = step.attach(model, candidate.steps[name], TransformContext(torch.zeros(1, *shape)))
+    return model
+
+
+def compress(
+    model: nn.Module,
+    candidate: Candidate,
+    shape: ImageShape,
+    data: TrainingData | None = None,
+    decided: Mapping[str, dict[str, Any]] | None = None,
+    *,
+    values: bool = True,
+) -> Compressed:
+    """Apply the structural steps.
+
+    Args:
+        model: Is not touched.
+        candidate: Names the steps and their knobs.
+        shape: Channels, height, width of one input.
+        data: What steps may look at; batch statistics are re-estimated from it after each step.
+        decided: What the steps chose before and shall do again.
+        values: Whether the weights that come out matter, or only their shapes.
+
+    Raises:
+        InfeasibleCandidate: A step cannot apply to this network.
+    """
+    device = next(model.parameters()).device
+    images, labels = (None, None) if data is None else _sample(data, device)
+    taken: dict[str, dict[str, Any]] = {}
+    skipped: dict[str, dict[str, str]] = {}
+    transforms = [(name, step.transform) for name, step in STEPS.items() if step.transform and name in candidate.steps]
+    for name, transform in transforms:
+        example = torch.zeros(1, *shape, device=device)
+        matter = values or name != transforms[-1][0]  # a later step may choose by them
+        material = TransformContext(example, images, labels, dict((decided or {}).get(name, {})), values=matter)
+        model = transform(model, candidate.steps[name], material)
+        taken |= {name: material.decided} if material.decided else {}
+        skipped |= {name: material.skipped} if material.skipped else {}
+        if data is not None:
+            recalibrate(model, data)
+    return Compressed(model, taken, skipped)
+
+
+def _sample(data: TrainingData, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return some training inputs and their classes, drawn: folders hold their images class by class."""
+    rows = np.random.default_rng(0).permutation(len(data.train.images))[:SAMPLED_IMAGES]
+    images = torch.from_numpy(data.normalise(data.train.images[rows])).to(device)
+    return images, torch.from_numpy(data.train.labels[rows]).to(device)
+
+
+def count_costs(candidate: Candidate, task: Task) -> dict[str, float] | None:
+    """Return what is counted on the untrained, compressed network, by metric; None where it cannot be built."""
+    family = FAMILIES[candidate.family]
+    resolution = family.resolution(candidate.knobs)
+    shape = (task.channels, resolution, resolution)
+    try:
+        model = compress(build(candidate, shape, len(task.classes)), candidate, shape, values=False).network
+    except InfeasibleCandidate:
+        return None
+    return {name: EVALUATORS[name].evaluate(EvaluationInput(model, shape)).value for name in COUNTED}
+
+
+def rebuild(candidate: Candidate, task: Task, weights: Path) -> tuple[nn.Module, ImageShape]:
+    """Return the trained network of a finished trial and the shape of its input.
+
+    The untrained network takes the shapes that the steps decided on, then the stored weights.
+    """
+    resolution = FAMILIES[candidate.family].resolution(candidate.knobs)
+    shape = (task.channels, resolution, resolution)
+    model = build(candidate, shape, len(task.classes))
+    with safe_open(weights, framework="pt") as file:
+        decided = json.loads((file.metadata() or {}).get(DECIDED, "{}"))
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no dict)
+    model = compress(model, candidate, shape, decided=decided, values=False).network
+    model.load_state_dict(state)
+    return model.eval(), shape

@@ -1,0 +1,1 @@
+"""The files of a model: written from a network, run, named."""

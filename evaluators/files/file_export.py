@@ -1,0 +1,102 @@
+"""From a candidate's network to its file: exported, rewritten by the steps, packed."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from paredown.evaluators.files.exit_file import export_stages, stitched
+from paredown.evaluators.files.onnx_model import export, slimmed
+from paredown.evaluators.packing.container import ship
+from paredown.evaluators.tasks.task import Task
+from paredown.evaluators.training.data import TrainingData
+from paredown.spaces.candidate import Candidate
+from paredown.spaces.compression.catalogue import STEPS
+from paredown.spaces.compression.step import CALIBRATION_IMAGES, Part, RewriteContext
+from paredown.spaces.exits.network import MultiExit
+from paredown.spaces.exits.rules import ExitRule
+from paredown.spaces.families.family import ImageShape
+from paredown.spaces.knob import Knobs
+
+Images = tuple[NDArray[np.float32], NDArray[np.int64]]
+Pixel = TypeVar("Pixel", np.uint8, np.float32)
+WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+
+
+@dataclass
+class FileExport:
+    """Writes the files of one candidate.
+
+    Attributes:
+        candidate: Names the steps that rewrite.
+        task: Whose training images calibrate.
+        shape: Channels, height, width of one input.
+        skipped: Gets the layers that each step left alone, with the reason.
+        stages: Of the latest network with exits, each an ONNX model.
+    """
+
+    candidate: Candidate
+    task: Task
+    shape: ImageShape
+    skipped: dict[str, dict[str, str]]
+    stages: list[bytes] = field(default_factory=list)
+
+    def write(self, model: nn.Module, file: Path, trained: bool = True) -> Path:
+        """Write the ONNX model of a network and the packed file beside it; of one with exits, each stage by itself."""
+        if not isinstance(model, MultiExit):
+            return ship(slimmed(self._rewritten(export(model, self.shape), self._images, trained)), file)
+        wanted = [STEPS[name].calibration_images(knobs) for name, knobs in self._rewriting()] if trained else []
+        images, labels = self._images(max(wanted, default=CALIBRATION_IMAGES))
+        parts = _parts(model)
+
+        def rewrite(stage: bytes, inputs: NDArray[np.float32]) -> bytes:
+            return self._rewritten(stage, lambda count: _spread(inputs, labels, count), trained, next(parts))
+
+        self.stages = export_stages(model, self.shape, images, rewrite)
+        return self.write_with(model.rule, file)
+
+    def write_with(self, rule: ExitRule, file: Path) -> Path:
+        """Write the latest network with exits once more, leaving by another rule."""
+        return ship(stitched(self.stages, rule, len(self.task.classes)), file)
+
+    def _images(self, count: int) -> Images:
+        data = TrainingData.of(self.task, self.shape[1])
+        images, labels = _spread(data.train.images, data.train.labels, count)
+        return data.normalise(images), labels
+
+    def _rewriting(self) -> Iterator[tuple[str, Knobs]]:
+        for name in [n for n in STEPS if n in self.candidate.steps]:
+            if STEPS[name].rewrite is not None:
+                yield name, self.candidate.steps[name]
+
+    def _rewritten(
+        self, model: bytes, images_of: Callable[[int], Images], trained: bool, part: Part | None = None
+    ) -> bytes:
+        for name, knobs in self._rewriting():
+            rewrite = STEPS[name].rewrite
+            assert rewrite is not None, "only those are named"
+            images, labels = images_of(STEPS[name].calibration_images(knobs) if trained else CALIBRATION_IMAGES)
+            calibration = RewriteContext(images, labels, trained=trained, part=part)
+            model = rewrite(model, knobs, calibration)
+            if calibration.skipped:
+                stage = "" if part is None else f"stage {part.index}: "
+                layers = {f"{stage}{layer}": reason for layer, reason in calibration.skipped.items()}
+                self.skipped[name] = self.skipped.get(name, {}) | layers
+        return model
+
+
+def _spread(images: NDArray[Pixel], labels: NDArray[np.int64], count: int) -> tuple[NDArray[Pixel], NDArray[np.int64]]:
+    """Return so many rows, spread over the set: an image folder is sorted by class."""
+    every = max(1, len(images) // count)
+    rows = slice(0, every * count, every)
+    return images[rows], labels[rows]
+
+
+def _parts(model: MultiExit) -> Iterator[Part]:
+    """Return where each stage with its exit stands among the layers of the whole network, in the order they run."""
+    counts = [sum(isinstance(m, WEIGHTED) for m in model.part(i).modules()) for i in range(len(model.stages))]
+    yield from (Part(i, sum(counts[:i]), sum(counts)) for i in range(len(counts)))

@@ -1,0 +1,35 @@
+"""Share of validation images whose class the exported file names correctly."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paredown.evaluators.errors import EvaluationError
+from paredown.evaluators.files.onnx_model import logits, open_session
+from paredown.evaluators.metrics.evaluation_input import EvaluationInput, Evaluator
+from paredown.evaluators.metrics.measurement import Measurement, Metric
+
+METRIC = Metric("accuracy", "1", "measured", higher_is_better=True, highest=1.0, untrained_tolerance=None)
+
+
+def share_correct(predicted: NDArray[np.float32], labels: NDArray[np.int64], metric: str) -> Measurement:
+    """Return the accuracy of logits `n x classes` with its 95 % interval (normal approximation).
+
+    Raises:
+        EvaluationError: A logit is not a finite number.
+    """
+    if not np.isfinite(predicted).all():
+        raise EvaluationError(f"{metric}: the model's output is not finite")
+    share = float((predicted.argmax(axis=1) == labels).mean())
+    spread = 1.96 * math.sqrt(share * (1 - share) / len(labels))
+    return Measurement(metric, share, spread, "measured")
+
+
+def _measure(specimen: EvaluationInput) -> Measurement:
+    if specimen.file is None or specimen.images is None or specimen.labels is None:
+        raise EvaluationError("accuracy: needs the exported file and validation images")
+    return share_correct(logits(open_session(specimen.file), specimen.images), specimen.labels, METRIC.name)
+
+
+ACCURACY = Evaluator(METRIC, "data", _measure)

@@ -1,0 +1,69 @@
+"""What an evaluator looks at, and what an evaluator is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from paredown.evaluators.metrics.measurement import Measurement, Metric
+from paredown.spaces.families.family import ImageShape
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The baseline that latency is compared with.
+
+    Attributes:
+        file: Its ONNX model.
+        shape: Channels, height, width of its input.
+        latency_ms: Its median latency, measured once.
+    """
+
+    file: Path
+    shape: ImageShape
+    latency_ms: float
+
+
+@dataclass(frozen=True)
+class EvaluationInput:
+    """A candidate made real.
+
+    Attributes:
+        model: The PyTorch network after all structural steps.
+        shape: Channels, height, width of one input.
+        file: The exported ONNX model; None before export.
+        packed: The same as a packed file; None before export.
+        images: Normalised validation inputs, `n x c x h x w`.
+        labels: Their classes, `n`.
+        reference: The baseline; None for the baseline itself.
+    """
+
+    model: nn.Module
+    shape: ImageShape
+    file: Path | None = None
+    packed: Path | None = None
+    images: NDArray[np.float32] | None = None
+    labels: NDArray[np.int64] | None = None
+    reference: Reference | None = None
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """A metric and the way to obtain it.
+
+    Attributes:
+        metric: What it yields.
+        needs: The network alone, the exported file, or the file and the validation images.
+        evaluate: Returns the measurement.
+        applies: Whether the metric says anything about a candidate; where it does not, it is measured only if it
+            is an objective or a limit.
+    """
+
+    metric: Metric
+    needs: Literal["model", "file", "data"]
+    evaluate: Callable[[EvaluationInput], Measurement]
+    applies: Callable[[EvaluationInput], bool] = lambda specimen: True

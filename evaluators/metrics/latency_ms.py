@@ -1,0 +1,174 @@
+"""Latency of the exported file on this machine, batch 1, one thread.
+
+Machines are noisy, and plain medians drift by tens of percent. So each run of the model is paired with a
+run of the baseline's file right beside it, in alternating order; the median of the pairs' ratios, times the
+baseline's median that was measured once, repeats within a percent even under load. A lock lets one process
+at a time measure on a machine.
+
+A file with exits is measured on the validation images, in an order drawn once: the mean over the stream is the median
+of each exit's images, weighted by the share of all validation images that leave there.
+"""
+
+import math
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from paredown.evaluators.errors import EvaluationError
+from paredown.evaluators.files.exit_runtime import BatchRuntime
+from paredown.evaluators.files.onnx_model import open_session
+from paredown.evaluators.metrics.evaluation_input import EvaluationInput, Evaluator, Reference
+from paredown.evaluators.metrics.measurement import Measurement, Metric
+from paredown.spaces.exits.network import MultiExit
+from paredown.spaces.families.family import ImageShape
+
+METRIC = Metric("latency_ms", "ms", "measured", untrained_tolerance=0.1)
+PAIRS = 60
+STREAM_SLICE = 8
+"""Images between two slices of the reference, at least."""
+LEAST_TIMED = 40
+"""Images timed of each exit."""
+WARM_UP_RUNS = 20
+SLICE_S = 0.001
+"""A timed slice repeats the model until it lasts this long: the clock and the call are then no part of it."""
+
+
+def this_device() -> str:
+    """Return the name of this machine's processor and of the runtime."""
+    for line in _lines(Path("/proc/cpuinfo")):
+        if line.startswith("model name"):
+            return f"{line.partition(':')[2].strip()}, ONNX Runtime, 1 thread"
+    return f"{platform.processor() or platform.machine()}, ONNX Runtime, 1 thread"
+
+
+def measurement_lock() -> FileLock:
+    """Return the lock under which a machine measures one model at a time."""
+    return FileLock(Path(tempfile.gettempdir(), "paredown-measurement.lock"), mode=0o666)
+
+
+def median_with_interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the median and the half width of its 95 % confidence interval, free of any distribution.
+
+    Source:
+        Conover, Practical Nonparametric Statistics, 3rd edition, section 3.2 (order statistics).
+    """
+    ordered = np.sort(values)
+    n = len(ordered)
+    reach = 1.96 * math.sqrt(n) / 2
+    low = ordered[max(0, math.floor(n / 2 - reach))]
+    high = ordered[min(n - 1, math.ceil(n / 2 + reach))]
+    return float(np.median(ordered)), float(high - low) / 2
+
+
+def relative_latency(
+    model: Path | bytes, reference: Path | bytes, shape: ImageShape, pairs: int = PAIRS
+) -> tuple[float, float]:
+    """Return the median ratio of a model's latency to a reference's, and the half width of its 95 % interval.
+
+    Args:
+        model: ONNX.
+        reference: ONNX, with inputs of the same shape.
+        shape: Channels, height, width of one input.
+        pairs: So many pairs of runs, one beside the other, are timed.
+    """
+    with measurement_lock():
+        return median_with_interval(_ratios(_runner(model, shape), _runner(reference, shape), pairs))
+
+
+def _measure(specimen: EvaluationInput) -> Measurement:
+    if specimen.file is None:
+        raise EvaluationError("latency_ms: there is no exported file yet")
+    if isinstance(specimen.model, MultiExit) and specimen.images is not None:
+        return _stream(specimen.file, specimen.images, specimen.reference)
+    run = _runner(specimen.file, specimen.shape)
+    with measurement_lock():
+        if specimen.reference is None:
+            seconds = _slices(run)
+            median, spread = median_with_interval(seconds * 1e3)
+        else:
+            ratios = _ratios(run, _runner(specimen.reference.file, specimen.reference.shape))
+            median, spread = (v * specimen.reference.latency_ms for v in median_with_interval(ratios))
+    return Measurement(METRIC.name, median, spread, "measured", this_device())
+
+
+def _stream(file: Path, images: NDArray[np.float32], reference: Reference | None) -> Measurement:
+    """Return the mean over a stream of images, timed one by one between slices of the reference."""
+    taken = BatchRuntime(file).run(images).taken
+    session, beside = open_session(file), None if reference is None else _runner(reference.file, reference.shape)
+    name = session.get_inputs()[0].name
+    seconds: dict[int, list[float]] = {}
+    with measurement_lock():
+        each = SLICE_S / _warm(lambda: session.run(None, {name: images[:1]}))
+        repeats = 0 if beside is None else _warm(beside)
+        size = max(STREAM_SLICE, round(SLICE_S / each))
+        for rows in np.array_split(_order(taken), max(PAIRS, -(-len(images) // size))):
+            # Run by run, as the images are: a slice would count what else the machine does, and their median would not.
+            unit = 1e-3 if beside is None else float(np.median([_seconds(beside, 1) for _ in range(repeats)]))
+            for row in rows:
+                run = partial(session.run, None, {name: images[row : row + 1]})
+                seconds.setdefault(int(taken[row]), []).append(_seconds(run, 1) / unit)
+    scale = 1.0 if reference is None else reference.latency_ms
+    mean, variance = 0.0, 0.0
+    for exit_, times in seconds.items():
+        median, half_width = median_with_interval(np.array(times))
+        rate = float((taken == exit_).mean())
+        mean, variance = mean + rate * median, variance + (rate * half_width) ** 2
+    return Measurement(METRIC.name, scale * mean, scale * math.sqrt(variance), "measured", this_device())
+
+
+def _order(taken: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the rows of the stream, shuffled: each image once, those of a rare exit more often."""
+    rows = [np.arange(len(taken))]
+    for exit_ in np.unique(taken):
+        own = np.flatnonzero(taken == exit_)
+        rows.append(np.resize(own, max(0, LEAST_TIMED - len(own))))
+    return np.random.default_rng(0).permutation(np.concatenate(rows))
+
+
+def _runner(file: Path | bytes, shape: ImageShape) -> Callable[[], object]:
+    session = open_session(file)
+    inputs = {session.get_inputs()[0].name: np.zeros((1, *shape), dtype=np.float32)}
+    return lambda: session.run(None, inputs)
+
+
+def _slices(run: Callable[[], object]) -> NDArray[np.float64]:
+    repeats = _warm(run)
+    return np.array([_seconds(run, repeats) for _ in range(PAIRS)])
+
+
+def _ratios(run: Callable[[], object], reference: Callable[[], object], pairs: int = PAIRS) -> NDArray[np.float64]:
+    repeats, reference_repeats = _warm(run), _warm(reference)
+    ratios = []
+    for pair in range(pairs):
+        if pair % 2:
+            own, other = _seconds(run, repeats), _seconds(reference, reference_repeats)
+        else:
+            other, own = _seconds(reference, reference_repeats), _seconds(run, repeats)
+        ratios.append(own / other)
+    return np.array(ratios)
+
+
+def _warm(run: Callable[[], object]) -> int:
+    """Run until the code is warm and return how many runs fill a slice."""
+    return max(1, round(SLICE_S / min(_seconds(run, 1) for _ in range(WARM_UP_RUNS))))
+
+
+def _seconds(run: Callable[[], object], repeats: int) -> float:
+    start = time.perf_counter()
+    for _ in range(repeats):
+        run()
+    return (time.perf_counter() - start) / repeats
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+LATENCY_MS = Evaluator(METRIC, "file", _measure)

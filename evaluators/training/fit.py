@@ -1,0 +1,228 @@
+"""Training: fit a network and keep its best epoch."""
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from paredown.evaluators.errors import EvaluationError, TrialStopped
+from paredown.evaluators.training.data import TrainingData, augmented
+from paredown.evaluators.training.inference import score
+from paredown.evaluators.training.loss_terms import LossTerms, TrainingLoss, training_loss
+from paredown.evaluators.training.precision import Arithmetic, Precision, arithmetic
+from paredown.spaces.compression.step import Hold
+
+OnEpoch = Callable[[int, dict[str, float]], str]
+"""(epoch, metrics) -> why to stop here; empty: go on. Raises TrialInterrupted where the whole search ends."""
+
+NO_TERMS = LossTerms()
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How a candidate is trained.
+
+    Attributes:
+        epochs: At most so many passes over the training images; 0 where the network starts trained.
+        finetune_epochs: The same after structural compression.
+        batch_size: Images a step.
+        learning_rate: Peak of the one-cycle schedule.
+        weight_decay: Of AdamW.
+        label_smoothing: Share of probability spread over all classes.
+        patience: Epochs without gain on the validation images after which training stops.
+        max_seconds: Training and fine-tuning of one candidate stop after so long.
+        accelerator: "auto" takes CUDA where there is one.
+        seed: Of weights, order and augmentation.
+        precision: What the forward and backward passes compute with; weights are float32 throughout.
+        mode: "scratch" trains each candidate from random weights, "inherit" starts from its slice of a supernet.
+        supernet_epochs: Passes over the training images that train the supernet.
+        inherit_epochs: At most so many passes that train a candidate after it has inherited.
+        cache_bytes: Trained, uncompressed networks are kept for other candidates up to so many bytes; 0: none.
+    """
+
+    epochs: int = 20
+    finetune_epochs: int = 8
+    batch_size: int = 64
+    learning_rate: float = 4e-3
+    weight_decay: float = 1e-2
+    label_smoothing: float = 0.0
+    patience: int = 6
+    max_seconds: float = 600.0
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    seed: int = 0
+    precision: Precision = "fp32"
+    mode: Literal["scratch", "inherit"] = "scratch"
+    supernet_epochs: int = 60
+    inherit_epochs: int = 2
+    cache_bytes: float = 0.0
+
+    @property
+    def first_epochs(self) -> int:
+        """For how many epochs a candidate is trained at most before it is compressed."""
+        return self.inherit_epochs if self.mode == "inherit" else self.epochs
+
+    @property
+    def device(self) -> torch.device:
+        """The device that `accelerator` names."""
+        if self.accelerator == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(self.accelerator)
+
+
+def fit(
+    model: nn.Module,
+    data: TrainingData,
+    plan: TrainingPlan,
+    *,
+    epochs: int,
+    learning_rate: float,
+    deadline: float,
+    first_epoch: int = 0,
+    terms: LossTerms = NO_TERMS,
+    holds: Sequence[Hold] = (),
+    on_epoch: OnEpoch = lambda epoch, metrics: "",
+) -> int:
+    """Train the network in place, leave its best epoch's weights in it and return how many epochs ran.
+
+    Best is the highest validation accuracy, then the lowest validation loss.
+
+    Args:
+        model: On the plan's device; maps `n x c x h x w` to `n x classes`.
+        data: Training and validation images.
+        plan: Everything but what the other arguments say.
+        epochs: At most so many; with 0 the weights change only where a hold changes them.
+        learning_rate: Peak of the one-cycle schedule.
+        deadline: `time.monotonic()` after which no new epoch starts.
+        first_epoch: Number of the first epoch, for `on_epoch`.
+        terms: What counts beside the task's loss.
+        holds: Called after each step; epochs before they are settled do not count as the best.
+        on_epoch: Told after each epoch; may stop the trial.
+
+    Raises:
+        EvaluationError: The loss is not finite.
+        TrialStopped: `on_epoch` gave a reason to stop.
+        TrialInterrupted: `on_epoch` raised it.
+    """
+    best = _Best(model, plan.patience)
+    done = 0
+    if epochs:
+        model.to(memory_format=layout(model))  # type: ignore[call-overload]
+        images = torch.from_numpy(data.normalise(data.train.images)).to(plan.device)
+        labels = torch.from_numpy(data.train.labels).to(plan.device)
+        settled = max((hold.settled for hold in holds), default=0.0)
+        with (
+            arithmetic(plan.precision, plan.device) as passes,
+            training_loss(terms, model, images, labels, plan.label_smoothing, plan.seed) as loss,
+        ):
+            course = _Course(model, images, data, plan, loss, passes, holds, epochs, learning_rate)
+            while done < epochs and not best.is_stale and (not done or time.monotonic() <= deadline):
+                mean = course.epoch()
+                if not np.isfinite(mean):
+                    raise EvaluationError(f"the loss of epoch {first_epoch + done} is {mean}")
+                accuracy, validation_loss = score(model, data.validation, data.normalise)
+                metrics = {"loss": mean, "accuracy": accuracy, "validation_loss": validation_loss}
+                if reason := on_epoch(first_epoch + done, metrics):
+                    raise TrialStopped(reason)
+                done += 1
+                if done / epochs >= settled:
+                    best.compare(accuracy, validation_loss)
+    best.restore()
+    keep(holds, 1.0)
+    return done
+
+
+class _Course:
+    """A run of epochs: the optimizer, its schedule and the order of the images."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        data: TrainingData,
+        plan: TrainingPlan,
+        loss: TrainingLoss,
+        passes: Arithmetic,
+        holds: Sequence[Hold],
+        epochs: int,
+        learning_rate: float,
+    ) -> None:
+        self._model, self._images, self._augmentation, self._plan = model, images, data.augmentation, plan
+        self._loss, self._passes, self._holds = loss, passes, holds
+        self._random = torch.Generator().manual_seed(plan.seed)
+        parameters = [*model.parameters(), *loss.parameters]
+        self._optimizer = torch.optim.AdamW(parameters, weight_decay=plan.weight_decay)
+        self._steps, self._done = epochs * -(-len(images) // plan.batch_size), 0
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self._optimizer, learning_rate, total_steps=self._steps + 1
+        )
+
+    def epoch(self) -> float:
+        """Train on all images once and return their mean loss."""
+        self._model.train()
+        order = torch.randperm(len(self._images), generator=self._random)
+        batches = order.split(self._plan.batch_size)  # type: ignore[no-untyped-call]
+        total = sum(self._step(rows) * len(rows) for rows in batches if len(rows) > 1)  # one image has no statistics
+        return float(total / len(self._images))
+
+    def _step(self, rows: Tensor) -> float:
+        batch = augmented(self._images[rows], self._augmentation, self._random)
+        with self._passes.forward():
+            output = self._model(batch.contiguous(memory_format=layout(self._model)))
+        loss = self._loss(self._model, output.float(), rows)
+        self._passes.step(loss, self._optimizer)
+        self._loss.settle(self._model, float(self._schedule.get_last_lr()[0]))
+        self._schedule.step()
+        self._done += 1
+        keep(self._holds, self._done / self._steps)
+        return float(loss.item())
+
+
+class _Best:
+    """The best epoch so far, and for how many epochs there was none better."""
+
+    def __init__(self, model: nn.Module, patience: int) -> None:
+        self._model, self._patience, self._since = model, patience, 0
+        self._score: tuple[float, float] | None = None
+        self._state: dict[str, Any] = {}
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether patience is at its end."""
+        return self._since >= self._patience
+
+    def compare(self, accuracy: float, loss: float) -> None:
+        """Keep the weights where they are the best so far."""
+        self._since += 1
+        if self._score is None or (accuracy, -loss) > self._score:
+            self._score, self._since = (accuracy, -loss), 0
+            self._state = copy.deepcopy(self._model.state_dict())
+
+    def restore(self) -> None:
+        """Put the weights of the best epoch back; those of the latest stay where none was compared."""
+        if self._state:
+            self._model.load_state_dict(self._state)
+
+
+def layout(model: nn.Module) -> torch.memory_format:
+    """Return how images and weights lie in memory while a network is trained: channels last, which is faster.
+
+    Not where a 1 x 1 convolution has strides and channels that are no multiple of 8: PyTorch's backward pass then
+    writes beyond its memory on CPUs (seen with PyTorch 2.13 at 2, 3, 4 and 5 input channels), which ends the process.
+    """
+    convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    strided = [c for c in convolutions if set(c.kernel_size) == {1} and max(c.stride) > 1]
+    if any(c.in_channels % 8 or c.out_channels % 8 for c in strided):
+        return torch.contiguous_format
+    return torch.channels_last
+
+
+def keep(holds: Sequence[Hold], progress: float) -> None:
+    """Tell the holds how far fine-tuning is."""
+    with torch.no_grad():
+        for hold in holds:
+            hold.after_step(progress)

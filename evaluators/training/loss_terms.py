@@ -1,0 +1,143 @@
+"""What training minimises: the task's loss, joined with what a teacher says; and what is minimised beside it."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from paredown.evaluators.training.features import Watched, watch
+from paredown.spaces.exits.network import MultiExit
+
+CombinedLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(task loss, logits, teacher's logits) -> scalar loss."""
+
+Proximal = Callable[[nn.Module, float], None]
+"""(network, learning rate) -> None: the proximal operator of a penalty, in place."""
+
+
+@dataclass(frozen=True)
+class TeacherTargets:
+    """What a teacher says of the training images, and how it counts.
+
+    Attributes:
+        logits: `n x classes`.
+        combined: Joins the task's loss with the teacher's.
+        features: What the teacher sees before it classifies, `n x width`; None without hints.
+        hint_weight: Weight of matching the features; 0 without hints.
+    """
+
+    logits: NDArray[np.float32]
+    combined: CombinedLoss
+    features: NDArray[np.float32] | None = None
+    hint_weight: float = 0.0
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """What counts beside the task's own loss.
+
+    Attributes:
+        lesson: Of a teacher; None without.
+        proximals: Of penalties: not added to the loss but minimised after each step of the optimizer.
+    """
+
+    lesson: TeacherTargets | None = None
+    proximals: Sequence[Proximal] = ()
+
+
+class TrainingLoss:
+    """The loss of a batch.
+
+    Attributes:
+        parameters: Trained beside the network and thrown away afterwards.
+    """
+
+    def __init__(self, terms: LossTerms, labels: Tensor, smoothing: float, hint: "Hint | None") -> None:
+        self._terms, self._labels, self._smoothing, self._hint = terms, labels, smoothing, hint
+        lesson = terms.lesson
+        self._logits = None if lesson is None else torch.from_numpy(lesson.logits).float().to(labels.device)
+        self.parameters: list[nn.Parameter] = [] if hint is None else [hint.map]
+
+    def settle(self, model: nn.Module, learning_rate: float) -> None:
+        """Minimise, after a step of that learning rate, what is not part of the loss."""
+        for proximal in self._terms.proximals:
+            proximal(model, learning_rate)
+
+    def __call__(self, model: nn.Module, output: Tensor, rows: Tensor) -> Tensor:
+        """Return the scalar loss of the training images `rows`.
+
+        Args:
+            model: That gave the output.
+            output: Logits, `n x classes`; `exits x n x classes` of a network with exits.
+            rows: Which images.
+        """
+        early = None
+        if isinstance(model, MultiExit):
+            early, output = model.early_loss(output, self._labels[rows]), output[-1]
+        loss = F.cross_entropy(output, self._labels[rows], label_smoothing=self._smoothing)
+        if self._terms.lesson is not None and self._logits is not None:
+            loss = self._terms.lesson.combined(loss, output, self._logits[rows])
+        if self._hint is not None:
+            loss = loss + self._hint(rows)
+        return loss if early is None else loss + early
+
+
+class Hint:
+    """Distance of the student's features, linearly mapped, from the teacher's.
+
+    The teacher's features are scaled to a mean square of 1, so that the weight means the same for any teacher.
+
+    Source:
+        Romero et al., FitNets: Hints for Thin Deep Nets, ICLR 2015, section 2.2, equation 3.
+
+    Attributes:
+        map: From the student's features to the teacher's, `teacher's width x student's width`.
+    """
+
+    def __init__(self, features: Tensor, weight: float, watched: Watched, width: int, random: torch.Generator) -> None:
+        self._features = features / features.square().mean().sqrt().clamp_min(1e-12)
+        self._weight, self._watched = weight, watched
+        start = torch.randn(features.shape[1], width, generator=random) / width**0.5
+        self.map = nn.Parameter(start.to(features.device))
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Return the weighted mean square distance of the latest batch, which were the images `rows`."""
+        mapped = F.linear(self._watched.features.float(), self.map)
+        return self._weight * F.mse_loss(mapped, self._features[rows])
+
+
+@contextlib.contextmanager
+def training_loss(
+    terms: LossTerms, model: nn.Module, images: Tensor, labels: Tensor, smoothing: float, seed: int
+) -> Iterator[TrainingLoss]:
+    """Set up the loss of a training run.
+
+    Args:
+        terms: What counts.
+        model: The student; watched where its features count.
+        images: Of training, `n x c x h x w`.
+        labels: Their classes, `n`.
+        smoothing: Share of probability spread over all classes.
+        seed: Of the map of the features.
+    """
+    lesson = terms.lesson
+    if lesson is None or lesson.features is None or not lesson.hint_weight:
+        yield TrainingLoss(terms, labels, smoothing, None)
+        return
+    with watch(model, images[:1]) as watched:
+        width = _width(model, images[:1], watched)
+        features = torch.from_numpy(lesson.features).float().to(images.device)
+        hint = Hint(features, lesson.hint_weight, watched, width, torch.Generator().manual_seed(seed))
+        yield TrainingLoss(terms, labels, smoothing, hint)
+
+
+def _width(model: nn.Module, example: Tensor, watched: Watched) -> int:
+    model.eval()
+    with torch.no_grad():
+        model(example)
+    return watched.features.shape[1]

@@ -1,0 +1,1 @@
+"""The command `paredown`: one file a command or a small group of commands."""

@@ -1,0 +1,126 @@
+"""The command `compress`: one network, no search."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from paredown.search.cli.exit_codes import STOPPED, fail
+from paredown.search.cli.options import AsJson
+from paredown.search.cli.output import print_json, print_table, progress_console, relative
+from paredown.search.errors import ConfigError
+
+if TYPE_CHECKING:  # for annotations alone: it loads torch, and --help must not
+    from paredown.search.one_network.compress import Compression
+
+ModelName = Annotated[
+    str, typer.Option(help="A network such as resnet20, a family such as mbconv, or package.module:function.")
+]
+TaskName = Annotated[str, typer.Option(help="digits, image_folder:PATH or python:package.module:function.")]
+Weights = Annotated[
+    str | None, typer.Option(help="Trained weights of a package.module:function: .safetensors or a state dict.")
+]
+Epochs = Annotated[int | None, typer.Option(help="Of training. [20; 0 with --weights]")]
+Resolution = Annotated[int | None, typer.Option(help="Side of the images, in pixels. [the network's own]")]
+Seed = Annotated[int, typer.Option(help="Of weights and order of images.")]
+
+
+def compress(
+    model: ModelName,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the exported model.")],
+    task: TaskName = "digits",
+    step: Annotated[
+        list[str] | None,
+        typer.Option(help="A compression step, e.g. channel_pruning:ratio=0.5; any number of them.", metavar="STEP"),
+    ] = None,
+    weights: Weights = None,
+    epochs: Epochs = None,
+    finetune_epochs: Annotated[int | None, typer.Option(help="After structural steps. [8]")] = None,
+    resolution: Resolution = None,
+    seed: Seed = 0,
+    format_name: Annotated[str, typer.Option("--format", help="Format: onnx.")] = "onnx",
+    as_json: AsJson = False,
+) -> None:
+    """Train or load one network, compress it, fine-tune it, export it, and compare before with after."""
+    console = progress_console()
+    with console.status("loading"):
+        from paredown.search.one_network.compress import compress_model
+        from paredown.search.one_network.step_arguments import read_steps
+        from paredown.studies.exporters.catalogue import EXPORTERS
+
+    if format_name not in EXPORTERS:
+        raise ConfigError(f"--format: {format_name!r} does not exist; allowed: {', '.join(EXPORTERS)}")
+    training = given(epochs=epochs, finetune_epochs=finetune_epochs)
+    steps = read_steps(step or [])
+    with console.status(f"{model}: building") as status:
+
+        def on_epoch(epoch: int, metrics: dict[str, float]) -> str:
+            status.update(f"{model}: epoch {epoch + 1}, validation accuracy {metrics['accuracy']:.4f}")
+            return ""
+
+        try:
+            done = compress_model(
+                model,
+                task,
+                steps,
+                out,
+                weights=weights,
+                resolution=resolution,
+                seed=seed,
+                training=training,
+                format_name=format_name,
+                on_epoch=on_epoch,
+            )
+        except KeyboardInterrupt:
+            fail("stopped; nothing was written", STOPPED)
+    if as_json:
+        print_json({"model": model, "task": task, **document(done)})
+    else:
+        _print(done)
+        typer.echo(f"model   {relative(done.folder)}")
+
+
+def given(**keys: Any) -> dict[str, Any]:
+    """Return the options that were given."""
+    return {key: value for key, value in keys.items() if value is not None}
+
+
+def document(done: "Compression") -> dict[str, Any]:
+    """Return a compression as plain data."""
+    from paredown.studies.front import deltas, faster_on_paper_only
+
+    return {
+        "candidate": done.model.candidate.to_json(),
+        "before": {name: m.value for name, m in done.baseline.measurements.items()},
+        "after": {name: m.value for name, m in done.model.measurements.items()},
+        "spreads": {name: m.spread for name, m in done.model.measurements.items() if m.spread},
+        "deltas": deltas(done.model, done.baseline),
+        "slower_than_macs_suggest": faster_on_paper_only(done.model, done.baseline),
+        "skipped": {step: dict(layers) for step, layers in done.skipped.items()},
+        "seconds": dict(done.seconds),
+        "exported": str(done.folder),
+    }
+
+
+def _print(done: "Compression") -> None:
+    from paredown.search.cli.limits import METRICS
+    from paredown.search.cli.model_table import change_of
+    from paredown.search.cli.progress import shown
+    from paredown.studies.front import faster_on_paper_only
+
+    rows = []
+    for name in sorted(done.model.measurements, key=list(METRICS).index):
+        metric, after = METRICS[name], shown(METRICS[name], done.model[name])
+        if name in done.baseline.measurements:
+            change = change_of(metric, done.model, done.baseline)
+            rows.append([name, shown(metric, done.baseline[name]), after, change])
+        else:  # such as `exit_rate`: before, there are no exits
+            rows.append([name, "-", after, ""])
+    print_table(["", "before", "after", "change"], rows)
+    if faster_on_paper_only(done.model, done.baseline):
+        typer.echo("fewer MACs, but not measurably faster on this machine")
+    for step, layers in done.skipped.items():
+        for reason in dict.fromkeys(layers.values()):
+            names = [name for name, said in layers.items() if said == reason]
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            typer.echo(f"{step} left alone: {', '.join(names[:3])}{more}: {reason}")

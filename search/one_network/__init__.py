@@ -1,0 +1,1 @@
+"""Work on one network without a search: compression, sensitivity, sizes of families."""

@@ -1,0 +1,150 @@
+"""Compression of one network without a search, for those who know what they want."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from paredown.evaluators.build import rebuild
+from paredown.evaluators.files.names import MANIFEST_FILE, MODEL_FILE, WEIGHTS_FILE
+from paredown.evaluators.metrics.measurement import Measurement
+from paredown.evaluators.tasks.task import Task
+from paredown.evaluators.training.fit import OnEpoch
+from paredown.search.drivers.driver import with_reference
+from paredown.search.errors import ConfigError
+from paredown.search.one_network.setup import finished, set_up_single
+from paredown.search.one_network.step_arguments import check_steps, compressed
+from paredown.search.study_file.setup import Setup
+from paredown.spaces.knob import Knobs
+from paredown.studies.exporters.catalogue import EXPORTERS
+from paredown.studies.exporters.exporter import ExportRequest
+from paredown.studies.front import Model
+
+
+@dataclass(frozen=True)
+class Compression:
+    """One network before and after.
+
+    Attributes:
+        baseline: Before, with `test_accuracy`.
+        model: After, with `test_accuracy`.
+        skipped: Layers that each step left alone, with the reason.
+        folder: The exported model.
+        seconds: Of each stage, before and after together.
+        curve: Metrics after each epoch of the compressed network, fine-tuning included.
+    """
+
+    baseline: Model
+    model: Model
+    skipped: Mapping[str, Mapping[str, str]]
+    folder: Path
+    seconds: Mapping[str, float]
+    curve: tuple[tuple[int, Mapping[str, float]], ...]
+
+
+def compress_model(
+    model: str,
+    task: str,
+    steps: Mapping[str, Knobs],
+    out: Path,
+    *,
+    weights: str | None = None,
+    resolution: int | None = None,
+    seed: int = 0,
+    training: Mapping[str, Any] | None = None,
+    format_name: str = "onnx",
+    folder: Path | None = None,
+    on_epoch: OnEpoch = lambda epoch, metrics: "",
+) -> Compression:
+    """Train or load a network, compress it, fine-tune it and export it.
+
+    It runs two trials as a search would: the network as it is, then the compressed one with the first as its
+    reference and teacher. Both are trained from the same random weights, unless there are weights.
+
+    Args:
+        model: As `paredown.search.one_network.setup.set_up_single`.
+        task: The same.
+        steps: Knobs of each step by its name; order is the catalogue's.
+        out: Folder of the exported model: `model.onnx`, `manifest.json`, `README.md`.
+        weights: As `set_up_single`.
+        resolution: The same.
+        seed: The same.
+        training: The same, such as `{"epochs": 30, "finetune_epochs": 10}`.
+        format_name: In the catalogue of exporters.
+        folder: Where imports and relative paths start; None for the working directory.
+        on_epoch: Told after each epoch of both.
+
+    Raises:
+        ConfigError: Something does not exist or does not fit; the message says what is allowed.
+        InfeasibleCandidate: A step cannot apply to this network.
+        EvaluationError: Training or measuring failed.
+        ExportRefused: File and network disagree.
+    """
+    check_steps(steps)
+    check_out(out)
+    with tempfile.TemporaryDirectory(prefix="paredown-") as work:
+        place: dict[str, Any] = {
+            "weights": weights,
+            "resolution": resolution,
+            "seed": seed,
+            "training": training,
+            "folder": folder,
+        }
+        setup = set_up_single(model, task, Path(work), **place)
+        candidate = compressed(setup.space, steps)
+        before, first = finished(setup.space.baseline, setup.plan, 0, on_epoch)
+        after, second = before, first
+        if candidate != setup.space.baseline:
+            after, second = finished(candidate, with_reference(setup.plan, before), 1, on_epoch)
+        skipped = second.facts.get("skipped", {})
+        before = _shipped(model, before, before, {}, setup, format_name, Path(work, "reference"))
+        after = _shipped(model, after, before, skipped, setup, format_name, out)
+    runs = [first.facts["seconds"], second.facts["seconds"]][: 1 + after.trial]
+    stages = dict.fromkeys(stage for run in runs for stage in run)
+    seconds = {stage: round(sum(run.get(stage, 0.0) for run in runs), 3) for stage in stages}
+    return Compression(before, after, skipped, out, seconds, second.curve)
+
+
+def check_out(out: Path) -> None:
+    """Refuse, before anything is trained, a folder that holds anything but an exported model or cannot be made.
+
+    Raises:
+        ConfigError: It does, or cannot.
+    """
+    if out.exists() and not (out.is_dir() and ((out / MANIFEST_FILE).is_file() or not any(out.iterdir()))):
+        raise ConfigError(
+            f"out: {out} exists and is no exported model; name a folder that is new, empty or one of those"
+        )
+    check_parents(out)
+
+
+def check_parents(out: Path) -> None:
+    """Refuse a path whose folders cannot be made.
+
+    Raises:
+        ConfigError: One of them is a file.
+    """
+    for parent in out.absolute().parents:
+        if parent.exists() and not parent.is_dir():
+            raise ConfigError(f"out: {out} cannot be written: {parent} is a file; name a path in folders")
+
+
+def _shipped(
+    name: str,
+    model: Model,
+    baseline: Model,
+    skipped: Mapping[str, Mapping[str, str]],
+    setup: Setup,
+    format_name: str,
+    out: Path,
+) -> Model:
+    """Export a model and return it with its accuracy on the test images."""
+    task: Task = setup.task
+    artifact = setup.plan.folder / model.artifact
+    network, shape = rebuild(model.candidate, task, artifact / WEIGHTS_FILE)
+    file, study = artifact / MODEL_FILE, f"{name.replace(':', '.')} on {task.name}"
+    known: Measurement | None = model.measurements.get("test_accuracy")
+    shipment = ExportRequest(study, model, baseline, task, network, shape, file, known, skipped)
+    test = EXPORTERS[format_name](shipment, out)
+    return replace(model, measurements={**model.measurements, "test_accuracy": test})

@@ -1,0 +1,240 @@
+"""The sensitivity map: what accuracy each layer costs when it alone is compressed, by method and strength.
+
+Each layer that holds weights is changed in a copy of the trained network, batch statistics are estimated anew, and the
+validation images are classified; nothing is fine-tuned. The map is also a low-dimensional encoding of compression
+layer by layer: one threshold of accuracy gives every layer its own strength.
+
+Source:
+    Li et al., Pruning Filters for Efficient ConvNets, ICLR 2017, section 3.2 (sensitivity of layers);
+    Han et al., Learning both Weights and Connections, NeurIPS 2015, section 4 (thresholds from it).
+"""
+
+import copy
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from paredown.evaluators.tasks.task import Split
+from paredown.evaluators.training.data import TrainingData
+from paredown.evaluators.training.fit import layout
+from paredown.evaluators.training.inference import recalibrate, score
+from paredown.search.errors import ConfigError
+
+MOST_IMAGES = 1000
+"""So many validation images are looked at."""
+CALIBRATION_IMAGES = 256
+"""From so many training images batch statistics are estimated."""
+
+Applied = Callable[[Tensor, float], Tensor]
+"""(weights `out x ...`, strength) -> weights of the same shape."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to compress one layer.
+
+    Attributes:
+        name: As maps and plots name it.
+        unit: What its strengths are.
+        strengths: From the mildest to the strongest.
+        off: The strength at which it does nothing.
+        apply: Returns compressed weights.
+        reason: From a layer to why the method leaves it alone; empty where it does not.
+    """
+
+    name: str
+    unit: str
+    strengths: tuple[float, ...]
+    off: float
+    apply: Applied
+    reason: Callable[[nn.Module], str] = lambda layer: ""
+
+
+@dataclass(frozen=True)
+class SensitivityMap:
+    """Accuracy drops, by method, layer and strength.
+
+    Attributes:
+        accuracy: Of the network as it is.
+        images: Validation images looked at.
+        layers: Names in the order of the network, with the number of weights of each.
+        strengths: Of each method, from the mildest to the strongest.
+        units: Of each method's strengths.
+        drops: Method to layer to the drop at each strength, as a share of images; negative where accuracy rose.
+        skipped: Method to layer to the reason why it was left alone.
+    """
+
+    accuracy: float
+    images: int
+    layers: Mapping[str, int]
+    strengths: Mapping[str, tuple[float, ...]]
+    units: Mapping[str, str]
+    drops: Mapping[str, Mapping[str, tuple[float, ...]]]
+    skipped: Mapping[str, Mapping[str, str]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data that JSON can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "SensitivityMap":
+        """Return the map that `to_json` wrote."""
+        strengths = {method: tuple(values) for method, values in data["strengths"].items()}
+        drops = {m: {layer: tuple(d) for layer, d in layers.items()} for m, layers in data["drops"].items()}
+        return cls(**{**data, "strengths": strengths, "drops": drops})
+
+
+def zeroed(weight: Tensor, ratio: float) -> Tensor:
+    """Return the weights with that share of them, the smallest, set to zero."""
+    count = round(weight.numel() * ratio)
+    smallest = weight.abs().flatten().argsort(stable=True)[:count]
+    flat = weight.flatten().clone()
+    flat[smallest] = 0
+    return flat.reshape(weight.shape)
+
+
+def rounded(weight: Tensor, bits: float) -> Tensor:
+    """Return the weights on a symmetric grid of that many bits, one scale for each output channel.
+
+    Source:
+        Jacob et al., CVPR 2018, section 2.1, without a zero point.
+    """
+    top = 2 ** (int(bits) - 1) - 1
+    scale = weight.abs().amax(dim=tuple(range(1, weight.dim())), keepdim=True).clamp(min=1e-12) / top
+    on_grid: Tensor = (weight / scale).round().clamp(-top, top) * scale
+    return on_grid
+
+
+def flattened(weight: Tensor, ratio: float) -> Tensor:
+    """Return the nearest weights whose matrix `out x (in * k * k)` has that share of the full rank.
+
+    Source:
+        Eckart, Young, The approximation of one matrix by another of lower rank, Psychometrika 1936.
+    """
+    matrix = weight.flatten(1)
+    u, s, v = torch.linalg.svd(matrix, full_matrices=False)
+    rank = max(1, round(min(matrix.shape) * ratio))
+    nearest: Tensor = (u[:, :rank] * s[:rank]) @ v[:rank]
+    return nearest.reshape(weight.shape)
+
+
+def _no_matrix(layer: nn.Module) -> str:
+    if getattr(layer, "groups", 1) > 1:
+        return "its groups are no single matrix"
+    return ""
+
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method("zeroing", "share of weights set to zero", (0.25, 0.5, 0.75, 0.9), 0.0, zeroed),
+        Method("rounding", "bits of a weight", (8, 6, 4, 3, 2), 32, rounded),
+        Method("low rank", "share of the full rank", (0.75, 0.5, 0.25, 0.125), 1.0, flattened, _no_matrix),
+    )
+}
+
+
+def layers_of(network: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
+    """Return the layers that hold weights, by name, each once."""
+    return {name: layer for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)}
+
+
+def measure(
+    network: nn.Module, data: TrainingData, on_layer: Callable[[str], None] = lambda layer: None
+) -> SensitivityMap:
+    """Compress each layer of a trained network alone, and return what accuracy that costs.
+
+    Args:
+        network: Is not touched.
+        data: Validation images to classify, training images to estimate batch statistics from.
+        on_layer: Told the layer after each measurement.
+    """
+    rows = np.random.default_rng(0).permutation(len(data.validation.images))[:MOST_IMAGES]
+    looked_at = Split(data.validation.images[rows], data.validation.labels[rows])
+
+    def accuracy(changed: nn.Module) -> float:
+        recalibrate(changed, data, CALIBRATION_IMAGES)
+        return score(changed, looked_at, data.normalise)[0]
+
+    work = copy.deepcopy(network).eval()
+    work.to(memory_format=layout(work))  # type: ignore[call-overload]
+    state = copy.deepcopy(work.state_dict())
+    before, layers = accuracy(work), layers_of(work)
+    drops: dict[str, dict[str, tuple[float, ...]]] = {name: {} for name in METHODS}
+    skipped: dict[str, dict[str, str]] = {name: {} for name in METHODS}
+    for name, layer in layers.items():
+        weight = layer.weight.detach().clone()
+        for method in METHODS.values():
+            if reason := method.reason(layer):
+                skipped[method.name][name] = reason
+                continue
+            found = []
+            for strength in method.strengths:
+                with torch.no_grad():
+                    layer.weight.copy_(method.apply(weight, strength))
+                found.append(round(before - accuracy(work), 6))
+                work.load_state_dict(state)
+                on_layer(name)
+            drops[method.name][name] = tuple(found)
+    return SensitivityMap(
+        accuracy=before,
+        images=len(rows),
+        layers={name: layer.weight.numel() for name, layer in layers.items()},
+        strengths={name: method.strengths for name, method in METHODS.items()},
+        units={name: method.unit for name, method in METHODS.items()},
+        drops=drops,
+        skipped={name: reasons for name, reasons in skipped.items() if reasons},
+    )
+
+
+def change(drop: float, decimals: int = 1) -> str:
+    """Return a drop, a share of images, as the change of accuracy in points."""
+    points = round(-100 * drop, decimals)
+    return f"{points:+.{decimals}f}" if points else f"{0:.{decimals}f}"
+
+
+def count(network: nn.Module) -> int:
+    """Return how many measurements a map takes."""
+    methods = METHODS.values()
+    return sum(len(m.strengths) for layer in layers_of(network).values() for m in methods if not m.reason(layer))
+
+
+def ratios(found: SensitivityMap, threshold: float, method: str = "zeroing") -> dict[str, float]:
+    """Return for each layer the strongest compression that costs at most so much accuracy.
+
+    A layer goes as far as every milder strength holds too; where none does it takes the strength at which the method
+    does nothing. So one number stands for one number a layer.
+
+    Args:
+        found: The map.
+        threshold: Largest drop of accuracy of a layer alone, as a share of images, such as 0.01.
+        method: Of the map.
+
+    Raises:
+        ConfigError: The map has no such method, or the threshold is no number.
+    """
+    if method not in found.drops:
+        raise ConfigError(f"method: {method!r} is not in the map; allowed: {', '.join(found.drops)}")
+    if not math.isfinite(threshold):
+        raise ConfigError(f"threshold: {threshold!r} is not allowed; allowed: a share of images, such as 0.01")
+    chosen = {}
+    for layer, drops in found.drops[method].items():
+        chosen[layer] = METHODS[method].off
+        for strength, drop in zip(found.strengths[method], drops, strict=True):
+            if drop > threshold:
+                break
+            chosen[layer] = strength
+    return chosen
+
+
+def store(found: SensitivityMap, file: Path) -> None:
+    """Write a map as JSON."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(found.to_json(), indent=2, allow_nan=False) + "\n")

@@ -1,0 +1,130 @@
+"""One network, named on the command line or by a program: from its name to all that a trial of it needs."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from paredown.evaluators.errors import EvaluationError, TaskError
+from paredown.evaluators.tasks.spec import load_task
+from paredown.evaluators.tasks.task import Task
+from paredown.evaluators.training.fit import OnEpoch
+from paredown.search.errors import ConfigError
+from paredown.search.study_file.schema import TaskSection, checked_config
+from paredown.search.study_file.setup import Setup, set_up, task_spec
+from paredown.search.trial.plan import TrialPlan
+from paredown.search.trial.run_trial import run_trial
+from paredown.spaces.candidate import Candidate
+from paredown.spaces.compression.catalogue import STEPS
+from paredown.spaces.errors import InfeasibleCandidate, SpaceError
+from paredown.spaces.families.catalogue import PUBLISHED, variant
+from paredown.spaces.families.family import Family
+from paredown.spaces.families.imported import NAME as IMPORTED
+from paredown.spaces.knob import Knobs
+from paredown.spaces.space import joint_space
+from paredown.studies.front import Model
+from paredown.studies.result import TrialResult
+
+WHERE = "command line"
+NO_CAP_S = 1e9
+"""Training ends with its epochs, not after some time: there is no night to keep within."""
+
+
+def set_up_single(
+    model: str,
+    task: str,
+    out: Path,
+    *,
+    weights: str | None = None,
+    resolution: int | None = None,
+    seed: int = 0,
+    training: Mapping[str, Any] | None = None,
+    folder: Path | None = None,
+) -> Setup:
+    """Return the setup of a study whose baseline is one network.
+
+    Args:
+        model: A network of the literature such as `resnet20`, a family such as `mbconv` for its reference network,
+            or `package.module:function`.
+        task: `digits`, `image_folder:PATH` or `python:package.module:function`.
+        out: Where trials leave their files.
+        weights: Of a function's network, which then is not trained.
+        resolution: Side of the images, in pixels; None for the published one, or the nearest that the task has.
+        seed: Of weights and order of images.
+        training: Keys of the section `training` of a study file.
+        folder: Where imports and relative paths start; None for the working directory.
+
+    Raises:
+        ConfigError: Something does not exist or does not fit; the message says what is allowed.
+    """
+    folder = folder or Path()
+    name, _, option = task.partition(":")
+    section = TaskSection(name=name, shorthand=option or None)
+    try:
+        loaded = load_task(task_spec(section, WHERE, folder))
+    except TaskError as error:
+        raise ConfigError(f"{WHERE}: task.{name}.{error}") from error
+    if resolution is not None and resolution not in loaded.resolutions:
+        raise ConfigError(f"resolution: {resolution} is not allowed; allowed: {loaded.resolutions}")
+    family, knobs = _network(model, loaded, resolution)
+    data = {
+        "study": "single",
+        "task": {"name": name, "shorthand": option or None},
+        "objectives": ["accuracy", "latency_ms", "size_bytes"],
+        "space": {
+            "families": [family],
+            "steps": list(STEPS),
+            "baseline": {f"{family}.{knob}": value for knob, value in knobs.items()},
+        },
+        "training": {"max_seconds": NO_CAP_S, **(training or {})},
+        "sampler": "random",
+        "seed": seed,
+    }
+    if weights is not None and family != IMPORTED:
+        raise ConfigError(f"weights: only for a model given as package.module:function; {model} is trained")
+    data |= {"model": model, "weights": weights} if family == IMPORTED else {}
+    setup = set_up(checked_config(data, WHERE, {}), WHERE, folder, out)
+    return replace(setup, plan=replace(setup.plan, swept=()))  # one network is wanted, not a front
+
+
+def _network(model: str, task: Task, resolution: int | None) -> tuple[str, Knobs]:
+    """Return family and knobs of a network, as near to the published ones as the task allows."""
+    sides: dict[str, int] = {} if resolution is None else {"resolution": resolution}
+    if ":" in model:
+        return IMPORTED, sides
+    if model in PUBLISHED:
+        family = PUBLISHED[model]
+        baseline = joint_space({model: family}, {}, task.resolutions, {}, {}).baseline.knobs
+        return model, _at(family, baseline, sides)
+    try:
+        family, knobs = variant(model)
+    except SpaceError as error:
+        families = ", ".join(PUBLISHED)
+        raise ConfigError(f"model: {error}; or a family: {families}; or package.module:function") from None
+    allowed = family.knobs(task.resolutions)
+    nearest = {name: allowed[name].nearest(value) for name, value in knobs.items()}
+    return family.name, _at(family, nearest, sides)
+
+
+def _at(family: Family, knobs: Knobs, sides: Mapping[str, int]) -> Knobs:
+    if sides and "resolution" not in knobs:
+        raise ConfigError(
+            f"resolution: {family.name} takes {family.resolution(knobs)} px by its scaling; leave it out, or name a "
+            "network whose resolution is a knob"
+        )
+    return {**knobs, **sides}
+
+
+def finished(candidate: Candidate, plan: TrialPlan, number: int, on_epoch: OnEpoch) -> tuple[Model, TrialResult]:
+    """Run a trial that must come to a model.
+
+    Raises:
+        InfeasibleCandidate: A step cannot apply to the network.
+        EvaluationError: It failed.
+    """
+    result = run_trial(candidate, plan, on_epoch).if_finite()
+    if result.outcome == "rejected":
+        raise InfeasibleCandidate(result.reason)
+    if result.outcome != "done":
+        raise EvaluationError(result.reason)
+    return Model(number, candidate, result.measurements, result.artifact), result

@@ -1,0 +1,109 @@
+"""The costs of candidates before training: counted on the untrained network, estimated from those counted."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paredown.evaluators.build import COUNTED, count_costs
+from paredown.evaluators.metrics.measurement import Objective
+from paredown.evaluators.tasks.task import Task
+from paredown.search.samplers.domain import Domain
+from paredown.search.samplers.sampler import Cost, Params
+from paredown.search.samplers.surrogate import Predict, fit, tune
+from paredown.spaces.candidate import Candidate
+from paredown.spaces.space import SearchSpace
+from paredown.studies.front import Model
+
+Array = NDArray[np.float64]
+
+FIRST = 64
+"""So many random candidates are counted before the first estimate."""
+REFIT = 1.2
+"""The model of costs is fitted anew when so many times as many candidates are counted."""
+MOST = 400
+"""The model of costs is fitted on the latest of the counted candidates, at most so many."""
+
+
+class CandidateCosts:
+    """Costs of a study's candidates; see `paredown.search.samplers.sampler.Costs`.
+
+    Counting builds and compresses the untrained network, some 50 ms; an estimate asks a Gaussian process over
+    the logarithms of all that was counted.
+
+    Args:
+        space: The joint space.
+        domain: Its knobs as the sampler sees them.
+        task: Input and classes of the networks.
+        objectives: Of the study, with their limits.
+        known: Finished trials, whose costs were counted already.
+
+    Attributes:
+        columns: What is told.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        domain: Domain,
+        task: Task,
+        objectives: Sequence[Objective],
+        known: Sequence[Model] = (),
+    ) -> None:
+        self.columns = tuple(_cost(name, objectives) for name in COUNTED)
+        self._space, self._domain, self._task = space, domain, task
+        self._counts: dict[str, Array] = {}
+        self._candidates: dict[str, Candidate] = {}
+        self._predict: list[Callable[[Array], Array]] = []
+        self._fitted = 0
+        for model in known:
+            self._keep(model.candidate, {name: model[name] for name in COUNTED})
+
+    def count(self, params: Sequence[Params]) -> Array:
+        """Return `n x k`; candidates that were counted before cost nothing."""
+        return np.array([self._counted(self._space.candidate(one)) for one in params]).reshape(
+            len(params), len(self.columns)
+        )
+
+    def estimate(self, params: Sequence[Params]) -> Array:
+        """Return `n x k`, predicted."""
+        if not self._fitted:
+            for seed in range(FIRST):
+                self._counted(self._space.draw(seed))
+        if len(self._counts) >= REFIT * self._fitted:
+            self._fit()
+        encoded = self._domain.encode(params)
+        return np.column_stack([predict(encoded) for predict in self._predict])
+
+    def _counted(self, candidate: Candidate) -> Array:
+        if candidate.digest not in self._counts:
+            self._keep(candidate, count_costs(candidate, self._task))
+        return self._counts[candidate.digest]
+
+    def _keep(self, candidate: Candidate, costs: Mapping[str, float] | None) -> None:
+        self._candidates[candidate.digest] = candidate
+        self._counts[candidate.digest] = np.array([np.nan if costs is None else costs[name] for name in COUNTED])
+
+    def _fit(self) -> None:
+        self._fitted = len(self._counts)
+        possible = [digest for digest, costs in self._counts.items() if np.isfinite(costs).all()][-MOST:]
+        if not possible:  # nothing could be built so far: all are taken to cost the same
+            self._predict = [lambda new: np.ones(len(new))] * len(COUNTED)
+            return
+        encoded = self._domain.encode([self._space.values(self._candidates[digest]) for digest in possible])
+        logs = np.log(np.maximum(np.array([self._counts[digest] for digest in possible]), 1e-12))
+        self._predict = [_model(encoded, logs[:, i], self._domain.groups()) for i in range(len(COUNTED))]
+
+
+def _cost(name: str, objectives: Sequence[Objective]) -> Cost:
+    optimised = [o.metric.name for o in objectives if o.optimised]
+    limits = {o.metric.name: o.limit for o in objectives}
+    return Cost(name, optimised.index(name) if name in optimised else None, limits.get(name))
+
+
+def _model(encoded: Array, logs: Array, groups: list[int]) -> Callable[[Array], Array]:
+    centre, scale = logs.mean(), logs.std() + 1e-9
+    scores = (logs - centre) / scale
+    rows = slice(0, 128)
+    predict: Predict = fit(encoded, scores, tune(encoded[rows], scores[rows], tuple(groups)))
+    return lambda new: np.exp(predict(new)[0] * scale + centre)

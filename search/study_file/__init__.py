@@ -1,0 +1,1 @@
+"""From the study file that a user writes to the checked objects of a search."""

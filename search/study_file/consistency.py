@@ -1,0 +1,70 @@
+"""What a study file says that cannot be, beyond single keys."""
+
+from paredown.search.errors import ConfigError
+from paredown.search.schedulers.halving import Halving
+from paredown.search.study_file.schema import StudyConfig
+from paredown.spaces.families.catalogue import FAMILIES
+from paredown.spaces.families.imported import NAME as IMPORTED
+
+
+def check_consistency(config: StudyConfig, where: str) -> None:
+    """Refuse a study file whose keys contradict each other.
+
+    Raises:
+        ConfigError: Names the file, the key and what is allowed.
+    """
+    _check_model(config, where)
+    _check_inheriting(config, where)
+    _check_halving(config, where)
+
+
+def _check_model(config: StudyConfig, where: str) -> None:
+    """Refuse a network of the user's that is named in part, or others that start untrained and stay so."""
+    families = config.space.families
+    if config.model and IMPORTED not in families:
+        raise ConfigError(
+            f"{where}: model: needs the family {IMPORTED} in space.families; given: {', '.join(families)}"
+        )
+    if IMPORTED in families and not config.model:
+        raise ConfigError(f"{where}: space.families: {IMPORTED} needs the key model: package.module:function")
+    if config.weights and not config.model:
+        raise ConfigError(f"{where}: weights: of which network? name it by the key model: package.module:function")
+    if config.training.epochs == 0 and not (config.weights and families == [IMPORTED]):
+        raise ConfigError(
+            f"{where}: training.epochs: 0 is not allowed: only a model with weights starts trained, and it must be the "
+            "only family; allowed: 1 or more"
+        )
+
+
+def _check_inheriting(config: StudyConfig, where: str) -> None:
+    """Refuse weight sharing among networks that share no weights."""
+    if config.training.mode != "inherit":
+        return
+    allowed = [name for name, family in FAMILIES.items() if family.shared_names is not None]
+    for name in config.space.families:
+        if name not in allowed:
+            raise ConfigError(
+                f"{where}: training.mode: inherit: networks of the family {name!r} share no weights; "
+                f"families allowed: {', '.join(allowed)}; or mode: scratch"
+            )
+
+
+def _check_halving(config: StudyConfig, where: str) -> None:
+    """Refuse rungs that no trial would reach."""
+    halving, training = config.halving, config.training
+    if halving is None:
+        return
+    inherits = training.mode == "inherit"
+    key, epochs = ("inherit_epochs", training.inherit_epochs) if inherits else ("epochs", training.epochs)
+    if halving.first >= epochs:
+        allowed = f"1 to {epochs - 1}" if epochs > 1 else f"none, since training.{key} is {epochs}"
+        raise ConfigError(
+            f"{where}: halving.first: {halving.first} is not below training.{key} ({epochs}), so no trial would be "
+            f"judged; allowed: {allowed}"
+        )
+    rungs = Halving([], halving.first, halving.factor).rungs(0, epochs)
+    if halving.brackets > len(rungs) + 1:
+        raise ConfigError(
+            f"{where}: halving.brackets: {halving.brackets} is more than the rungs below {epochs} epochs allow "
+            f"({', '.join(map(str, rungs))}); allowed: 1 to {len(rungs) + 1}, the last bracket without a rung"
+        )

@@ -1,0 +1,130 @@
+"""Spaces looked at before anything is trained or written: what no candidate can keep or carry is refused."""
+
+import itertools
+import math
+from collections.abc import Mapping
+
+import torch
+
+from paredown.evaluators.build import build
+from paredown.evaluators.metrics.measurement import broken_limits
+from paredown.search.errors import ConfigError
+from paredown.search.study_file.setup import Setup
+from paredown.search.trial.run_trial import measure_untrained
+from paredown.spaces.candidate import Candidate
+from paredown.spaces.compression.step import Step
+from paredown.spaces.errors import InfeasibleCandidate
+from paredown.spaces.families.catalogue import FAMILIES
+from paredown.spaces.families.family import Family
+from paredown.spaces.families.imported import NAME as IMPORTED
+from paredown.spaces.knob import Choice, Value
+from paredown.spaces.space import SearchSpace
+
+DRAWS = 32
+"""So many random candidates are looked at, of each family too."""
+
+
+def probe(setup: Setup, where: str) -> None:
+    """Refuse a space in a sample of which a family has no network, nothing carries a step's layers or keeps the limits.
+
+    Looked at: the smallest candidates, the baseline and random ones, untrained.
+
+    Args:
+        setup: Of the search.
+        where: How messages name the study file.
+
+    Raises:
+        ConfigError: The message names the nearest value, or what is allowed.
+    """
+    for family in setup.space.families.values():
+        _probe_family(setup, family, where)
+    _probe_attached(setup, where)
+    _probe_limits(setup, where)
+
+
+def _sample(space: SearchSpace) -> list[Candidate]:
+    return [space.baseline, *space.smallest(), *(space.draw(n) for n in range(DRAWS))]
+
+
+def _probe_family(setup: Setup, family: Family, where: str) -> None:
+    """Refuse a family of whose networks, the baseline apart, none can be built; the user's own was tried before."""
+    if family.name == IMPORTED:
+        return
+    smallest = [candidate for candidate in setup.space.smallest() if candidate.family == family.name]
+    reasons = []
+    for candidate in [*smallest, *(setup.space.draw(n, family.name) for n in range(DRAWS))]:
+        side = family.resolution(candidate.knobs)
+        try:
+            with torch.device("meta"):
+                family.build(candidate.knobs, (setup.task.channels, side, side), len(setup.task.classes))
+        except InfeasibleCandidate as error:
+            reasons.append(str(error))
+        else:
+            return
+    raise ConfigError(
+        f"{where}: space.knobs: none of {len(reasons)} networks of {family.name} can be built: {reasons[0]}"
+    )
+
+
+def _probe_attached(setup: Setup, where: str) -> None:
+    """Refuse how much is attached, and texts of the study file, where no network of the sample takes them."""
+    networks = _networks(setup.space)
+    for step in (step for step in setup.space.steps.values() if step.attach is not None):
+        reasons = [(setting, _reason(setup, networks, step, setting)) for setting in _settings(setup.space, step)]
+        for short, value in dict.fromkeys(item for setting, _ in reasons for item in setting.items()):
+            why = [reason for setting, reason in reasons if setting[short] == value]
+            fitting = dict.fromkeys(setting[step.switch] for setting, reason in reasons if not reason)
+            if all(why) and fitting and short == step.switch:
+                allowed = ", ".join(map(str, [step.off, *fitting]))
+                said = f"{value} fits none of {len(networks)} networks tried; allowed: {allowed} ({why[0]})"
+                raise ConfigError(f"{where}: space.knobs: {step.name}.{short}: {said}")
+            if all(why):
+                raise ConfigError(f"{where}: space.knobs: {why[0]}")
+
+
+def _settings(space: SearchSpace, step: Step) -> list[dict[str, Value]]:
+    """Return how much may be attached, with each text that a study file may have made up."""
+    knobs = {short: space.knobs[f"{step.name}.{short}"] for short in step.knobs}
+    asked = {s: k.values for s, k in knobs.items() if s == step.switch or (isinstance(k, Choice) and k.open)}
+    settings = [dict(zip(asked, values, strict=True)) for values in itertools.product(*asked.values())]
+    return [setting for setting in settings if setting[step.switch] != step.off]
+
+
+def _networks(space: SearchSpace) -> list[Candidate]:
+    """Return the networks of the sample, each once."""
+    return list({c.uncompressed.digest: c.uncompressed for c in _sample(space)}.values())
+
+
+def _reason(setup: Setup, networks: list[Candidate], step: Step, setting: Mapping[str, Value]) -> str:
+    """Return why none of the networks can be built with a setting of the step; empty where one can."""
+    reason = ""
+    for network in networks:
+        on = {f"{step.name}.{short}": value for short, value in setting.items()}
+        candidate = setup.space.candidate(setup.space.values(network) | on)
+        side = FAMILIES[candidate.family].resolution(candidate.knobs)
+        try:
+            setup.plan.check_trained(candidate)
+            build(candidate, (setup.task.channels, side, side), len(setup.task.classes))
+        except InfeasibleCandidate as error:
+            reason = reason or str(error)
+        else:
+            return ""
+    return reason
+
+
+def _probe_limits(setup: Setup, where: str) -> None:
+    limits = [o for o in setup.plan.objectives if o.limit is not None and o.metric.untrained_tolerance is not None]
+    if not limits:
+        return
+    candidates = _sample(setup.space)
+    least = dict.fromkeys((o.metric.name for o in limits), math.inf)
+    for candidate in candidates:
+        values = measure_untrained(candidate, setup.plan)
+        if not broken_limits(tuple(limits), values, untrained=True):
+            return
+        least = {name: min(value, values.get(name, math.inf)) for name, value in least.items()}
+    o = max(limits, key=lambda o: o.violation(least[o.metric.name]))
+    raise ConfigError(
+        f"{where}: limits.{o.metric.name}: no candidate can meet {o.limit:g}: of {len(candidates)} tried, "
+        f"the least has {least[o.metric.name]:g} {o.metric.unit}; raise the limit or widen space.knobs"
+    )

@@ -1,0 +1,229 @@
+"""From a checked study file to the objects of a search."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from paredown.evaluators.errors import TaskError
+from paredown.evaluators.tasks.catalogue import TASKS
+from paredown.evaluators.tasks.spec import TaskSpec, load_task
+from paredown.evaluators.tasks.task import Task
+from paredown.evaluators.training.fit import TrainingPlan
+from paredown.evaluators.training.teacher import TeacherRefused, TeacherSpec, build_teacher, check_teacher, digest_of
+from paredown.search.errors import ConfigError, check_name
+from paredown.search.samplers.choosing import choose_sampler
+from paredown.search.samplers.knobs import distributions
+from paredown.search.samplers.sampler import Problem
+from paredown.search.study_file.consistency import check_consistency
+from paredown.search.study_file.objectives import read_objectives
+from paredown.search.study_file.schema import BASELINE, StudyConfig, TaskSection, TrainingSection
+from paredown.search.study_file.stored import families_of, space_of
+from paredown.search.trial.exit_settings import STEP, SWEPT
+from paredown.search.trial.plan import TrialPlan
+from paredown.spaces.compression.catalogue import STEPS
+from paredown.spaces.errors import BaselineRefused, InfeasibleCandidate, SpaceError
+from paredown.spaces.families.catalogue import FAMILIES
+from paredown.spaces.families.family import Family
+from paredown.spaces.families.imported import NAME as IMPORTED
+from paredown.spaces.families.imported import ModelRefused, try_out
+from paredown.spaces.knob import Range
+from paredown.spaces.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All that a search needs but the study.
+
+    Attributes:
+        config: The study file.
+        task: The data.
+        space: The joint space.
+        plan: How a trial runs.
+        stored: What later runs of the study must agree with.
+    """
+
+    config: StudyConfig
+    task: Task
+    space: SearchSpace
+    plan: TrialPlan
+    stored: dict[str, Any]
+
+
+def set_up(config: StudyConfig, where: str, folder: Path, out: Path) -> Setup:
+    """Load the task, build the space and the plan.
+
+    Args:
+        config: A checked study file.
+        where: How messages name it.
+        folder: Where its relative paths start.
+        out: The study's folder.
+
+    Raises:
+        ConfigError: Something in it does not exist or cannot be; the message names file and key.
+    """
+    objectives = read_objectives(config.objectives, config.limits, where)
+    for name in config.space.families:
+        check_name(name, FAMILIES, f"{where}: space.families")
+    for name in config.space.steps:
+        check_name(name, STEPS, f"{where}: space.steps")
+    check_consistency(config, where)
+    spec = task_spec(config.task, where, folder)
+    try:
+        task = load_task(spec)
+    except TaskError as error:
+        raise ConfigError(f"{where}: task.{spec.name}.{error}") from error
+    space = _checked_space(config, where, folder, task)
+    # Chosen here for its errors alone: nothing is written before all is known to be right.
+    problem = Problem(config.seed, config.trials, distributions(space))
+    choose_sampler(config.sampler, problem, [o.metric for o in objectives if o.optimised], where, folder.absolute())
+    training = TrainingPlan(
+        **config.training.model_dump(exclude={"cache"}), cache_bytes=config.training.cache, seed=config.seed
+    )
+    if training.accelerator == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"{where}: training.accelerator: no CUDA device here; use auto or cpu")
+    judged = config.halving is not None
+    plan = TrialPlan(
+        spec,
+        objectives,
+        training,
+        out.absolute(),
+        timeout_s=config.trial_timeout,
+        judged=judged,
+        teacher=_teacher(config, where, folder.absolute(), task, space),
+        keeps_features=_asks_for_features(space),
+        space=config.space.model_dump_json(),
+        swept=tuple(_swept(space)),
+    )
+    return Setup(config, task, space, plan, _stored(config, plan, task, space))
+
+
+def _checked_space(config: StudyConfig, where: str, folder: Path, task: Task) -> SearchSpace:
+    try:
+        families = families_of(config.space.families, config.model, config.weights, folder)
+        space = space_of(config.space, task, families)
+        if IMPORTED in families:
+            _try_out(families[IMPORTED], space, task)
+        if space.baseline.family != IMPORTED:
+            _build_baseline(space, task)
+    except InfeasibleCandidate as error:
+        raise ConfigError(f"{where}: space: the baseline cannot be built: {error}") from error
+    except ModelRefused as error:
+        raise ConfigError(f"{where}: {error}") from error
+    except BaselineRefused as error:
+        raise ConfigError(f"{where}: space.baseline: {error}") from error
+    except SpaceError as error:
+        raise ConfigError(f"{where}: space.knobs: {error}") from error
+    return space
+
+
+def _stored(config: StudyConfig, plan: TrialPlan, task: Task, space: SearchSpace) -> dict[str, Any]:
+    """Return what later runs of the study must agree with."""
+    stored = {
+        "task": {"name": plan.task.name, "options": json.loads(plan.task.options), "data": task.digest},
+        "task_folder": str(plan.task.folder),
+        "objectives": config.objectives,
+        "limits": config.limits,
+        "space": config.space.model_dump(),
+        "baseline": space.baseline.to_json(),
+        "training": _stored_training(config.training),
+        "seed": config.seed,
+    }
+    if plan.teacher is not None:
+        stored["distillation"] = config.distillation.model_dump() | {"digest": plan.teacher.digest}
+    if config.model:
+        stored |= {"model": config.model, "weights": config.weights}
+    return stored
+
+
+def _build_baseline(space: SearchSpace, task: Task) -> None:
+    family, knobs = space.families[space.baseline.family], space.baseline.knobs
+    side = family.resolution(knobs)
+    with torch.device("meta"):
+        family.build(knobs, (task.channels, side, side), len(task.classes))
+
+
+def _try_out(family: Family, space: SearchSpace, task: Task) -> None:
+    highest = {name: knob.highest for name, knob in space.knobs.items()}
+    knobs = {short: highest[f"{IMPORTED}.{short}"] for short in family.knobs(task.resolutions)}
+    if space.baseline.family == IMPORTED:
+        knobs = dict(space.baseline.knobs)
+    try_out(family, knobs, task.channels, len(task.classes), task.resolutions)
+
+
+def task_spec(section: TaskSection, where: str, folder: Path) -> TaskSpec:
+    """Return the checked options of a task.
+
+    Args:
+        section: Of a study file.
+        where: How messages name the file.
+        folder: Where relative paths start.
+
+    Raises:
+        ConfigError: There is no such task or option; the message says what is allowed.
+    """
+    check_name(section.name, TASKS, f"{where}: task")
+    loader = TASKS[section.name]
+    options = dict(section.options)
+    if section.shorthand is not None:
+        if not loader.shorthand:
+            raise ConfigError(f"{where}: task.{section.name}: takes a mapping, not {section.shorthand!r}")
+        options[loader.shorthand] = section.shorthand
+    try:
+        checked = loader.options.model_validate(options)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(["task", section.name, *(str(part) for part in problem["loc"])])
+        allowed = ", ".join(loader.options.model_fields) or "none"
+        raise ConfigError(f"{where}: {key}: {problem['msg']}; options: {allowed}") from None
+    return TaskSpec(section.name, checked.model_dump_json(), folder.absolute())
+
+
+def _teacher(config: StudyConfig, where: str, folder: Path, task: Task, space: SearchSpace) -> TeacherSpec | None:
+    """Return the teacher, run once at each input side that it will see; None where it is the baseline."""
+    section = config.distillation
+    if section.teacher == BASELINE:
+        return None
+    if not any(step.loss for step in space.steps.values()):
+        raise ConfigError(f"{where}: distillation.teacher: nothing learns from it; add distillation to space.steps")
+    if section.resolution is not None and section.resolution not in task.resolutions:
+        raise ConfigError(
+            f"{where}: distillation.resolution: {section.resolution} is not allowed; allowed: {task.resolutions}"
+        )
+    candidates = [space.baseline, *space.smallest(), *(space.draw(n) for n in range(64))]
+    students = {space.families[c.family].resolution(c.knobs) for c in candidates}
+    spec = TeacherSpec(section.teacher, folder, section.weights or "", section.resolution or 0)
+    try:
+        network = build_teacher(spec, task)
+        check_teacher(network, spec, task, [section.resolution] if section.resolution else sorted(students))
+    except TeacherRefused as error:
+        raise ConfigError(f"{where}: {error}") from error
+    return replace(spec, digest=digest_of(network))
+
+
+def _asks_for_features(space: SearchSpace) -> bool:
+    """Return whether a candidate may match a teacher's features."""
+    for name, step in space.steps.items():
+        highest = {knob: space.knobs[f"{name}.{knob}"].highest for knob in step.knobs}
+        if step.hint_weight is not None and step.hint_weight(highest) > 0:
+            return True
+    return False
+
+
+def _swept(space: SearchSpace) -> Iterator[tuple[str, tuple[float, ...]]]:
+    """Yield the knobs of early exits that act without training and that the study leaves to choose from."""
+    for name in SWEPT:
+        knob = space.knobs.get(f"{STEP}.{name}")
+        if isinstance(knob, Range) and not knob.is_fixed:
+            yield name, knob.values
+
+
+def _stored_training(section: TrainingSection) -> dict[str, Any]:
+    """Return what decides results; keys at the value that studies had before they were there are left out."""
+    without = {"mode", "supernet_epochs", "inherit_epochs"} if section.mode == "scratch" else {"epochs"}
+    without |= {"precision"} if section.precision == "fp32" else set()
+    return section.model_dump(exclude={"accelerator", "cache", *without})

@@ -1,0 +1,80 @@
+"""Settings of a trained network's exits, tried without training: one network gives many points."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import moocore
+import numpy as np
+from numpy.typing import NDArray
+
+from paredown.evaluators.files.exit_runtime import BatchRuntime, ExitPlan
+from paredown.evaluators.metrics.macs import exit_macs
+from paredown.spaces.candidate import Candidate
+from paredown.spaces.compression.early_exit import rule_of
+from paredown.spaces.exits.network import MultiExit
+from paredown.spaces.exits.rules import ExitRule
+from paredown.spaces.families.family import ImageShape
+from paredown.spaces.knob import Knobs
+
+MOST = 4
+"""So many further settings of one network are kept."""
+STEP, SWEPT = "early_exit", ("threshold", "first_margin")
+"""The step, and those of its knobs that act without training."""
+
+
+def best_settings(
+    own: Knobs,
+    swept: Mapping[str, Sequence[float]],
+    logits: Sequence[NDArray[np.float32]],
+    labels: NDArray[np.int64],
+    macs: Sequence[int],
+) -> list[dict[str, float]]:
+    """Return the settings beside the step's own that none of all beats in accuracy and expected MACs.
+
+    Args:
+        own: The step's knobs.
+        swept: Knob to the values to try; combined, those that do not count left out.
+        logits: `n x classes` of each exit on the validation images.
+        labels: Their classes, `n`.
+        macs: Up to each exit.
+
+    Returns:
+        The knobs that change; at most `MOST`, spread over the MACs; none of two that decide alike.
+    """
+    if own["rule"] == "patience":
+        return []
+    asked = {name: values for name, values in swept.items() if name in own}
+    combined = [dict(zip(asked, values, strict=True)) for values in itertools.product(*asked.values())]
+    points: dict[tuple[float, float], dict[str, float]] = {}
+    for setting in ({}, *combined):
+        exits = taken(rule_of({**own, **setting}), logits)
+        right = np.stack(logits).argmax(2)[exits, np.arange(len(labels))] == labels
+        points.setdefault((1 - float(right.mean()), float(np.array(macs)[exits].mean())), setting)
+    unbeaten = moocore.is_nondominated(np.array(list(points)))
+    best = [point for point, is_best in zip(points, unbeaten, strict=True) if is_best and points[point]]
+    kept = [points[point] for point in sorted(best, key=lambda point: point[1])]
+    spread = np.linspace(0, len(kept) - 1, MOST).round().astype(int) if kept else np.array([], dtype=int)
+    return [kept[i] for i in np.unique(spread)]
+
+
+def taken(rule: ExitRule, logits: Sequence[NDArray[np.float32]]) -> NDArray[np.int64]:
+    """Return the exit at which each image leaves, `n`, from `n x classes` logits of all exits."""
+    plan = ExitPlan(rule.kind, rule.thresholds, ())
+    exits = np.full(len(logits[0]), len(logits) - 1)
+    for exit_ in reversed(range(len(logits) - 1)):
+        exits[plan.leaves(list(logits[: exit_ + 1]))] = exit_
+    return exits
+
+
+def exit_facts(model: MultiExit, file: Path, shape: ImageShape, images: NDArray[np.float32]) -> dict[str, Any]:
+    """Return where a network's exits stand, the share of images and the MACs of each, the end last."""
+    answers = BatchRuntime(file).run(images)
+    rates = [round(rate, 4) for rate in answers.rates]
+    return {"after": list(model.after), "rates": rates, "macs": exit_macs(model, shape)}
+
+
+def with_setting(candidate: Candidate, setting: Knobs) -> Candidate:
+    """Return the candidate with other values of some of the step's knobs."""
+    return Candidate(candidate.family, candidate.knobs, {**candidate.steps, STEP: {**candidate.steps[STEP], **setting}})

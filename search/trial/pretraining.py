@@ -1,0 +1,137 @@
+"""The network before compression: trained from scratch, inherited from a supernet, or trained before."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hashlib import sha256
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import nn
+
+from paredown.evaluators.errors import TrialStopped
+from paredown.evaluators.files.names import TEACHER_FILE
+from paredown.evaluators.tasks.spec import load_task
+from paredown.evaluators.training.data import TrainingData
+from paredown.evaluators.training.fit import OnEpoch, layout
+from paredown.evaluators.training.inference import recalibrate
+from paredown.search.trial.checkpoint_cache import CheckpointCache
+from paredown.search.trial.plan import TrialPlan
+from paredown.search.trial.supernets import inherit, plan_facts, supernet_digest, task_facts
+from paredown.spaces.candidate import Candidate, digest_of
+from paredown.spaces.compression.catalogue import STEPS
+from paredown.spaces.compression.step import Step
+
+CACHE_FOLDER = "cache"
+"""Folder of trained networks in that of the study."""
+INHERITED_RATE = 0.5
+"""Peak learning rate of a network that has inherited, as a share of that of training from scratch."""
+AFTERWARDS = ("finetune_epochs", "cache_bytes")
+"""Parts of the plan that act after this stage, or not on it."""
+
+Curve = list[tuple[int, dict[str, float]]]
+Fit = Callable[[float, OnEpoch], int]
+"""(peak learning rate, told after each epoch) -> epochs that ran; trains the network."""
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """How a network came to be trained.
+
+    Attributes:
+        epochs: So many ran.
+        seconds: So long it took, here or where it was first done.
+        facts: What the trial tells of it: where it inherited from and whether it was trained before.
+    """
+
+    epochs: int
+    seconds: float
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def pretrain(
+    network: nn.Module,
+    candidate: Candidate,
+    plan: TrialPlan,
+    data: TrainingData,
+    fit: Fit,
+    on_epoch: OnEpoch,
+) -> Pretraining:
+    """Train a network in place up to where compression begins, unless the same was done before.
+
+    A network that was trained before brings its learning curve: `on_epoch` is told each epoch of it and may stop
+    the trial as it would have.
+
+    Args:
+        network: With random weights, on the device.
+        candidate: Whose network it is.
+        plan: Of the trials.
+        data: The task's images at the candidate's resolution.
+        fit: Trains the network.
+        on_epoch: Told after each epoch.
+
+    Raises:
+        EvaluationError: A loss is not finite.
+        TrialStopped: `on_epoch` gave a reason to stop.
+        TrialInterrupted: `on_epoch` raised it.
+    """
+    cache = CheckpointCache(plan.folder / CACHE_FOLDER, plan.training.cache_bytes)
+    key = pretraining_digest(candidate, plan)
+    if (stored := cache.get(key) if plan.training.cache_bytes else None) is not None:
+        told = json.loads(stored.notes["told"])
+        for epoch, metrics in told["curve"]:
+            if reason := on_epoch(epoch, metrics):
+                raise TrialStopped(reason)
+        network.load_state_dict(stored.state)
+        network.to(memory_format=layout(network))  # type: ignore[call-overload]
+        torch.manual_seed(plan.training.seed)
+        return Pretraining(told["epochs"], told["seconds"], told["facts"] | {"trained_before": key[:16]})
+    curve: Curve = []
+
+    def kept(epoch: int, metrics: dict[str, float]) -> str:
+        curve.append((epoch, metrics))
+        return on_epoch(epoch, metrics)
+
+    facts, epochs, rate = {}, 0, plan.training.learning_rate
+    if plan.training.mode == "inherit":
+        facts, rate = {"inherited": inherit(candidate, plan, network)}, rate * INHERITED_RATE
+    began = time.monotonic()
+    if plan.training.mode == "inherit":
+        recalibrate(network, data)
+    if plan.training.first_epochs:
+        epochs = fit(rate, kept)
+    seconds = time.monotonic() - began
+    if plan.training.cache_bytes:
+        told = {"epochs": epochs, "seconds": seconds, "facts": facts, "curve": curve}
+        cache.put(key, network.state_dict(), {"told": json.dumps(told)})
+    torch.manual_seed(plan.training.seed)  # what follows draws the same whether training was done here or before
+    return Pretraining(epochs, seconds, facts)
+
+
+def pretraining_digest(candidate: Candidate, plan: TrialPlan) -> str:
+    """Return the digest of all that the trained, uncompressed network follows from."""
+    acting = {n: dict(knobs) for n, knobs in candidate.steps.items() if _acts(STEPS[n])}
+    teacher = ""
+    if plan.teacher is not None:
+        teacher = plan.teacher.digest
+    elif plan.baseline is not None and any(STEPS[name].loss for name in acting):
+        teacher = sha256((plan.baseline.artifact / TEACHER_FILE).read_bytes()).hexdigest()
+    inherits = plan.training.mode == "inherit"
+    return digest_of(
+        {
+            "architecture": candidate.uncompressed.to_json(),
+            "steps": acting,
+            "teacher": teacher,
+            "task": task_facts(load_task(plan.task)),
+            "training": plan_facts(plan.training, AFTERWARDS),
+            "supernet": supernet_digest(plan, candidate.family) if inherits else "",
+            "versions": [version("paredown"), torch.__version__],
+        }
+    )
+
+
+def _acts(step: Step) -> bool:
+    """Tell whether a step changes what is trained, or what training minimises."""
+    return any(hook is not None for hook in (step.attach, step.loss, step.proximal))

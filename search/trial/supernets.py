@@ -1,0 +1,201 @@
+"""The supernets of a study: one for each family, trained once, by whichever process comes first."""
+
+import functools
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import nn
+
+from paredown.evaluators.build import attached
+from paredown.evaluators.supernet import checkpoint, sandwich
+from paredown.evaluators.supernet.checkpoint import Record
+from paredown.evaluators.supernet.supernet import Supernet
+from paredown.evaluators.tasks.spec import load_task
+from paredown.evaluators.tasks.task import Task
+from paredown.evaluators.training.fit import TrainingPlan
+from paredown.search.trial.plan import TrialPlan
+from paredown.spaces.candidate import Candidate, digest_of
+from paredown.spaces.compression.catalogue import STEPS
+from paredown.spaces.families.catalogue import FAMILIES
+from paredown.spaces.space import SearchSpace, joint_space
+
+FOLDER = "supernet"
+"""Folder of the supernets in that of the study."""
+IRRELEVANT = ("epochs", "finetune_epochs", "patience", "max_seconds", "mode", "inherit_epochs", "cache_bytes")
+"""Parts of the plan that do not act on a supernet."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A supernet at the end of its training.
+
+    Attributes:
+        supernet: Whose slices candidates inherit.
+        digest: Of all that made it.
+        record: Its epochs and seconds.
+    """
+
+    supernet: Supernet
+    digest: str
+    record: Record
+
+
+def prepare_supernets(plan: TrialPlan, console: Console, deadline: float | None) -> bool:
+    """Train the study's supernets as far as they are not, with a progress bar; return whether all are finished.
+
+    Args:
+        plan: Of the trials; with `mode: scratch` there is nothing to do.
+        console: For progress.
+        deadline: `time.monotonic()` after which no new epoch starts; None for no limit.
+    """
+    if plan.training.mode != "inherit":
+        return True
+    for family in json.loads(plan.space)["families"]:
+        with _bar(console, family, plan.training.supernet_epochs) as show:
+
+            def after_epoch(record: Record, show: Callable[[Record], None] = show) -> bool:
+                show(record)
+                return deadline is None or time.monotonic() < deadline
+
+            try:
+                record = trained_supernet(plan, family, after_epoch, wait_s=0).record
+            except Timeout:
+                console.print(f"supernet of {family}: another process trains it; waiting", highlight=False)
+                left_s = -1 if deadline is None else max(0.0, deadline - time.monotonic())
+                try:
+                    record = trained_supernet(plan, family, after_epoch, wait_s=left_s).record
+                except Timeout:
+                    return False
+        if record.epochs < plan.training.supernet_epochs:
+            return False
+        console.print(f"supernet of {family}: {record.epochs} epochs in {record.seconds:.0f} s", highlight=False)
+    return True
+
+
+class _bar:  # noqa: N801  (a context, read as a function)
+    """Progress of one supernet: a bar on a terminal, nothing elsewhere."""
+
+    def __init__(self, console: Console, family: str, epochs: int) -> None:
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("epochs"), TimeElapsedColumn(), TimeRemainingColumn())
+        text = TextColumn("[bold]{task.description}[/]")
+        self._progress = Progress(text, *columns, console=console, disable=not console.is_terminal)
+        self._task = self._progress.add_task(f"supernet of {family}", total=epochs)
+
+    def __enter__(self) -> Callable[[Record], None]:
+        self._progress.start()
+        return lambda record: self._progress.update(self._task, completed=record.epochs)
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+
+
+def trained_supernet(
+    plan: TrialPlan, family: str, on_epoch: sandwich.OnSupernetEpoch = lambda record: True, wait_s: float = -1
+) -> Trained:
+    """Return a family's supernet: trained here, or by another process while this one waits, or before.
+
+    Args:
+        plan: Of the trials.
+        family: Name in the catalogue.
+        on_epoch: Told after each epoch that this process trains; may end training for now.
+        wait_s: For another process that trains it; -1: without limit.
+
+    Raises:
+        Timeout: The other one was not done by then.
+        EvaluationError: Training came to a loss that is not finite.
+    """
+    task, digest = load_task(plan.task), supernet_digest(plan, family)
+    file = plan.folder / FOLDER / f"{family}-{digest[:16]}.safetensors"
+    if (found := _finished(file, plan, family, digest)) is not None:
+        return found
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(file.with_suffix(".lock"), timeout=wait_s):
+        supernet = _new(plan, family, task)
+        return Trained(supernet, digest, sandwich.train(supernet, task, plan.training, file, on_epoch))
+
+
+def inherit(candidate: Candidate, plan: TrialPlan, network: nn.Module) -> dict[str, Any]:
+    """Give a candidate's network its slice of the supernet and return what is to be told of it.
+
+    Batch statistics must be estimated anew before the network is used. Exits have no counterpart in the supernet and
+    start from random weights.
+    """
+    found = trained_supernet(plan, candidate.family)
+    if any(STEPS[name].attach for name in candidate.steps):
+        task, family = load_task(plan.task), FAMILIES[candidate.family]
+        resolution = family.resolution(candidate.knobs)
+        shape = (task.channels, resolution, resolution)
+        with torch.random.fork_rng():
+            plain = family.build(candidate.knobs, shape, len(task.classes))
+            found.supernet.copy_slice_into(candidate, plain)
+            network.load_state_dict(attached(plain, candidate, shape).state_dict())
+    else:
+        found.supernet.copy_slice_into(candidate, network)
+    seconds = round(found.record.seconds, 3)
+    return {"supernet": found.digest[:16], "supernet_epochs": found.record.epochs, "supernet_seconds": seconds}
+
+
+def supernet_digest(plan: TrialPlan, family: str) -> str:
+    """Return the digest of all that a supernet follows from: space, data, plan of training and version."""
+    task = load_task(plan.task)
+    space = _space(plan.space, family, task)
+    return digest_of(
+        {
+            "knobs": space.describe(),
+            "baseline": space.baseline.to_json(),
+            "task": task_facts(task),
+            "training": plan_facts(plan.training, IRRELEVANT),
+            "version": version("paredown"),
+        }
+    )
+
+
+def task_facts(task: Task) -> dict[str, Any]:
+    """Return what a network trained on a task depends on."""
+    augmentation = asdict(task.augmentation)
+    return {"name": task.name, "data": task.digest, "classes": list(task.classes), "augmentation": augmentation}
+
+
+def plan_facts(training: TrainingPlan, without: tuple[str, ...]) -> dict[str, Any]:
+    """Return how training goes, without the fields named; the accelerator is the one that is used."""
+    facts = asdict(training) | {"accelerator": training.device.type}
+    return {name: value for name, value in facts.items() if name not in without}
+
+
+def _finished(file: Path, plan: TrialPlan, family: str, digest: str) -> Trained | None:
+    """Return the supernet where its training is at its end."""
+    if not file.exists():
+        return None
+    found = _read(file, file.stat().st_mtime_ns, replace(plan, baseline=None), family, digest)
+    return found if found.record.epochs >= plan.training.supernet_epochs else None
+
+
+@functools.lru_cache(maxsize=4)
+def _read(file: Path, changed_ns: int, plan: TrialPlan, family: str, digest: str) -> Trained:
+    supernet = _new(plan, family, load_task(plan.task))
+    return Trained(supernet, digest, checkpoint.load(file, supernet.tensors))
+
+
+def _new(plan: TrialPlan, family: str, task: Task) -> Supernet:
+    with torch.random.fork_rng():
+        return Supernet(_space(plan.space, family, task), task.channels, len(task.classes), plan.training.seed)
+
+
+@functools.lru_cache(maxsize=16)
+def _space(section: str, family: str, task: Task) -> SearchSpace:
+    """Return the part of the study's space that one family has."""
+    asked = json.loads(section)
+    own = {
+        key: {name: spec for name, spec in asked.get(key, {}).items() if name.startswith(f"{family}.")}
+        for key in ("knobs", "baseline")
+    }
+    return joint_space({family: FAMILIES[family]}, {}, task.resolutions, own["knobs"], own["baseline"])
