@@ -38,6 +38,10 @@ class TransformContext:
     values: bool = True
 
 
+Material = TransformContext
+"""The earlier name, for scripts that were written with it."""
+
+
 @dataclass(frozen=True)
 class Part:
     """Where a stage of a network with exits stands in it.
