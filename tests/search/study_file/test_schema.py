@@ -27,7 +27,7 @@ objectives: [accuracy, size_bytes]
 space:
   knobs: {mbconv.width: 0.5, mbconv.depth: 1.0}
 """
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def begin(file: Path) -> None:

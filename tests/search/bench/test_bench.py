@@ -36,7 +36,7 @@ from paredown.search.samplers.domain import Domain
 from paredown.search.samplers.sampler import Cost, Params, Problem
 
 DATA = Path(os.environ.get("PAREDOWN_DATA", "/work/shared/data"))
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def write_csv(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
