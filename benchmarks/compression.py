@@ -40,7 +40,7 @@ from paredown.evaluators.build import compress, rebuild
 from paredown.evaluators.files.names import MODEL_FILE, PACKED_FILE, WEIGHTS_FILE
 from paredown.evaluators.files.onnx_model import export, slimmed
 from paredown.evaluators.metrics.catalogue import EVALUATORS
-from paredown.evaluators.metrics.evaluation_input import EvaluationInput, Reference
+from paredown.evaluators.metrics.evaluation_input import Baseline, EvaluationInput
 from paredown.evaluators.metrics.latency_ms import this_device
 from paredown.evaluators.metrics.macs import MACS
 from paredown.evaluators.packing.container import ship
@@ -248,7 +248,7 @@ def measured(network: nn.Module, model: bytes, trained: Trained) -> dict[str, fl
             file.with_name(PACKED_FILE),
             data.normalise(data.validation.images),
             data.validation.labels,
-            Reference(reference, trained.shape, baseline["latency_ms"]),
+            Baseline(reference, trained.shape, baseline["latency_ms"]),
         )
         return {name: evaluator.evaluate(specimen).value for name, evaluator in EVALUATORS.items()}
 

@@ -26,14 +26,14 @@ from typing import Any
 import moocore
 import numpy as np
 
-from paredown.evaluators.build import rebuild
+from paredown.evaluators.build import input_shape, rebuild
 from paredown.evaluators.files.exit_file import export_stages, stitched
 from paredown.evaluators.files.exit_runtime import BatchRuntime
 from paredown.evaluators.files.names import MODEL_FILE, PACKED_FILE, WEIGHTS_FILE
 from paredown.evaluators.files.onnx_model import logits, open_session
 from paredown.evaluators.metrics.accuracy import share_correct
 from paredown.evaluators.metrics.catalogue import EVALUATORS
-from paredown.evaluators.metrics.evaluation_input import EvaluationInput, Reference
+from paredown.evaluators.metrics.evaluation_input import Baseline, EvaluationInput
 from paredown.evaluators.metrics.macs import exit_macs
 from paredown.evaluators.metrics.measurement import Objective
 from paredown.evaluators.packing.container import ship
@@ -41,7 +41,7 @@ from paredown.evaluators.tasks.spec import TaskSpec, load_task
 from paredown.evaluators.tasks.task import Task, normalisation_at, split_at
 from paredown.evaluators.training.fit import TrainingPlan
 from paredown.search.trial.exit_settings import taken
-from paredown.search.trial.plan import Baseline, TrialPlan
+from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial.run_trial import run_trial
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.early_exit import EARLY_EXIT, rule_of
@@ -80,19 +80,19 @@ def run(
     plan = TrialPlan(spec, wanted, training, folder, timeout_s=1e6, threads=1)
     start = Candidate("resnet", architecture)
     plain = _done(run_trial(start, plan, _told(f"{name}, plain")))
-    resolution = int(architecture["resolution"])
+    resolution, task = int(architecture["resolution"]), load_task(spec)
+    shape = input_shape(start, task)
     latency = plain.measurements["latency_ms"].value
-    plan = replace(plan, baseline=Baseline(folder / plain.artifact, resolution, latency))
+    plan = replace(plan, baseline=Baseline(folder / plain.artifact / MODEL_FILE, shape, latency))
     steps: dict[str, Knobs] = {"distillation": TAUGHT} if taught else {}
     alone = plain
     if taught:
         alone = _done(run_trial(replace(start, steps=steps), plan, _told(f"{name}, plain, taught")))
     candidate = replace(start, steps={**steps, "early_exit": {**EXITS, **exits_knobs}})
     exits = _done(run_trial(candidate, plan, _told(f"{name}, exits")))
-    task = load_task(spec)
     network, shape = rebuild(candidate, task, folder / exits.artifact / WEIGHTS_FILE)
     assert isinstance(network, MultiExit)
-    reference = Reference(folder / plain.artifact / MODEL_FILE, shape, latency)
+    reference = plan.baseline
     stages = export_stages(network, shape, np.zeros((1, *shape), np.float32), lambda model, images: model)
     sides = {kind: _images(task, kind, resolution) for kind in ("validation", "test")}
     everything = BatchRuntime(folder / exits.artifact / MODEL_FILE).all_logits(sides["validation"][0])

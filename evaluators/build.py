@@ -46,6 +46,11 @@ class Compressed:
     skipped: dict[str, dict[str, str]]
 
 
+def input_shape(candidate: Candidate, task: Task) -> ImageShape:
+    """Return channels, height and width of what a candidate's network takes."""
+    return task.input_shape(FAMILIES[candidate.family].resolution(candidate.knobs))
+
+
 def build(candidate: Candidate, shape: ImageShape, classes: int) -> nn.Module:
     """Return the untrained network of a candidate, before compression; with exits where it has any.
 
@@ -115,9 +120,7 @@ def _sample(data: TrainingData, device: torch.device) -> tuple[Tensor, Tensor]:
 
 def count_costs(candidate: Candidate, task: Task) -> dict[str, float] | None:
     """Return what is counted on the untrained, compressed network, by metric; None where it cannot be built."""
-    family = FAMILIES[candidate.family]
-    resolution = family.resolution(candidate.knobs)
-    shape = (task.channels, resolution, resolution)
+    shape = input_shape(candidate, task)
     try:
         model = compress(build(candidate, shape, len(task.classes)), candidate, shape, values=False).network
     except InfeasibleCandidate:
@@ -130,8 +133,7 @@ def rebuild(candidate: Candidate, task: Task, weights: Path) -> tuple[nn.Module,
 
     The untrained network takes the shapes that the steps decided on, then the stored weights.
     """
-    resolution = FAMILIES[candidate.family].resolution(candidate.knobs)
-    shape = (task.channels, resolution, resolution)
+    shape = input_shape(candidate, task)
     model = build(candidate, shape, len(task.classes))
     with safe_open(weights, framework="pt") as file:
         decided = json.loads((file.metadata() or {}).get(DECIDED, "{}"))

@@ -14,11 +14,11 @@ from paredown.spaces.families.family import ImageShape
 
 
 @dataclass(frozen=True)
-class Reference:
-    """The baseline that latency is compared with.
+class Baseline:
+    """The finished reference network that others are compared with.
 
     Attributes:
-        file: Its ONNX model.
+        file: Its exported model, beside its other files.
         shape: Channels, height, width of its input.
         latency_ms: Its median latency, measured once.
     """
@@ -26,6 +26,11 @@ class Reference:
     file: Path
     shape: ImageShape
     latency_ms: float
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are."""
+        return self.file.parent
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class EvaluationInput:
         packed: The same as a packed file; None before export.
         images: Normalised validation inputs, `n x c x h x w`.
         labels: Their classes, `n`.
-        reference: The baseline; None for the baseline itself.
+        baseline: What latency is compared with; None for the baseline itself.
     """
 
     model: nn.Module
@@ -48,7 +53,7 @@ class EvaluationInput:
     packed: Path | None = None
     images: NDArray[np.float32] | None = None
     labels: NDArray[np.int64] | None = None
-    reference: Reference | None = None
+    baseline: Baseline | None = None
 
 
 @dataclass(frozen=True)

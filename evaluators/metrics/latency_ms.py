@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.files.exit_runtime import BatchRuntime
 from paredown.evaluators.files.onnx_model import open_session
-from paredown.evaluators.metrics.evaluation_input import EvaluationInput, Evaluator, Reference
+from paredown.evaluators.metrics.evaluation_input import Baseline, EvaluationInput, Evaluator
 from paredown.evaluators.metrics.measurement import Measurement, Metric
 from paredown.spaces.exits.network import MultiExit
 from paredown.spaces.families.family import ImageShape
@@ -86,22 +86,22 @@ def _measure(specimen: EvaluationInput) -> Measurement:
     if specimen.file is None:
         raise EvaluationError("latency_ms: there is no exported file yet")
     if isinstance(specimen.model, MultiExit) and specimen.images is not None:
-        return _stream(specimen.file, specimen.images, specimen.reference)
+        return _stream(specimen.file, specimen.images, specimen.baseline)
     run = _runner(specimen.file, specimen.shape)
     with measurement_lock():
-        if specimen.reference is None:
+        if specimen.baseline is None:
             seconds = _slices(run)
             median, spread = median_with_interval(seconds * 1e3)
         else:
-            ratios = _ratios(run, _runner(specimen.reference.file, specimen.reference.shape))
-            median, spread = (v * specimen.reference.latency_ms for v in median_with_interval(ratios))
+            ratios = _ratios(run, _runner(specimen.baseline.file, specimen.baseline.shape))
+            median, spread = (v * specimen.baseline.latency_ms for v in median_with_interval(ratios))
     return Measurement(METRIC.name, median, spread, "measured", this_device())
 
 
-def _stream(file: Path, images: NDArray[np.float32], reference: Reference | None) -> Measurement:
-    """Return the mean over a stream of images, timed one by one between slices of the reference."""
+def _stream(file: Path, images: NDArray[np.float32], baseline: Baseline | None) -> Measurement:
+    """Return the mean over a stream of images, timed one by one between slices of the baseline."""
     taken = BatchRuntime(file).run(images).taken
-    session, beside = open_session(file), None if reference is None else _runner(reference.file, reference.shape)
+    session, beside = open_session(file), None if baseline is None else _runner(baseline.file, baseline.shape)
     name = session.get_inputs()[0].name
     seconds: dict[int, list[float]] = {}
     with measurement_lock():
@@ -114,7 +114,7 @@ def _stream(file: Path, images: NDArray[np.float32], reference: Reference | None
             for row in rows:
                 run = partial(session.run, None, {name: images[row : row + 1]})
                 seconds.setdefault(int(taken[row]), []).append(_seconds(run, 1) / unit)
-    scale = 1.0 if reference is None else reference.latency_ms
+    scale = 1.0 if baseline is None else baseline.latency_ms
     mean, variance = 0.0, 0.0
     for exit_, times in seconds.items():
         median, half_width = median_with_interval(np.array(times))

@@ -17,6 +17,7 @@ from paredown.evaluators.metrics.evaluation_input import EvaluationInput, Evalua
 from paredown.evaluators.metrics.measurement import Measurement, Metric
 from paredown.spaces.exits.network import MultiExit
 from paredown.spaces.families.family import ImageShape
+from paredown.spaces.module_mode import evaluating
 
 METRIC = Metric("macs", "MAC", "counted")
 
@@ -45,14 +46,8 @@ def exit_macs(model: MultiExit, shape: ImageShape) -> list[int]:
 
 
 def _counted(model: nn.Module, example: Tensor) -> tuple[int, Tensor]:
-    training = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            output: Tensor = model(example)
-    finally:
-        for module, mode in training.items():
-            module.training = mode
+    with evaluating(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        output: Tensor = model(example)
     return counter.get_total_flops() // 2, output
 
 

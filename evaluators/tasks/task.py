@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from paredown.evaluators.errors import TaskError
+from paredown.spaces.families.family import ImageShape
 from paredown.spaces.knob import Range
 
 SplitName = Literal["train", "validation", "test"]
@@ -65,6 +66,10 @@ class Task:
     load: Callable[[SplitName, int], Split]
     digest: str
     augmentation: Augmentation = Augmentation()
+
+    def input_shape(self, resolution: int) -> ImageShape:
+        """Return channels, height and width of one input at a resolution."""
+        return self.channels, resolution, resolution
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.training.inference import predict
+from paredown.spaces.module_mode import evaluating
 
 
 class Watched:
@@ -75,14 +76,10 @@ def classifier_of(model: nn.Module, example: Tensor) -> nn.Module | None:
     ran: list[nn.Module] = []
     layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
     hooks = [layer.register_forward_hook(lambda module, inputs, output: ran.append(module)) for layer in layers]
-    training = {module: module.training for module in model.modules()}
     try:
-        model.eval()
-        with torch.no_grad():
+        with evaluating(model), torch.no_grad():
             model(example)
     finally:
         for hook in hooks:
             hook.remove()
-        for module, mode in training.items():
-            module.training = mode
     return ran[-1] if ran else None

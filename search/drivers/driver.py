@@ -5,11 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from paredown.evaluators.build import input_shape
+from paredown.evaluators.files.names import MODEL_FILE
+from paredown.evaluators.metrics.evaluation_input import Baseline
+from paredown.evaluators.tasks.spec import load_task
 from paredown.evaluators.training.fit import OnEpoch
-from paredown.search.trial.plan import Baseline, TrialPlan
+from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial_queue import ProgressListener, TrialQueue
 from paredown.spaces.candidate import Candidate
-from paredown.spaces.families.catalogue import FAMILIES
 from paredown.studies.front import Model
 from paredown.studies.result import TrialResult
 
@@ -40,7 +43,6 @@ def with_reference(plan: TrialPlan, baseline: Model | None) -> TrialPlan:
     """Return the plan with the finished baseline in it."""
     if baseline is None:
         return plan
-    candidate = baseline.candidate
-    resolution = FAMILIES[candidate.family].resolution(candidate.knobs)
-    reference = Baseline(Path(plan.folder, baseline.artifact), resolution, baseline["latency_ms"])
-    return replace(plan, baseline=reference)
+    file = Path(plan.folder, baseline.artifact, MODEL_FILE)
+    shape = input_shape(baseline.candidate, load_task(plan.task))
+    return replace(plan, baseline=Baseline(file, shape, baseline["latency_ms"]))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
-from paredown.evaluators.build import build
+from paredown.evaluators.build import build, input_shape
 from paredown.evaluators.metrics.measurement import broken_limits
 from paredown.search.errors import ConfigError
 from paredown.search.study_file.setup import Setup
@@ -14,7 +14,6 @@ from paredown.search.trial.run_trial import measure_untrained
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.step import Step
 from paredown.spaces.errors import InfeasibleCandidate
-from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.families.family import Family
 from paredown.spaces.families.imported import NAME as IMPORTED
 from paredown.spaces.knob import Choice, Value
@@ -53,10 +52,9 @@ def _probe_family(setup: Setup, family: Family, where: str) -> None:
     smallest = [candidate for candidate in setup.space.smallest() if candidate.family == family.name]
     reasons = []
     for candidate in [*smallest, *(setup.space.draw(n, family.name) for n in range(DRAWS))]:
-        side = family.resolution(candidate.knobs)
         try:
             with torch.device("meta"):
-                family.build(candidate.knobs, (setup.task.channels, side, side), len(setup.task.classes))
+                family.build(candidate.knobs, input_shape(candidate, setup.task), len(setup.task.classes))
         except InfeasibleCandidate as error:
             reasons.append(str(error))
         else:
@@ -101,10 +99,9 @@ def _reason(setup: Setup, networks: list[Candidate], step: Step, setting: Mappin
     for network in networks:
         on = {f"{step.name}.{short}": value for short, value in setting.items()}
         candidate = setup.space.candidate(setup.space.values(network) | on)
-        side = FAMILIES[candidate.family].resolution(candidate.knobs)
         try:
             setup.plan.check_trained(candidate)
-            build(candidate, (setup.task.channels, side, side), len(setup.task.classes))
+            build(candidate, input_shape(candidate, setup.task), len(setup.task.classes))
         except InfeasibleCandidate as error:
             reason = reason or str(error)
         else:

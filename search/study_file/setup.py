@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
+from paredown.evaluators.build import input_shape
 from paredown.evaluators.errors import TaskError
 from paredown.evaluators.tasks.catalogue import TASKS
 from paredown.evaluators.tasks.spec import TaskSpec, load_task
@@ -142,9 +143,8 @@ def _stored(config: StudyConfig, plan: TrialPlan, task: Task, space: SearchSpace
 
 def _build_baseline(space: SearchSpace, task: Task) -> None:
     family, knobs = space.families[space.baseline.family], space.baseline.knobs
-    side = family.resolution(knobs)
     with torch.device("meta"):
-        family.build(knobs, (task.channels, side, side), len(task.classes))
+        family.build(knobs, input_shape(space.baseline, task), len(task.classes))
 
 
 def _try_out(family: Family, space: SearchSpace, task: Task) -> None:

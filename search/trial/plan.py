@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from paredown.evaluators.metrics.evaluation_input import Baseline
 from paredown.evaluators.metrics.measurement import Objective
 from paredown.evaluators.tasks.spec import TaskSpec
 from paredown.evaluators.training.fit import TrainingPlan
@@ -10,21 +11,6 @@ from paredown.evaluators.training.teacher import TeacherSpec
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.errors import InfeasibleCandidate
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """The finished reference trial.
-
-    Attributes:
-        artifact: Folder of its files.
-        resolution: Side of its input, in pixels.
-        latency_ms: Its median latency.
-    """
-
-    artifact: Path
-    resolution: int
-    latency_ms: float
 
 
 @dataclass(frozen=True)
@@ -46,6 +32,7 @@ class TrialPlan:
         space: Section `space` of the study file, as JSON: what a supernet is trained for.
         swept: Knobs of early exits and their values, tried on a trained network without training; empty for its own
             alone.
+        counted: Costs of the candidate's untrained network by metric, where they were counted before.
     """
 
     task: TaskSpec
@@ -60,6 +47,7 @@ class TrialPlan:
     keeps_features: bool = True
     space: str = "{}"
     swept: tuple[tuple[str, tuple[float, ...]], ...] = ()
+    counted: tuple[tuple[str, float], ...] = ()
 
     def epochs(self, candidate: Candidate) -> int:
         """Return for how many epochs a candidate is trained at most, fine-tuning included."""

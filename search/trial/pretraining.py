@@ -117,7 +117,7 @@ def pretraining_digest(candidate: Candidate, plan: TrialPlan) -> str:
     if plan.teacher is not None:
         teacher = plan.teacher.digest
     elif plan.baseline is not None and any(STEPS[name].loss for name in acting):
-        teacher = sha256((plan.baseline.artifact / TEACHER_FILE).read_bytes()).hexdigest()
+        teacher = sha256((plan.baseline.folder / TEACHER_FILE).read_bytes()).hexdigest()
     inherits = plan.training.mode == "inherit"
     return digest_of(
         {

@@ -1,18 +1,17 @@
 """One trial: from a candidate and a plan to measured numbers and files. No database, no global state.
 
-The one place that decides what an error means: a candidate that cannot be or breaks a known limit is
+The one place that decides what an error means: a candidate that cannot be built or breaks a known limit is
 rejected, everything else that goes wrong is a failure with its reason, and the search goes on.
 """
 
 import contextlib
 import json
-import os
-import shutil
 import tempfile
 import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,29 +22,30 @@ from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_tensors
 from torch import nn
 
-from paredown.evaluators.build import DECIDED, Compressed, build, compress
+from paredown.evaluators.build import COUNTED, DECIDED, Compressed, build, compress, input_shape
 from paredown.evaluators.errors import EvaluationError, TaskError, TrialInterrupted, TrialStopped
 from paredown.evaluators.files.exit_runtime import BatchRuntime
-from paredown.evaluators.files.file_export import FileExport
+from paredown.evaluators.files.model_writer import ModelWriter, Skipped, WrittenModel
 from paredown.evaluators.files.names import MODEL_FILE, PACKED_FILE, TEACHER_FILE, WEIGHTS_FILE
 from paredown.evaluators.metrics.catalogue import EVALUATORS
-from paredown.evaluators.metrics.evaluation_input import EvaluationInput, Reference
+from paredown.evaluators.metrics.evaluation_input import EvaluationInput
 from paredown.evaluators.metrics.macs import exit_macs
 from paredown.evaluators.metrics.measurement import Measurement, broken_limits
 from paredown.evaluators.tasks.spec import load_task
+from paredown.evaluators.tasks.task import Task
 from paredown.evaluators.training.data import TrainingData
 from paredown.evaluators.training.features import predict_with_features
 from paredown.evaluators.training.fit import OnEpoch
 from paredown.evaluators.training.precision import effect
+from paredown.search.trial.artifact_folder import keep
 from paredown.search.trial.exit_settings import STEP, best_settings, exit_facts, with_setting
 from paredown.search.trial.plan import TrialPlan
-from paredown.search.trial.training_stages import Stages
+from paredown.search.trial.training_stages import TrainingStages
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.compression.early_exit import rule_of
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.exits.network import MultiExit
-from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.families.family import ImageShape
 from paredown.studies.result import UNTRAINED, Derived, TrialResult, stopped_early
 
@@ -65,48 +65,65 @@ def run_trial(candidate: Candidate, plan: TrialPlan, on_epoch: OnEpoch = lambda 
     Raises:
         TrialInterrupted: `on_epoch` raised it.
     """
-    run = _Run(candidate, plan, on_epoch)
+    trial = _Trial(candidate, plan, on_epoch)
     try:
-        return run.result()
+        return trial.result()
     except InfeasibleCandidate as error:
-        return TrialResult("rejected", str(error), run.measurements, "", run.facts, tuple(run.curve))
+        return TrialResult("rejected", str(error), trial.measurements, "", trial.facts, tuple(trial.curve))
     except TrialStopped as stop:
-        return run.stopped(str(stop))
+        return trial.stopped(str(stop))
     except TrialInterrupted:
         raise
     except (EvaluationError, TaskError) as error:
-        return TrialResult("failed", str(error), {}, "", run.facts, tuple(run.curve))
+        return TrialResult("failed", str(error), {}, "", trial.facts, tuple(trial.curve))
     except Exception as error:  # whatever breaks in one candidate must not end the night
         where = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
-        facts = run.facts | {"traceback": traceback.format_exc()[-4000:]}
-        return TrialResult("failed", reason, {}, "", facts, tuple(run.curve))
+        facts = trial.facts | {"traceback": traceback.format_exc()[-4000:]}
+        return TrialResult("failed", reason, {}, "", facts, tuple(trial.curve))
 
 
 @dataclass
-class _Run:
+class _Trial:
+    """A trial on its way, with all that it has found so far: one that ends early reports that much."""
+
     candidate: Candidate
     plan: TrialPlan
     on_epoch: OnEpoch
+    started: float = field(default_factory=time.monotonic)
     measurements: dict[str, Measurement] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     curve: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     known: dict[str, float] = field(default_factory=dict)
-    compressed: Compressed | None = None
     skipped: dict[str, dict[str, str]] = field(default_factory=dict)
-    told: dict[str, Any] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
 
     @property
     def facts(self) -> dict[str, Any]:
-        seconds = {k: round(v, 3) for k, v in self.seconds.items()}
         precision = self.plan.training.precision
         return {
-            "seconds": seconds,
+            "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
             UNTRAINED: self.known,
             "skipped": self.skipped,
             "precision": f"{precision}: {effect(precision, self.plan.training.device)}",
-            **self.told,
+            **self.notes,
         }
+
+    @cached_property
+    def task(self) -> Task:
+        return load_task(self.plan.task)
+
+    @cached_property
+    def shape(self) -> ImageShape:
+        return input_shape(self.candidate, self.task)
+
+    @cached_property
+    def data(self) -> TrainingData:
+        return TrainingData.of(self.task, self.shape[1])
+
+    @cached_property
+    def writer(self) -> ModelWriter:
+        return ModelWriter(self.candidate, self.task, self.shape)
 
     def stopped(self, reason: str) -> TrialResult:
         """Return what is known of a trial that ends early."""
@@ -115,52 +132,35 @@ class _Run:
         return stopped_early(reason, share, values[first], self.measurements, self.facts, self.curve)
 
     def result(self) -> TrialResult:
-        self._prepare()
+        """Run the trial to its end."""
+        self._set_up()
         with self._timed("build"):
             model = self._built()
             self._check_before_training(model)
-            self.data = TrainingData.of(self.task, self.resolution)
-        notes = (self.skipped, self.told)
-        stages = Stages(self.candidate, self.plan, self.shape, self.data, self._after_epoch, self._timed, *notes)
-        self.compressed = stages.run(model)
-        model = self.compressed.network
+        compressed = self._trained(model)
         with tempfile.TemporaryDirectory(prefix="paredown-") as name:
-            folder, derived = Path(name), []
-            self._export(model, folder)
+            folder = Path(name)
+            written = self._export(compressed, folder)
             with self._timed("measure"):
-                self._measure(self._specimen(model, folder / MODEL_FILE), MEASURED)
-            artifact = self._keep(folder, self.candidate)
-            if isinstance(model, MultiExit):
-                self.told["exits"] = exit_facts(model, folder / MODEL_FILE, self.shape, self._images()[0])
+                self._measure(self._evaluation_input(compressed.network, written.file), MEASURED)
+            artifact = keep(folder, self.plan.folder, self.candidate)
+            derived: list[Derived] = []
+            if isinstance(compressed.network, MultiExit):
+                images, _ = self._images()
+                self.notes["exits"] = exit_facts(compressed.network, written.file, self.shape, images)
                 with self._timed("thresholds"):
-                    derived = list(self._derived(model, folder))
+                    derived = list(self._derived(compressed.network, written))
         return TrialResult("done", "", self.measurements, artifact, self.facts, tuple(self.curve), tuple(derived))
 
-    def _derived(self, model: MultiExit, folder: Path) -> Iterator[Derived]:
-        """Measure the trained network at other settings of its exits; the file in the folder is each one's in turn."""
-        images, labels = self._images()
-        logits = BatchRuntime(folder / MODEL_FILE).all_logits(images)
-        macs = exit_macs(model, self.shape)
-        for setting in best_settings(self.candidate.steps[STEP], dict(self.plan.swept), logits, labels, macs):
-            candidate = with_setting(self.candidate, setting)
-            self.files.write_with(rule_of(candidate.steps[STEP]), folder / MODEL_FILE)
-            measurements = self._evaluated(self._specimen(model, folder / MODEL_FILE), MEASURED)
-            facts = {"exits": exit_facts(model, folder / MODEL_FILE, self.shape, images)}
-            changed = {f"{STEP}.{knob}": value for knob, value in setting.items()}
-            yield Derived(candidate, changed, measurements, self._keep(folder, candidate), facts)
+    def look(self) -> None:
+        """Build, and measure what needs no training; raise where it breaks a limit."""
+        self._set_up()
+        self._check_before_training(self._built())
 
-    def _images(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        return self.data.normalise(self.data.validation.images), self.data.validation.labels
-
-    def _prepare(self) -> None:
-        self.started = time.monotonic()
+    def _set_up(self) -> None:
         if self.plan.threads:
             torch.set_num_threads(self.plan.threads)
         torch.manual_seed(self.plan.training.seed)
-        self.task = load_task(self.plan.task)
-        self.resolution = FAMILIES[self.candidate.family].resolution(self.candidate.knobs)
-        self.shape: ImageShape = (self.task.channels, self.resolution, self.resolution)
-        self.files = FileExport(self.candidate, self.task, self.shape, self.skipped)
 
     def _built(self) -> nn.Module:
         self.plan.check_trained(self.candidate)
@@ -168,20 +168,22 @@ class _Run:
 
     def _check_before_training(self, model: nn.Module) -> None:
         """Look at what the untrained network already shows, and reject it where that breaks a limit."""
-        compressed = compress(model, self.candidate, self.shape).network
+        counted = dict(self.plan.counted)
+        limited = {o.metric.name for o in self.plan.objectives if o.limit is not None or self.plan.judged}
+        needs_file = any(EVALUATORS[name].needs == "file" for name in limited)
+        if counted.keys() >= set(COUNTED) and not needs_file:  # the sampler has built and counted it before
+            self.measurements |= {name: Measurement(name, counted[name]) for name in COUNTED}
+            self._reject_if_broken()
+            return
+        with torch.random.fork_rng(devices=[]):  # what is trained draws the same whether this ran or not
+            compressed = compress(model, self.candidate, self.shape).network
         self._measure(EvaluationInput(compressed, self.shape), ("model",))
         self._reject_if_broken()
-        wanted = {o.metric.name for o in self.plan.objectives if o.limit is not None or self.plan.judged}
-        if any(EVALUATORS[name].needs == "file" for name in wanted):
+        if needs_file:
             with tempfile.TemporaryDirectory(prefix="paredown-") as folder:
-                file = self.files.write(compressed, Path(folder, MODEL_FILE), trained=False)
-                self._measure(self._specimen(compressed, file), ("file",))
+                written = self.writer.write(compressed, Path(folder, MODEL_FILE), trained=False)
+                self._measure(self._evaluation_input(compressed, written.file), ("file",))
             self._reject_if_broken()
-
-    def look(self) -> None:
-        """Build, and measure what needs no training; raise where it breaks a limit."""
-        self._prepare()
-        self._check_before_training(self._built())
 
     def _reject_if_broken(self) -> None:
         self.known = {name: m.value for name, m in self.measurements.items()}
@@ -190,6 +192,22 @@ class _Run:
         if broken := broken_limits(self.plan.objectives, self.known, untrained=True):
             raise InfeasibleCandidate("; ".join(broken))
 
+    def _trained(self, model: nn.Module) -> Compressed:
+        """Train, compress and fine-tune an untrained network."""
+        stages = TrainingStages(self.candidate, self.plan, self.shape, self.data, self._after_epoch)
+        with self._timed("train"):
+            pretraining = stages.pretrain(model)
+        self.notes |= pretraining.facts
+        compressed = Compressed(model, {}, {})
+        if self.plan.finetunes(self.candidate):
+            with self._timed("compress"):
+                compressed = stages.compress(model)
+            self._note_skipped(compressed.skipped)
+            with self._timed("finetune"):
+                stages.finetune(compressed.network, pretraining)
+        stages.recalibrate(compressed.network)
+        return compressed
+
     def _after_epoch(self, epoch: int, metrics: dict[str, float]) -> str:
         self.curve.append((epoch, metrics))
         if (elapsed := time.monotonic() - self.started) > self.plan.timeout_s:
@@ -197,52 +215,54 @@ class _Run:
         costs = {o.metric.name for o in self.plan.objectives if self.plan.judged and o.optimised}
         return self.on_epoch(epoch, {name: v for name, v in self.known.items() if name in costs} | metrics)
 
-    def _export(self, model: nn.Module, folder: Path) -> None:
+    def _export(self, compressed: Compressed, folder: Path) -> WrittenModel:
+        """Write the model's files, its weights and, for the baseline, what it answers as a teacher."""
+        model = compressed.network
         with self._timed("export"):
-            self.files.write(model, folder / MODEL_FILE)
+            written = self.writer.write(model, folder / MODEL_FILE)
+            self._note_skipped(written.skipped)
             # Copies: the names of a module that is used twice share their tensors, which the format refuses.
             state = {k: v.cpu().clone(memory_format=torch.contiguous_format) for k, v in model.state_dict().items()}
-            decided = self.compressed.decided if self.compressed else {}
-            save_tensors(state, folder / WEIGHTS_FILE, {DECIDED: json.dumps(decided)})
+            save_tensors(state, folder / WEIGHTS_FILE, {DECIDED: json.dumps(compressed.decided)})
             if self.plan.baseline is None:
                 logits, features = predict_with_features(model, self.data.normalise(self.data.train.images))
-                said = {"logits": logits} | ({"features": features} if self.plan.keeps_features else {})
-                save_file({name: array for name, array in said.items() if array is not None}, folder / TEACHER_FILE)
+                answers = {"logits": logits} | ({"features": features} if self.plan.keeps_features else {})
+                save_file({n: array for n, array in answers.items() if array is not None}, folder / TEACHER_FILE)
+        return written
 
-    def _specimen(self, model: nn.Module, file: Path) -> EvaluationInput:
-        data = TrainingData.of(self.task, self.resolution)
-        baseline, reference = self.plan.baseline, None
-        if baseline is not None:
-            shape = (self.task.channels, baseline.resolution, baseline.resolution)
-            reference = Reference(baseline.artifact / MODEL_FILE, shape, baseline.latency_ms)
-        images = data.normalise(data.validation.images)
-        return EvaluationInput(
-            model, self.shape, file, file.with_name(PACKED_FILE), images, data.validation.labels, reference
-        )
+    def _note_skipped(self, skipped: Skipped) -> None:
+        for step, layers in skipped.items():
+            self.skipped[step] = self.skipped.get(step, {}) | dict(layers)
 
-    def _measure(self, specimen: EvaluationInput, needs: tuple[str, ...]) -> None:
-        self.measurements |= self._evaluated(specimen, needs)
+    def _derived(self, model: MultiExit, written: WrittenModel) -> Iterator[Derived]:
+        """Measure the trained network at other settings of its exits; the written file is that of each in turn."""
+        file, (images, labels) = written.file, self._images()
+        logits, macs = BatchRuntime(file).all_logits(images), exit_macs(model, self.shape)
+        for setting in best_settings(self.candidate.steps[STEP], dict(self.plan.swept), logits, labels, macs):
+            candidate = with_setting(self.candidate, setting)
+            self.writer.write_stages(written.stages, rule_of(candidate.steps[STEP]), file)
+            measurements = self._evaluated(self._evaluation_input(model, file), MEASURED)
+            facts = {"exits": exit_facts(model, file, self.shape, images)}
+            changed = {f"{STEP}.{knob}": value for knob, value in setting.items()}
+            yield Derived(candidate, changed, measurements, keep(file.parent, self.plan.folder, candidate), facts)
 
-    def _evaluated(self, specimen: EvaluationInput, needs: tuple[str, ...]) -> dict[str, Measurement]:
+    def _images(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        return self.data.normalise(self.data.validation.images), self.data.validation.labels
+
+    def _evaluation_input(self, model: nn.Module, file: Path) -> EvaluationInput:
+        packed, (images, labels) = file.with_name(PACKED_FILE), self._images()
+        return EvaluationInput(model, self.shape, file, packed, images, labels, self.plan.baseline)
+
+    def _measure(self, inputs: EvaluationInput, needs: tuple[str, ...]) -> None:
+        self.measurements |= self._evaluated(inputs, needs)
+
+    def _evaluated(self, inputs: EvaluationInput, needs: tuple[str, ...]) -> dict[str, Measurement]:
         asked = {o.metric.name for o in self.plan.objectives}
         return {
-            name: evaluator.evaluate(specimen)
+            name: evaluator.evaluate(inputs)
             for name, evaluator in EVALUATORS.items()
-            if evaluator.needs in needs and (name in asked or evaluator.applies(specimen))
+            if evaluator.needs in needs and (name in asked or evaluator.applies(inputs))
         }
-
-    def _keep(self, folder: Path, candidate: Candidate) -> str:
-        """Copy the files to the study's folder under the candidate's digest, in one step."""
-        artifact = f"trials/{candidate.digest[:16]}"
-        target = self.plan.folder / artifact
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".new-", dir=target.parent) as stage:
-            fresh = Path(stage, "files")
-            shutil.copytree(folder, fresh)
-            if target.exists():  # left by a run that was killed before its result was stored
-                os.replace(target, Path(stage, "old"))
-            os.replace(fresh, target)
-        return artifact
 
     @contextlib.contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
@@ -255,7 +275,7 @@ class _Run:
 
 def measure_untrained(candidate: Candidate, plan: TrialPlan) -> dict[str, float]:
     """Return what a candidate shows before training, by metric: all that the plan's limits judge."""
-    run = _Run(candidate, plan, lambda epoch, metrics: "")
+    trial = _Trial(candidate, plan, lambda epoch, metrics: "")
     with contextlib.suppress(InfeasibleCandidate):
-        run.look()
-    return run.known
+        trial.look()
+    return trial.known

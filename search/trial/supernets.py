@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
 
-from paredown.evaluators.build import attached
+from paredown.evaluators.build import attached, input_shape
 from paredown.evaluators.supernet import checkpoint, sandwich
 from paredown.evaluators.supernet.checkpoint import Record
 from paredown.evaluators.supernet.supernet import Supernet
@@ -132,8 +132,7 @@ def inherit(candidate: Candidate, plan: TrialPlan, network: nn.Module) -> dict[s
     found = trained_supernet(plan, candidate.family)
     if any(STEPS[name].attach for name in candidate.steps):
         task, family = load_task(plan.task), FAMILIES[candidate.family]
-        resolution = family.resolution(candidate.knobs)
-        shape = (task.channels, resolution, resolution)
+        shape = input_shape(candidate, task)
         with torch.random.fork_rng():
             plain = family.build(candidate.knobs, shape, len(task.classes))
             found.supernet.copy_slice_into(candidate, plain)
@@ -175,7 +174,7 @@ def _finished(file: Path, plan: TrialPlan, family: str, digest: str) -> Trained 
     """Return the supernet where its training is at its end."""
     if not file.exists():
         return None
-    found = _read(file, file.stat().st_mtime_ns, replace(plan, baseline=None), family, digest)
+    found = _read(file, file.stat().st_mtime_ns, replace(plan, baseline=None, counted=()), family, digest)
     return found if found.record.epochs >= plan.training.supernet_epochs else None
 
 

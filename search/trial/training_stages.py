@@ -1,10 +1,11 @@
-"""The training stages of a trial: fit, compress, fine-tune."""
+"""The training stages of a trial: pretraining, compression, fine-tuning. Each returns what it found."""
 
 import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from paredown.evaluators.training.inference import recalibrate
 from paredown.evaluators.training.loss_terms import CombinedLoss, LossTerms, TeacherTargets
 from paredown.evaluators.training.teacher import taught
 from paredown.search.trial.plan import TrialPlan
-from paredown.search.trial.pretraining import pretrain
+from paredown.search.trial.pretraining import Pretraining, pretrain
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.compression.step import Hold, Loss, Proximal
@@ -34,7 +35,7 @@ FINETUNE_RATE = 0.5
 
 
 @dataclass(frozen=True)
-class Stages:
+class TrainingStages:
     """How one candidate gets from an untrained network to a trained, compressed one.
 
     Attributes:
@@ -42,10 +43,7 @@ class Stages:
         plan: How to train.
         shape: Channels, height, width of one input.
         data: The task's images at the candidate's resolution.
-        on_epoch: Told after each epoch of training and fine-tuning; may stop the trial.
-        timed: Context that adds the seconds spent in it to those of a stage.
-        skipped: Gets the layers that each step left alone, with the reason.
-        told: Gets where the trained network came from, if not from training from scratch.
+        on_epoch: Called after each epoch of training and fine-tuning; may stop the trial.
     """
 
     candidate: Candidate
@@ -53,49 +51,57 @@ class Stages:
     shape: ImageShape
     data: TrainingData
     on_epoch: OnEpoch
-    timed: Callable[[str], contextlib.AbstractContextManager[None]]
-    skipped: dict[str, dict[str, str]]
-    told: dict[str, Any]
 
-    def run(self, model: nn.Module) -> Compressed:
-        """Train, compress and fine-tune an untrained network."""
+    def pretrain(self, model: nn.Module) -> Pretraining:
+        """Train an untrained network in place up to where compression begins, and return how that went."""
         training, deadline = self.plan.training, time.monotonic() + self.plan.training.max_seconds
-        model = model.to(training.device)
-        terms = LossTerms(self._lesson(), self._proximals())
-        with self.timed("train"):
-            kind: dict[str, Any] = {"epochs": training.first_epochs, "deadline": deadline, "terms": terms}
-            first = pretrain(
+        model.to(training.device)
+
+        def train(learning_rate: float, on_epoch: OnEpoch) -> int:
+            return fit(
                 model,
-                self.candidate,
-                self.plan,
                 self.data,
-                lambda rate, told: fit(model, self.data, training, learning_rate=rate, on_epoch=told, **kind),
-                self.on_epoch,
+                training,
+                epochs=training.first_epochs,
+                learning_rate=learning_rate,
+                deadline=deadline,
+                terms=self._loss_terms,
+                on_epoch=on_epoch,
             )
-        self.told.update(first.facts)
-        deadline = time.monotonic() + training.max_seconds - first.seconds
-        compressed = Compressed(model, {}, {})
-        if finetunes := self.plan.finetunes(self.candidate):
-            with self.timed("compress"):
-                compressed = compress(model, self.candidate, self.shape, self.data)
-                self.skipped.update(compressed.skipped)
-            with self.timed("finetune"), contextlib.ExitStack() as stack:
-                holds = [stack.enter_context(enter(compressed.network)) for enter in self._finetunings()]
-                fit(
-                    compressed.network,
-                    self.data,
-                    training,
-                    epochs=training.finetune_epochs,
-                    learning_rate=training.learning_rate * FINETUNE_RATE,
-                    deadline=deadline,
-                    first_epoch=first.epochs,
-                    holds=holds,
-                    on_epoch=self.on_epoch,
-                    terms=replace(terms, proximals=()),  # it recovers under the zeros that training gave
-                )
-        if training.first_epochs or finetunes:  # else its statistics are those it came with
-            recalibrate(compressed.network, self.data)
-        return compressed
+
+        return pretrain(model, self.candidate, self.plan, self.data, train, self.on_epoch)
+
+    def compress(self, model: nn.Module) -> Compressed:
+        """Return the trained network after the structural steps."""
+        return compress(model, self.candidate, self.shape, self.data)
+
+    def finetune(self, network: nn.Module, pretraining: Pretraining) -> None:
+        """Train a compressed network in place for what pretraining has left of the time."""
+        training = self.plan.training
+        deadline = time.monotonic() + training.max_seconds - pretraining.seconds
+        with contextlib.ExitStack() as stack:
+            holds = [stack.enter_context(enter(network)) for enter in self._finetunings()]
+            fit(
+                network,
+                self.data,
+                training,
+                epochs=training.finetune_epochs,
+                learning_rate=training.learning_rate * FINETUNE_RATE,
+                deadline=deadline,
+                first_epoch=pretraining.epochs,
+                holds=holds,
+                on_epoch=self.on_epoch,
+                terms=replace(self._loss_terms, proximals=()),  # it recovers under the zeros that training gave
+            )
+
+    def recalibrate(self, network: nn.Module) -> None:
+        """Estimate the batch statistics of a trained network anew; those of an untouched one are what it came with."""
+        if self.plan.training.first_epochs or self.plan.finetunes(self.candidate):
+            recalibrate(network, self.data)
+
+    @cached_property
+    def _loss_terms(self) -> LossTerms:
+        return LossTerms(self._teacher_targets(), self._proximals())
 
     def _proximals(self) -> list[Callable[[nn.Module, float], None]]:
         steps = [(STEPS[name].proximal, knobs) for name, knobs in self.candidate.steps.items()]
@@ -105,23 +111,23 @@ class Stages:
         steps = [(STEPS[name], self.candidate.steps[name]) for name in STEPS if name in self.candidate.steps]
         return [_with(s.finetuning, knobs) for s, knobs in steps if s.finetuning is not None and s.finetunes(knobs)]
 
-    def _lesson(self) -> TeacherTargets | None:
-        """Return what the teacher says; None where no step asks, or where the baseline itself is trained."""
+    def _teacher_targets(self) -> TeacherTargets | None:
+        """Return what the teacher answers; None where no step asks, or where the baseline itself is trained."""
         for name, knobs in self.candidate.steps.items():
             step = STEPS[name]
-            if step.loss is None or (said := self._teacher()) is None:
+            if step.loss is None or (answers := self._teacher_answers()) is None:
                 continue
             weight = step.hint_weight(knobs) if step.hint_weight else 0.0
-            if weight and "features" not in said:
+            if weight and "features" not in answers:
                 raise EvaluationError(f"{name}: the teacher's features were not stored, so there are no hints")
-            return TeacherTargets(said["logits"], _with_knobs(step.loss, knobs), said.get("features"), weight)
+            return TeacherTargets(answers["logits"], _with_knobs(step.loss, knobs), answers.get("features"), weight)
         return None
 
-    def _teacher(self) -> dict[str, NDArray[np.float32]] | None:
+    def _teacher_answers(self) -> dict[str, NDArray[np.float32]] | None:
         plan = self.plan
         if plan.teacher is not None:
             return taught(plan.teacher, load_task(plan.task), self.shape[1], plan.folder, plan.training.device)
-        return None if plan.baseline is None else load_file(plan.baseline.artifact / TEACHER_FILE)
+        return None if plan.baseline is None else load_file(plan.baseline.folder / TEACHER_FILE)
 
 
 def _with(hook: Callable[[nn.Module, Knobs], T], knobs: Knobs) -> Callable[[nn.Module], T]:

@@ -24,9 +24,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paredown.spaces.compression.step import Step, TransformContext
-from paredown.spaces.compression.surgery import Calls, calls_of, evaluating, replace
+from paredown.spaces.compression.surgery import Calls, calls_of, replace
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.knob import Choice, Knobs, Range
+from paredown.spaces.module_mode import evaluating
 
 REMOVED = "removed"
 """Key of what was decided: the names of the blocks that were left out."""

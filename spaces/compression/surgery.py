@@ -1,11 +1,12 @@
 """Looking into any network while it runs, and putting other layers in the place of its own."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+
+from paredown.spaces.module_mode import evaluating
 
 
 @dataclass
@@ -60,18 +61,6 @@ def calls_of(network: nn.Module, example: Tensor) -> list[Calls]:
 
 def _shape(value: object) -> tuple[int, ...] | None:
     return tuple(value.shape) if isinstance(value, Tensor) else None
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Have all modules in evaluation mode, and each in its own mode again at the end."""
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 def replace(network: nn.Module, old: nn.Module, new: nn.Module) -> None:

@@ -1,8 +1,7 @@
 """Training and evaluation of a traced network: a trace holds a constant where the forward asks for `self.training`."""
 
 import operator
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -24,18 +23,6 @@ DROPOUTS: Mapping[Callable[..., Any] | str, type[nn.modules.dropout._DropoutNd]]
 """Functions that are told whether to drop, and the layers that know it."""
 FOLLOWS = "follows the mode"
 """Mark of a node: a dropout function that drops in training alone."""
-
-
-@contextmanager
-def in_mode(network: nn.Module, training: bool) -> Iterator[None]:
-    """Put a network into training or evaluation; afterwards each layer is in the mode that it had."""
-    before = {module: module.training for module in network.modules()}
-    network.train(training)
-    try:
-        yield
-    finally:
-        for module, mode in before.items():
-            module.training = mode
 
 
 def mark_dropouts(trained: fx.GraphModule, evaluated: fx.GraphModule) -> fx.Node | None:

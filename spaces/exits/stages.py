@@ -17,7 +17,8 @@ from torch import Tensor, fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from paredown.spaces.errors import InfeasibleCandidate
-from paredown.spaces.exits.modes import in_mode, mark_dropouts, put_dropout_layers
+from paredown.spaces.exits.modes import mark_dropouts, put_dropout_layers
+from paredown.spaces.module_mode import in_mode
 
 WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Linear)
 LEFT = 2

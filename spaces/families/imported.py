@@ -19,6 +19,7 @@ from paredown.spaces.errors import InfeasibleCandidate, SpaceError
 from paredown.spaces.families.family import Family, ImageShape
 from paredown.spaces.hubs import HUBS, version
 from paredown.spaces.knob import Choice, Knob, Knobs, Range
+from paredown.spaces.module_mode import evaluating
 from paredown.spaces.user_network import (
     NetworkRefused,
     WeightsRefused,
@@ -131,18 +132,14 @@ def _named_by_key() -> Iterator[None]:
 def _check(network: nn.Module, path: str, shape: ImageShape, classes: int) -> None:
     """Refuse a network that does not map images to classes; two images, so that none takes the batch for more."""
     given = " x ".join(map(str, shape))
-    modes = {module: module.training for module in network.modules()}
     try:
-        with torch.no_grad():
-            output = network.eval()(torch.zeros(2, *shape))
+        with evaluating(network), torch.no_grad():
+            output = network(torch.zeros(2, *shape))
     except Exception as error:  # whatever the user's code raises is the user's to mend
         said = str(error).partition("\n")[0][:200]
         raise InfeasibleCandidate(
             f"{NAME}: {path} cannot take {given} images: {type(error).__name__}: {said}"
         ) from error
-    finally:
-        for module, training in modes.items():
-            module.training = training
     if not isinstance(output, Tensor) or output.shape != (2, classes):
         is_tensor = isinstance(output, Tensor)
         returned = " x ".join(["n", *map(str, output.shape[1:])]) if is_tensor else type(output).__name__

@@ -11,7 +11,7 @@ from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.files.names import PACKED_FILE
 from paredown.evaluators.files.onnx_model import export
 from paredown.evaluators.metrics.catalogue import EVALUATORS
-from paredown.evaluators.metrics.evaluation_input import EvaluationInput, Reference
+from paredown.evaluators.metrics.evaluation_input import Baseline, EvaluationInput
 from paredown.evaluators.packing.container import pack
 
 SHAPE = (3, 8, 8)
@@ -90,5 +90,5 @@ def test_size_is_the_length_of_the_file(name: str, file: str, specimen: Evaluati
 
 def test_latency_of_the_reference_itself_is_the_reference(specimen: EvaluationInput) -> None:
     assert specimen.file is not None
-    same = EvaluationInput(specimen.model, SHAPE, specimen.file, reference=Reference(specimen.file, SHAPE, 5.0))
+    same = EvaluationInput(specimen.model, SHAPE, specimen.file, baseline=Baseline(specimen.file, SHAPE, 5.0))
     assert EVALUATORS["latency_ms"].evaluate(same).value == pytest.approx(5.0, rel=0.25)

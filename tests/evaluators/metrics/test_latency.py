@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from paredown.evaluators.files.onnx_model import export
-from paredown.evaluators.metrics.evaluation_input import EvaluationInput, Reference
+from paredown.evaluators.metrics.evaluation_input import Baseline, EvaluationInput
 from paredown.evaluators.metrics.latency_ms import LATENCY_MS, PAIRS, median_with_interval, this_device
 from paredown.evaluators.metrics.measurement import Measurement
 
@@ -31,8 +31,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return written
 
 
-def measured(file: Path, reference: Reference | None = None) -> Measurement:
-    return LATENCY_MS.evaluate(EvaluationInput(nn.Identity(), SHAPE, file, reference=reference))
+def measured(file: Path, reference: Baseline | None = None) -> Measurement:
+    return LATENCY_MS.evaluate(EvaluationInput(nn.Identity(), SHAPE, file, baseline=reference))
 
 
 def test_the_median_of_few_values_by_hand() -> None:
@@ -58,7 +58,7 @@ def test_the_interval_covers_the_median_95_times_in_100() -> None:
 
 
 def test_equal_models_have_a_ratio_of_one(files: dict[str, Path]) -> None:
-    reference = Reference(files["copy"], SHAPE, 7.0)
+    reference = Baseline(files["copy"], SHAPE, 7.0)
     same = min((measured(files["small"], reference) for _ in range(2)), key=lambda m: abs(m.value - 7.0))
     assert same.value == pytest.approx(7.0, rel=0.2)
     assert same.spread < 7.0
@@ -67,11 +67,11 @@ def test_equal_models_have_a_ratio_of_one(files: dict[str, Path]) -> None:
 
 def test_a_larger_model_takes_longer_with_and_without_a_reference(files: dict[str, Path]) -> None:
     assert measured(files["large"]).value > 1.5 * measured(files["small"]).value  # 16 times the arithmetic
-    assert measured(files["large"], Reference(files["small"], SHAPE, 1.0)).value > 1.5
-    assert measured(files["small"], Reference(files["large"], SHAPE, 1.0)).value < 0.67
+    assert measured(files["large"], Baseline(files["small"], SHAPE, 1.0)).value > 1.5
+    assert measured(files["small"], Baseline(files["large"], SHAPE, 1.0)).value < 0.67
 
 
 def test_the_reference_may_have_another_shape(files: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "grey.onnx").write_bytes(export(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), (1, 8, 8)))
-    ratio = measured(files["large"], Reference(tmp_path / "grey.onnx", (1, 8, 8), 1.0)).value
+    ratio = measured(files["large"], Baseline(tmp_path / "grey.onnx", (1, 8, 8), 1.0)).value
     assert ratio > 1

@@ -12,12 +12,13 @@ from paredown.evaluators.files.exit_runtime import BatchRuntime
 from paredown.evaluators.files.names import MODEL_FILE, WEIGHTS_FILE
 from paredown.evaluators.files.onnx_model import logits, open_session
 from paredown.evaluators.metrics.catalogue import EVALUATORS
+from paredown.evaluators.metrics.evaluation_input import Baseline
 from paredown.evaluators.metrics.measurement import Objective
 from paredown.evaluators.tasks.spec import TaskSpec, load_task
 from paredown.evaluators.training.data import TrainingData
 from paredown.evaluators.training.fit import TrainingPlan
 from paredown.search.trial.exit_settings import best_settings, taken, with_setting
-from paredown.search.trial.plan import Baseline, TrialPlan
+from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial.run_trial import run_trial
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.early_exit import rule_of
@@ -48,7 +49,9 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrialPlan, TrialRes
     training = TrainingPlan(epochs=3, finetune_epochs=1, learning_rate=6e-3)
     plan = TrialPlan(DIGITS, objectives, training, folder, threads=1)
     baseline = run_trial(Candidate("mbconv", KNOBS), plan)
-    reference = Baseline(folder / baseline.artifact, 16, baseline.measurements["latency_ms"].value)
+    reference = Baseline(
+        folder / baseline.artifact / MODEL_FILE, (1, 16, 16), baseline.measurements["latency_ms"].value
+    )
     plan = dataclasses.replace(plan, baseline=reference, swept=(("threshold", THRESHOLDS),))
     return plan, run_trial(Candidate("mbconv", KNOBS, STEPS), plan)
 

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 import supernets
 
+from paredown.evaluators.files.names import MODEL_FILE
+from paredown.evaluators.metrics.evaluation_input import Baseline
 from paredown.search.errors import ConfigError
 from paredown.search.study_file import quantity
-from paredown.search.trial.plan import Baseline, TrialPlan
+from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial.pretraining import CACHE_FOLDER, pretraining_digest
 from paredown.search.trial.run_trial import run_trial
 from paredown.spaces.candidate import Candidate
@@ -88,8 +90,8 @@ def test_a_trial_that_was_stopped_leaves_nothing(tmp_path: Path) -> None:
 def test_what_acts_in_training_makes_another_network(trained: tuple[TrialPlan, TrialResult], tmp_path: Path) -> None:
     plan, first = trained
     folder = plan.folder / first.artifact
-    taught = dataclasses.replace(plan, baseline=Baseline(folder, 8, 1.0))
-    other = dataclasses.replace(plan, baseline=Baseline(tmp_path, 8, 1.0))
+    taught = dataclasses.replace(plan, baseline=Baseline(folder / MODEL_FILE, (1, 8, 8), 1.0))
+    other = dataclasses.replace(plan, baseline=Baseline(tmp_path / MODEL_FILE, (1, 8, 8), 1.0))
     (tmp_path / "teacher.safetensors").write_bytes(b"another teacher")
     digests = {
         pretraining_digest(PLAIN, plan),

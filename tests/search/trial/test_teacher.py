@@ -12,8 +12,9 @@ import torch
 from safetensors.numpy import load_file
 from torch import nn
 
-from paredown.evaluators.files.names import TEACHER_FILE
+from paredown.evaluators.files.names import MODEL_FILE, TEACHER_FILE
 from paredown.evaluators.metrics.catalogue import EVALUATORS
+from paredown.evaluators.metrics.evaluation_input import Baseline
 from paredown.evaluators.metrics.measurement import Objective
 from paredown.evaluators.tasks.spec import TaskSpec, load_task
 from paredown.evaluators.training.data import TrainingData
@@ -22,7 +23,7 @@ from paredown.evaluators.training.teacher import TeacherRefused, TeacherSpec, bu
 from paredown.search.errors import ConfigError
 from paredown.search.study_file.schema import read_config
 from paredown.search.study_file.setup import Setup, set_up
-from paredown.search.trial.plan import Baseline, TrialPlan
+from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial.run_trial import run_trial
 from paredown.spaces.candidate import Candidate
 
@@ -216,7 +217,9 @@ def test_a_trial_learns_from_it_with_hints(tmp_path: Path) -> None:
     first = run_trial(Candidate("mbconv", KNOBS), unable)
     artifact = tmp_path / "out" / first.artifact
     assert set(load_file(artifact / TEACHER_FILE)) == {"logits"}
-    follower = dataclasses.replace(unable, baseline=Baseline(artifact, 8, first.measurements["latency_ms"].value))
+    follower = dataclasses.replace(
+        unable, baseline=Baseline(artifact / MODEL_FILE, (1, 8, 8), first.measurements["latency_ms"].value)
+    )
     failed = run_trial(Candidate("mbconv", KNOBS, steps), follower)
     assert (failed.outcome, failed.reason) == (
         "failed",

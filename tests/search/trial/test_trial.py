@@ -14,12 +14,13 @@ from paredown.evaluators.errors import TrialInterrupted
 from paredown.evaluators.files.names import MODEL_FILE, PACKED_FILE, TEACHER_FILE, WEIGHTS_FILE
 from paredown.evaluators.files.onnx_model import logits, open_session
 from paredown.evaluators.metrics.catalogue import EVALUATORS
+from paredown.evaluators.metrics.evaluation_input import Baseline
 from paredown.evaluators.metrics.measurement import Objective
 from paredown.evaluators.packing.container import unpack
 from paredown.evaluators.tasks.spec import TaskSpec, load_task
 from paredown.evaluators.training.data import TrainingData
 from paredown.evaluators.training.fit import TrainingPlan
-from paredown.search.trial.plan import Baseline, TrialPlan
+from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial.run_trial import run_trial
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.knob import Value
@@ -59,7 +60,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrialPlan, TrialRes
 def with_baseline(study: tuple[TrialPlan, TrialResult], teacher_of: Path | None = None) -> TrialPlan:
     plan, result = study
     latency = result.measurements["latency_ms"].value
-    return dataclasses.replace(plan, baseline=Baseline(teacher_of or plan.folder / result.artifact, 8, latency))
+    return dataclasses.replace(
+        plan, baseline=Baseline((teacher_of or plan.folder / result.artifact) / MODEL_FILE, (1, 8, 8), latency)
+    )
 
 
 def test_a_trial_measures_everything_and_keeps_its_files(study: tuple[TrialPlan, TrialResult]) -> None:
@@ -146,9 +149,9 @@ def test_distillation_learns_from_the_baselines_logits(study: tuple[TrialPlan, T
     taught = Candidate("mbconv", KNOBS, {"distillation": {"weight": 0.9, "temperature": 1}})
     plan = with_baseline(study)
     assert plan.baseline is not None
-    teacher = load_file(plan.baseline.artifact / TEACHER_FILE)["logits"]
+    teacher = load_file(plan.baseline.folder / TEACHER_FILE)["logits"]
     assert teacher.shape == (len(load_task(DIGITS).load("train", 8).labels), 10)
-    (tmp_path / MODEL_FILE).write_bytes((plan.baseline.artifact / MODEL_FILE).read_bytes())
+    (tmp_path / MODEL_FILE).write_bytes(plan.baseline.file.read_bytes())
     save_file({"logits": np.ascontiguousarray(np.roll(20 * teacher, 1, axis=1))}, tmp_path / TEACHER_FILE)
 
     right, wrong = run_trial(taught, plan), run_trial(taught, with_baseline(study, tmp_path))

@@ -1,7 +1,7 @@
 """From a candidate's network to its file: exported, rewritten by the steps, packed."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,41 +27,64 @@ Pixel = TypeVar("Pixel", np.uint8, np.float32)
 WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 
-@dataclass
-class FileExport:
+Skipped = Mapping[str, Mapping[str, str]]
+"""Step to the layers that it left alone, each with the reason."""
+
+
+@dataclass(frozen=True)
+class WrittenModel:
+    """A model on disk.
+
+    Attributes:
+        file: The ONNX model; the packed file lies beside it.
+        skipped: Layers that each step left alone, with the reason.
+        stages: ONNX model of each stage of a network with exits; empty for others.
+    """
+
+    file: Path
+    skipped: Skipped
+    stages: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelWriter:
     """Writes the files of one candidate.
 
     Attributes:
         candidate: Names the steps that rewrite.
-        task: Whose training images calibrate.
+        task: Its training images calibrate.
         shape: Channels, height, width of one input.
-        skipped: Gets the layers that each step left alone, with the reason.
-        stages: Of the latest network with exits, each an ONNX model.
     """
 
     candidate: Candidate
     task: Task
     shape: ImageShape
-    skipped: dict[str, dict[str, str]]
-    stages: list[bytes] = field(default_factory=list)
 
-    def write(self, model: nn.Module, file: Path, trained: bool = True) -> Path:
-        """Write the ONNX model of a network and the packed file beside it; of one with exits, each stage by itself."""
+    def write(self, model: nn.Module, file: Path, trained: bool = True) -> WrittenModel:
+        """Write the ONNX model of a network and the packed file beside it.
+
+        The steps rewrite each stage of a network with exits by itself.
+        """
         if not isinstance(model, MultiExit):
-            return ship(slimmed(self._rewritten(export(model, self.shape), self._images, trained)), file)
+            onnx, skipped = self._rewritten(export(model, self.shape), self._images, trained)
+            return WrittenModel(ship(slimmed(onnx), file), skipped)
         wanted = [STEPS[name].calibration_images(knobs) for name, knobs in self._rewriting()] if trained else []
         images, labels = self._images(max(wanted, default=CALIBRATION_IMAGES))
-        parts = _parts(model)
+        parts, skipped = _parts(model), {name: {} for name, _ in self._rewriting()}
 
         def rewrite(stage: bytes, inputs: NDArray[np.float32]) -> bytes:
-            return self._rewritten(stage, lambda count: _spread(inputs, labels, count), trained, next(parts))
+            onnx, left = self._rewritten(stage, lambda count: _spread(inputs, labels, count), trained, next(parts))
+            for name, layers in left.items():
+                skipped[name] |= layers
+            return onnx
 
-        self.stages = export_stages(model, self.shape, images, rewrite)
-        return self.write_with(model.rule, file)
+        stages = tuple(export_stages(model, self.shape, images, rewrite))
+        self.write_stages(stages, model.rule, file)
+        return WrittenModel(file, {name: layers for name, layers in skipped.items() if layers}, stages)
 
-    def write_with(self, rule: ExitRule, file: Path) -> Path:
-        """Write the latest network with exits once more, leaving by another rule."""
-        return ship(stitched(self.stages, rule, len(self.task.classes)), file)
+    def write_stages(self, stages: Sequence[bytes], rule: ExitRule, file: Path) -> None:
+        """Write the stages of a network with exits as one model that leaves by a rule."""
+        ship(stitched(list(stages), rule, len(self.task.classes)), file)
 
     def _images(self, count: int) -> Images:
         data = TrainingData.of(self.task, self.shape[1])
@@ -75,7 +98,8 @@ class FileExport:
 
     def _rewritten(
         self, model: bytes, images_of: Callable[[int], Images], trained: bool, part: Part | None = None
-    ) -> bytes:
+    ) -> tuple[bytes, dict[str, dict[str, str]]]:
+        skipped = {}
         for name, knobs in self._rewriting():
             rewrite = STEPS[name].rewrite
             assert rewrite is not None, "only those are named"
@@ -85,8 +109,8 @@ class FileExport:
             if calibration.skipped:
                 stage = "" if part is None else f"stage {part.index}: "
                 layers = {f"{stage}{layer}": reason for layer, reason in calibration.skipped.items()}
-                self.skipped[name] = self.skipped.get(name, {}) | layers
-        return model
+                skipped[name] = layers
+        return model, skipped
 
 
 def _spread(images: NDArray[Pixel], labels: NDArray[np.int64], count: int) -> tuple[NDArray[Pixel], NDArray[np.int64]]:
