@@ -19,11 +19,11 @@ from paredown.search.drivers.catalogue import DRIVERS
 from paredown.search.drivers.driver import RunTrial
 from paredown.search.drivers.in_process import threads_each
 from paredown.search.errors import ConfigError
-from paredown.search.samplers.candidate_costs import CandidateCosts
 from paredown.search.samplers.choosing import choose_sampler
 from paredown.search.samplers.domain import Domain
 from paredown.search.samplers.knobs import distributions
 from paredown.search.samplers.sampler import Params, Problem
+from paredown.search.samplers.surrogate.candidate_costs import CandidateCosts
 from paredown.search.schedulers.halving import Halving
 from paredown.search.schedulers.resumed import resume
 from paredown.search.study_file.feasibility import probe

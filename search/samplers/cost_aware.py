@@ -12,11 +12,11 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from threadpoolctl import threadpool_limits
 
-from paredown.search.samplers.beliefs import Batch, Beliefs, Tunings
 from paredown.search.samplers.domain import Domain
 from paredown.search.samplers.history import History
 from paredown.search.samplers.proposing import ProposingSampler, fresh_draw
 from paredown.search.samplers.sampler import Params, Problem
+from paredown.search.samplers.surrogate.surrogate_model import Batch, HyperparameterCache, SurrogateModel
 
 LEAST_DONE = 3
 """Below so many finished trials there is nothing to model."""
@@ -41,7 +41,7 @@ class CostAwareSampler(ProposingSampler):
 
     def __init__(self, problem: Problem | None = None) -> None:
         super().__init__(problem)
-        self._tunings: Tunings = {}
+        self._hyperparameters: HyperparameterCache = {}
         self._start = max(LEAST_DONE, min(MOST_START, self._problem.trials // 8))
 
     def propose(self, domain: Domain, history: History, rng: np.random.Generator) -> Params:
@@ -52,9 +52,9 @@ class CostAwareSampler(ProposingSampler):
     def _proposed(self, domain: Domain, history: History, rng: np.random.Generator) -> Params:
         if len(history.seen) < self._start or len(history.done) < LEAST_DONE:
             return self._spread(domain, history, rng)
-        beliefs = Beliefs(domain, history, self._problem.costs, self._tunings)
-        pool = _pool(domain, history, beliefs, rng)
-        return _best(pool, beliefs) if pool.params else fresh_draw(domain, history, rng)
+        model = SurrogateModel(domain, history, self._problem.costs, self._hyperparameters)
+        pool = _pool(domain, history, model, rng)
+        return _best(pool, model) if pool.params else fresh_draw(domain, history, rng)
 
     def _spread(self, domain: Domain, history: History, rng: np.random.Generator) -> Params:
         """Return an allowed network at the next of evenly spread costs, unlike those tried."""
@@ -80,7 +80,7 @@ def _place(number: int, count: int) -> float:
     return float(np.random.default_rng(count).permutation(np.linspace(0, 1, count))[number % count])
 
 
-def _pool(domain: Domain, history: History, beliefs: Beliefs, rng: np.random.Generator) -> Batch:
+def _pool(domain: Domain, history: History, model: SurrogateModel, rng: np.random.Generator) -> Batch:
     """Return networks that were not tried: random ones, neighbours of the front, and their offspring."""
     known = set(history.seen)
 
@@ -91,12 +91,12 @@ def _pool(domain: Domain, history: History, beliefs: Beliefs, rng: np.random.Gen
             if key not in known:
                 known.add(key)
                 new.append(params)
-        return beliefs.batch(new)
+        return model.batch(new)
 
-    near = [other for params in beliefs.best for other in domain.neighbours(params, rng)]
+    near = [other for params in model.best for other in domain.neighbours(params, rng)]
     chosen = [near[i] for i in rng.permutation(len(near))[:NEIGHBOURS]]
     pool = fresh([*(domain.draw(rng) for _ in range(DRAWS)), *chosen])
-    losses = beliefs.losses(pool)
+    losses = model.losses(pool)
     for _ in range(GENERATIONS if pool.params else 0):
         # One generation of NSGA-II on what is expected (Deb et al., IEEE TEC 2002): the best ranks have children.
         parents = np.argsort(moocore.pareto_rank(losses), kind="stable")[:PARENTS]
@@ -105,18 +105,18 @@ def _pool(domain: Domain, history: History, beliefs: Beliefs, rng: np.random.Gen
             child = domain.crossed(pool.params[a], pool.params[b], rng)
             children.append(domain.mutated(child, rng) if rng.random() < 0.5 else child)
         born = fresh(children)
-        pool, losses = pool + born, np.vstack([losses, beliefs.losses(born)])
+        pool, losses = pool + born, np.vstack([losses, model.losses(born)])
     return pool
 
 
-def _best(pool: Batch, beliefs: Beliefs) -> Params:
+def _best(pool: Batch, model: SurrogateModel) -> Params:
     """Return the largest improvement after the costs of the most promising are counted exactly."""
-    gains = beliefs.improvement(pool)
+    gains = model.improvement(pool)
     if not (gains > 0).any():  # nothing is expected to improve: learn where the model knows least
-        gains = beliefs.uncertainty(pool)
+        gains = model.uncertainty(pool)
     order = np.argsort(-gains, kind="stable")
     for at in range(0, min(len(order), FINALISTS * ROUNDS), FINALISTS):
-        finalists = beliefs.batch([pool.params[i] for i in order[at : at + FINALISTS]], counted=True)
+        finalists = model.batch([pool.params[i] for i in order[at : at + FINALISTS]], counted=True)
         if finalists.params:
-            return finalists.params[int(beliefs.improvement(finalists).argmax())]
+            return finalists.params[int(model.improvement(finalists).argmax())]
     return pool.params[int(order[0])]

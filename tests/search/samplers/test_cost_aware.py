@@ -16,15 +16,15 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.trial import TrialState
 
 from paredown.evaluators.build import COUNTED
-from paredown.search.samplers.candidate_costs import CandidateCosts
 from paredown.search.samplers.cost_aware import CostAwareSampler
 from paredown.search.samplers.domain import Domain
-from paredown.search.samplers.improvement import expected_improvement
 from paredown.search.samplers.knobs import distributions
 from paredown.search.samplers.sampler import Cost, Params, Problem
-from paredown.search.samplers.surrogate import MAX_TUNED, fit, tune, tuned_rows
+from paredown.search.samplers.surrogate.candidate_costs import CandidateCosts
+from paredown.search.samplers.surrogate.expected_improvement import expected_improvement
+from paredown.search.samplers.surrogate.gaussian_process import MAX_TUNED, fit, tune, tuned_rows
+from paredown.search.samplers.surrogate.output_transform import OutputTransform
 from paredown.search.samplers.tpe import make_tpe
-from paredown.search.samplers.warping import Warping
 
 Array = NDArray[np.float64]
 
@@ -108,13 +108,13 @@ def test_a_large_front_is_thinned_but_not_underestimated() -> None:
 
 def test_warping_keeps_the_order_and_comes_back() -> None:
     losses = np.concatenate([np.random.default_rng(1).normal(size=40), [50.0, 1e4]])
-    warping = Warping.of(losses)
+    warping = OutputTransform.of(losses)
     scores = warping.score(losses)
     assert (np.argsort(scores, kind="stable") == np.argsort(losses, kind="stable")).all()
     assert warping.loss(scores[:-2]) == pytest.approx(losses[:-2])
     assert scores.max() < 4.1, "an outlier bends nothing"
     assert warping.loss(np.array([scores.min() - 1]))[0] < losses.min()
-    assert np.isfinite(Warping.of(np.ones(5)).score(np.ones(5))).all()
+    assert np.isfinite(OutputTransform.of(np.ones(5)).score(np.ones(5))).all()
 
 
 def test_the_kernel_finds_the_knobs_that_matter() -> None:

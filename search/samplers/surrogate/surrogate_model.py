@@ -1,4 +1,4 @@
-"""What a study's past lets one believe of networks that were not tried: their loss, costs, chance to be allowed."""
+"""A surrogate model fitted to a study's past: predicts the loss, the costs and the feasibility of untried networks."""
 
 import hashlib
 from collections.abc import Sequence
@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, qmc
 
-from paredown.search.samplers.chance import Chance, fit_chance
 from paredown.search.samplers.domain import Domain
 from paredown.search.samplers.history import History
-from paredown.search.samplers.improvement import expected_improvement
 from paredown.search.samplers.sampler import Costs, Params
-from paredown.search.samplers.surrogate import Predict, Tuning, fit, tune, tuned_rows
-from paredown.search.samplers.warping import Warping
+from paredown.search.samplers.surrogate.expected_improvement import expected_improvement
+from paredown.search.samplers.surrogate.feasibility_model import FeasibilityModel, fit_feasibility
+from paredown.search.samplers.surrogate.gaussian_process import Hyperparameters, Predict, fit, tune, tuned_rows
+from paredown.search.samplers.surrogate.output_transform import OutputTransform
 
 Array = NDArray[np.float64]
 
@@ -23,12 +23,12 @@ NODES = 12
 """Points of the Gauss-Hermite quadrature over the modelled loss."""
 DRAWS = 8
 """Quasi-random draws of costs that are predicted, not counted."""
-KEPT_TUNINGS = 64
+CACHED_FITS = 64
 REFERENCE_DRAWS = 128
 MARGIN = 0.05
-"""The reference point lies beyond the worst cost seen by so much of the range."""
+"""Distance of the reference point from the worst cost seen, as a share of the range of costs."""
 
-Tunings = dict[bytes, Tuning]
+HyperparameterCache = dict[bytes, Hyperparameters]
 """Kernels by a digest of the data they were tuned on: a cache that can be lost at any time."""
 
 
@@ -51,7 +51,7 @@ class Batch:
         return Batch([*self.params, *other.params], costs, encoded)
 
 
-class Beliefs:
+class SurrogateModel:
     """A model of one study's past.
 
     The first objective that is not counted before training is modelled as it was observed, by rank; further
@@ -61,14 +61,16 @@ class Beliefs:
         domain: The knobs.
         history: With at least two finished trials.
         costs: What is known before training.
-        tunings: A cache, filled here.
+        hyperparameters: A cache, filled here.
 
     Attributes:
         best: The networks of the present front.
     """
 
-    def __init__(self, domain: Domain, history: History, costs: Costs | None, tunings: Tunings) -> None:
-        self._domain, self._history, self._costs, self._tunings = domain, history, costs, tunings
+    def __init__(
+        self, domain: Domain, history: History, costs: Costs | None, hyperparameters: HyperparameterCache
+    ) -> None:
+        self._domain, self._history, self._costs, self._hyperparameters = domain, history, costs, hyperparameters
         self._columns = costs.columns if costs is not None else ()
         self._counted_at = {c.objective: i for i, c in enumerate(self._columns) if c.objective is not None}
         objectives = range(history.losses.shape[1])
@@ -78,10 +80,10 @@ class Beliefs:
         self._centre, self._scale = logs.mean(0), logs.std(0) + 1e-9
         self._done = self._encoded(history.done, self._count(history.done))
         self._pending = self._encoded(history.pending, self._count(history.pending))
-        self._warping = Warping.of(history.losses[:, self._modelled])
+        self._transform = OutputTransform.of(history.losses[:, self._modelled])
         self._loss = self._fit_loss()
         self._predicted = {o: self._fit_cost(o) for o in self._axes if o not in self._counted_at}
-        self._chances = self._fit_chances()
+        self._feasibility = self._fit_feasibility_models()
         self._front, self._reference, self.best = self._present()
 
     def batch(self, params: Sequence[Params], *, counted: bool = False) -> "Batch":
@@ -92,15 +94,15 @@ class Beliefs:
         return Batch(kept, costs[allowed], self._encoded(kept, costs[allowed]))
 
     def improvement(self, batch: "Batch") -> Array:
-        """Return the expected gain of hypervolume of each network, times its chance to be allowed."""
+        """Return the expected gain of hypervolume of each network, times its probability of being feasible."""
         mean, spread = self._loss(self._at_full_training(batch.encoded))
         nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
-        losses = self._warping.loss(mean[:, None] + spread[:, None] * nodes)
+        losses = self._transform.loss(mean[:, None] + spread[:, None] * nodes)
         weights = weights / weights.sum()
         draws = self._axis_costs(batch.encoded, batch.costs, DRAWS)
         gains = [expected_improvement(self._front, self._reference, losses, weights, draw) for draw in draws]
-        chances = [chance(batch.encoded) for chance in self._chances]
-        return np.asarray(np.mean(gains, 0) * np.prod(chances, 0))
+        probabilities = [model(batch.encoded) for model in self._feasibility]
+        return np.asarray(np.mean(gains, 0) * np.prod(probabilities, 0))
 
     def losses(self, batch: "Batch") -> Array:
         """Return the expected objectives `n x m`, the modelled one first."""
@@ -113,7 +115,7 @@ class Beliefs:
         return self._loss(self._at_full_training(batch.encoded))[1]
 
     def _expected(self, encoded: Array, costs: Array) -> Array:
-        mean = self._warping.loss(self._loss(self._at_full_training(encoded))[0])
+        mean = self._transform.loss(self._loss(self._at_full_training(encoded))[0])
         return np.column_stack([mean, self._axis_costs(encoded, costs, 1)[0]])
 
     def _axis_costs(self, encoded: Array, costs: Array, draws: int) -> list[Array]:
@@ -142,7 +144,7 @@ class Beliefs:
         The modelled loss of a tried network is the model's, which has less noise than the one observed.
         """
         done = self._history
-        smooth = self._warping.loss(self._loss(self._at_full_training(self._done))[0])
+        smooth = self._transform.loss(self._loss(self._at_full_training(self._done))[0])
         points = np.column_stack([smooth, done.losses[:, self._axes]])
         # What nobody tried may cost more than all that was tried, and be worth it.
         drawn = [self._domain.draw(np.random.default_rng(i)) for i in range(REFERENCE_DRAWS)]
@@ -157,26 +159,26 @@ class Beliefs:
 
     def _fit_loss(self) -> Predict:
         losses, rows = self._history.losses[:, self._modelled], tuned_rows(len(self._done))
-        inputs, scores = self._at_full_training(self._done), self._warping.score(losses)
-        first_inputs, first_scores = inputs[:rows], Warping.of(losses[:rows]).score(losses[:rows])
+        inputs, scores = self._at_full_training(self._done), self._transform.score(losses)
+        first_inputs, first_scores = inputs[:rows], OutputTransform.of(losses[:rows]).score(losses[:rows])
         if self._history.stopped:
             stopped = [params for params, _, _ in self._history.stopped]
             shares, early_losses = np.array([numbers for _, *numbers in self._history.stopped]).T
             early = self._with_shares(self._encoded(stopped, self._count(stopped)), shares)
-            early_scores = self._warping.score(early_losses)
+            early_scores = self._transform.score(early_losses)
             inputs, scores = np.vstack([inputs, early]), np.concatenate([scores, early_scores])
             first_inputs = np.vstack([first_inputs, early[:rows]])
             first_scores = np.concatenate([first_scores, early_scores[:rows]])
-        tuning = self._tuned(first_inputs, first_scores)
-        predict = fit(inputs, scores, tuning)
+        found = self._tuned(first_inputs, first_scores)
+        predict = fit(inputs, scores, found)
         if len(self._pending):
-            # Running trials are believed to come out as expected, so that the next one looks elsewhere.
-            believed = self._at_full_training(self._pending)
-            mean, _ = predict(believed)
-            predict = fit(np.vstack([inputs, believed]), np.concatenate([scores, mean]), tuning)
+            # Running trials are assumed to come out as predicted, so that the next one looks elsewhere.
+            assumed = self._at_full_training(self._pending)
+            mean, _ = predict(assumed)
+            predict = fit(np.vstack([inputs, assumed]), np.concatenate([scores, mean]), found)
         return predict
 
-    def _fit_cost(self, objective: int) -> tuple[Predict, Warping]:
+    def _fit_cost(self, objective: int) -> tuple[Predict, OutputTransform]:
         """Return a model of an objective, on a logarithmic scale where all values are positive, and the way back."""
         values = self._history.losses[:, objective]
         rows, positive = tuned_rows(len(values)), bool((values > 0).all())
@@ -185,11 +187,11 @@ class Beliefs:
         scores = (scaled - centre) / scale
         grid = np.linspace(scores.min() - 3, scores.max() + 3, 400)
         raw = grid * scale + centre
-        back = Warping(np.exp(raw) if positive else raw, grid)
+        back = OutputTransform(np.exp(raw) if positive else raw, grid)
         return fit(self._done, scores, self._tuned(self._done[:rows], scores[:rows])), back
 
-    def _fit_chances(self) -> list[Chance]:
-        """Return the chance to keep each constraint that is no limit on a counted cost, and the one not to fail."""
+    def _fit_feasibility_models(self) -> list[FeasibilityModel]:
+        """Return a model for each constraint that is no limit on a counted cost, and one for the risk of failure."""
         counted = {c.name for c in self._columns if c.limit is not None}
         told: dict[str, list[tuple[Params, float]]] = {}
         for params, constraints in self._history.constraints:
@@ -199,23 +201,23 @@ class Beliefs:
         failed = self._history.failed
         if failed:
             told["failure"] = [*((p, -1.0) for p in self._history.done), *((p, 1.0) for p in failed)]
-        chances = []
+        models = []
         for pairs in told.values():
             networks, values = [p for p, _ in pairs], np.array([v for _, v in pairs])
             if (values > 0).any() and len(values) > 2:
-                chances.append(fit_chance(self._encoded(networks, self._count(networks)), values, self._tuned))
-        return chances
+                models.append(fit_feasibility(self._encoded(networks, self._count(networks)), values, self._tuned))
+        return models
 
-    def _tuned(self, inputs: Array, scores: Array) -> Tuning:
+    def _tuned(self, inputs: Array, scores: Array) -> Hyperparameters:
         """Return the parameters tuned on the data; the same data is tuned once."""
         key = hashlib.sha256(inputs.tobytes() + scores.tobytes()).digest()
-        if key not in self._tunings:
-            if len(self._tunings) >= KEPT_TUNINGS:
-                self._tunings.pop(next(iter(self._tunings)))
+        if key not in self._hyperparameters:
+            if len(self._hyperparameters) >= CACHED_FITS:
+                self._hyperparameters.pop(next(iter(self._hyperparameters)))
             groups = self._domain.groups()
             extra = range(len(self._domain.names), len(self._domain.names) + inputs.shape[1] - len(groups))
-            self._tunings[key] = tune(inputs, scores, (*groups, *extra))
-        return self._tunings[key]
+            self._hyperparameters[key] = tune(inputs, scores, (*groups, *extra))
+        return self._hyperparameters[key]
 
     def _encoded(self, params: Sequence[Params], costs: Array) -> Array:
         # Where a network cannot be built there are no costs; it is sorted out by `_allowed`.

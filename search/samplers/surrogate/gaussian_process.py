@@ -73,7 +73,7 @@ class GroupedMatern(Kernel):  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
-class Tuning:
+class Hyperparameters:
     """The parameters of a Gaussian process.
 
     Attributes:
@@ -102,7 +102,7 @@ def tuned_rows(count: int) -> int:
     return min(count, int(rows))
 
 
-def tune(x: Array, y: Array, groups: tuple[int, ...]) -> Tuning:
+def tune(x: Array, y: Array, groups: tuple[int, ...]) -> Hyperparameters:
     """Return the most probable parameters of a Gaussian process.
 
     The prior grows length scales with the square root of their number, so that more knobs do not make the
@@ -136,20 +136,20 @@ def tune(x: Array, y: Array, groups: tuple[int, ...]) -> Tuning:
         warnings.simplefilter("ignore", ConvergenceWarning)
         found = GaussianProcessRegressor(kernel, alpha=JITTER, optimizer=optimise).fit(x, y).kernel_
     each = np.atleast_1d(found.k1.k2.length_scale)
-    return Tuning(each[list(groups)], float(found.k1.k1.constant_value), float(found.k2.noise_level))
+    return Hyperparameters(each[list(groups)], float(found.k1.k1.constant_value), float(found.k2.noise_level))
 
 
-def fit(x: Array, y: Array, tuning: Tuning, seed: int = 0) -> Predict:
+def fit(x: Array, y: Array, hyperparameters: Hyperparameters, seed: int = 0) -> Predict:
     """Return the model of `n x d` inputs and `n` targets of mean 0 and variance 1."""
     if len(x) > MAX_EXACT:
         return _fit_trees(x, y, seed)
-    kernel: Any = ConstantKernel(tuning.signal) * Matern(1.0, nu=2.5) + WhiteKernel(tuning.noise)
-    model = GaussianProcessRegressor(kernel, alpha=JITTER, optimizer=None).fit(x / tuning.lengths, y)
+    kernel: Any = ConstantKernel(hyperparameters.signal) * Matern(1.0, nu=2.5) + WhiteKernel(hyperparameters.noise)
+    model = GaussianProcessRegressor(kernel, alpha=JITTER, optimizer=None).fit(x / hyperparameters.lengths, y)
 
     def predict(new: Array) -> tuple[Array, Array]:
-        mean, spread = model.predict(new / tuning.lengths, return_std=True)
+        mean, spread = model.predict(new / hyperparameters.lengths, return_std=True)
         # What scikit-learn returns is the spread of an observation; the noise in it is not the function's.
-        return mean, np.sqrt(np.maximum(spread**2 - tuning.noise, 1e-10))
+        return mean, np.sqrt(np.maximum(spread**2 - hyperparameters.noise, 1e-10))
 
     return predict
 

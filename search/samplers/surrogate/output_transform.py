@@ -14,7 +14,7 @@ RANK_WEIGHT = 0.3
 
 
 @dataclass(frozen=True)
-class Warping:
+class OutputTransform:
     """A monotone map between losses and normal scores, straight between the losses seen and beyond them.
 
     Attributes:
@@ -26,7 +26,7 @@ class Warping:
     scores: Array
 
     @classmethod
-    def of(cls, losses: Array) -> "Warping":
+    def of(cls, losses: Array) -> "OutputTransform":
         """Return the map made for the given losses: their scores have mean 0 and variance 1.
 
         A score is the sum of two: the normal score of the rank, which no outlier moves but which blurs how

@@ -6,18 +6,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from paredown.search.samplers.surrogate import Predict, Tuning, fit, tuned_rows
+from paredown.search.samplers.surrogate.gaussian_process import Hyperparameters, Predict, fit, tuned_rows
 
 Array = NDArray[np.float64]
 
 DOUBT = 0.1
 """Standard deviation added to the model's, in units of the values' own."""
 
-Chance = Callable[[Array], Array]
+FeasibilityModel = Callable[[Array], Array]
 """`n x d` inputs -> probability of each to be allowed."""
 
 
-def fit_chance(inputs: Array, values: Array, tuned: Callable[[Array, Array], Tuning]) -> Chance:
+def fit_feasibility(inputs: Array, values: Array, tuned: Callable[[Array, Array], Hyperparameters]) -> FeasibilityModel:
     """Return the probability that a quantity is not positive.
 
     Args:

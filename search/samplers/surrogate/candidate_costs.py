@@ -10,7 +10,7 @@ from paredown.evaluators.metrics.measurement import Objective
 from paredown.evaluators.tasks.task import Task
 from paredown.search.samplers.domain import Domain
 from paredown.search.samplers.sampler import Cost, Params
-from paredown.search.samplers.surrogate import Predict, fit, tune
+from paredown.search.samplers.surrogate.gaussian_process import Predict, fit, tune
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.space import SearchSpace
 from paredown.studies.front import Model
