@@ -62,8 +62,8 @@ def knobs(way: str, phi: float, side: int) -> Knobs:
 def cost(asked: Knobs, task: Task) -> dict[str, int]:
     """Return MACs and parameters of a network."""
     shape = (task.channels, FAMILY.resolution(asked), FAMILY.resolution(asked))
-    specimen = EvaluationInput(FAMILY.build(asked, shape, len(task.classes)), shape)
-    return {name: int(EVALUATORS[name].evaluate(specimen).value) for name in ("macs", "params")}
+    inputs = EvaluationInput(FAMILY.build(asked, shape, len(task.classes)), shape)
+    return {name: int(EVALUATORS[name].evaluate(inputs).value) for name in ("macs", "params")}
 
 
 def nearest(way: str, side: int, target: float, task: Task) -> Knobs:

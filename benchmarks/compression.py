@@ -241,7 +241,7 @@ def measured(network: nn.Module, model: bytes, trained: Trained) -> dict[str, fl
     reference = trained.setup.plan.folder / baseline.artifact / MODEL_FILE
     with tempfile.TemporaryDirectory() as folder:
         file = ship(model, Path(folder, MODEL_FILE))
-        specimen = EvaluationInput(
+        inputs = EvaluationInput(
             network,
             trained.shape,
             file,
@@ -250,7 +250,7 @@ def measured(network: nn.Module, model: bytes, trained: Trained) -> dict[str, fl
             data.validation.labels,
             Baseline(reference, trained.shape, baseline["latency_ms"]),
         )
-        return {name: evaluator.evaluate(specimen).value for name, evaluator in EVALUATORS.items()}
+        return {name: evaluator.evaluate(inputs).value for name, evaluator in EVALUATORS.items()}
 
 
 def row(method: str, trained: Trained) -> dict[str, Any]:

@@ -115,8 +115,8 @@ def run(
         network.rule = rule = rule_of({"rule": kind, "threshold": threshold, "first_margin": margin})
         file = folder / f"{name}-{kind}.onnx"
         ship(stitched(stages, rule, len(task.classes)), file)
-        specimen = EvaluationInput(network, shape, file, file.with_name(PACKED_FILE), *sides["validation"], reference)
-        measured = {m: EVALUATORS[m].evaluate(specimen) for m in ("accuracy", "latency_ms", "macs", "exit_rate")}
+        inputs = EvaluationInput(network, shape, file, file.with_name(PACKED_FILE), *sides["validation"], reference)
+        measured = {m: EVALUATORS[m].evaluate(inputs) for m in ("accuracy", "latency_ms", "macs", "exit_rate")}
         test = _test(file, sides["test"])
         speedup = latency / measured["latency_ms"].value
         lost = plain.measurements["accuracy"].value - measured["accuracy"].value

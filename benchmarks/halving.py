@@ -23,7 +23,6 @@ import numpy as np
 import plotly.graph_objects as go
 from rich.console import Console
 
-from paredown.evaluators.metrics.measurement import Metric
 from paredown.search.bench.share import estimate
 from paredown.search.run import search
 from paredown.search.schedulers.halving import Halving
@@ -76,7 +75,7 @@ def run_study(config: StudyConfig, folder: Path) -> tuple[Study, Any]:
 
 def replay(study: Study, setup: Any, rule: tuple[int, int], order: Sequence[Model]) -> dict[str, float]:
     """Return what one order of trials comes to under a rule."""
-    metrics: list[Metric] = [o.metric for o in setup.plan.objectives if o.optimised]
+    metrics = setup.plan.optimised_metrics
     baseline, curves = study.baseline(), study.curves()
     assert baseline is not None
     halving = Halving(metrics, *rule)

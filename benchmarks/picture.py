@@ -23,7 +23,7 @@ def main() -> None:
     models, baseline = study.models(), study.baseline()
     if baseline is None:
         parser.error(f"study {options.study!r} has no finished trial")
-    metrics = [o.metric for o in study.objectives if o.optimised]
+    metrics = study.optimised_metrics
     figure = front_figure(models, front(models, metrics), baseline, metrics)
     figure.layout.updatemenus = ()
     figure.update_layout(width=900, height=420)

@@ -90,7 +90,7 @@ def search(
     study = Study.create(url, config.study, setup.stored, setup.plan.objectives, str(setup.plan.folder))
     study.enqueue([setup.space.values(c) for c in (setup.space.baseline, setup.space.mildest())])
     problem = problem_of(setup, study)
-    metrics = [o.metric for o in setup.plan.objectives if o.optimised]
+    metrics = setup.plan.optimised_metrics
     study.use(choose_sampler(config.sampler, problem, metrics, where, setup.plan.task.folder, config.polish))
     deadline = None if config.timeout is None else time.monotonic() + config.timeout
     budget = Budget(config.trials, deadline, config.max_failures, config.max_stall)

@@ -223,7 +223,7 @@ def trials_without_gain(study: Study) -> int:
 
     It is read from the study each time, so it is the same for all who search it, also after a stop.
     """
-    baseline, metrics = study.baseline(), [o.metric for o in study.objectives if o.optimised]
+    baseline, metrics = study.baseline(), study.optimised_metrics
     if baseline is None:
         return 0
     kept: list[Model] = []

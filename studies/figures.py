@@ -5,17 +5,13 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.evaluators.metrics.measurement import Metric
 from paredown.studies.front import Model, front, hypervolume
 
 BLUE, ORANGE, GREY, GREEN = "#2563eb", "#ea580c", "#9ca3af", "#059669"
 MAX_AXES = 14
 """Parallel coordinates with more axes cannot be read."""
-
-
-def plain(value: float, digits: int = 5) -> str:
-    """Return a number without powers of ten where it is large: 154,500 rather than 1.545e+05."""
-    return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
 
 
 def front_figure(
@@ -57,12 +53,12 @@ def front_figure(
             "method": "update",
             "args": [
                 {"visible": [at // 3 == i for at in range(3 * len(others))]},
-                {"xaxis.title.text": _axis(x)},
+                {"xaxis.title.text": x.title},
             ],
         }
         for i, x in enumerate(others)
     ]
-    figure.update_layout(xaxis_title=_axis(others[0]), yaxis_title=_axis(y))
+    figure.update_layout(xaxis_title=others[0].title, yaxis_title=y.title)
     figure.update_xaxes(type="log", minorloglabels="complete", exponentformat="SI")
     shown = [m[y.name] for m in (*best, baseline)]
     room = max(0.35 * (max(shown) - min(shown)), 0.02 * abs(max(shown)))
@@ -95,7 +91,7 @@ def front_figure_3d(
             text=[_hover(m) for m in some],
             hovertemplate="%{text}<extra></extra>",
         )
-    axes = {f"{axis}axis": {"title": {"text": _axis(m)}} for axis, m in (("x", x), ("y", y), ("z", z))}
+    axes = {f"{axis}axis": {"title": {"text": m.title}} for axis, m in (("x", x), ("y", y), ("z", z))}
     figure.update_layout(scene=axes, height=620)
     return _styled(figure)
 
@@ -211,12 +207,9 @@ def _styled(figure: go.Figure, top: int = 60) -> go.Figure:
     )
 
 
-def _axis(metric: Metric) -> str:
-    return metric.name if metric.unit == "1" else f"{metric.name} ({metric.unit})"
-
-
 def _hover(model: Model) -> str:
-    values = "<br>".join(f"{n}: {plain(m.value)}" for n, m in model.measurements.items())
+    known = [metric for metric in known_metrics().values() if metric.name in model.measurements]
+    values = "<br>".join(f"{metric.name}: {metric.format(model[metric.name])}" for metric in known)
     return f"<b>trial {model.trial}</b><br>{values}<br>" + str(model.candidate).replace(" + ", "<br>+ ").replace(
         ", ", ",<br>  "
     )

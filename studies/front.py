@@ -1,5 +1,6 @@
 """Pareto fronts: non-dominated sets, hypervolume, knee."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ import moocore
 import numpy as np
 from numpy.typing import NDArray
 
+from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.evaluators.metrics.measurement import Measurement, Metric
 from paredown.spaces.candidate import Candidate
 
@@ -59,8 +61,9 @@ def front(models: Sequence[Model], metrics: Sequence[Metric]) -> list[Model]:
 def hypervolume(models: Sequence[Model], metrics: Sequence[Metric], baseline: Model) -> float:
     """Return the share of the box between perfection and the reference point that the models dominate.
 
-    Costs reach from 0 to 1.1 times the baseline's, shares such as accuracy from their highest value to 0;
-    each axis is scaled to 1, so the result lies between 0 and 1 whatever the units.
+    Costs reach from 0 to 1.1 times the baseline's, shares such as accuracy from their highest value to 0; of what can
+    rise without end, such as a throughput, the reciprocal is a cost. Each axis is scaled to 1, so the result lies
+    between 0 and 1 whatever the units.
 
     Source:
         Zitzler, Thiele, Multiobjective Evolutionary Algorithms: A Comparative Case Study, IEEE TEC 1999.
@@ -73,23 +76,23 @@ def hypervolume(models: Sequence[Model], metrics: Sequence[Metric], baseline: Mo
 
 
 def _scaled(metric: Metric, model: Model, baseline: Model) -> float:
-    if metric.higher_is_better:
-        return 1 - model[metric.name] / metric.highest
-    return model[metric.name] / max(MARGIN * baseline[metric.name], 1e-12)
+    value, reference = model[metric.name], baseline[metric.name]
+    if metric.higher_is_better and math.isfinite(metric.highest):
+        return 1 - value / metric.highest
+    cost, of_baseline = (reference, value) if metric.higher_is_better else (value, reference)
+    return cost / max(MARGIN * of_baseline, 1e-12)
 
 
 def deltas(model: Model, baseline: Model) -> dict[str, float]:
     """Return how each metric differs from the baseline's.
 
-    Costs as a share of the baseline's (-0.5 is half of it), shares such as accuracy and rates as a difference.
+    Costs as a share of the baseline's (-0.5 is half of it), shares such as accuracy and rates as a difference. Left out
+    is what the baseline has not, what has no share because the baseline has 0 of it, and what is no known metric.
     """
-    changes = {}
-    for name, measurement in model.measurements.items():
-        if name in baseline.measurements:
-            reference = baseline[name]
-            is_share = name.endswith(("accuracy", "_rate"))
-            changes[name] = measurement.value - reference if is_share else measurement.value / reference - 1
-    return changes
+    metrics = known_metrics()
+    both = [name for name in model.measurements if name in baseline.measurements and name in metrics]
+    changes = {name: metrics[name].change(model[name], baseline[name]) for name in both}
+    return {name: change for name, change in changes.items() if change is not None}
 
 
 def faster_on_paper_only(model: Model, baseline: Model) -> bool:

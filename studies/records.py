@@ -1,13 +1,13 @@
 """What a study's tables say: the reading half of a study."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from optuna.storages import RDBStorage
 from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
 
-from paredown.evaluators.metrics.measurement import How, Measurement
+from paredown.evaluators.metrics.measurement import How, Measurement, Metric, Objective, optimised_metrics
 from paredown.spaces.candidate import Candidate
 from paredown.studies.database import open_storage
 from paredown.studies.front import Model
@@ -21,13 +21,20 @@ class Records:
         name: Of the study.
         config: The parts of the study file that all its runs agree on.
         folder: Where models and reports go.
+        objectives: What is optimised and limited.
     """
 
-    def __init__(self, storage: RDBStorage, row: StudyRow) -> None:
+    def __init__(self, storage: RDBStorage, row: StudyRow, objectives: Sequence[Objective]) -> None:
         self.name, self.folder = row.name, row.folder
         self.config: dict[str, Any] = row.config
+        self.objectives = tuple(objectives)
         self._id = row.id
         self._storage = storage
+
+    @property
+    def optimised_metrics(self) -> tuple[Metric, ...]:
+        """The metrics that span the front, in order."""
+        return optimised_metrics(self.objectives)
 
     def models(self) -> list[Model]:
         """Return every finished trial, in order of number."""

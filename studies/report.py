@@ -9,9 +9,10 @@ from pathlib import Path
 import plotly.graph_objects as go
 import plotly.io
 
+from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.evaluators.metrics.measurement import Metric
 from paredown.studies import figures as drawn
-from paredown.studies.front import Model, deltas, faster_on_paper_only, front
+from paredown.studies.front import Model, faster_on_paper_only, front
 from paredown.studies.result import FINISHED
 from paredown.studies.study import Study
 
@@ -28,7 +29,7 @@ def write_report(study: Study, file: Path) -> None:
         file: Overwritten; its folder is made.
     """
     models, baseline = study.models(), study.baseline()
-    metrics = [o.metric for o in study.objectives if o.optimised]
+    metrics = study.optimised_metrics
     best = front(models, metrics)
     shown = _figures(study, models, best, baseline, metrics) if baseline else []
     page = (resources.files("paredown.studies") / "report.html").read_text()
@@ -109,21 +110,17 @@ def _summary(study: Study, best: Sequence[Model], baseline: Model | None, metric
     if baseline is not None and best:
         for metric in metrics:
             model = min(best, key=lambda m: metric.loss(m[metric.name]))
-            change = deltas(model, baseline)[metric.name]
-            shown = f"{change:+.2%}" if not metric.name.endswith("accuracy") else f"{100 * change:+.2f} points"
-            cards.append((f"best {metric.name}", f"{drawn.plain(model[metric.name], 4)}<small>{shown}</small>"))
+            cards.append((f"best {metric.name}", metric.format(model[metric.name]) + _change(metric, model, baseline)))
     return "".join(f"<div class=card><b>{value}</b><span>{html.escape(label)}</span></div>" for label, value in cards)
 
 
 def _table(best: Sequence[Model], baseline: Model, metrics: Sequence[Metric]) -> str:
-    names = [m.name for m in metrics] + [n for n in baseline.measurements if n not in {m.name for m in metrics}]
-    for model in best:
-        names += [n for n in model.measurements if n not in names]
-    head = "".join(f"<th>{html.escape(n)}</th>" for n in names)
+    measured = {name for model in (baseline, *best) for name in model.measurements}
+    shown = [*metrics, *(m for m in known_metrics().values() if m.name in measured and m not in metrics)]
+    head = "".join(f"<th>{html.escape(m.name)}</th>" for m in shown)
     rows = []
     for model in [baseline, *(m for m in best if m.trial != baseline.trial)]:
-        changes = deltas(model, baseline)
-        cells = "".join(_cell(model, n, None if model is baseline else changes.get(n)) for n in names)
+        cells = "".join(_cell(metric, model, baseline) for metric in shown)
         label = f"{model.trial}" + (" <em>baseline</em>" if model.trial == baseline.trial else "")
         flag = (
             " <em title='MACs fell, latency did not'>slow for its MACs</em>"
@@ -131,22 +128,25 @@ def _table(best: Sequence[Model], baseline: Model, metrics: Sequence[Metric]) ->
             else ""
         )
         rows.append(f"<tr class=first><td>{label}{flag}</td>{cells}</tr>")
-        rows.append(f"<tr><td class=what colspan={1 + len(names)}>{html.escape(str(model.candidate))}</td></tr>")
+        rows.append(f"<tr><td class=what colspan={1 + len(shown)}>{html.escape(str(model.candidate))}</td></tr>")
     return f"<table><thead><tr><th>trial</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
-def _cell(model: Model, name: str, change: float | None) -> str:
-    if name not in model.measurements:
+def _cell(metric: Metric, model: Model, baseline: Model) -> str:
+    if metric.name not in model.measurements:
         return "<td></td>"
-    measurement = model.measurements[name]
-    spread = f" ±{measurement.spread:.2g}" if measurement.spread else ""
-    delta = ""
-    if change is not None:
-        is_share = name.endswith("accuracy")
-        good = change > 0 if is_share else change < 0
-        text = f"{100 * change:+.2f} pt" if is_share else f"{change:+.1%}"
-        delta = f"<small class={'good' if good else 'bad' if change else ''}>{text}</small>"
-    return f"<td>{drawn.plain(measurement.value)}<i>{spread}</i>{delta}</td>"
+    measurement = model.measurements[metric.name]
+    change = "" if model is baseline else _change(metric, model, baseline)
+    return f"<td>{metric.format(measurement.value, measurement.spread)}{change}</td>"
+
+
+def _change(metric: Metric, model: Model, baseline: Model) -> str:
+    """Return how a metric differs from the baseline's, in the colour of its comparison; nothing where it has none."""
+    if metric.name not in baseline.measurements:
+        return ""
+    value, reference = model[metric.name], baseline[metric.name]
+    text = metric.format_change(value, reference)
+    return f"<small class={metric.compare(value, reference)}>{text}</small>"
 
 
 def _listed(study: Study, title: str, states: set[str]) -> str:

@@ -10,7 +10,7 @@ from paredown.studies.study import Study
 
 def best_models(study: Study) -> list[Model]:
     """Return the study's front."""
-    return front(study.models(), [o.metric for o in study.objectives if o.optimised])
+    return front(study.models(), study.optimised_metrics)
 
 
 def select(models: Sequence[Model], objectives: Sequence[Metric], limits: Sequence[Objective]) -> Model:

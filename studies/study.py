@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from paredown.evaluators.metrics.measurement import Measurement, Objective, violations
+from paredown.evaluators.metrics.measurement import Measurement, Objective, optimised_metrics, violations
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.knob import Suggester, Value
 from paredown.studies import derived, leases, optuna_study
@@ -34,17 +34,12 @@ MAX_ATTEMPTS = 3
 
 
 class Study(Records):
-    """Owns all SQL of one study.
-
-    Attributes:
-        objectives: What is optimised and limited.
-    """
+    """Owns all SQL of one study."""
 
     def __init__(
         self, storage: RDBStorage, row: StudyRow, objectives: Sequence[Objective], study: optuna.Study
     ) -> None:
-        super().__init__(storage, row)
-        self.objectives = tuple(objectives)
+        super().__init__(storage, row, objectives)
         self._study = study
         self._running: dict[int, tuple[optuna.Trial, int]] = {}
         self._orphans: list[optuna.Trial] = []
@@ -68,7 +63,6 @@ class Study(Records):
             StudyError: The stored configuration differs; the message names the keys.
         """
         storage = open_storage(url)
-        optimised = [o.metric for o in objectives if o.optimised]
         with Session(storage.engine, expire_on_commit=False) as session:
             row = session.scalar(select(StudyRow).where(StudyRow.name == name))
             if row is None:
@@ -82,7 +76,7 @@ class Study(Records):
                 )
             row.folder = folder
             session.commit()
-        study = optuna_study.create(storage, name, optimised)
+        study = optuna_study.create(storage, name, optimised_metrics(objectives))
         return cls(storage, row, objectives, study)
 
     @classmethod
@@ -254,7 +248,7 @@ class Study(Records):
 
     def importances(self, metric: str) -> dict[str, float]:
         """Return the share of each knob in the variance of an objective, largest first."""
-        return optuna_study.importances(self._study, [o.metric for o in self.objectives if o.optimised], metric)
+        return optuna_study.importances(self._study, self.optimised_metrics, metric)
 
     def _finish(self, trial: optuna.Trial, outcome: str, values: Mapping[str, float], facts: Mapping[str, Any]) -> None:
         if outcome != "failed":
@@ -263,7 +257,7 @@ class Study(Records):
         if outcome == "stopped":
             trial.set_user_attr(STOPPED, facts[STOPPED])
         if outcome == "done":
-            optimised = [values[o.metric.name] for o in self.objectives if o.optimised]
+            optimised = [values[metric.name] for metric in self.optimised_metrics]
             self._study.tell(trial, optimised, skip_if_finished=True)
         else:
             # A rejected trial is not a failed one: a sampler told FAIL would try the same region again.

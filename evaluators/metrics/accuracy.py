@@ -6,11 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paredown.evaluators.errors import EvaluationError
-from paredown.evaluators.files.onnx_model import logits, open_session
 from paredown.evaluators.metrics.evaluation_input import EvaluationInput, Evaluator
 from paredown.evaluators.metrics.measurement import Measurement, Metric
 
-METRIC = Metric("accuracy", "1", "measured", higher_is_better=True, highest=1.0, untrained_tolerance=None)
+METRIC = Metric("accuracy", "1", "measured", higher_is_better=True, is_share=True, untrained_tolerance=None)
 
 
 def share_correct(predicted: NDArray[np.float32], labels: NDArray[np.int64], metric: str) -> Measurement:
@@ -26,10 +25,12 @@ def share_correct(predicted: NDArray[np.float32], labels: NDArray[np.int64], met
     return Measurement(metric, share, spread, "measured")
 
 
-def _measure(specimen: EvaluationInput) -> Measurement:
-    if specimen.file is None or specimen.images is None or specimen.labels is None:
+def _measure(inputs: EvaluationInput) -> Measurement:
+    from paredown.evaluators.files.onnx_model import logits, open_session
+
+    if inputs.file is None or inputs.images is None or inputs.labels is None:
         raise EvaluationError("accuracy: needs the exported file and validation images")
-    return share_correct(logits(open_session(specimen.file), specimen.images), specimen.labels, METRIC.name)
+    return share_correct(logits(open_session(inputs.file), inputs.images), inputs.labels, METRIC.name)
 
 
 ACCURACY = Evaluator(METRIC, "data", _measure)

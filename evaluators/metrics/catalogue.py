@@ -1,10 +1,12 @@
-"""All evaluators, by the name of their metric."""
+"""All metrics, by name, and the evaluators of those that a trial measures."""
 
+from paredown.evaluators.metrics import test_accuracy
 from paredown.evaluators.metrics.accuracy import ACCURACY
 from paredown.evaluators.metrics.evaluation_input import Evaluator
 from paredown.evaluators.metrics.exit_rate import EXIT_RATE
 from paredown.evaluators.metrics.latency_ms import LATENCY_MS
 from paredown.evaluators.metrics.macs import MACS
+from paredown.evaluators.metrics.measurement import Metric
 from paredown.evaluators.metrics.onnx_bytes import ONNX_BYTES
 from paredown.evaluators.metrics.params import PARAMS
 from paredown.evaluators.metrics.size_bytes import SIZE_BYTES
@@ -13,3 +15,9 @@ EVALUATORS: dict[str, Evaluator] = {
     evaluator.metric.name: evaluator
     for evaluator in (ACCURACY, LATENCY_MS, SIZE_BYTES, ONNX_BYTES, MACS, PARAMS, EXIT_RATE)
 }
+MEASURED_ON_EXPORT: dict[str, Metric] = {test_accuracy.METRIC.name: test_accuracy.METRIC}
+
+
+def known_metrics() -> dict[str, Metric]:
+    """Return every metric by its name: those of the evaluators, then those that are measured on export."""
+    return {name: evaluator.metric for name, evaluator in EVALUATORS.items()} | MEASURED_ON_EXPORT

@@ -1,16 +1,23 @@
-"""What an evaluator looks at, and what an evaluator is."""
+"""What an evaluator looks at, and what an evaluator is.
+
+This file and the metrics beside it load neither PyTorch nor ONNX Runtime before something is measured: whoever only
+shows what a study holds needs the metrics, but not these.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from paredown.evaluators.metrics.measurement import Measurement, Metric
-from paredown.spaces.families.family import ImageShape
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from paredown.spaces.families.family import ImageShape
 
 
 @dataclass(frozen=True)
@@ -24,7 +31,7 @@ class Baseline:
     """
 
     file: Path
-    shape: ImageShape
+    shape: "ImageShape"
     latency_ms: float
 
     @property
@@ -47,13 +54,20 @@ class EvaluationInput:
         baseline: What latency is compared with; None for the baseline itself.
     """
 
-    model: nn.Module
-    shape: ImageShape
+    model: "nn.Module"
+    shape: "ImageShape"
     file: Path | None = None
     packed: Path | None = None
     images: NDArray[np.float32] | None = None
     labels: NDArray[np.int64] | None = None
     baseline: Baseline | None = None
+
+    @property
+    def has_exits(self) -> bool:
+        """Whether the network has exits before its end."""
+        from paredown.spaces.exits.network import MultiExit
+
+        return isinstance(self.model, MultiExit)
 
 
 @dataclass(frozen=True)
@@ -71,4 +85,4 @@ class Evaluator:
     metric: Metric
     needs: Literal["model", "file", "data"]
     evaluate: Callable[[EvaluationInput], Measurement]
-    applies: Callable[[EvaluationInput], bool] = lambda specimen: True
+    applies: Callable[[EvaluationInput], bool] = lambda inputs: True

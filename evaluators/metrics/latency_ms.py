@@ -16,18 +16,18 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
 from paredown.evaluators.errors import EvaluationError
-from paredown.evaluators.files.exit_runtime import BatchRuntime
-from paredown.evaluators.files.onnx_model import open_session
 from paredown.evaluators.metrics.evaluation_input import Baseline, EvaluationInput, Evaluator
 from paredown.evaluators.metrics.measurement import Measurement, Metric
-from paredown.spaces.exits.network import MultiExit
-from paredown.spaces.families.family import ImageShape
+
+if TYPE_CHECKING:
+    from paredown.spaces.families.family import ImageShape
 
 METRIC = Metric("latency_ms", "ms", "measured", untrained_tolerance=0.1)
 PAIRS = 60
@@ -68,7 +68,7 @@ def median_with_interval(values: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def relative_latency(
-    model: Path | bytes, reference: Path | bytes, shape: ImageShape, pairs: int = PAIRS
+    model: Path | bytes, reference: Path | bytes, shape: "ImageShape", pairs: int = PAIRS
 ) -> tuple[float, float]:
     """Return the median ratio of a model's latency to a reference's, and the half width of its 95 % interval.
 
@@ -82,24 +82,27 @@ def relative_latency(
         return median_with_interval(_ratios(_runner(model, shape), _runner(reference, shape), pairs))
 
 
-def _measure(specimen: EvaluationInput) -> Measurement:
-    if specimen.file is None:
+def _measure(inputs: EvaluationInput) -> Measurement:
+    if inputs.file is None:
         raise EvaluationError("latency_ms: there is no exported file yet")
-    if isinstance(specimen.model, MultiExit) and specimen.images is not None:
-        return _stream(specimen.file, specimen.images, specimen.baseline)
-    run = _runner(specimen.file, specimen.shape)
+    if inputs.has_exits and inputs.images is not None:
+        return _stream(inputs.file, inputs.images, inputs.baseline)
+    run = _runner(inputs.file, inputs.shape)
     with measurement_lock():
-        if specimen.baseline is None:
+        if inputs.baseline is None:
             seconds = _slices(run)
             median, spread = median_with_interval(seconds * 1e3)
         else:
-            ratios = _ratios(run, _runner(specimen.baseline.file, specimen.baseline.shape))
-            median, spread = (v * specimen.baseline.latency_ms for v in median_with_interval(ratios))
+            ratios = _ratios(run, _runner(inputs.baseline.file, inputs.baseline.shape))
+            median, spread = (v * inputs.baseline.latency_ms for v in median_with_interval(ratios))
     return Measurement(METRIC.name, median, spread, "measured", this_device())
 
 
 def _stream(file: Path, images: NDArray[np.float32], baseline: Baseline | None) -> Measurement:
     """Return the mean over a stream of images, timed one by one between slices of the baseline."""
+    from paredown.evaluators.files.exit_runtime import BatchRuntime
+    from paredown.evaluators.files.onnx_model import open_session
+
     taken = BatchRuntime(file).run(images).taken
     session, beside = open_session(file), None if baseline is None else _runner(baseline.file, baseline.shape)
     name = session.get_inputs()[0].name
@@ -132,7 +135,9 @@ def _order(taken: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.random.default_rng(0).permutation(np.concatenate(rows))
 
 
-def _runner(file: Path | bytes, shape: ImageShape) -> Callable[[], object]:
+def _runner(file: Path | bytes, shape: "ImageShape") -> Callable[[], object]:
+    from paredown.evaluators.files.onnx_model import open_session
+
     session = open_session(file)
     inputs = {session.get_inputs()[0].name: np.zeros((1, *shape), dtype=np.float32)}
     return lambda: session.run(None, inputs)

@@ -7,33 +7,37 @@ Of a network with exits it is the expected number: that up to each exit, weighte
 which leave there. Before training it is the number up to the end, which no image exceeds.
 """
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from typing import TYPE_CHECKING
 
-from paredown.evaluators.files.exit_runtime import BatchRuntime
+import numpy as np
+
 from paredown.evaluators.metrics.evaluation_input import EvaluationInput, Evaluator
 from paredown.evaluators.metrics.measurement import Measurement, Metric
-from paredown.spaces.exits.network import MultiExit
-from paredown.spaces.families.family import ImageShape
-from paredown.spaces.module_mode import evaluating
 
-METRIC = Metric("macs", "MAC", "counted")
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from paredown.spaces.exits.network import MultiExit
+    from paredown.spaces.families.family import ImageShape
+
+METRIC = Metric("macs", "MAC", "counted", decimals=None)
 
 
-def _count(specimen: EvaluationInput) -> Measurement:
-    if not isinstance(specimen.model, MultiExit):
-        return Measurement(METRIC.name, _counted(specimen.model, _example(specimen.model, specimen.shape))[0])
-    macs = exit_macs(specimen.model, specimen.shape)
-    if specimen.file is None or specimen.images is None:
+def _count(inputs: EvaluationInput) -> Measurement:
+    from paredown.evaluators.files.exit_runtime import BatchRuntime
+    from paredown.spaces.exits.network import MultiExit
+
+    if not isinstance(inputs.model, MultiExit):
+        return Measurement(METRIC.name, _counted(inputs.model, _example(inputs.model, inputs.shape))[0])
+    macs = exit_macs(inputs.model, inputs.shape)
+    if inputs.file is None or inputs.images is None:
         return Measurement(METRIC.name, macs[-1])
-    each = np.array(macs)[BatchRuntime(specimen.file).run(specimen.images).taken]
+    each = np.array(macs)[BatchRuntime(inputs.file).run(inputs.images).taken]
     spread = 1.96 * float(each.std()) / len(each) ** 0.5
     return Measurement(METRIC.name, float(each.mean()), spread, "measured")
 
 
-def exit_macs(model: MultiExit, shape: ImageShape) -> list[int]:
+def exit_macs(model: "MultiExit", shape: "ImageShape") -> list[int]:
     """Return what an image costs that leaves at each exit, the end last; heads that it passed count too."""
     x, done, macs = _example(model, shape), 0, []
     for i, stage in enumerate(model.stages):
@@ -45,13 +49,20 @@ def exit_macs(model: MultiExit, shape: ImageShape) -> list[int]:
     return macs
 
 
-def _counted(model: nn.Module, example: Tensor) -> tuple[int, Tensor]:
+def _counted(model: "nn.Module", example: "Tensor") -> tuple[int, "Tensor"]:
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from paredown.spaces.module_mode import evaluating
+
     with evaluating(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
         output: Tensor = model(example)
     return counter.get_total_flops() // 2, output
 
 
-def _example(model: nn.Module, shape: ImageShape) -> Tensor:
+def _example(model: "nn.Module", shape: "ImageShape") -> "Tensor":
+    import torch
+
     return torch.zeros(1, *shape, device=next(model.parameters()).device)
 
 

@@ -1,23 +1,29 @@
 """Metrics, measured values and objectives."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 How = Literal["counted", "measured", "predicted"]
+Comparison = Literal["better", "same", "worse"]
+PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A quantity that a candidate has.
+    """A quantity that a candidate has, and all that a display needs to know about it.
 
     Attributes:
         name: As users write it, with its unit where a number stands alone.
         unit: The unit in words of SI, "1" for a share.
         how: Whether values are counted exactly, measured with spread, or predicted.
         higher_is_better: The direction.
-        highest: The largest value that can occur.
+        is_share: Whether it is a number between 0 and 1, whose changes are given in percentage points. Changes of
+            other metrics are given in percent of the baseline's value.
+        decimals: Digits behind the decimal point in displays; None for whole numbers, which are shortened by a prefix,
+            such as 154.5 kB.
+        shows_unit: Whether the unit stands behind each number in displays.
         untrained_tolerance: By what share the value of an untrained network may differ from that of the
             trained one; None where the untrained one says nothing.
     """
@@ -26,12 +32,72 @@ class Metric:
     unit: str
     how: How
     higher_is_better: bool = False
-    highest: float = math.inf
+    is_share: bool = False
+    decimals: int | None = 4
+    shows_unit: bool = True
     untrained_tolerance: float | None = 0.0
+
+    @property
+    def highest(self) -> float:
+        """The largest value that can occur."""
+        return 1.0 if self.is_share else math.inf
+
+    @property
+    def title(self) -> str:
+        """The name with its unit, for the axis of a figure."""
+        return self.name if self.is_share else f"{self.name} ({self.unit})"
 
     def loss(self, value: float) -> float:
         """Return the value as something to minimise."""
         return -value if self.higher_is_better else value
+
+    def format(self, value: float, spread: float = 0.0) -> str:
+        """Return how a value reads, rounded: `0.9889`, `0.1988 ± 0.0021 ms`, `154.5 kB`."""
+        factor, prefix, decimals = 1.0, "", self.decimals
+        if decimals is None:
+            factor, prefix = next(((f, p) for f, p in PREFIXES if abs(value) >= f), (1.0, ""))
+            decimals = 1 if prefix else 0
+        number = f"{value / factor:.{decimals}f}" + (f" ± {spread / factor:.2g}" if spread else "")
+        return f"{number} {prefix}{self._symbol}".rstrip()
+
+    def with_unit(self, value: float) -> str:
+        """Return a value in the metric's unit, for messages: `154532 B`."""
+        return f"{value:g}" if self.is_share else f"{value:g} {self.unit}"
+
+    def change(self, value: float, baseline: float) -> float | None:
+        """Return how a value differs from the baseline's.
+
+        Returns:
+            The difference of shares; for other metrics the difference as a share of the baseline's value, such as
+            -0.5 for half of it. None where the baseline's value is 0 and the other is not: there is no such share.
+        """
+        if self.is_share:
+            return value - baseline
+        if baseline == 0:
+            return 0.0 if value == 0 else None
+        return value / baseline - 1
+
+    def format_change(self, value: float, baseline: float) -> str:
+        """Return how a change reads: `+0.84 pt`, `-60%`, or `+12 B` where the baseline has 0 B."""
+        change = self.change(value, baseline)
+        if change is None:
+            return f"{'+' if value > 0 else ''}{self.format(value)}"
+        return f"{100 * change:+.2f} pt" if self.is_share else f"{change:+.{_digits(change)}%}"
+
+    def compare(self, value: float, baseline: float) -> Comparison:
+        """Return whether a value is better than the baseline's."""
+        if value == baseline:
+            return "same"
+        return "better" if self.loss(value) < self.loss(baseline) else "worse"
+
+    @property
+    def _symbol(self) -> str:
+        return self.unit if self.shows_unit and not self.is_share else ""
+
+
+def _digits(change: float) -> int:
+    """Return how many decimals of a percentage keep a change from reading as none, and what is left as nothing."""
+    return next((digits for digits in range(3) if change and round(change, 2 + digits) not in (0.0, -1.0)), 0)
 
 
 @dataclass(frozen=True)
@@ -81,7 +147,12 @@ class Objective:
     def describe(self, value: float) -> str:
         """Return in words how a value stands to the limit."""
         sign = "below the limit" if self.metric.higher_is_better else "above the limit"
-        return f"{self.metric.name} {value:g} {self.metric.unit} is {sign} {self.limit:g}"
+        return f"{self.metric.name} {self.metric.with_unit(value)} is {sign} {self.limit:g}"
+
+
+def optimised_metrics(objectives: Iterable[Objective]) -> tuple[Metric, ...]:
+    """Return the metrics that span the front, in order."""
+    return tuple(o.metric for o in objectives if o.optimised)
 
 
 def broken_limits(

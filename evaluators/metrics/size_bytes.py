@@ -6,13 +6,13 @@ from paredown.evaluators.metrics.measurement import Measurement, Metric
 
 # Seen on 17 candidates of `mbconv`: the untrained network packs 4 to 16 % shorter, as its folded biases are all
 # alike, and never longer. The tolerance is for trained weights that pack better than random ones.
-METRIC = Metric("size_bytes", "B", "counted", untrained_tolerance=0.05)
+METRIC = Metric("size_bytes", "B", "counted", decimals=None, untrained_tolerance=0.05)
 
 
-def _measure(specimen: EvaluationInput) -> Measurement:
-    if specimen.packed is None:
+def _measure(inputs: EvaluationInput) -> Measurement:
+    if inputs.packed is None:
         raise EvaluationError("size_bytes: there is no packed file yet")
-    return Measurement(METRIC.name, specimen.packed.stat().st_size)
+    return Measurement(METRIC.name, inputs.packed.stat().st_size)
 
 
 SIZE_BYTES = Evaluator(METRIC, "file", _measure)

@@ -152,8 +152,7 @@ def select(
 
     limits = read_limits(most or [], least or [])
     opened = open_study(storage, study)
-    metrics = [o.metric for o in opened.objectives if o.optimised]
-    model = choose(opened.models(), metrics, limits)
+    model = choose(opened.models(), opened.optimised_metrics, limits)
     summary = model_summary(model, opened.baseline(), opened.folder)
     shown = {o.metric.name: o.limit for o in limits}
     if export_to is not None:

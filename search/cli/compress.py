@@ -103,17 +103,18 @@ def document(done: "Compression") -> dict[str, Any]:
 
 
 def _print(done: "Compression") -> None:
-    from paredown.search.cli.limits import METRICS
+    from paredown.evaluators.metrics.catalogue import known_metrics
     from paredown.search.cli.model_table import change_of
-    from paredown.search.cli.progress import shown
     from paredown.studies.front import faster_on_paper_only
 
     rows = []
-    for name in sorted(done.model.measurements, key=list(METRICS).index):
-        metric, after = METRICS[name], shown(METRICS[name], done.model[name])
+    for name, metric in known_metrics().items():
+        if name not in done.model.measurements:
+            continue
+        after = metric.format(done.model[name])
         if name in done.baseline.measurements:
             change = change_of(metric, done.model, done.baseline)
-            rows.append([name, shown(metric, done.baseline[name]), after, change])
+            rows.append([name, metric.format(done.baseline[name]), after, change])
         else:  # such as `exit_rate`: before, there are no exits
             rows.append([name, "-", after, ""])
     print_table(["", "before", "after", "change"], rows)

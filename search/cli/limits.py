@@ -2,13 +2,10 @@
 
 from collections.abc import Sequence
 
-from paredown.evaluators.metrics.catalogue import EVALUATORS
-from paredown.evaluators.metrics.measurement import Metric, Objective
+from paredown.evaluators.metrics.catalogue import known_metrics
+from paredown.evaluators.metrics.measurement import Objective
 from paredown.search.errors import ConfigError
 from paredown.search.study_file import quantity
-
-TEST_ACCURACY = Metric("test_accuracy", "1", "measured", higher_is_better=True, highest=1.0)
-METRICS = {name: evaluator.metric for name, evaluator in EVALUATORS.items()} | {"test_accuracy": TEST_ACCURACY}
 
 
 def read_limits(most: Sequence[str], least: Sequence[str]) -> list[Objective]:
@@ -25,9 +22,10 @@ def _limit(text: str, option: str, *, wants_higher: bool) -> Objective:
     name, sign, value = text.partition("=")
     if not sign:
         raise ConfigError(f"{option} {text}: write it as METRIC=VALUE, e.g. size_bytes=60k")
-    if name not in METRICS:
-        raise ConfigError(f"{option} {text}: metric {name!r} does not exist; allowed: {', '.join(METRICS)}")
-    metric = METRICS[name]
+    metrics = known_metrics()
+    if name not in metrics:
+        raise ConfigError(f"{option} {text}: metric {name!r} does not exist; allowed: {', '.join(metrics)}")
+    metric = metrics[name]
     if metric.higher_is_better != wants_higher:
         other = "--min" if metric.higher_is_better else "--max"
         raise ConfigError(f"{option} {text}: limits the good side of {name}; write {other} {text}")

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 from paredown.evaluators.metrics.catalogue import EVALUATORS
-from paredown.evaluators.metrics.measurement import Metric
-from paredown.search.cli.progress import shown
+from paredown.evaluators.metrics.measurement import Comparison, Metric
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.knob import Knobs
-from paredown.studies.front import Model, deltas, faster_on_paper_only
+from paredown.studies.front import Model, faster_on_paper_only
 from paredown.studies.study import Study
+
+COLOURS: dict[Comparison, str] = {"better": "green", "same": "dim", "worse": "red"}
 
 
 def model_rows(study: Study, models: Sequence[Model]) -> tuple[list[str], list[list[str]]]:
@@ -33,18 +34,9 @@ def short_name(step: str) -> str:
 
 
 def change_of(metric: Metric, model: Model, baseline: Model) -> str:
-    """Return how a metric differs from the baseline's, green where that is good."""
-    change = deltas(model, baseline)[metric.name]
-    is_share = metric.name.endswith(("accuracy", "_rate"))
-    good = change > 0 if is_share else change < 0
-    colour = "green" if good else "red" if change else "dim"
-    text = f"{100 * change:+.2f} pt" if is_share else f"{change:+.{_digits(change)}%}"
-    return f"[{colour}]{text}[/]"
-
-
-def _digits(change: float) -> int:
-    """Return how many decimals of a percentage keep what is left from reading as nothing left."""
-    return next((digits for digits in range(3) if round(change, 2 + digits) > -1), 0)
+    """Return how a metric differs from the baseline's, green where that is better."""
+    value, reference = model[metric.name], baseline[metric.name]
+    return f"[{COLOURS[metric.compare(value, reference)]}]{metric.format_change(value, reference)}[/]"
 
 
 def _said(step: str, knobs: Knobs) -> str:
@@ -55,7 +47,10 @@ def _said(step: str, knobs: Knobs) -> str:
 def _row(model: Model, metrics: Sequence[Metric], baseline: Model) -> list[str]:
     cells = [f"{model.trial}"]
     for metric in metrics:
-        value = shown(metric, model[metric.name])
+        if metric.name not in model.measurements:
+            cells.append("")
+            continue
+        value = metric.format(model[metric.name])
         if model.trial != baseline.trial:
             value += f"\n{change_of(metric, model, baseline)}"
         cells.append(value)

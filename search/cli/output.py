@@ -28,7 +28,7 @@ def front_document(study: "Study") -> dict[str, Any]:
     from paredown.studies.selection import best_models
     from paredown.studies.summary import front_summary
 
-    objectives = [o.metric.name for o in study.objectives if o.optimised]
+    objectives = [metric.name for metric in study.optimised_metrics]
     return front_summary(study.name, objectives, study.baseline(), best_models(study), study.folder)
 
 
@@ -105,7 +105,7 @@ def _widths(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
 
 def print_csv(models: Sequence[dict[str, Any]]) -> None:
     """Print model summaries as comma-separated values."""
-    names = list(models[0]["metrics"]) if models else []
+    names = list(dict.fromkeys(name for model in models for name in model["metrics"]))
     writer = csv.writer(sys.stdout)
     writer.writerow(["trial", *names, *(f"delta_{name}" for name in names), "candidate", "artifact"])
     for model in models:

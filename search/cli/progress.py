@@ -16,6 +16,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from paredown.evaluators.metrics.accuracy import METRIC as ACCURACY
 from paredown.evaluators.metrics.measurement import Metric
 from paredown.search.trial_queue import Budget
 from paredown.studies.front import Model, front, hypervolume
@@ -76,11 +77,9 @@ class ProgressDisplay:
     def epoch(self, number: int, epoch: int, metrics: dict[str, float]) -> None:
         """Show how far a trial is."""
         if number in self._running:
-            text = (
-                f"epoch {epoch + 1}, accuracy {metrics['accuracy']:.3f}"
-                if "accuracy" in metrics
-                else f"epoch {epoch + 1}"
-            )
+            text = f"epoch {epoch + 1}"
+            if ACCURACY.name in metrics:
+                text += f", {ACCURACY.name} {ACCURACY.format(metrics[ACCURACY.name])}"
             self._running[number] = (self._running[number][0], text)
 
     def skipped(self) -> None:
@@ -120,7 +119,7 @@ class ProgressDisplay:
 
     def _line(self, number: int, result: TrialResult) -> str:
         values = ", ".join(
-            f"{m.name} {shown(m, result.measurements[m.name].value)}"
+            f"{m.name} {m.format(result.measurements[m.name].value)}"
             for m in self._metrics
             if m.name in result.measurements
         )
@@ -135,29 +134,10 @@ class ProgressDisplay:
             best = front(self._models, self._metrics)
             for metric in self._metrics:
                 model = min(best, key=lambda m: metric.loss(m[metric.name]))
-                value, reference = (
-                    shown(metric, model[metric.name]),
-                    shown(metric, self._baseline[metric.name]),
-                )
+                value, reference = metric.format(model[metric.name]), metric.format(self._baseline[metric.name])
                 table.add_row(f"best {metric.name}", f"{value} (trial {model.trial}; baseline {reference})")
             share = hypervolume(self._models, self._metrics, self._baseline)
             table.add_row("front", f"{len(best)} models, hypervolume {share:.4f}")
         for number, (_, text) in sorted(self._running.items()):
             table.add_row(f"trial {number}", text)
         return Group(self._bar, table)
-
-
-def shown(metric: Metric, value: float) -> str:
-    """Return a value as people read it, with its unit."""
-    if metric.unit == "1":
-        return f"{value:.4f}"
-    if metric.unit == "ms":
-        return f"{value:.4f} ms"
-    for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= factor:
-            return (
-                f"{value / factor:.1f} {prefix}{metric.unit}"
-                if len(metric.unit) < 4
-                else f"{value / factor:.1f} {prefix}"
-            )
-    return f"{value:.0f} {metric.unit}" if len(metric.unit) < 4 else f"{value:.0f}"

@@ -40,11 +40,10 @@ def show(study: StudyName, storage: Storage = DEFAULT_STORAGE, as_json: AsJson =
         return
     metrics = [o.metric for o in opened.objectives]
     from paredown.search.cli.model_table import short_name
-    from paredown.search.cli.progress import shown
 
     lines = []
     for row in rows:
-        values = [shown(m, row["metrics"][m.name]) if "metrics" in row else "" for m in metrics]
+        values = [m.format(row["metrics"][m.name]) if "metrics" in row else "" for m in metrics]
         left = ", ".join(f"{short_name(step)} {len(layers)}" for step, layers in row["skipped"].items())
         lines.append(
             [

@@ -123,5 +123,5 @@ def _probe_limits(setup: Setup, where: str) -> None:
     o = max(limits, key=lambda o: o.violation(least[o.metric.name]))
     raise ConfigError(
         f"{where}: limits.{o.metric.name}: no candidate can meet {o.limit:g}: of {len(candidates)} tried, "
-        f"the least has {least[o.metric.name]:g} {o.metric.unit}; raise the limit or widen space.knobs"
+        f"the least has {o.metric.with_unit(least[o.metric.name])}; raise the limit or widen space.knobs"
     )

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from paredown.evaluators.build import input_shape
 from paredown.evaluators.errors import TaskError
+from paredown.evaluators.metrics.measurement import optimised_metrics
 from paredown.evaluators.tasks.catalogue import TASKS
 from paredown.evaluators.tasks.spec import TaskSpec, load_task
 from paredown.evaluators.tasks.task import Task
@@ -81,7 +82,7 @@ def set_up(config: StudyConfig, where: str, folder: Path, out: Path) -> Setup:
     space = _checked_space(config, where, folder, task)
     # Chosen here for its errors alone: nothing is written before all is known to be right.
     problem = Problem(config.seed, config.trials, distributions(space))
-    choose_sampler(config.sampler, problem, [o.metric for o in objectives if o.optimised], where, folder.absolute())
+    choose_sampler(config.sampler, problem, optimised_metrics(objectives), where, folder.absolute())
     training = TrainingPlan(
         **config.training.model_dump(exclude={"cache"}), cache_bytes=config.training.cache, seed=config.seed
     )

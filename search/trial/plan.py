@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paredown.evaluators.metrics.evaluation_input import Baseline
-from paredown.evaluators.metrics.measurement import Objective
+from paredown.evaluators.metrics.measurement import Metric, Objective, optimised_metrics
 from paredown.evaluators.tasks.spec import TaskSpec
 from paredown.evaluators.training.fit import TrainingPlan
 from paredown.evaluators.training.teacher import TeacherSpec
@@ -48,6 +48,11 @@ class TrialPlan:
     space: str = "{}"
     swept: tuple[tuple[str, tuple[float, ...]], ...] = ()
     counted: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def optimised_metrics(self) -> tuple[Metric, ...]:
+        """The metrics that span the front, in order."""
+        return optimised_metrics(self.objectives)
 
     def epochs(self, candidate: Candidate) -> int:
         """Return for how many epochs a candidate is trained at most, fine-tuning included."""

@@ -127,7 +127,7 @@ class _Trial:
 
     def stopped(self, reason: str) -> TrialResult:
         """Return what is known of a trial that ends early."""
-        first = next(o.metric.name for o in self.plan.objectives if o.optimised)
+        first = self.plan.optimised_metrics[0].name
         share, values = len(self.curve) / self.plan.epochs(self.candidate), self.known | self.curve[-1][1]
         return stopped_early(reason, share, values[first], self.measurements, self.facts, self.curve)
 
@@ -212,7 +212,7 @@ class _Trial:
         self.curve.append((epoch, metrics))
         if (elapsed := time.monotonic() - self.started) > self.plan.timeout_s:
             raise EvaluationError(f"timeout: {elapsed:.0f} s are over the limit of {self.plan.timeout_s:g} s")
-        costs = {o.metric.name for o in self.plan.objectives if self.plan.judged and o.optimised}
+        costs = {m.name for m in self.plan.optimised_metrics if self.plan.judged}
         return self.on_epoch(epoch, {name: v for name, v in self.known.items() if name in costs} | metrics)
 
     def _export(self, compressed: Compressed, folder: Path) -> WrittenModel:

@@ -25,8 +25,9 @@ from paredown.evaluators.files.exit_runtime import BatchRuntime
 from paredown.evaluators.files.names import CARD_FILE, MANIFEST_FILE, MODEL_FILE, PACKED_FILE
 from paredown.evaluators.files.onnx_model import logits, open_session
 from paredown.evaluators.metrics.accuracy import share_correct
-from paredown.evaluators.metrics.catalogue import EVALUATORS
-from paredown.evaluators.metrics.measurement import Measurement
+from paredown.evaluators.metrics.catalogue import known_metrics
+from paredown.evaluators.metrics.measurement import Measurement, Metric
+from paredown.evaluators.metrics.test_accuracy import METRIC as TEST_ACCURACY
 from paredown.evaluators.packing.container import read
 from paredown.evaluators.packing.summary import encoding_rows
 from paredown.evaluators.tasks.task import normalisation_at, split_at
@@ -142,13 +143,13 @@ def _test_accuracy(shipment: ExportRequest) -> Measurement:
     resolution = shipment.shape[1]
     split = split_at(shipment.task, "test", resolution)
     images = normalisation_at(shipment.task, resolution)(split.images)
-    return share_correct(logits(open_session(shipment.file), images), split.labels, "test_accuracy")
+    return share_correct(logits(open_session(shipment.file), images), split.labels, TEST_ACCURACY.name)
 
 
 def _manifest(shipment: ExportRequest, parity: dict[str, float], test: Measurement) -> Manifest:
     model, baseline, task = shipment.model, shipment.baseline, shipment.task
     normalise, has_exits = normalisation_at(task, shipment.shape[1]), isinstance(shipment.network, MultiExit)
-    measured = {**model.measurements, "test_accuracy": test}
+    measured = {**model.measurements, TEST_ACCURACY.name: test}
     return {
         "format": 1,
         "study": shipment.study,
@@ -212,8 +213,8 @@ def _packed_lines(packed: dict[str, Any]) -> list[str]:
 
 
 def _described(measurement: Measurement) -> dict[str, Any]:
-    known = EVALUATORS.get(measurement.metric)
-    unit = known.metric.unit if known else "1"
+    known = known_metrics().get(measurement.metric)
+    unit = known.unit if known else "1"
     return {k: v for k, v in measurement.to_json().items() if k != "metric"} | {"unit": unit}
 
 
@@ -227,16 +228,8 @@ def _card(manifest: Manifest) -> str:
         "| metric | this model | baseline | change |",
         "|---|---:|---:|---:|",
     ]
-    for name, metric in manifest["metrics"].items():
-        spread = f" ± {metric['spread']:.3g}" if metric["spread"] else ""
-        reference = manifest["baseline"]["metrics"].get(name)
-        change = manifest["deltas"].get(name)
-        shown = "" if change is None else f"{change:+.4f}" if name.endswith("accuracy") else f"{change:+.1%}"
-        unit = "" if metric["unit"] == "1" else f" {metric['unit']}"
-        lines.append(
-            f"| {name} ({metric['how']}) | {metric['value']:.6g}{spread}{unit} "
-            f"| {'' if reference is None else f'{reference:.6g}'} | {shown} |"
-        )
+    known, before = known_metrics(), manifest["baseline"]["metrics"]
+    lines += [_row(known[n], found, before.get(n)) for n, found in manifest["metrics"].items() if n in known]
     if manifest["slower_than_macs_suggest"]:
         lines += ["", "**Note:** it needs fewer MACs than the baseline, but is not measurably faster on this device."]
     device = manifest["metrics"].get("latency_ms", {}).get("device", "")
@@ -272,6 +265,17 @@ def _card(manifest: Manifest) -> str:
         *_left_alone(manifest["skipped"]),
     ]
     return "\n".join(lines)
+
+
+def _row(metric: Metric, found: dict[str, Any], reference: float | None) -> str:
+    before, change = "", ""
+    if reference is not None:
+        before, change = metric.format(reference), metric.format_change(found["value"], reference)
+        if (comparison := metric.compare(found["value"], reference)) != "same":
+            change += f" ({comparison})"
+    return (
+        f"| {metric.name} ({found['how']}) | {metric.format(found['value'], found['spread'])} | {before} | {change} |"
+    )
 
 
 def _left_alone(skipped: dict[str, dict[str, str]]) -> list[str]:

@@ -18,7 +18,7 @@ SHAPE = (3, 8, 8)
 
 
 @pytest.fixture(scope="module")
-def specimen(tmp_path_factory: pytest.TempPathFactory) -> EvaluationInput:
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> EvaluationInput:
     torch.manual_seed(0)
     network = nn.Sequential(
         nn.Conv2d(3, 4, 3, padding=1, bias=False),
@@ -41,9 +41,9 @@ def specimen(tmp_path_factory: pytest.TempPathFactory) -> EvaluationInput:
 
 
 @pytest.mark.parametrize("name", EVALUATORS)
-def test_yields_its_own_finite_metric_twice_alike(name: str, specimen: EvaluationInput) -> None:
+def test_yields_its_own_finite_metric_twice_alike(name: str, inputs: EvaluationInput) -> None:
     evaluator = EVALUATORS[name]
-    first, second = evaluator.evaluate(specimen), evaluator.evaluate(specimen)
+    first, second = evaluator.evaluate(inputs), evaluator.evaluate(inputs)
     assert first.metric == evaluator.metric.name == name
     assert np.isfinite([first.value, first.spread]).all()
     assert 0 <= first.value <= evaluator.metric.highest
@@ -56,15 +56,15 @@ def test_yields_its_own_finite_metric_twice_alike(name: str, specimen: Evaluatio
 
 
 @pytest.mark.parametrize("name", [n for n, e in EVALUATORS.items() if e.needs != "model"])
-def test_says_what_it_lacks(name: str, specimen: EvaluationInput) -> None:
+def test_says_what_it_lacks(name: str, inputs: EvaluationInput) -> None:
     with pytest.raises(EvaluationError, match=name):
-        EVALUATORS[name].evaluate(EvaluationInput(specimen.model, SHAPE))
+        EVALUATORS[name].evaluate(EvaluationInput(inputs.model, SHAPE))
 
 
-def test_macs_and_params_by_hand(specimen: EvaluationInput) -> None:
+def test_macs_and_params_by_hand(inputs: EvaluationInput) -> None:
     dense, depthwise, linear = 64 * 3 * 4 * 9, 16 * 4 * 9, 4 * 2
-    assert EVALUATORS["macs"].evaluate(specimen).value == dense + depthwise + linear
-    assert EVALUATORS["params"].evaluate(specimen).value == 3 * 4 * 9 + 2 * 4 + (4 * 9 + 4) + (4 * 2 + 2)
+    assert EVALUATORS["macs"].evaluate(inputs).value == dense + depthwise + linear
+    assert EVALUATORS["params"].evaluate(inputs).value == 3 * 4 * 9 + 2 * 4 + (4 * 9 + 4) + (4 * 2 + 2)
 
 
 def test_a_shared_layer_has_its_parameters_once_and_its_macs_twice() -> None:
@@ -75,20 +75,20 @@ def test_a_shared_layer_has_its_parameters_once_and_its_macs_twice() -> None:
     assert EVALUATORS["macs"].evaluate(shared).value == 50
 
 
-def test_accuracy_by_hand(specimen: EvaluationInput) -> None:
-    measured = EVALUATORS["accuracy"].evaluate(specimen)
+def test_accuracy_by_hand(inputs: EvaluationInput) -> None:
+    measured = EVALUATORS["accuracy"].evaluate(inputs)
     assert measured.value == 0.75
     assert measured.spread == pytest.approx(1.96 * (0.75 * 0.25 / 32) ** 0.5)
 
 
 @pytest.mark.parametrize(("name", "file"), [("size_bytes", "packed"), ("onnx_bytes", "file")])
-def test_size_is_the_length_of_the_file(name: str, file: str, specimen: EvaluationInput) -> None:
-    path = getattr(specimen, file)
+def test_size_is_the_length_of_the_file(name: str, file: str, inputs: EvaluationInput) -> None:
+    path = getattr(inputs, file)
     assert isinstance(path, Path)
-    assert EVALUATORS[name].evaluate(specimen).value == len(path.read_bytes())
+    assert EVALUATORS[name].evaluate(inputs).value == len(path.read_bytes())
 
 
-def test_latency_of_the_reference_itself_is_the_reference(specimen: EvaluationInput) -> None:
-    assert specimen.file is not None
-    same = EvaluationInput(specimen.model, SHAPE, specimen.file, baseline=Baseline(specimen.file, SHAPE, 5.0))
+def test_latency_of_the_reference_itself_is_the_reference(inputs: EvaluationInput) -> None:
+    assert inputs.file is not None
+    same = EvaluationInput(inputs.model, SHAPE, inputs.file, baseline=Baseline(inputs.file, SHAPE, 5.0))
     assert EVALUATORS["latency_ms"].evaluate(same).value == pytest.approx(5.0, rel=0.25)

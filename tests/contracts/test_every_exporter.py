@@ -67,7 +67,7 @@ def test_the_folder_is_whole_and_says_what_it_is(name: str, shipment: ExportRequ
     card = (folder / "README.md").read_text()
     assert "| dense | " in card
     assert "| size_bytes (counted) |" in card
-    assert "+0.0%" in card
+    assert "| +0% |" in card
     assert list(folder.parent.iterdir()) == [folder]
 
 

@@ -12,7 +12,6 @@ from paredown.studies.figures import (
     hypervolume_figure,
     importances_figure,
     parallel_figure,
-    plain,
 )
 from paredown.studies.front import Model
 
@@ -76,10 +75,3 @@ def test_importances_are_sorted_by_their_sum() -> None:
 def test_hypervolume_is_drawn_as_steps() -> None:
     (trace,) = hypervolume_figure([(0, 0.1), (3, 0.4)]).data
     assert (list(trace.x), list(trace.y), trace.line.shape) == ([0, 3], [0.1, 0.4], "hv")
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(154_480.0, "154,480"), (1_290_800.0, "1,290,800"), (0.988861, "0.98886"), (42376.0, "42376")]
-)
-def test_large_numbers_are_written_out(value: float, text: str) -> None:
-    assert plain(value) == text

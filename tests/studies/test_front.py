@@ -3,7 +3,7 @@
 import pytest
 
 from paredown.evaluators.metrics.catalogue import EVALUATORS
-from paredown.evaluators.metrics.measurement import Measurement, Objective
+from paredown.evaluators.metrics.measurement import Measurement, Metric, Objective
 from paredown.spaces.candidate import Candidate
 from paredown.studies.errors import NothingFits
 from paredown.studies.figures import hypervolume_history, parallel_figure
@@ -45,6 +45,22 @@ def test_hypervolume_by_hand() -> None:
 
 def test_deltas_are_points_of_accuracy_and_shares_of_cost() -> None:
     assert deltas(SMALLER, BASELINE) == {"accuracy": pytest.approx(-0.1), "size_bytes": pytest.approx(-0.9)}
+
+
+def test_deltas_without_a_share_or_a_metric_are_left_out() -> None:
+    baseline = model(0, 0.9, 0, exit_rate=0.0, macs=0, params=7, of_old=1.0)
+    changed = deltas(model(1, 0.9, 12, exit_rate=0.65, macs=0, latency_ms=1.0, of_old=2.0), baseline)
+    assert changed == {"accuracy": 0.0, "exit_rate": 0.65, "macs": 0.0}
+
+
+def test_what_can_rise_without_end_is_the_reciprocal_of_a_cost() -> None:
+    speed = Metric("images_per_s", "1/s", "measured", higher_is_better=True)
+    models = [
+        model(n, a, 1, latency_ms=t, images_per_s=1000 / t) for n, a, t in ((0, 0.9, 2), (1, 0.95, 1), (2, 0.8, 0.1))
+    ]
+    by_speed, by_time = (hypervolume(models, (ACCURACY, metric), models[0]) for metric in (speed, LATENCY))
+    assert by_speed == pytest.approx(by_time)
+    assert by_speed > 0.5
 
 
 @pytest.mark.parametrize(("macs", "latency", "flagged"), [(50, 2.0, True), (50, 1.0, False), (200, 2.0, False)])

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paredown.evaluators.build import COUNTED, count_costs
-from paredown.evaluators.metrics.measurement import Objective
+from paredown.evaluators.metrics.measurement import Objective, optimised_metrics
 from paredown.evaluators.tasks.task import Task
 from paredown.search.samplers.domain import Domain
 from paredown.search.samplers.sampler import Cost, Params
@@ -96,7 +96,7 @@ class CandidateCosts:
 
 
 def _cost(name: str, objectives: Sequence[Objective]) -> Cost:
-    optimised = [o.metric.name for o in objectives if o.optimised]
+    optimised = [metric.name for metric in optimised_metrics(objectives)]
     limits = {o.metric.name: o.limit for o in objectives}
     return Cost(name, optimised.index(name) if name in optimised else None, limits.get(name))
 

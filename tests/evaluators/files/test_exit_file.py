@@ -34,7 +34,7 @@ MACS = [16 * 16 * 4 * 9 + 4 * 5, 8 * 8 * 8 * 4 * 9 + 8 * 5, 4 * 4 * 8 * 8 * 9 + 
 """Of each stage with its head."""
 
 
-def specimen(network: MultiExit, folder: Path) -> EvaluationInput:
+def inputs(network: MultiExit, folder: Path) -> EvaluationInput:
     file = folder / "model.onnx"
     file.write_bytes(exported(network))
     x = images()
@@ -125,7 +125,7 @@ def test_a_plain_file_has_no_batches_of_stages() -> None:
 
 def test_expected_macs_exit_rate_and_accuracy_by_hand(tmp_path: Path) -> None:
     network = multi_exit(threshold=0.6)
-    seen = specimen(network, tmp_path)
+    seen = inputs(network, tmp_path)
     passed = np.cumsum(MACS).tolist()
     assert exit_macs(network, SHAPE) == passed
     taken = network.taken(network.all_logits(images())).numpy()
@@ -146,7 +146,7 @@ def test_an_easy_stream_is_faster_than_a_hard_one(tmp_path: Path) -> None:
         network.stages[2] = torch.nn.Sequential(
             *(torch.nn.Conv2d(8, 8, 3, padding=1) for _ in range(60)), network.stages[2]
         )
-        measured.append(EVALUATORS["latency_ms"].evaluate(specimen(network, tmp_path)).value)
+        measured.append(EVALUATORS["latency_ms"].evaluate(inputs(network, tmp_path)).value)
     assert measured[0] < 0.7 * measured[1]
 
 

@@ -3,12 +3,11 @@
 import io
 import time
 
-import pytest
 from rich.console import Console
 
 from paredown.evaluators.metrics.catalogue import EVALUATORS
-from paredown.evaluators.metrics.measurement import Measurement, Metric
-from paredown.search.cli.progress import ProgressDisplay, shown
+from paredown.evaluators.metrics.measurement import Measurement
+from paredown.search.cli.progress import ProgressDisplay
 from paredown.search.trial_queue import Budget
 from paredown.spaces.candidate import Candidate
 from paredown.studies.front import Model
@@ -29,27 +28,6 @@ def done(accuracy: float, size: float) -> TrialResult:
 def display_on(console: Console, *before: Model, deadline: float | None = None) -> ProgressDisplay:
     counts = {"done": len(before), "waiting": 1, "running": 1}
     return ProgressDisplay(console, "name", METRICS, Budget(4, deadline), before, counts)
-
-
-@pytest.mark.parametrize(
-    ("metric", "value", "text"),
-    [
-        ("accuracy", 0.97, "0.9700"),
-        ("latency_ms", 0.0312, "0.0312 ms"),
-        ("size_bytes", 999, "999 B"),
-        ("size_bytes", 61234, "61.2 kB"),
-        ("size_bytes", 2.5e9, "2.5 GB"),
-        ("macs", 1.25e6, "1.2 MMAC"),
-        ("params", 2690, "2.7 k"),
-        ("params", 12, "12"),
-    ],
-)
-def test_values_are_shown_with_their_unit(metric: str, value: float, text: str) -> None:
-    assert shown(EVALUATORS[metric].metric, value) == text
-
-
-def test_a_metric_of_another_unit_is_shown() -> None:
-    assert shown(Metric("energy", "mJ", "measured"), 12.4) == "12 mJ"
 
 
 def test_a_pipe_gets_one_line_a_trial() -> None:
@@ -90,7 +68,7 @@ def test_a_terminal_gets_a_live_view() -> None:
     for part in (
         "2/4",
         "2 done, 1 duplicate, 1 running",
-        "epoch 3, accuracy 0.125",
+        "epoch 3, accuracy 0.1250",
         "0.9500 (trial 2; baseline 0.9000)",
         "1.0 kB (trial 2; baseline 2.0 kB)",
         "1 models, hypervolume 0.5182",
