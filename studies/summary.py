@@ -24,7 +24,7 @@ def model_summary(model: Model, baseline: Model | None, folder: str) -> dict[str
 def front_summary(
     study: str, objectives: Sequence[str], baseline: Model | None, models: Sequence[Model], folder: str
 ) -> dict[str, Any]:
-    """Return a front as plain data; accuracy deltas are differences, all others shares of the baseline."""
+    """Return a front as plain data; deltas of shares are differences, those of other metrics shares of the baseline."""
     return {
         "study": study,
         "objectives": list(objectives),
