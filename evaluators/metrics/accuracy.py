@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paredown.evaluators.errors import EvaluationError
-from paredown.evaluators.files.onnx_model import logits, open_session
+from paredown.evaluators.files.onnx_runtime import logits, open_session
 from paredown.evaluators.metrics.evaluation_input import EvaluationInput, Evaluator
 from paredown.evaluators.metrics.measurement import Measurement, Metric
 

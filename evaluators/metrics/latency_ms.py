@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.files.exit_runtime import BatchRuntime
-from paredown.evaluators.files.onnx_model import open_session
+from paredown.evaluators.files.onnx_runtime import open_session
 from paredown.evaluators.metrics.evaluation_input import Baseline, EvaluationInput, Evaluator
 from paredown.evaluators.metrics.measurement import Measurement, Metric
 from paredown.spaces.exits.network import MultiExit

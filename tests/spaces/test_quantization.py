@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 from torch import Tensor, nn
 
-from paredown.evaluators.files.onnx_model import export, logits, open_session, slimmed
+from paredown.evaluators.files.onnx_model import export, slimmed
+from paredown.evaluators.files.onnx_runtime import logits, open_session
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.compression.quantization import QUANTIZATION
 from paredown.spaces.compression.quantizing import widths
