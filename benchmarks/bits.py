@@ -24,7 +24,8 @@ from int8 import Block
 from onnx import numpy_helper
 from torch import nn
 
-from paredown.evaluators.files.onnx_model import export, logits, open_session, slimmed
+from paredown.evaluators.files.onnx_model import export, slimmed
+from paredown.evaluators.files.onnx_runtime import logits, open_session
 from paredown.evaluators.tasks.catalogue import TASKS
 from paredown.evaluators.tasks.task import Task, split_at
 from paredown.evaluators.training.data import TrainingData

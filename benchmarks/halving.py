@@ -24,6 +24,7 @@ import plotly.graph_objects as go
 from rich.console import Console
 
 from paredown.search.bench.share import estimate
+from paredown.search.cli.progress import ProgressDisplay
 from paredown.search.run import search
 from paredown.search.schedulers.halving import Halving
 from paredown.search.study_file.schema import StudyConfig
@@ -69,8 +70,8 @@ def config(task: Any, trials: int, resolution: dict[str, int], **training: Any) 
 def run_study(config: StudyConfig, folder: Path) -> tuple[Study, Any]:
     """Run a study to its end."""
     setup = set_up(config, config.study, folder, folder / "out")
-    study, _ = search(setup, f"sqlite:///{folder}/study.db", Console(stderr=True), where="halving.py")
-    return study, setup
+    display = ProgressDisplay(Console(stderr=True))
+    return search(setup, f"sqlite:///{folder}/study.db", listener=display, where="halving.py").study, setup
 
 
 def replay(study: Study, setup: Any, rule: tuple[int, int], order: Sequence[Model]) -> dict[str, float]:

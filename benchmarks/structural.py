@@ -26,7 +26,8 @@ import torch
 import torch_pruning
 from torch import Tensor, nn
 
-from paredown.evaluators.files.onnx_model import export, logits, open_session, slimmed
+from paredown.evaluators.files.onnx_model import export, slimmed
+from paredown.evaluators.files.onnx_runtime import logits, open_session
 from paredown.evaluators.metrics.evaluation_input import EvaluationInput
 from paredown.evaluators.metrics.macs import MACS
 from paredown.evaluators.tasks.spec import TaskSpec, load_task

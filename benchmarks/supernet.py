@@ -36,6 +36,7 @@ from paredown.evaluators.training.data import TrainingData
 from paredown.evaluators.training.fit import TrainingPlan, fit
 from paredown.evaluators.training.inference import recalibrate, score
 from paredown.search.bench.share import estimate
+from paredown.search.cli.progress import ProgressDisplay
 from paredown.search.study_file.schema import StudyConfig
 from paredown.search.study_file.setup import Setup, set_up
 from paredown.search.trial.pretraining import INHERITED_RATE
@@ -156,7 +157,7 @@ def tau(first: list[float], second: list[float]) -> dict[str, float]:
 def run(setup: Setup, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Train the supernet and all candidates; yield every figure, again after each further seed."""
     console, began = Console(stderr=True), time.process_time()
-    prepare_supernets(setup.plan, console, None)
+    prepare_supernets(setup.plan, None, ProgressDisplay(console))
     supernet_s = time.process_time() - began
     trained_supernet(setup.plan, "mbconv")  # read once: not part of a candidate's seconds
     rows: list[dict[str, Any]] = []

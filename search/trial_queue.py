@@ -1,37 +1,23 @@
-"""Which trial comes next, and when there is none: the budget of a search."""
+"""The trials of a search: which one comes next, when there are no more, and what became of them."""
 
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from paredown.search.errors import SearchAborted
+from paredown.search.listener import ProgressListener
 from paredown.search.schedulers.halving import Halving
+from paredown.search.schedulers.judge import Judge
 from paredown.spaces.space import SearchSpace
 from paredown.studies.front import Model, front, hypervolume
 from paredown.studies.result import FINISHED, PendingTrial, TrialResult
 from paredown.studies.study import Study
 
 MAX_SKIPPED = 500
-"""So many rejected or known candidates in a row end the search."""
+"""Number of rejected or known candidates in a row that ends the search."""
 RENEW_S = 20.0
+"""Seconds between two renewals of the leases."""
 TIME_IS_UP = "the time is up"
-
-
-class ProgressListener(Protocol):
-    """Told what happens, to show it."""
-
-    def started(self, asked: PendingTrial) -> None:
-        """A trial starts."""
-
-    def epoch(self, number: int, epoch: int, metrics: dict[str, float]) -> None:
-        """A running trial has finished an epoch."""
-
-    def finished(self, number: int, result: TrialResult) -> None:
-        """A trial has ended."""
-
-    def skipped(self) -> None:
-        """The sampler proposed a known candidate."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +25,11 @@ class Budget:
     """When a search ends.
 
     Attributes:
-        trials: The study has so many finished trials: done, stopped early or failed.
+        trials: Total number of finished trials in the study: done, stopped early or failed.
         deadline: `time.monotonic()` after which no trial starts; None for no limit.
-        max_failures: So many trials in a row failed.
-        max_stall: So many finished trials in a row brought no hypervolume; None for no limit.
+        max_failures: Number of failed trials in a row that aborts the search.
+        max_stall: Number of finished trials in a row without a gain of hypervolume that ends the search; None for no
+            limit.
     """
 
     trials: int
@@ -52,16 +39,17 @@ class Budget:
 
 
 class TrialQueue:
-    """Hands out trials of a study until the budget is spent.
+    """Hands out the trials of a study until the budget is spent.
 
-    Trials that were trained count, also in part; rejected and known ones cost next to nothing and do not. The
-    baseline runs alone: all others are compared with it.
+    Trials that were trained, if only in part, count towards the budget; rejected and known candidates cost next to
+    nothing and do not count. The baseline runs alone, since all other trials are compared with it.
 
     Attributes:
-        halving: Judges running trials; None: all run to their end.
+        listener: Told what happens. The queue tells it of trials; drivers report epochs through `report`.
+        halving: Stops running trials early; None: all run to their end.
         stopped: Why there are no more trials; empty while there are.
-        asking_s: Time spent in the study's database and sampler while a worker had nothing to do.
-        preparing_s: The same while none had.
+        asking_s: Seconds spent in database, sampler and listener while a worker had nothing to do.
+        preparing_s: Seconds spent there while every worker was busy.
     """
 
     def __init__(
@@ -69,28 +57,29 @@ class TrialQueue:
         study: Study,
         space: SearchSpace,
         budget: Budget,
-        watcher: ProgressListener,
+        listener: ProgressListener,
         halving: Halving | None = None,
     ) -> None:
-        self._study, self._space, self._budget, self._watcher = study, space, budget, watcher
+        self._study, self._space, self._budget = study, space, budget
         self._running: set[int] = set()
         self._skipped = self._failures = 0
         self._baseline = study.baseline()
         self._renewed = 0.0
         self._prepared: list[PendingTrial] = []
-        self.halving = halving
+        self._judge = Judge(halving)
+        self.listener, self.halving = listener, halving
         self.stopped = ""
         self.asking_s = self.preparing_s = 0.0
         study.recover()
 
     @property
     def baseline(self) -> Model | None:
-        """The finished reference, once there is one."""
+        """The finished baseline; None until it is done."""
         return self._baseline
 
     @property
     def running(self) -> frozenset[int]:
-        """Numbers of the trials handed out and not yet told."""
+        """Numbers of the trials that were handed out and have not ended."""
         return frozenset(self._running)
 
     @property
@@ -99,32 +88,32 @@ class TrialQueue:
         return self._is_over()
 
     def next(self) -> PendingTrial | None:
-        """Return a trial to start now; None to wait for a running one, or where `stopped` says why."""
+        """Return a trial to start now; None to wait for a running one, or for good where `stopped` says why."""
         start = time.perf_counter()
         try:
             if self._prepared:
                 waits = self._waits_for_baseline() or self._is_over()
-                asked = None if waits else self._prepared.pop(0)
+                pending = None if waits else self._prepared.pop(0)
             else:
-                asked = self._ask()
-            if asked is not None:
-                self._running.add(asked.number)
-                self._watcher.started(asked)
-            return asked
+                pending = None if self._waits_for_baseline() else self._proposed()
+            if pending is not None:
+                self._running.add(pending.number)
+                self.listener.started(pending)
+            return pending
         finally:
             self.asking_s += time.perf_counter() - start
 
     def prepare(self, workers: int) -> None:
-        """Ask for the next trial while no worker could start it, so that none will wait for the sampler.
+        """Ask for the next trial while no worker could start it, so that no worker has to wait for the sampler.
 
-        While the baseline runs, one for each worker is prepared, later one at a time. The sampler then knows less by
-        the trials that finish meanwhile; a search that ends before the trial is handed out leaves it in line for
-        the next one.
+        While the baseline runs, one trial is prepared for each worker; later, one at a time. The sampler then knows
+        nothing of the trials that finish in the meantime. If the search ends before a prepared trial is handed out,
+        the next search starts with it.
         """
         if len(self._prepared) < (workers if self._baseline is None else 1):
             start = time.perf_counter()
-            if (asked := self._proposed()) is not None:
-                self._prepared.append(asked)
+            if (pending := self._proposed()) is not None:
+                self._prepared.append(pending)
             self.preparing_s += time.perf_counter() - start
 
     def _waits_for_baseline(self) -> bool:
@@ -133,33 +122,38 @@ class TrialQueue:
             return self._baseline is None
         return False
 
-    def _ask(self) -> PendingTrial | None:
-        return None if self._waits_for_baseline() else self._proposed()
-
     def _proposed(self) -> PendingTrial | None:
         while not self._is_over(len(self._prepared)):
-            asked = self._study.ask(self._space.sample)
-            if asked is not None:
-                return asked
+            pending = self._study.ask(self._space.sample)
+            if pending is not None:
+                return pending
             self._skipped += 1
-            self._watcher.skipped()
+            self.listener.skipped()
         return None
 
+    def report(self, number: int, epoch: int, epochs: int, metrics: Mapping[str, float], *, spared: bool) -> str:
+        """Take what a running trial shows after an epoch, and return why it ends here; empty: it goes on.
+
+        For the arguments see `Judge.judge`.
+        """
+        self.listener.epoch(number, epoch, metrics)
+        return self._judge.judge(number, epoch, epochs, metrics, spared=spared)
+
     def tell(self, number: int, result: TrialResult) -> None:
-        """Store the outcome of a trial.
+        """Store the result of a trial.
 
         Raises:
-            SearchAborted: It was the baseline and it failed, or too many trials in a row failed.
+            SearchAborted: The baseline failed, or too many trials in a row failed.
         """
-        start = time.perf_counter()
         if number not in self._running:
             return  # told before
+        start = time.perf_counter()
         self._running.discard(number)
         result = self._study.tell(number, result)
         if self._baseline is None:
             self._baseline = self._study.baseline()
+        self.listener.finished(number, result)
         self.asking_s += time.perf_counter() - start
-        self._watcher.finished(number, result)
         if self._baseline is None:
             raise SearchAborted(f"the baseline (trial {number}) {result.outcome}: {result.reason}")
         if result.outcome == "rejected":
@@ -170,34 +164,19 @@ class TrialQueue:
         if self._failures >= self._budget.max_failures:
             raise SearchAborted(f"{self._failures} trials in a row failed; the last one: {result.reason}")
 
-    def judge(self, number: int, epoch: int, epochs: int, metrics: Mapping[str, float]) -> str:
-        """Return why a running trial ends here; empty: it goes on.
-
-        Args:
-            number: Of the trial.
-            epoch: The one it has finished, counted from 0.
-            epochs: How many are planned for it.
-            metrics: By name, with the costs among the objectives.
-        """
-        if self.halving is None:
-            return ""
-        losses = self.halving.losses(metrics)
-        return self.halving.judge(number, epoch + 1, epochs, losses, spared=self._baseline is None)
-
     def lose(self, number: int, reason: str) -> None:
-        """Store that a trial's process died; its curve is lost with it.
+        """Store that the process of a trial died; the curve of the trial is lost with it.
 
         Raises:
             SearchAborted: As `tell`.
         """
-        if self.halving is not None:
-            self.halving.forget(number)
+        self._judge.forget(number)
         self.tell(number, TrialResult("failed", reason))
 
     def renew(self) -> None:
-        """Renew the leases, at most every 20 s."""
+        """Renew the leases of the trials in hand, at most every `RENEW_S` seconds."""
         if time.monotonic() - self._renewed > RENEW_S:
-            self._study.renew(sorted(self._running | {asked.number for asked in self._prepared}))
+            self._study.renew(sorted(self._running | {pending.number for pending in self._prepared}))
             self._renewed = time.monotonic()
 
     def _is_over(self, promised: int = 0) -> bool:
@@ -219,19 +198,20 @@ class TrialQueue:
 
 
 def trials_without_gain(study: Study) -> int:
-    """Return how many trials have finished, by number, since the hypervolume last grew.
+    """Return the number of trials that finished, by their number, after the hypervolume last grew.
 
-    It is read from the study each time, so it is the same for all who search it, also after a stop.
+    It is read from the study each time, so all processes that search the study come to the same number, also after a
+    stop.
     """
     baseline, metrics = study.baseline(), study.optimised_metrics
     if baseline is None:
         return 0
     kept: list[Model] = []
-    share, last = 0.0, baseline.trial
+    largest, last_gain = 0.0, baseline.trial
     for model in study.models():
         better = front([*kept, model], metrics)
-        if model in better and (grown := hypervolume(better, metrics, baseline)) > share:
-            share, last = grown, model.trial
+        if model in better and (grown := hypervolume(better, metrics, baseline)) > largest:
+            largest, last_gain = grown, model.trial
         kept = better
     finished = [row for row in study.rows() if row["state"] in FINISHED and row["parent"] is None]
-    return sum(row["number"] > last for row in finished)
+    return sum(row["number"] > last_gain for row in finished)

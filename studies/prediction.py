@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
-from numpy.typing import NDArray
 from PIL import Image
 
 from paredown.evaluators.errors import TaskError
-from paredown.evaluators.files.exit_runtime import BatchRuntime, ExitPlan
-from paredown.evaluators.files.names import MANIFEST_FILE, MODEL_FILE
+from paredown.evaluators.files.names import MANIFEST_FILE
 from paredown.evaluators.tasks.resizing import squared
 from paredown.studies.errors import StudyError
+from paredown.studies.exporters.catalogue import FIRST_FORMAT, exporter_named
+from paredown.studies.exporters.exporter import Run
 
 
 def predict_images(folder: Path, files: list[Path], top: int = 3) -> list[dict[str, Any]]:
@@ -23,7 +22,8 @@ def predict_images(folder: Path, files: list[Path], top: int = 3) -> list[dict[s
     Several images go through a model with exits as a batch, stage by stage.
 
     Raises:
-        StudyError: The folder is no exported model, or a file was changed since the export.
+        StudyError: The folder is no exported model, a file was changed since the export, or there is no such format.
+        EvaluationError: The runtime cannot load the model.
         TaskError: A file is no image that can be read.
     """
     manifest = _manifest(folder)
@@ -38,8 +38,10 @@ def predict_images(folder: Path, files: list[Path], top: int = 3) -> list[dict[s
         except OSError as error:
             raise TaskError(f"{file}: no image that can be read ({error})") from error
         inputs.append((pixels.astype(np.float32) / np.float32(255) - mean) / std)
+    if not inputs:
+        return []
     results = []
-    for file, scores in zip(files, _scores(folder / MODEL_FILE, inputs), strict=True):
+    for file, scores in zip(files, _model(folder, manifest)(np.stack(inputs)), strict=True):
         shares = np.exp(scores.astype(np.float64) - scores.max())
         shares /= shares.sum()
         likeliest = np.argsort(-shares)[:top]
@@ -48,13 +50,13 @@ def predict_images(folder: Path, files: list[Path], top: int = 3) -> list[dict[s
     return results
 
 
-def _scores(model: Path, images: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-    """Return the logits of each image, `classes`."""
-    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
-    if len(images) > 1 and ExitPlan.of(session) is not None:
-        return list(BatchRuntime(model).run(np.stack(images).astype(np.float32)).logits)
-    name = session.get_inputs()[0].name
-    return [session.run(None, {name: image[None].astype(np.float32)})[0][0] for image in images]
+def _model(folder: Path, manifest: dict[str, Any]) -> Run:
+    """Return what runs the model of a folder, by the format that its manifest names."""
+    exporter = exporter_named(manifest.get("exporter", FIRST_FORMAT), f"{folder / MANIFEST_FILE}: exporter")
+    name = manifest.get("model_file", exporter.model_file)
+    if name not in manifest["files"]:
+        raise StudyError(f"{folder / MANIFEST_FILE}: model_file: {name!r} is none of its files; export the model again")
+    return exporter.load(folder / name)
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

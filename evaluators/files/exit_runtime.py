@@ -14,6 +14,8 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
+from paredown.evaluators.files.onnx_runtime import open_session
+
 EXITS_KEY = "paredown.exits"
 """Metadata of the file: how it decides and what its stages are called, as JSON."""
 DECIDES = "decide"
@@ -120,7 +122,7 @@ class BatchRuntime:
         if plan is None:
             raise ValueError("the model has no exits")
         self.plan, self._batch = plan, batch
-        self._sessions = [_session(model) for model in stage_models(proto, plan)]
+        self._sessions = [open_session(model.SerializeToString()) for model in stage_models(proto, plan)]
 
     def run(self, images: Floats) -> Answers:
         """Return what becomes of normalised `n x c x h x w`."""
@@ -178,10 +180,3 @@ def stage_models(proto: onnx.ModelProto, plan: ExitPlan) -> list[onnx.ModelProto
 
 def _float(name: str) -> onnx.ValueInfoProto:
     return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
-
-
-def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

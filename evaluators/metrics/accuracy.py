@@ -26,7 +26,7 @@ def share_correct(predicted: NDArray[np.float32], labels: NDArray[np.int64], met
 
 
 def _measure(inputs: EvaluationInput) -> Measurement:
-    from paredown.evaluators.files.onnx_model import logits, open_session
+    from paredown.evaluators.files.onnx_runtime import logits, open_session
 
     if inputs.file is None or inputs.images is None or inputs.labels is None:
         raise EvaluationError("accuracy: needs the exported file and validation images")

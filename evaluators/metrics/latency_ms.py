@@ -101,7 +101,7 @@ def _measure(inputs: EvaluationInput) -> Measurement:
 def _stream(file: Path, images: NDArray[np.float32], baseline: Baseline | None) -> Measurement:
     """Return the mean over a stream of images, timed one by one between slices of the baseline."""
     from paredown.evaluators.files.exit_runtime import BatchRuntime
-    from paredown.evaluators.files.onnx_model import open_session
+    from paredown.evaluators.files.onnx_runtime import open_session
 
     taken = BatchRuntime(file).run(images).taken
     session, beside = open_session(file), None if baseline is None else _runner(baseline.file, baseline.shape)
@@ -136,7 +136,7 @@ def _order(taken: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _runner(file: Path | bytes, shape: "ImageShape") -> Callable[[], object]:
-    from paredown.evaluators.files.onnx_model import open_session
+    from paredown.evaluators.files.onnx_runtime import open_session
 
     session = open_session(file)
     inputs = {session.get_inputs()[0].name: np.zeros((1, *shape), dtype=np.float32)}

@@ -14,12 +14,13 @@ from paredown.search.cli.bench import bench
 from paredown.search.cli.compress import compress
 from paredown.search.cli.exit_codes import DONE, STOPPED, WRONG_INPUT, fail
 from paredown.search.cli.families import families
-from paredown.search.cli.options import DEFAULT_STORAGE, AsJson, Storage, StudyName, open_study
+from paredown.search.cli.options import DEFAULT_STORAGE, AsJson, Format, Storage, StudyName, open_study
 from paredown.search.cli.output import (
     front_document,
     print_csv,
     print_json,
     print_models,
+    print_refused,
     print_table,
     progress_console,
     relative,
@@ -29,6 +30,7 @@ from paredown.search.cli.studies import show, studies
 from paredown.search.cli.unpack import unpack
 from paredown.search.errors import ConfigError
 from paredown.spaces.errors import ParedownError
+from paredown.studies.exporters.catalogue import DEFAULT_FORMAT, exporter_named
 
 app = typer.Typer(
     help="Search architecture and compression together; get a Pareto front of small, fast, exported models.",
@@ -60,8 +62,10 @@ def search(
 ) -> None:
     """Run or continue a study; the same command goes on where it was stopped."""
     from paredown.search import run
+    from paredown.search.cli.progress import ProgressDisplay
     from paredown.search.study_file.schema import read_config
     from paredown.search.study_file.setup import set_up
+    from paredown.studies.exporting import finish
     from paredown.studies.selection import best_models
 
     given = {
@@ -81,30 +85,32 @@ def search(
     console = progress_console()
     with console.status("loading the task"):
         setup = set_up(config, where, folder, out or Path("paredown-out", config.study))
-    opened, outcome = run.search(setup, storage, console, where=where, address=ray_address)
+    options = {} if ray_address is None else {"address": ray_address}
+    summary = run.search(setup, storage, listener=ProgressDisplay(console), where=where, driver_options=options)
+    opened = summary.study
     if opened.baseline() is None:
-        console.print(f"{outcome.reason}; no trial has finished yet")
+        console.print(f"{summary.reason}; no trial has finished yet")
         raise typer.Exit(STOPPED)
-    exported, refused, report = run.finish(opened, console)
+    with console.status("exporting the front"):
+        finished = finish(opened)
     if as_json:
         document = front_document(opened) | {
-            "reason": outcome.reason,
+            "reason": summary.reason,
             "counts": opened.counts(),
-            "exported": [str(path) for path in exported],
-            "refused": refused,
-            "report": str(report),
-            "seconds": {"wall": round(outcome.wall_s, 2), "outside_trials": round(outcome.overhead_s, 3)},
+            "exported": [str(path) for path in finished.folders],
+            "refused": [str(reason) for reason in finished.refused],
+            "report": str(finished.report),
+            "seconds": {"wall": round(summary.wall_s, 2), "outside_trials": round(summary.overhead_s, 3)},
         }
         print_json(document)
     else:
         print_models(opened, best_models(opened))
-        for path in exported:
+        for path in finished.folders:
             typer.echo(f"model   {relative(path)}")
-        typer.echo(f"report  {relative(report)}")
-    for reason in refused:
-        console.print(f"not exported: {reason}", markup=False)
-    console.print(f"{outcome.reason}. Next: paredown select {opened.name} --max size_bytes=60k", markup=False)
-    raise typer.Exit(STOPPED if outcome.interrupted else DONE)
+        typer.echo(f"report  {relative(finished.report)}")
+    print_refused(finished.refused)
+    console.print(f"{summary.reason}. Next: paredown select {opened.name} --max size_bytes=60k", markup=False)
+    raise typer.Exit(STOPPED if summary.interrupted else DONE)
 
 
 app.command()(compress)
@@ -156,9 +162,10 @@ def select(
     summary = model_summary(model, opened.baseline(), opened.folder)
     shown = {o.metric.name: o.limit for o in limits}
     if export_to is not None:
-        from paredown.search.run import export_chosen
+        from paredown.studies.exporting import export_chosen
 
-        summary["exported"] = str(export_chosen(opened, [model], "onnx", export_to, progress_console())[0])
+        with progress_console().status("exporting"):
+            summary["exported"] = str(export_chosen(opened, [model], export_to).folders[0])
     if as_json:
         print_json({"study": study, "limits": shown, "model": summary})
         return
@@ -175,18 +182,16 @@ def export(
     study: StudyName,
     whole_front: Annotated[bool, typer.Option("--front", help="Export every model of the front.")] = False,
     trial: Annotated[list[int] | None, typer.Option(help="Number of a trial; may be repeated.")] = None,
-    format_name: Annotated[str, typer.Option("--format", help="Format: onnx.")] = "onnx",
+    format_name: Format = DEFAULT_FORMAT,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder. [paredown-out/STUDY/models]")] = None,
     storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,
 ) -> None:
     """Write models as folders: the file, a manifest and a card; each is verified against its network."""
-    from paredown.search.run import export_chosen
-    from paredown.studies.exporters.catalogue import EXPORTERS
+    from paredown.studies.exporting import export_chosen
     from paredown.studies.selection import best_models, chosen_among
 
-    if format_name not in EXPORTERS:
-        raise ConfigError(f"--format: {format_name!r} does not exist; allowed: {', '.join(EXPORTERS)}")
+    exporter_named(format_name, "--format")
     if not whole_front and not trial:
         raise ConfigError("say which models: --front, or --trial N")
     opened = open_study(storage, study)
@@ -194,11 +199,13 @@ def export(
     models += [m for m in chosen_among(opened.models(), trial or []) if m not in models]
     if not models:
         raise ConfigError(f"study {study!r} has no finished model yet; run `paredown search` first")
-    paths = export_chosen(opened, models, format_name, out or Path(opened.folder, "models"), progress_console())
+    with progress_console().status("exporting"):
+        exported = export_chosen(opened, models, out or Path(opened.folder, "models"), format_name)
+    print_refused(exported.refused)
     if as_json:
-        print_json({"study": study, "exported": [str(p) for p in paths]})
+        print_json({"study": study, "exported": [str(path) for path in exported.folders]})
         return
-    for path in paths:
+    for path in exported.folders:
         typer.echo(f"model   {relative(path)}")
 
 

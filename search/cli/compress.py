@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from paredown.search.cli.exit_codes import STOPPED, fail
-from paredown.search.cli.options import AsJson
+from paredown.search.cli.options import AsJson, Format
 from paredown.search.cli.output import print_json, print_table, progress_console, relative
-from paredown.search.errors import ConfigError
+from paredown.studies.exporters.catalogue import DEFAULT_FORMAT, exporter_named
 
 if TYPE_CHECKING:  # for annotations alone: it loads torch, and --help must not
     from paredown.search.one_network.compress import Compression
@@ -38,7 +38,7 @@ def compress(
     finetune_epochs: Annotated[int | None, typer.Option(help="After structural steps. [8]")] = None,
     resolution: Resolution = None,
     seed: Seed = 0,
-    format_name: Annotated[str, typer.Option("--format", help="Format: onnx.")] = "onnx",
+    format_name: Format = DEFAULT_FORMAT,
     as_json: AsJson = False,
 ) -> None:
     """Train or load one network, compress it, fine-tune it, export it, and compare before with after."""
@@ -46,10 +46,8 @@ def compress(
     with console.status("loading"):
         from paredown.search.one_network.compress import compress_model
         from paredown.search.one_network.step_arguments import read_steps
-        from paredown.studies.exporters.catalogue import EXPORTERS
 
-    if format_name not in EXPORTERS:
-        raise ConfigError(f"--format: {format_name!r} does not exist; allowed: {', '.join(EXPORTERS)}")
+    exporter_named(format_name, "--format")
     training = given(epochs=epochs, finetune_epochs=finetune_epochs)
     steps = read_steps(step or [])
     with console.status(f"{model}: building") as status:

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from paredown.studies.exporters.catalogue import EXPORTERS
+
 if TYPE_CHECKING:  # for annotations alone: it loads torch, and --help must not
     from paredown.studies.study import Study
 
@@ -12,6 +14,12 @@ Storage = Annotated[
     str, typer.Option(envvar="PAREDOWN_STORAGE", help="Database, e.g. sqlite:///paredown.db", metavar="URL")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+Format = Annotated[
+    str,
+    typer.Option(
+        "--format", help=f"Format: {'; '.join(f'{name} ({e.description})' for name, e in EXPORTERS.items())}."
+    ),
+]
 DEFAULT_STORAGE = "sqlite:///paredown.db"
 
 

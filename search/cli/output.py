@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # for annotations alone: --help must not load what these load
     from rich.console import Console, RenderableType
     from rich.table import Table
 
+    from paredown.studies.errors import ExportRefused
     from paredown.studies.front import Model
     from paredown.studies.study import Study
 
@@ -125,6 +126,12 @@ def progress_console() -> "Console":
     from rich.console import Console
 
     return Console(stderr=True)
+
+
+def print_refused(refused: "Sequence[ExportRefused]") -> None:
+    """Print, as remarks, why models were not exported."""
+    for reason in refused:
+        progress_console().print(f"not exported: {reason}", markup=False)
 
 
 def relative(path: Path) -> Path:

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -13,43 +13,31 @@ from rich.progress import (
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 from rich.table import Table
 
 from paredown.evaluators.metrics.accuracy import METRIC as ACCURACY
-from paredown.evaluators.metrics.measurement import Metric
-from paredown.search.trial_queue import Budget
+from paredown.search.listener import ProgressListener, SearchStart
 from paredown.studies.front import Model, front, hypervolume
 from paredown.studies.result import FINISHED, PendingTrial, TrialResult
 
 
-class ProgressDisplay:
-    """Shows what a search does: trials by state, the best so far, hypervolume, time left.
+class ProgressDisplay(ProgressListener):
+    """Shows what a search does: supernets in training, trials by state, the best so far, hypervolume, time left."""
 
-    Attributes:
-        showing_s: Time spent on the display.
-    """
-
-    def __init__(
-        self,
-        console: Console,
-        name: str,
-        metrics: Sequence[Metric],
-        budget: Budget,
-        before: Sequence[Model],
-        counts: dict[str, int],
-    ) -> None:
-        self._console, self._metrics, self._budget = console, tuple(metrics), budget
-        self._models = list(before)
-        self._baseline = self._models[0] if self._models else None
-        self._counts = Counter(counts)
-        self._counts.pop("running", None)
-        self._counts.pop("waiting", None)
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._supernets = _SupernetBars(console)
+        self._start = SearchStart("", (), 0, None, (), {})
+        self._models: list[Model] = []
+        self._baseline: Model | None = None
+        self._counts: Counter[str] = Counter()
         self._running: dict[int, tuple[PendingTrial, str]] = {}
         self._began, self._finished_now = time.monotonic(), 0
         self._bar = Progress(
             SpinnerColumn(),
-            TextColumn(f"[bold]{name}[/]"),
+            TextColumn("[bold]{task.description}[/]"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("trials"),
@@ -57,24 +45,44 @@ class ProgressDisplay:
             TextColumn("{task.fields[left]}"),
             console=console,
         )
-        self._task = self._bar.add_task(name, total=budget.trials, completed=self._spent, left="")
         self._live = Live(console=console, get_renderable=self._view, refresh_per_second=2)
-        self.showing_s = 0.0
 
-    def __enter__(self) -> "ProgressDisplay":
+    def supernet_epoch(self, family: str, epoch: int, epochs: int) -> None:
+        """Show how far a supernet is."""
+        self._supernets.show(family, epoch, epochs)
+
+    def supernet_awaited(self, family: str) -> None:
+        """Say whose supernet is awaited."""
+        self._supernets.stop()
+        self._console.print(f"supernet of {family}: another process trains it; waiting", highlight=False)
+
+    def supernet_finished(self, family: str, epochs: int, seconds: float) -> None:
+        """Say what training took."""
+        self._supernets.stop()
+        self._console.print(f"supernet of {family}: {epochs} epochs in {seconds:.0f} s", highlight=False)
+
+    def search_started(self, start: SearchStart) -> None:
+        """Begin the display, with what earlier runs came to."""
+        self._start = start
+        self._models = list(start.models)
+        self._baseline = self._models[0] if self._models else None
+        self._counts = Counter({state: n for state, n in start.counts.items() if state not in ("running", "waiting")})
+        self._began = time.monotonic()
+        self._task = self._bar.add_task(start.study, total=start.trials, completed=self._spent, left="")
         if self._console.is_terminal:
             self._live.start()
-        return self
 
-    def __exit__(self, *error: object) -> None:
-        if self._console.is_terminal:
+    def search_ended(self) -> None:
+        """Leave the last state on the terminal."""
+        self._supernets.stop()
+        if self._live.is_started:
             self._live.stop()
 
-    def started(self, asked: PendingTrial) -> None:
+    def started(self, trial: PendingTrial) -> None:
         """Show a trial that starts."""
-        self._running[asked.number] = (asked, "builds")
+        self._running[trial.number] = (trial, "builds")
 
-    def epoch(self, number: int, epoch: int, metrics: dict[str, float]) -> None:
+    def epoch(self, number: int, epoch: int, metrics: Mapping[str, float]) -> None:
         """Show how far a trial is."""
         if number in self._running:
             text = f"epoch {epoch + 1}"
@@ -88,7 +96,6 @@ class ProgressDisplay:
 
     def finished(self, number: int, result: TrialResult) -> None:
         """Show what became of a trial."""
-        start = time.perf_counter()
         asked, _ = self._running.pop(number)
         self._counts[result.outcome] += 1
         self._finished_now += result.outcome != "rejected"
@@ -101,7 +108,6 @@ class ProgressDisplay:
         self._bar.update(self._task, completed=self._spent, left=self._left())
         if not self._console.is_terminal:
             self._console.print(self._line(number, result), highlight=False, soft_wrap=True, markup=False)
-        self.showing_s += time.perf_counter() - start
 
     @property
     def _spent(self) -> int:
@@ -111,33 +117,61 @@ class ProgressDisplay:
         if not self._finished_now:
             return ""
         rate = (time.monotonic() - self._began) / self._finished_now
-        left = rate * max(0, self._budget.trials - self._spent)
-        if self._budget.deadline is not None:
-            left = min(left, max(0.0, self._budget.deadline - time.monotonic()))
+        left = rate * max(0, self._start.trials - self._spent)
+        if self._start.deadline is not None:
+            left = min(left, max(0.0, self._start.deadline - time.monotonic()))
         minutes, seconds = divmod(round(left), 60)
         return f"{minutes // 60} h {minutes % 60} min left" if minutes >= 60 else f"{minutes}:{seconds:02d} left"
 
     def _line(self, number: int, result: TrialResult) -> str:
         values = ", ".join(
             f"{m.name} {m.format(result.measurements[m.name].value)}"
-            for m in self._metrics
+            for m in self._start.metrics
             if m.name in result.measurements
         )
         said = result.reason.splitlines()[0] if result.reason else values
-        return f"trial {number} {result.outcome}: {said} [{self._spent} of {self._budget.trials}, {self._left()}]"
+        return f"trial {number} {result.outcome}: {said} [{self._spent} of {self._start.trials}, {self._left()}]"
 
     def _view(self) -> Group:
         table = Table.grid(padding=(0, 2))
         counts = [f"{self._counts[s]} {s}" for s in (*FINISHED, "derived", "rejected", "duplicate") if self._counts[s]]
         table.add_row("trials", ", ".join([*counts, f"{len(self._running)} running"]))
         if self._baseline is not None:
-            best = front(self._models, self._metrics)
-            for metric in self._metrics:
+            best = front(self._models, self._start.metrics)
+            for metric in self._start.metrics:
                 model = min(best, key=lambda m: metric.loss(m[metric.name]))
                 value, reference = metric.format(model[metric.name]), metric.format(self._baseline[metric.name])
                 table.add_row(f"best {metric.name}", f"{value} (trial {model.trial}; baseline {reference})")
-            share = hypervolume(self._models, self._metrics, self._baseline)
+            share = hypervolume(self._models, self._start.metrics, self._baseline)
             table.add_row("front", f"{len(best)} models, hypervolume {share:.4f}")
         for number, (_, text) in sorted(self._running.items()):
             table.add_row(f"trial {number}", text)
         return Group(self._bar, table)
+
+
+class _SupernetBars:
+    """A bar for the supernet in training, on a terminal; nothing elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._family = ""
+        self._bar: Progress | None = None
+
+    def show(self, family: str, epoch: int, epochs: int) -> None:
+        """Show the bar of a family, in place of any other."""
+        if self._bar is None or self._family != family:
+            self.stop()
+            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("epochs"), TimeElapsedColumn())
+            text = TextColumn("[bold]{task.description}[/]")
+            self._bar = Progress(
+                text, *columns, TimeRemainingColumn(), console=self._console, disable=not self._console.is_terminal
+            )
+            self._family, self._task = family, self._bar.add_task(f"supernet of {family}", total=epochs)
+            self._bar.start()
+        self._bar.update(self._task, completed=epoch)
+
+    def stop(self) -> None:
+        """Leave the bar as it stands."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None

@@ -108,8 +108,8 @@ def _trained(
 def _baseline_of(study: "Study") -> "tuple[nn.Module, TrainingData]":
     from paredown.evaluators.build import rebuild
     from paredown.evaluators.files.names import WEIGHTS_FILE
+    from paredown.evaluators.tasks.spec import stored_task
     from paredown.evaluators.training.data import TrainingData
-    from paredown.search.study_file.stored import stored_task
 
     baseline = study.baseline()
     if baseline is None:

@@ -1,7 +1,7 @@
 """All drivers."""
 
 from paredown.search.drivers.driver import Driver
-from paredown.search.drivers.in_process import run_in_processes
-from paredown.search.drivers.ray_tune import run_on_ray
+from paredown.search.drivers.in_process import LOCAL
+from paredown.search.drivers.ray_tune import RAY
 
-DRIVERS: dict[str, Driver] = {"local": run_in_processes, "ray": run_on_ray}
+DRIVERS: dict[str, Driver] = {driver.name: driver for driver in (LOCAL, RAY)}

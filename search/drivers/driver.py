@@ -1,17 +1,20 @@
-"""What a driver is."""
+"""What a driver is: it runs the trials of a queue, wherever that may be."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from paredown.evaluators.build import input_shape
 from paredown.evaluators.files.names import MODEL_FILE
 from paredown.evaluators.metrics.evaluation_input import Baseline
 from paredown.evaluators.tasks.spec import load_task
 from paredown.evaluators.training.fit import OnEpoch
+from paredown.search.errors import ConfigError
 from paredown.search.trial.plan import TrialPlan
-from paredown.search.trial_queue import ProgressListener, TrialQueue
+from paredown.search.trial_queue import TrialQueue
 from paredown.spaces.candidate import Candidate
 from paredown.studies.front import Model
 from paredown.studies.result import TrialResult
@@ -19,24 +22,99 @@ from paredown.studies.result import TrialResult
 RunTrial = Callable[[Candidate, TrialPlan, OnEpoch], TrialResult]
 
 
-class Driver(Protocol):
-    """Runs trials until the supply ends.
+class DriverOptions(BaseModel):
+    """Options of a driver, checked; a driver that has some declares them in a subclass."""
 
-    Raises:
-        KeyboardInterrupt: The user or the system asked to stop; running trials are given back.
-        SearchAborted: The supply says that going on makes no sense.
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RunQueue(Protocol):
+    """Runs trials until the queue has no more."""
+
+    def __call__(self, queue: TrialQueue, plan: TrialPlan, workers: int, run: RunTrial, options: Any) -> None:
+        """Take jobs by `next_job`, run them, and tell the queue what each came to.
+
+        Args:
+            queue: Trials and budget.
+            plan: How a trial runs.
+            workers: Number of trials at a time.
+            run: Runs one trial.
+            options: What the driver declares as its options.
+
+        Raises:
+            KeyboardInterrupt: The user or the system asked to stop; running trials are given back.
+            SearchAborted: The queue says that going on makes no sense.
+        """
+
+
+@dataclass(frozen=True)
+class Driver:
+    """A way to run trials.
+
+    Attributes:
+        name: Name in the catalogue and in study files.
+        run: Runs the trials.
+        options: What the driver can be told, such as the address of a cluster.
     """
 
-    def __call__(
-        self,
-        supply: TrialQueue,
-        plan: TrialPlan,
-        workers: int,
-        watcher: ProgressListener,
-        run: RunTrial,
-        address: str | None,
-    ) -> None:
-        """Run trials."""
+    name: str
+    run: RunQueue
+    options: type[DriverOptions] = DriverOptions
+
+    def checked(self, given: Mapping[str, Any], where: str) -> DriverOptions:
+        """Return the options of the driver.
+
+        Args:
+            given: Values by name.
+            where: How messages name the study file.
+
+        Raises:
+            ConfigError: There is no such option, or its value is not allowed; the message says what is.
+        """
+        try:
+            return self.options.model_validate(dict(given))
+        except ValidationError as error:
+            problem = error.errors()[0]
+            key = ".".join(str(part) for part in problem["loc"])
+            said = "no such option" if problem["type"] == "extra_forbidden" else problem["msg"]
+            allowed = ", ".join(self.options.model_fields) or "none"
+            message = (
+                f"{where}: driver {self.name}: {key}={given.get(key)!r}: {said}; options of this driver: {allowed}"
+            )
+            raise ConfigError(message) from None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A trial to run, as plain data that crosses processes.
+
+    Attributes:
+        number: Number of the trial.
+        candidate: What to build.
+        plan: How, with the baseline where that is finished.
+    """
+
+    number: int
+    candidate: Candidate
+    plan: TrialPlan
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs planned for the trial."""
+        return self.plan.epochs(self.candidate)
+
+    @property
+    def spared(self) -> bool:
+        """Whether the trial runs to its end whatever it shows: it is the baseline."""
+        return self.plan.baseline is None
+
+
+def next_job(queue: TrialQueue, plan: TrialPlan) -> Job | None:
+    """Return a trial to start now; None to wait, or for good where `queue.stopped` says why."""
+    pending = queue.next()
+    if pending is None:
+        return None
+    return Job(pending.number, pending.candidate, with_reference(plan, queue.baseline))
 
 
 def with_reference(plan: TrialPlan, baseline: Model | None) -> TrialPlan:

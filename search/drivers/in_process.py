@@ -1,6 +1,6 @@
-"""Trials in processes of this machine, one each worker.
+"""Trials in processes of this machine, one process for each worker.
 
-A worker that crashes, is killed for want of memory or hangs costs its trial and nothing else: it is replaced.
+A worker that crashes, hangs, or is killed because memory is short costs its trial and nothing else: it is replaced.
 """
 
 import contextlib
@@ -8,79 +8,69 @@ import multiprocessing
 import os
 import signal
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from paredown.evaluators.errors import TrialInterrupted
-from paredown.search.drivers.driver import RunTrial, with_reference
+from paredown.search.drivers.driver import Driver, DriverOptions, Job, RunTrial, next_job
 from paredown.search.trial.plan import TrialPlan
-from paredown.search.trial_queue import ProgressListener, TrialQueue
-from paredown.spaces.candidate import Candidate
+from paredown.search.trial_queue import TrialQueue
 
 POLL_S = 1.0
+"""Seconds between two looks at whether a worker hangs."""
 GRACE = 1.5
-"""A worker that does not stop by itself is killed after so many times the trial's timeout."""
+"""Multiple of the trial's timeout after which a worker that does not stop by itself is killed."""
 LEAVE_S = 5.0
-"""So long may an idle worker take to end by itself."""
+"""Seconds in which an idle worker has to end by itself."""
 START_S = 120.0
-"""So much longer may the first trial of a process take, which loads PyTorch before it begins."""
+"""Further seconds for the first trial of a process, which loads PyTorch before it begins."""
 
 
 @dataclass
 class _Worker:
     process: SpawnProcess
     pipe: "Connection[Any, Any]"
-    number: int | None = None
-    epochs: int = 0
+    job: Job | None = None
     started: float = 0.0
     loaded: bool = False
 
 
-def run_in_processes(
-    supply: TrialQueue,
-    plan: TrialPlan,
-    workers: int,
-    watcher: ProgressListener,
-    run: RunTrial,
-    address: str | None = None,
-) -> None:
-    """Run trials in worker processes; see `Driver`."""
-    del address
+def run_in_processes(queue: TrialQueue, plan: TrialPlan, workers: int, run: RunTrial, options: DriverOptions) -> None:
+    """Run trials in worker processes; see `RunQueue`."""
     pool = [_spawn(run) for _ in range(workers)]
     try:
         while True:
-            for worker in [worker for worker in pool if worker.number is None]:
-                _give(worker, supply, plan)
-            if supply.stopped:
+            for worker in [worker for worker in pool if worker.job is None]:
+                _give(worker, queue, plan)
+            if queue.stopped:
                 return
-            supply.renew()
-            busy = [worker.pipe for worker in pool if worker.number is not None]
+            queue.renew()
+            busy = [worker.pipe for worker in pool if worker.job is not None]
             # A single worker waits for the sampler, which then knows all that came before.
-            waiting = len(busy) < len(pool) and supply.baseline is not None
+            waiting = len(busy) < len(pool) and queue.baseline is not None
             if len(pool) > 1 and not waiting and not wait(busy, timeout=0):
-                supply.prepare(len(pool))
+                queue.prepare(len(pool))
             for pipe in wait(busy, timeout=POLL_S):
                 at = next(i for i, worker in enumerate(pool) if worker.pipe is pipe)
-                if not _receive(pool[at], supply, watcher, plan.judged):
+                if not _receive(pool[at], queue):
                     pool[at] = _spawn(run)
             for at, worker in enumerate(pool):
                 if _hangs(worker, plan.timeout_s):
                     reason = f"timeout: no end after {GRACE * plan.timeout_s:g} s; its process was killed"
                     _end(worker)
-                    supply.lose(_taken(worker), reason)
+                    queue.lose(_taken(worker).number, reason)
                     pool[at] = _spawn(run)
     finally:
         _end_all(pool)
 
 
-def _give(worker: _Worker, supply: TrialQueue, plan: TrialPlan) -> None:
-    if (asked := supply.next()) is not None:
-        worker.number, worker.started = asked.number, time.monotonic()
-        worker.epochs = plan.epochs(asked.candidate)
-        worker.pipe.send((asked.candidate, with_reference(plan, supply.baseline)))
+def _give(worker: _Worker, queue: TrialQueue, plan: TrialPlan) -> None:
+    if (job := next_job(queue, plan)) is not None:
+        worker.job, worker.started = job, time.monotonic()
+        worker.pipe.send(job)
 
 
 def _spawn(run: RunTrial) -> _Worker:
@@ -100,12 +90,12 @@ def _work(pipe: "Connection[Any, Any]", run: RunTrial) -> None:
 
     while True:
         try:
-            job: tuple[Candidate, TrialPlan] = pipe.recv()
+            job: Job = pipe.recv()
         except (EOFError, OSError):
             return  # the parent is gone
         try:
             pipe.send(("begins",))
-            pipe.send(("result", run(*job, partial(_report, pipe, job[1].judged))))
+            pipe.send(("result", run(job.candidate, job.plan, partial(_report, pipe, job.plan.judged))))
         except (TrialInterrupted, BrokenPipeError):
             return
 
@@ -118,37 +108,38 @@ def _report(pipe: "Connection[Any, Any]", judged: bool, epoch: int, metrics: dic
         raise TrialInterrupted("the search has ended") from None
 
 
-def _receive(worker: _Worker, supply: TrialQueue, watcher: ProgressListener, judged: bool) -> bool:
-    """Take one message and answer it; return whether the worker still lives."""
+def _receive(worker: _Worker, queue: TrialQueue) -> bool:
+    """Take one message of a worker and answer it; return whether the worker is still alive."""
     try:
         kind, *content = worker.pipe.recv()
     except (EOFError, ConnectionResetError):
         worker.process.join()
-        supply.lose(_taken(worker), _death(worker.process.exitcode))
+        queue.lose(_taken(worker).number, _death(worker.process.exitcode))
         return False
     if kind == "result":
-        supply.tell(_taken(worker), content[0])
+        queue.tell(_taken(worker).number, content[0])
         return True
     if kind == "begins":
         worker.started, worker.loaded = time.monotonic(), True
         return True
     epoch, metrics = content
-    watcher.epoch(_running(worker), epoch, metrics)
-    if judged:
+    job = _running(worker)
+    reason = queue.report(job.number, epoch, job.epochs, metrics, spared=job.spared)
+    if job.plan.judged:
         with contextlib.suppress(BrokenPipeError):  # it has died since; the next message will be its end
-            worker.pipe.send(supply.judge(_running(worker), epoch, worker.epochs, metrics))
+            worker.pipe.send(reason)
     return True
 
 
-def _running(worker: _Worker) -> int:
-    assert worker.number is not None, "messages come from workers that run a trial"
-    return worker.number
+def _running(worker: _Worker) -> Job:
+    assert worker.job is not None, "messages come from workers that run a trial"
+    return worker.job
 
 
-def _taken(worker: _Worker) -> int:
-    number = _running(worker)
-    worker.number = None
-    return number
+def _taken(worker: _Worker) -> Job:
+    job = _running(worker)
+    worker.job = None
+    return job
 
 
 def _death(code: int | None) -> str:
@@ -160,12 +151,12 @@ def _death(code: int | None) -> str:
 
 def _hangs(worker: _Worker, timeout_s: float) -> bool:
     allowed = GRACE * timeout_s + (0 if worker.loaded else START_S)
-    return worker.number is not None and time.monotonic() - worker.started > allowed
+    return worker.job is not None and time.monotonic() - worker.started > allowed
 
 
 def _end_all(pool: list[_Worker]) -> None:
-    """End idle workers by closing their pipes, so that they tidy up what killed ones would leave; kill the others."""
-    idle = [worker for worker in pool if worker.number is None]
+    """Close the pipes of idle workers, so that they end and clean up by themselves, and kill the others."""
+    idle = [worker for worker in pool if worker.job is None]
     for worker in idle:
         worker.pipe.close()
     for worker in idle:
@@ -180,6 +171,4 @@ def _end(worker: _Worker) -> None:
     worker.pipe.close()
 
 
-def threads_each(plan: TrialPlan, workers: int, cores: int) -> TrialPlan:
-    """Return the plan with the machine's cores divided between the workers."""
-    return replace(plan, threads=max(1, cores // workers))
+LOCAL = Driver("local", run_in_processes)

@@ -1,8 +1,8 @@
-"""Trials through Ray Tune, on this machine or a cluster.
+"""Trials through Ray Tune, on this machine or on a cluster.
 
-The searcher holds nothing that the study does not: Ray's own snapshots are not needed to resume. Ray's
-OptunaSearch is not used: it stores stopped trials as complete ones, leaves those with NaN running for ever
-and knows no limits.
+The searcher holds nothing that the study does not hold, so Ray's own snapshots are not needed to resume. Ray's
+OptunaSearch is not used: it stores stopped trials as complete, leaves trials with NaN running for ever and has no
+constraints.
 """
 
 import contextlib
@@ -13,34 +13,33 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from paredown.search.drivers.driver import RunTrial, with_reference
+from paredown.search.drivers.driver import Driver, DriverOptions, Job, RunTrial, next_job
 from paredown.search.errors import SearchAborted
-from paredown.search.schedulers.halving import Halving
+from paredown.search.schedulers.judge import Judge
 from paredown.search.trial.plan import TrialPlan
-from paredown.search.trial_queue import ProgressListener, TrialQueue
+from paredown.search.trial_queue import TrialQueue
 from paredown.studies.result import TrialResult
 
 RESULT = "trial_result"
 
 
-def run_on_ray(
-    supply: TrialQueue,
-    plan: TrialPlan,
-    workers: int,
-    watcher: ProgressListener,
-    run: RunTrial,
-    address: str | None = None,
-) -> None:
-    """Run trials as Ray Tune trials; see `Driver`.
+class RayOptions(DriverOptions):
+    """Where Ray runs.
 
-    Args:
-        supply: Trials and budget.
-        plan: How a trial runs; its folder must be shared where the cluster has several machines.
-        workers: Trials at a time.
-        watcher: Told what happens; epochs are told when the trial ends.
-        run: Runs one trial.
-        address: Of a cluster; None starts Ray on this machine.
+    Attributes:
+        address: Address of a cluster; None starts Ray on this machine.
     """
+
+    address: str | None = None
+
+
+def run_on_ray(queue: TrialQueue, plan: TrialPlan, workers: int, run: RunTrial, options: RayOptions) -> None:
+    """Run trials as Ray Tune trials; see `RunQueue`.
+
+    On a cluster of several machines, the folder of the plan must be shared by all of them. The listener is told the
+    epochs of a trial when the trial has ended.
+    """
+    address = options.address
     os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
     os.environ.setdefault("RAY_AUTH_MODE", "disabled" if address is None else "token")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -54,8 +53,8 @@ def run_on_ray(
             # The cores are divided by us; Ray only counts workers.
             size = {} if address else {"num_cpus": workers}
             ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR", **size)
-        judge = None if supply.halving is None else ray.remote(num_cpus=0)(_Judge).remote(supply.halving)
-        searcher = _searcher(supply, plan, watcher, judge)
+        judge = None if queue.halving is None else ray.remote(num_cpus=0)(Judge).remote(queue.halving)
+        searcher = _searcher(queue, plan, judge)
         try:
             tune.Tuner(
                 tune.with_parameters(_trainable(), run=run, judge=judge),
@@ -65,7 +64,7 @@ def run_on_ray(
                 run_config=tune.RunConfig(
                     storage_path=folder,
                     verbose=0,
-                    callbacks=[_renewal(supply)],
+                    callbacks=[_renewal(queue)],
                     failure_config=tune.FailureConfig(max_failures=0),
                 ),
             ).fit()
@@ -78,55 +77,41 @@ def run_on_ray(
         raise searcher.aborted
 
 
-class _Judge:
-    """Holds the scheduler in a process of its own, where all trials of the cluster reach it."""
-
-    def __init__(self, halving: Halving) -> None:
-        self._halving = halving
-
-    def judge(self, number: int, epoch: int, epochs: int, metrics: dict[str, float], spared: bool) -> str:
-        return self._halving.judge(number, epoch + 1, epochs, self._halving.losses(metrics), spared=spared)
-
-    def forget(self, number: int) -> None:
-        self._halving.forget(number)
-
-
-def _searcher(supply: TrialQueue, plan: TrialPlan, watcher: ProgressListener, judge: Any) -> Any:  # noqa: C901 (a class: Ray loads late)
+def _searcher(queue: TrialQueue, plan: TrialPlan, judge: Any) -> Any:  # noqa: C901 (a class: Ray loads late)
     import ray
     from ray.tune.search import Searcher
 
     class StudySearcher(Searcher):  # type: ignore[misc]
-        """Asks and tells a supply; its only state is which Ray trial runs which of ours."""
+        """Asks and tells the queue; its only state is which Ray trial runs which of ours."""
 
-        def __init__(self, supply: TrialQueue, plan: TrialPlan, watcher: ProgressListener) -> None:
+        def __init__(self, queue: TrialQueue, plan: TrialPlan) -> None:
             super().__init__()
             self.aborted: SearchAborted | None = None
-            self._supply, self._plan, self._watcher = supply, plan, watcher
+            self._queue, self._plan = queue, plan
             self._numbers: dict[str, int] = {}
 
         def __getstate__(self) -> dict[str, Any]:
             return {}  # Ray snapshots searchers; the study is the state
 
         def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-            asked = None if self.aborted else self._supply.next()
-            if asked is None:
+            job = None if self.aborted else next_job(self._queue, self._plan)
+            if job is None:
                 # None asks Ray to come back later: a running trial may open the way for others.
-                return str(Searcher.FINISHED) if self.aborted or self._supply.stopped else None
-            self._numbers[trial_id] = asked.number
-            plan = with_reference(self._plan, self._supply.baseline)
-            return {"number": asked.number, "candidate": asked.candidate, "plan": plan}
+                return str(Searcher.FINISHED) if self.aborted or self._queue.stopped else None
+            self._numbers[trial_id] = job.number
+            return {"job": job}
 
         def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
             number = self._numbers.pop(trial_id, None)
             if number is None:
                 return
-            outcome = _outcome(result, error)
+            ended = _result(result, error)
             if error and judge is not None:
                 ray.get(judge.forget.remote(number))
-            for epoch, metrics in outcome.curve:
-                self._watcher.epoch(number, epoch, dict(metrics))
+            for epoch, metrics in ended.curve:
+                self._queue.listener.epoch(number, epoch, metrics)
             try:
-                self._supply.tell(number, outcome)
+                self._queue.tell(number, ended)
             except SearchAborted as aborted:
                 self.aborted = aborted
 
@@ -142,10 +127,10 @@ def _searcher(supply: TrialQueue, plan: TrialPlan, watcher: ProgressListener, ju
         def set_search_properties(self, metric: str | None, mode: str | None, config: Any, **spec: Any) -> bool:
             return True
 
-    return StudySearcher(supply, plan, watcher)
+    return StudySearcher(queue, plan)
 
 
-def _outcome(result: dict[str, Any] | None, error: bool) -> TrialResult:
+def _result(result: dict[str, Any] | None, error: bool) -> TrialResult:
     if result is not None and RESULT in result:
         return TrialResult.from_json(json.loads(result[RESULT]))
     return TrialResult("failed", "its Ray worker died" if error else "Ray stopped it")
@@ -159,23 +144,23 @@ def _trainable() -> Any:
         """Runs one trial in one step, then is given the next."""
 
         def setup(self, config: dict[str, Any], run: RunTrial, judge: Any) -> None:
-            self._run, self._judge, self._job = run, judge, config
+            self._run, self._judge = run, judge
+            self._job: Job = config["job"]
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
-            self._job = new_config
+            self._job = new_config["job"]
             return True
 
         def step(self) -> dict[str, Any]:
-            result = self._run(self._job["candidate"], self._job["plan"], self._on_epoch)
+            result = self._run(self._job.candidate, self._job.plan, self._on_epoch)
             # One string: Ray flattens mappings on their way to the searcher.
             return {RESULT: json.dumps(result.to_json()), "done": True}
 
         def _on_epoch(self, epoch: int, metrics: dict[str, float]) -> str:
             if self._judge is None:
                 return ""
-            number, plan = self._job["number"], self._job["plan"]
-            epochs, spared = plan.epochs(self._job["candidate"]), plan.baseline is None
-            return str(ray.get(self._judge.judge.remote(number, epoch, epochs, metrics, spared)))
+            job = self._job
+            return str(ray.get(self._judge.judge.remote(job.number, epoch, job.epochs, metrics, spared=job.spared)))
 
         def save_checkpoint(self, checkpoint_dir: str) -> None:
             """Nothing: a trial is one step."""
@@ -186,22 +171,22 @@ def _trainable() -> Any:
     return TrialActor
 
 
-def _renewal(supply: TrialQueue) -> Any:
+def _renewal(queue: TrialQueue) -> Any:
     from ray.tune import Callback
 
     class Renewal(Callback):  # type: ignore[misc]
         """Renews the leases while Ray waits for results."""
 
-        def __init__(self, supply: TrialQueue) -> None:
-            self._supply = supply
+        def __init__(self, queue: TrialQueue) -> None:
+            self._queue = queue
 
         def __getstate__(self) -> dict[str, Any]:
             return {}  # Ray snapshots callbacks; there is nothing to keep
 
         def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-            self._supply.renew()
+            self._queue.renew()
 
-    return Renewal(supply)
+    return Renewal(queue)
 
 
 @contextlib.contextmanager
@@ -209,3 +194,6 @@ def _stdout_to_stderr() -> Iterator[None]:
     """Ray prints tables, also when told to be silent; standard output is for results."""
     with contextlib.redirect_stdout(sys.stderr):
         yield
+
+
+RAY = Driver("ray", run_on_ray, RayOptions)

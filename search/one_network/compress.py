@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from paredown.evaluators.build import rebuild
-from paredown.evaluators.files.names import MANIFEST_FILE, MODEL_FILE, WEIGHTS_FILE
+from paredown.evaluators.files.names import MANIFEST_FILE, WEIGHTS_FILE
 from paredown.evaluators.metrics.measurement import Measurement
 from paredown.evaluators.tasks.task import Task
 from paredown.evaluators.training.fit import OnEpoch
@@ -17,9 +17,10 @@ from paredown.search.one_network.setup import finished, set_up_single
 from paredown.search.one_network.step_arguments import check_steps, compressed
 from paredown.search.study_file.setup import Setup
 from paredown.spaces.knob import Knobs
-from paredown.studies.exporters.catalogue import EXPORTERS
-from paredown.studies.exporters.exporter import ExportRequest
+from paredown.studies.exporters.catalogue import DEFAULT_FORMAT, exporter_named
+from paredown.studies.exporters.exporter import Exporter, ExportRequest
 from paredown.studies.front import Model
+from paredown.studies.model_folder.writing import write_model_folder
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def compress_model(
     resolution: int | None = None,
     seed: int = 0,
     training: Mapping[str, Any] | None = None,
-    format_name: str = "onnx",
+    format_name: str = DEFAULT_FORMAT,
     folder: Path | None = None,
     on_epoch: OnEpoch = lambda epoch, metrics: "",
 ) -> Compression:
@@ -66,22 +67,24 @@ def compress_model(
         model: As `paredown.search.one_network.setup.set_up_single`.
         task: The same.
         steps: Knobs of each step by its name; order is the catalogue's.
-        out: Folder of the exported model: `model.onnx`, `manifest.json`, `README.md`.
+        out: Folder of the exported model: its files, `manifest.json`, `README.md`.
         weights: As `set_up_single`.
         resolution: The same.
         seed: The same.
         training: The same, such as `{"epochs": 30, "finetune_epochs": 10}`.
-        format_name: In the catalogue of exporters.
+        format_name: Name in the catalogue of exporters.
         folder: Where imports and relative paths start; None for the working directory.
         on_epoch: Told after each epoch of both.
 
     Raises:
         ConfigError: Something does not exist or does not fit; the message says what is allowed.
+        StudyError: The format does not exist.
         InfeasibleCandidate: A step cannot apply to this network.
         EvaluationError: Training or measuring failed.
         ExportRefused: File and network disagree.
     """
     check_steps(steps)
+    exporter = exporter_named(format_name, "format")
     check_out(out)
     with tempfile.TemporaryDirectory(prefix="paredown-") as work:
         place: dict[str, Any] = {
@@ -98,8 +101,8 @@ def compress_model(
         if candidate != setup.space.baseline:
             after, second = finished(candidate, with_reference(setup.plan, before), 1, on_epoch)
         skipped = second.facts.get("skipped", {})
-        before = _shipped(model, before, before, {}, setup, format_name, Path(work, "reference"))
-        after = _shipped(model, after, before, skipped, setup, format_name, out)
+        before = _exported(model, before, before, {}, setup, exporter, Path(work, "reference"))
+        after = _exported(model, after, before, skipped, setup, exporter, out)
     runs = [first.facts["seconds"], second.facts["seconds"]][: 1 + after.trial]
     stages = dict.fromkeys(stage for run in runs for stage in run)
     seconds = {stage: round(sum(run.get(stage, 0.0) for run in runs), 3) for stage in stages}
@@ -130,21 +133,21 @@ def check_parents(out: Path) -> None:
             raise ConfigError(f"out: {out} cannot be written: {parent} is a file; name a path in folders")
 
 
-def _shipped(
+def _exported(
     name: str,
     model: Model,
     baseline: Model,
     skipped: Mapping[str, Mapping[str, str]],
     setup: Setup,
-    format_name: str,
+    exporter: Exporter,
     out: Path,
 ) -> Model:
     """Export a model and return it with its accuracy on the test images."""
     task: Task = setup.task
     artifact = setup.plan.folder / model.artifact
     network, shape = rebuild(model.candidate, task, artifact / WEIGHTS_FILE)
-    file, study = artifact / MODEL_FILE, f"{name.replace(':', '.')} on {task.name}"
+    study = f"{name.replace(':', '.')} on {task.name}"
     known: Measurement | None = model.measurements.get("test_accuracy")
-    shipment = ExportRequest(study, model, baseline, task, network, shape, file, known, skipped)
-    test = EXPORTERS[format_name](shipment, out)
+    request = ExportRequest(study, model, baseline, task, network, shape, artifact, known, skipped)
+    test = write_model_folder(request, exporter, out)
     return replace(model, measurements={**model.measurements, "test_accuracy": test})

@@ -1,12 +1,10 @@
 """From the stored configuration of a study back to its objects."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from paredown.evaluators.errors import TaskError
-from paredown.evaluators.tasks.spec import TaskSpec, load_task
+from paredown.evaluators.tasks.spec import stored_task
 from paredown.evaluators.tasks.task import Task
 from paredown.search.study_file.schema import SpaceSection
 from paredown.spaces.compression.catalogue import STEPS
@@ -15,19 +13,6 @@ from paredown.spaces.families.family import Family
 from paredown.spaces.families.imported import NAME as IMPORTED
 from paredown.spaces.families.imported import imported
 from paredown.spaces.space import SearchSpace, joint_space
-
-
-def stored_task(stored: Mapping[str, Any]) -> Task:
-    """Load the task of a stored study.
-
-    Raises:
-        TaskError: Its data is gone or has changed.
-    """
-    spec = TaskSpec(stored["task"]["name"], json.dumps(stored["task"]["options"]), Path(stored["task_folder"]))
-    task = load_task(spec)
-    if task.digest != stored["task"]["data"]:
-        raise TaskError(f"the data of task {spec.name} has changed since the study; restore it or start a new study")
-    return task
 
 
 def stored_space(stored: Mapping[str, Any]) -> SearchSpace:

@@ -3,7 +3,6 @@
 import functools
 import json
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -11,8 +10,6 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
 
 from paredown.evaluators.build import attached, input_shape
@@ -22,6 +19,7 @@ from paredown.evaluators.supernet.supernet import Supernet
 from paredown.evaluators.tasks.spec import load_task
 from paredown.evaluators.tasks.task import Task
 from paredown.evaluators.training.fit import TrainingPlan
+from paredown.search.listener import SILENT, ProgressListener
 from paredown.search.trial.plan import TrialPlan
 from paredown.spaces.candidate import Candidate, digest_of
 from paredown.spaces.compression.catalogue import STEPS
@@ -49,53 +47,37 @@ class Trained:
     record: Record
 
 
-def prepare_supernets(plan: TrialPlan, console: Console, deadline: float | None) -> bool:
-    """Train the study's supernets as far as they are not, with a progress bar; return whether all are finished.
+def prepare_supernets(plan: TrialPlan, deadline: float | None, listener: ProgressListener = SILENT) -> bool:
+    """Train the study's supernets as far as they are not, and return whether all are finished.
 
     Args:
-        plan: Of the trials; with `mode: scratch` there is nothing to do.
-        console: For progress.
+        plan: Plan of the trials; with `mode: scratch` there is nothing to do.
         deadline: `time.monotonic()` after which no new epoch starts; None for no limit.
+        listener: Told of every epoch.
     """
     if plan.training.mode != "inherit":
         return True
+    epochs = plan.training.supernet_epochs
     for family in json.loads(plan.space)["families"]:
-        with _bar(console, family, plan.training.supernet_epochs) as show:
 
-            def after_epoch(record: Record, show: Callable[[Record], None] = show) -> bool:
-                show(record)
-                return deadline is None or time.monotonic() < deadline
+        def after_epoch(record: Record, family: str = family) -> bool:
+            listener.supernet_epoch(family, record.epochs, epochs)
+            return deadline is None or time.monotonic() < deadline
 
+        listener.supernet_epoch(family, 0, epochs)
+        try:
+            record = trained_supernet(plan, family, after_epoch, wait_s=0).record
+        except Timeout:
+            listener.supernet_awaited(family)
+            left_s = -1 if deadline is None else max(0.0, deadline - time.monotonic())
             try:
-                record = trained_supernet(plan, family, after_epoch, wait_s=0).record
+                record = trained_supernet(plan, family, after_epoch, wait_s=left_s).record
             except Timeout:
-                console.print(f"supernet of {family}: another process trains it; waiting", highlight=False)
-                left_s = -1 if deadline is None else max(0.0, deadline - time.monotonic())
-                try:
-                    record = trained_supernet(plan, family, after_epoch, wait_s=left_s).record
-                except Timeout:
-                    return False
-        if record.epochs < plan.training.supernet_epochs:
+                return False
+        if record.epochs < epochs:
             return False
-        console.print(f"supernet of {family}: {record.epochs} epochs in {record.seconds:.0f} s", highlight=False)
+        listener.supernet_finished(family, record.epochs, record.seconds)
     return True
-
-
-class _bar:  # noqa: N801  (a context, read as a function)
-    """Progress of one supernet: a bar on a terminal, nothing elsewhere."""
-
-    def __init__(self, console: Console, family: str, epochs: int) -> None:
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("epochs"), TimeElapsedColumn(), TimeRemainingColumn())
-        text = TextColumn("[bold]{task.description}[/]")
-        self._progress = Progress(text, *columns, console=console, disable=not console.is_terminal)
-        self._task = self._progress.add_task(f"supernet of {family}", total=epochs)
-
-    def __enter__(self) -> Callable[[Record], None]:
-        self._progress.start()
-        return lambda record: self._progress.update(self._task, completed=record.epochs)
-
-    def __exit__(self, *error: object) -> None:
-        self._progress.stop()
 
 
 def trained_supernet(

@@ -14,16 +14,32 @@ from contextlib import AbstractContextManager
 from torch import nn
 
 from paredown.spaces.compression.quantizing import reverting
-from paredown.spaces.compression.quantizing.awareness import on_the_grid
+from paredown.spaces.compression.quantizing.awareness import on_the_grid, rounded
 from paredown.spaces.compression.quantizing.halves import to_bfloat16, to_float16
 from paredown.spaces.compression.quantizing.integers import IntegerModel
 from paredown.spaces.compression.quantizing.ranges import IMAGES, METHODS
 from paredown.spaces.compression.quantizing.widths import THIRDS
 from paredown.spaces.compression.step import Hold, RewriteContext, Step
+from paredown.spaces.compression.tolerance import FLOAT32, Tolerance
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.knob import Choice, Knobs, Range
 
 INTEGERS = ("int8", "mixed")
+REMEDY = (
+    "; try, of quantization: aware=true with some epochs of fine-tuning, max_drop=1 (the worst layers go back to "
+    "float32), calibration=percentile or entropy, activations=fp32, or weights=fp16"
+)
+"""What helps where a file of few bits strays from its network."""
+TOLERANCES = {
+    "fp32": FLOAT32,
+    "fp16": Tolerance("fp16", 2e-2, 0.99),
+    "bf16": Tolerance("bf16", 5e-2, 0.98),  # 8 bits of mantissa to the 11 of float16
+    "int8": Tolerance("int8", None, 0.9, REMEDY),
+    # Few bits change what a network answers, and rightly so: the trial measured it. Layers may have gone back to
+    # float32, all of them at worst, so the file lies between the trained network and the rounded one.
+    "mixed": Tolerance("mixed", None, 0.9, REMEDY, rounded),
+}
+"""Values of the knob `weights`, each with how far its file may stray from the network."""
 
 
 def _quantize(model: bytes, knobs: Knobs, calibration: RewriteContext) -> bytes:
@@ -59,7 +75,7 @@ QUANTIZATION = Step(
     name="quantization",
     short="bits",
     knobs={
-        "weights": Choice(("fp32", "fp16", "bf16", "int8", "mixed")),
+        "weights": Choice(tuple(TOLERANCES)),
         **{third: Range(2, 8, 1, only_if=("weights", "mixed")) for third in THIRDS},
         "activations": Choice(("uint8", "fp32"), only_if=("weights", INTEGERS)),
         "calibration": Choice(tuple(METHODS), only_if=("activations", "uint8")),
@@ -72,5 +88,6 @@ QUANTIZATION = Step(
     finetunes=_is_aware,
     rewrite=_quantize,
     calibration_images=_images,
+    tolerance=lambda knobs: TOLERANCES[str(knobs["weights"])],
     source="Jacob et al., CVPR 2018",
 )

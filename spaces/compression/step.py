@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from paredown.spaces.compression.tolerance import FLOAT32, Tolerance
 from paredown.spaces.errors import SpaceError
 from paredown.spaces.knob import Knob, Knobs, Value
 
@@ -142,6 +143,7 @@ class Step:
             knobs where some of them say so.
         finetunes: From the knobs to whether `finetuning` has anything to hold.
         calibration_images: From the knobs to how many inputs `rewrite` wants to see.
+        tolerance: From the knobs to how far the file may stray from the network after `rewrite`.
     """
 
     name: str
@@ -162,6 +164,7 @@ class Step:
     shapes_known: bool | Callable[[Knobs], bool] = True
     finetunes: Callable[[Knobs], bool] = lambda knobs: True
     calibration_images: Callable[[Knobs], int] = lambda knobs: CALIBRATION_IMAGES
+    tolerance: Callable[[Knobs], Tolerance] = lambda knobs: FLOAT32
 
     def knows_shapes(self, knobs: Knobs) -> bool:
         """Return whether the shapes that the transform gives under these knobs follow from the knobs alone."""

@@ -1,6 +1,27 @@
 """All export formats."""
 
-from paredown.studies.exporters.exporter import Export
+from paredown.studies.errors import StudyError
+from paredown.studies.exporters.exporter import Exporter
 from paredown.studies.exporters.onnx import ONNX
 
-EXPORTERS: dict[str, Export] = {"onnx": ONNX}
+EXPORTERS: dict[str, Exporter] = {exporter.name: exporter for exporter in (ONNX,)}
+
+DEFAULT_FORMAT = ONNX.name
+"""The format of models for which none is named."""
+FIRST_FORMAT = ONNX.name
+"""The format of folders whose manifest names none: they were made when there was no other."""
+
+
+def exporter_named(name: str, where: str) -> Exporter:
+    """Return an exporter of the catalogue.
+
+    Args:
+        name: Name in the catalogue.
+        where: How the message names the place where the name stands.
+
+    Raises:
+        StudyError: There is none of that name; the message says what is allowed.
+    """
+    if name not in EXPORTERS:
+        raise StudyError(f"{where}: {name!r} does not exist; allowed: {', '.join(EXPORTERS)}")
+    return EXPORTERS[name]

@@ -1,16 +1,26 @@
-"""What an exporter is."""
+"""What an exporter is: its files, how to run them, and how far they may stray from the network.
+
+All else that an export takes is shared: see `paredown.studies.model_folder`. The command line and `predict` load every
+exporter, so one imports converters and runtimes inside its functions.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from paredown.studies.errors import ExportRefused
 
-from paredown.evaluators.metrics.measurement import Measurement
-from paredown.evaluators.tasks.task import Task
-from paredown.spaces.families.family import ImageShape
-from paredown.studies.front import Model
+if TYPE_CHECKING:  # for annotations alone: --help and `predict` must not load PyTorch
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from paredown.evaluators.metrics.measurement import Measurement
+    from paredown.evaluators.tasks.task import Task
+    from paredown.spaces.compression.tolerance import Tolerance
+    from paredown.spaces.families.family import ImageShape
+    from paredown.studies.front import Model
 
 
 @dataclass(frozen=True)
@@ -24,23 +34,77 @@ class ExportRequest:
         task: The data.
         network: The trained PyTorch network that the file must agree with.
         shape: Channels, height, width of one input.
-        file: The ONNX model that the trial measured.
-        test_accuracy: On images the search never saw; None to measure it now.
+        artifact: Folder of the trial's files.
+        test_accuracy: Accuracy of the trial's own file on images the search never saw; None where it was not
+            measured yet.
         skipped: Layers that each compression step left alone, with the reason.
     """
 
     study: str
-    model: Model
-    baseline: Model
-    task: Task
-    network: nn.Module
-    shape: ImageShape
-    file: Path
-    test_accuracy: Measurement | None = None
+    model: "Model"
+    baseline: "Model"
+    task: "Task"
+    network: "nn.Module"
+    shape: "ImageShape"
+    artifact: Path
+    test_accuracy: "Measurement | None" = None
     skipped: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
+    def refusal(self, reason: str) -> ExportRefused:
+        """Return the error that refuses this model, to be raised."""
+        return ExportRefused(f"trial {self.model.trial}: {reason}")
 
-Export = Callable[[ExportRequest, Path], Measurement]
-"""(shipment, folder that does not exist yet) -> test accuracy; the folder appears whole or not at all."""
+
+def trial_file(trial: int, artifact: Path, name: str) -> Path:
+    """Return the path of a trial's file.
+
+    Raises:
+        ExportRefused: It is gone.
+    """
+    if not (artifact / name).is_file():
+        raise ExportRefused(
+            f"trial {trial}: {artifact / name} is gone; `paredown search --out` names the study's folder"
+        )
+    return artifact / name
+
 
 Manifest = dict[str, Any]
+"""What `manifest.json` holds."""
+
+Write = Callable[[ExportRequest, Path], Manifest]
+"""(request, empty folder) -> further keys of the manifest; it writes the files of the format into the folder.
+
+It raises ExportRefused where the format cannot hold the model.
+"""
+
+Run = Callable[["NDArray[np.float32]"], "NDArray[np.float32]"]
+"""Normalised images `n x c x h x w` -> logits `n x classes`."""
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """A format in which models leave a study.
+
+    Attributes:
+        name: Name in the catalogue, after `--format` and in the manifest.
+        description: Format and runtime in a few words, for the help and the card.
+        model_file: Name of the file that is run.
+        write: Writes the files of the format.
+        load: Reads the model file back and returns what runs it; it raises EvaluationError where that fails.
+        packages: Distributions, beside PyTorch, whose versions the manifest names.
+        is_trial_file: Whether the model file is the one that the trial measured, so that every metric of the trial
+            holds for it.
+        tolerance: How far the model file may stray from the network; None: as far as the compression steps of the
+            model say, for formats that hold the rewritten model.
+        card: From the manifest to further lines of the card.
+    """
+
+    name: str
+    description: str
+    model_file: str
+    write: Write
+    load: Callable[[Path], Run]
+    packages: tuple[str, ...] = ()
+    is_trial_file: bool = False
+    tolerance: "Tolerance | None" = None
+    card: Callable[[Manifest], list[str]] = lambda manifest: []

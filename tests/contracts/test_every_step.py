@@ -21,7 +21,8 @@ from torch.nn.utils import parametrize
 from zoo import ZOO
 
 from paredown.evaluators.build import DECIDED, attached, compress, rebuild
-from paredown.evaluators.files.onnx_model import export, logits, open_session, slimmed
+from paredown.evaluators.files.onnx_model import export, slimmed
+from paredown.evaluators.files.onnx_runtime import logits, open_session
 from paredown.evaluators.packing.container import pack, unpack
 from paredown.evaluators.tasks.task import Augmentation, Normalisation, Split, Task
 from paredown.evaluators.training.data import TrainingData

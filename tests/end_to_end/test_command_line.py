@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from second_exporter import PROGRAM
+
+from paredown.studies.exporters.catalogue import EXPORTERS
 
 STUDY = """
 study: tiny
@@ -156,6 +159,29 @@ def test_export_and_predict(here: Path, capsys: pytest.CaptureFixture[str], tmp_
         assert prediction["top"][0]["probability"] >= prediction["top"][1]["probability"]
 
 
+def test_a_second_format_is_exported_and_predicted(
+    here: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = Said(capsys, "show", "tiny", "--json").document()
+    monkeypatch.setitem(EXPORTERS, PROGRAM.name, PROGRAM)
+    command = ("export", "tiny", "--trial", "0", "--format", PROGRAM.name, "-o", str(tmp_path), "--json")
+    (exported,) = Said(capsys, *command).document()["exported"]
+    assert Path(exported).name == "trial-0000-program"
+    assert sorted(p.name for p in Path(exported).iterdir()) == ["README.md", "manifest.json", "model.pt2"]
+    manifest = json.loads(Path(exported, "manifest.json").read_text())
+    assert manifest["parity"]["label_agreement"] >= 0.999
+    assert manifest["metrics"]["test_accuracy"]["how"] == "measured"
+    assert "exported as a program of torch.export" in Path(exported, "README.md").read_text()
+    assert Said(capsys, "show", "tiny", "--json").document() == known, "it is no measurement of the trial's own file"
+    Image.new("L", (8, 8), 128).save(tmp_path / "grey.png")
+    (prediction,) = Said(capsys, "predict", exported, str(tmp_path / "grey.png"), "--json").document()["predictions"]
+    assert prediction["class"] in set("0123456789")
+    monkeypatch.delitem(EXPORTERS, PROGRAM.name)
+    said = Said(capsys, "predict", exported, str(tmp_path / "grey.png"))
+    assert said.code == 2
+    assert "manifest.json: exporter: 'program' does not exist; allowed: onnx" in said.err
+
+
 def test_report_show_and_studies(here: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert Said(capsys, "report", "tiny", "-o", str(tmp_path / "r.html")).code == 0
     assert (tmp_path / "r.html").read_text().lstrip().lower().startswith("<!doctype html")
@@ -180,6 +206,7 @@ def test_report_show_and_studies(here: Path, capsys: pytest.CaptureFixture[str],
         (["export", "tiny", "--trial", "99"], "trial 99 is no finished model"),
         (["export", "tiny", "--front", "--format", "tflite"], "allowed: onnx"),
         (["predict", ".", "x.png"], "no exported model"),
+        (["search", "tiny.yaml", "--ray-address", "a:1"], "driver local: address='a:1': no such option"),
         (["front", "tiny", "--storage", "sqlite:///tiny.yaml"], "cannot be used as a database"),
         (["front", "tiny", "--storage", "sqlite:///gone.db"], "there is no file gone.db"),
         (["front", "tiny", "--storage", "nonsense"], "not a database address"),
@@ -275,7 +302,7 @@ def test_ctrl_c_and_kill_lose_nothing(tmp_path: Path) -> None:
 def test_help_loads_nothing_heavy() -> None:
     program = (
         "import sys\n"
-        "from paredown.search import cli\n"
+        "from paredown.search.cli import app as cli\n"
         "try:\n"
         "    cli.main(lambda: cli.app(['--help']))\n"
         "except SystemExit as left:\n"

@@ -1,14 +1,12 @@
 """How long a study has gained nothing, and the searches that end for it."""
 
-import io
 from pathlib import Path
 from typing import Any
 
 import toy_trials
-from rich.console import Console
 from toy_study import open_study, outcome, sample
 
-from paredown.search.run import Outcome, search
+from paredown.search.run import SearchSummary, search
 from paredown.search.trial_queue import trials_without_gain
 from paredown.studies.result import TrialResult, stopped_early
 from paredown.studies.study import Study
@@ -47,16 +45,15 @@ def test_a_model_that_breaks_a_limit_is_no_gain(tmp_path: Path) -> None:
     assert trials_without_gain(study) == 1
 
 
-def run_toy(folder: Path, **keys: Any) -> tuple[Study, Outcome]:
+def run_toy(folder: Path, **keys: Any) -> SearchSummary:
     setup = toy_trials.toy_setup(folder, sampler="random", **keys)
-    console = Console(file=io.StringIO())
-    return search(setup, f"sqlite:///{folder}/toy.db", console, where="toy.yaml", run=toy_trials.alike)
+    return search(setup, f"sqlite:///{folder}/toy.db", where="toy.yaml", run=toy_trials.alike)
 
 
 def test_a_search_ends_when_it_gains_nothing(tmp_path: Path) -> None:
-    study, outcome = run_toy(tmp_path, trials=30, max_stall=4)
-    assert outcome.reason == "the last 4 finished trials brought no gain of hypervolume (max_stall)"
-    assert not outcome.interrupted
-    assert study.counts()["done"] == 5
-    study, outcome = run_toy(tmp_path, trials=30, max_stall=6)
-    assert study.counts()["done"] == 7, "more patience goes on"
+    summary = run_toy(tmp_path, trials=30, max_stall=4)
+    assert summary.reason == "the last 4 finished trials brought no gain of hypervolume (max_stall)"
+    assert not summary.interrupted
+    assert summary.study.counts()["done"] == 5
+    summary = run_toy(tmp_path, trials=30, max_stall=6)
+    assert summary.study.counts()["done"] == 7, "more patience goes on"

@@ -1,14 +1,12 @@
 """What a search hands out, and when."""
 
-import io
 import time
 from pathlib import Path
 
 import pytest
 import toy_trials
-from rich.console import Console
 
-from paredown.search.cli.progress import ProgressDisplay
+from paredown.search.listener import SILENT
 from paredown.search.samplers.catalogue import SAMPLERS
 from paredown.search.samplers.sampler import Problem
 from paredown.search.trial_queue import TIME_IS_UP, Budget, TrialQueue
@@ -16,14 +14,12 @@ from paredown.studies.result import PendingTrial
 from paredown.studies.study import Study
 
 
-def supply(folder: Path, budget: Budget) -> tuple[TrialQueue, Study]:
+def queue_of(folder: Path, budget: Budget) -> tuple[TrialQueue, Study]:
     setup = toy_trials.toy_setup(folder)
     url = f"sqlite:///{folder / 'toy.db'}"
     study = Study.create(url, "toy", setup.stored, setup.plan.objectives, str(setup.plan.folder))
     study.use(SAMPLERS["random"](Problem(0, 20)))
-    metrics = [o.metric for o in setup.plan.objectives]
-    display = ProgressDisplay(Console(file=io.StringIO()), "toy", metrics, budget, [], {})
-    return TrialQueue(study, setup.space, budget, display), study
+    return TrialQueue(study, setup.space, budget, SILENT), study
 
 
 def finish(of: TrialQueue, asked: PendingTrial | None) -> None:
@@ -35,7 +31,7 @@ def finish(of: TrialQueue, asked: PendingTrial | None) -> None:
 def test_while_the_baseline_runs_each_worker_gets_a_trial_that_waits_for_it(
     budget: int, prepared: int, tmp_path: Path
 ) -> None:
-    trials, study = supply(tmp_path, Budget(budget))
+    trials, study = queue_of(tmp_path, Budget(budget))
     baseline = trials.next()
     for _ in range(3):
         trials.prepare(2)
@@ -48,7 +44,7 @@ def test_while_the_baseline_runs_each_worker_gets_a_trial_that_waits_for_it(
 
 
 def test_a_prepared_trial_is_the_next_one_and_counts(tmp_path: Path) -> None:
-    trials, study = supply(tmp_path, Budget(3))
+    trials, study = queue_of(tmp_path, Budget(3))
     finish(trials, trials.next())
     running = trials.next()
     trials.prepare(2)
@@ -70,7 +66,7 @@ def test_a_prepared_trial_is_the_next_one_and_counts(tmp_path: Path) -> None:
 def test_a_prepared_trial_that_is_too_late_runs_in_the_next_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trials, study = supply(tmp_path, Budget(9, deadline=time.monotonic() + 3600))
+    trials, study = queue_of(tmp_path, Budget(9, deadline=time.monotonic() + 3600))
     finish(trials, trials.next())
     running = trials.next()
     trials.prepare(2)
@@ -81,7 +77,7 @@ def test_a_prepared_trial_that_is_too_late_runs_in_the_next_search(
     assert trials.stopped == TIME_IS_UP
     study.leave()
     assert study.counts() == {"done": 2, "waiting": 1}
-    again, study = supply(tmp_path, Budget(9))
+    again, study = queue_of(tmp_path, Budget(9))
     asked = again.next()
     assert asked is not None
     assert asked.number == 2

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 from torch import Tensor, nn
 
-from paredown.evaluators.files.onnx_model import export, logits, open_session, slimmed
+from paredown.evaluators.files.onnx_model import export, slimmed
+from paredown.evaluators.files.onnx_runtime import logits, open_session
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.compression.quantization import QUANTIZATION
 from paredown.spaces.compression.quantizing import widths
@@ -27,7 +28,6 @@ from paredown.spaces.errors import InfeasibleCandidate, SpaceError
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.knob import Knobs, Range
 from paredown.spaces.space import joint_space
-from paredown.studies.exporters.onnx import TOLERANCES
 
 SHAPE = (3, 8, 8)
 WIDTHS = {"weights": "mixed", "early": 4, "middle": 3, "late": 2}
@@ -420,10 +420,6 @@ def test_a_transposed_convolution_is_left_at_8_bits_and_noted() -> None:
     written = _rewritten(model, WIDTHS, calibration)
     assert list(calibration.skipped.values()) == ["transposed convolution: 8 bits"]
     assert sorted(int(np.abs(v).max()) for v in _integers(written)) == [7, 127]
-
-
-def test_every_value_of_the_knob_has_a_tolerance() -> None:
-    assert set(TOLERANCES) == set(QUANTIZATION.knobs["weights"].values)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

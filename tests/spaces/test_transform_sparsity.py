@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from paredown.evaluators.files.onnx_model import export, logits, open_session, slimmed
+from paredown.evaluators.files.onnx_model import export, slimmed
+from paredown.evaluators.files.onnx_runtime import logits, open_session
 from paredown.evaluators.packing.container import pack, read, unpack
 from paredown.spaces.compression.quantization import QUANTIZATION
 from paredown.spaces.compression.step import RewriteContext, TransformContext

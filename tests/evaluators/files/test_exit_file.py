@@ -12,7 +12,8 @@ from exits import CLASSES, SHAPE, exported, images, multi_exit
 
 from paredown.evaluators.files.exit_file import export_stages, stitched
 from paredown.evaluators.files.exit_runtime import BatchRuntime, ExitPlan
-from paredown.evaluators.files.onnx_model import export, logits, open_session
+from paredown.evaluators.files.onnx_model import export
+from paredown.evaluators.files.onnx_runtime import logits, open_session
 from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.evaluators.metrics.evaluation_input import EvaluationInput
 from paredown.evaluators.metrics.macs import exit_macs

@@ -8,7 +8,7 @@ from rich.console import Console
 from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.evaluators.metrics.measurement import Measurement
 from paredown.search.cli.progress import ProgressDisplay
-from paredown.search.trial_queue import Budget
+from paredown.search.listener import SearchStart
 from paredown.spaces.candidate import Candidate
 from paredown.studies.front import Model
 from paredown.studies.result import PendingTrial, TrialResult
@@ -27,7 +27,9 @@ def done(accuracy: float, size: float) -> TrialResult:
 
 def display_on(console: Console, *before: Model, deadline: float | None = None) -> ProgressDisplay:
     counts = {"done": len(before), "waiting": 1, "running": 1}
-    return ProgressDisplay(console, "name", METRICS, Budget(4, deadline), before, counts)
+    display = ProgressDisplay(console)
+    display.search_started(SearchStart("name", METRICS, 4, deadline, before, counts))
+    return display
 
 
 def test_a_pipe_gets_one_line_a_trial() -> None:
@@ -38,12 +40,13 @@ def test_a_pipe_gets_one_line_a_trial() -> None:
         TrialResult("rejected", "macs 7 MAC is above the limit 5"),
         TrialResult("stopped", "stopped at epoch 2 of 8: rank 3"),
     ]
-    with display_on(Console(file=file)) as display:
-        for number, result in enumerate(results):
-            display.started(asked(number))
-            display.epoch(number, 0, {"accuracy": 0.5})
-            display.finished(number, result)
-        display.skipped()
+    display = display_on(Console(file=file))
+    for number, result in enumerate(results):
+        display.started(asked(number))
+        display.epoch(number, 0, {"accuracy": 0.5})
+        display.finished(number, result)
+    display.skipped()
+    display.search_ended()
     lines = file.getvalue().splitlines()
     assert len(lines) == 4
     assert lines[0].startswith("trial 0 done: accuracy 0.9000, size_bytes 1.0 kB [1 of 4, ")
@@ -57,13 +60,14 @@ def test_a_terminal_gets_a_live_view() -> None:
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, width=120, color_system=None)
     known = Model(0, asked(0).candidate, done(0.9, 2000).measurements, "")
-    with display_on(console, known, deadline=time.monotonic() + 7500) as display:
-        display.started(asked(1))
-        display.started(asked(2))
-        display.epoch(1, 2, {"accuracy": 0.125})
-        display.epoch(9, 0, {})
-        display.finished(2, done(0.95, 1000))
-        display.skipped()
+    display = display_on(console, known, deadline=time.monotonic() + 7500)
+    display.started(asked(1))
+    display.started(asked(2))
+    display.epoch(1, 2, {"accuracy": 0.125})
+    display.epoch(9, 0, {})
+    display.finished(2, done(0.95, 1000))
+    display.skipped()
+    display.search_ended()
     text = file.getvalue()
     for part in (
         "2/4",
@@ -74,4 +78,31 @@ def test_a_terminal_gets_a_live_view() -> None:
         "1 models, hypervolume 0.5182",
     ):
         assert part in text, part
-    assert display.showing_s > 0
+
+
+def test_a_terminal_gets_a_bar_for_each_supernet_and_a_line_when_it_is_trained() -> None:
+    file = io.StringIO()
+    display = ProgressDisplay(Console(file=file, force_terminal=True, width=120, color_system=None))
+    for family in ("mbconv", "resnet"):
+        for epoch in (0, 1, 2):
+            display.supernet_epoch(family, epoch, 2)
+        display.supernet_finished(family, 2, 3.4)
+    display.supernet_epoch("vit", 0, 2)
+    display.search_ended()
+    text = file.getvalue()
+    for part in ("supernet of mbconv", "2/2 epochs", "supernet of resnet: 2 epochs in 3 s", "supernet of vit"):
+        assert part in text, part
+
+
+def test_a_pipe_gets_no_bar_of_a_supernet() -> None:
+    file = io.StringIO()
+    display = ProgressDisplay(Console(file=file))
+    display.supernet_epoch("mbconv", 0, 2)
+    display.supernet_awaited("mbconv")
+    display.supernet_epoch("mbconv", 2, 2)
+    display.supernet_finished("mbconv", 2, 61.0)
+    display.search_ended()
+    assert file.getvalue().splitlines() == [
+        "supernet of mbconv: another process trains it; waiting",
+        "supernet of mbconv: 2 epochs in 61 s",
+    ]

@@ -1,16 +1,14 @@
 """Worker processes that die, hang or are stopped."""
 
-import io
 import itertools
 from pathlib import Path
 from typing import Any
 
 import pytest
 import toy_trials
-from rich.console import Console
 
 from paredown.search.errors import SearchAborted
-from paredown.search.run import Outcome, search
+from paredown.search.run import SearchSummary, search
 from paredown.search.samplers.catalogue import SAMPLERS
 from paredown.search.samplers.sampler import Problem
 from paredown.search.schedulers.halving import Halving
@@ -23,9 +21,9 @@ def url(folder: Path) -> str:
     return f"sqlite:///{folder}/toy.db"
 
 
-def run_toy(folder: Path, run: Any, **keys: Any) -> tuple[Study, Outcome]:
+def run_toy(folder: Path, run: Any, **keys: Any) -> SearchSummary:
     setup = toy_trials.toy_setup(folder, sampler="random", **keys)
-    return search(setup, url(folder), Console(file=io.StringIO()), where="toy.yaml", run=run)
+    return search(setup, url(folder), where="toy.yaml", run=run)
 
 
 def stored(folder: Path) -> list[dict[str, Any]]:
@@ -57,24 +55,27 @@ def early_bad_seed(folder: Path, within: int) -> int:
     ids=["exits", "killed", "hangs"],
 )
 def test_a_lost_worker_costs_its_trial_only(run: Any, keys: dict[str, Any], reason: str, tmp_path: Path) -> None:
-    study, outcome = run_toy(tmp_path, run, trials=4, seed=early_bad_seed(tmp_path, 4), **keys)
+    summary = run_toy(tmp_path, run, trials=4, seed=early_bad_seed(tmp_path, 4), **keys)
+    study = summary.study
     rows = study.rows()
-    assert outcome.reason == "4 trials are done"
+    assert summary.reason == "4 trials are done"
     assert sorted(r["state"] for r in rows) == ["done", "done", "done", "failed"]
     assert [r["reason"] for r in rows if r["state"] == "failed"] == [reason]
     assert rows[-1]["state"] == "done"
 
 
 def test_a_stopped_search_is_finished_by_the_next_run(tmp_path: Path) -> None:
-    study, outcome = run_toy(tmp_path, toy_trials.stop_at_the_second, trials=4)
-    assert outcome.interrupted
-    assert outcome.reason == "stopped; the same command goes on"
+    summary = run_toy(tmp_path, toy_trials.stop_at_the_second, trials=4)
+    study = summary.study
+    assert summary.interrupted
+    assert summary.reason == "stopped; the same command goes on"
     before = study.rows()
     assert [r["state"] for r in before] == ["done", "waiting"]
 
-    study, outcome = run_toy(tmp_path, toy_trials.good, trials=4)
+    summary = run_toy(tmp_path, toy_trials.good, trials=4)
+    study = summary.study
     rows = study.rows()
-    assert not outcome.interrupted
+    assert not summary.interrupted
     assert study.counts() == {"done": 4}
     assert [r["number"] for r in rows] == [0, 1, 2, 3]
     assert rows[1]["candidate"] == before[1]["candidate"]
@@ -82,10 +83,11 @@ def test_a_stopped_search_is_finished_by_the_next_run(tmp_path: Path) -> None:
 
 
 def test_a_baseline_that_was_stopped_runs_again_under_its_number(tmp_path: Path) -> None:
-    study, outcome = run_toy(tmp_path, toy_trials.stop_at_once, trials=2)
-    assert outcome.interrupted
+    summary = run_toy(tmp_path, toy_trials.stop_at_once, trials=2)
+    study = summary.study
+    assert summary.interrupted
     assert study.counts() == {"waiting": 1}
-    study, _ = run_toy(tmp_path, toy_trials.good, trials=2)
+    study = run_toy(tmp_path, toy_trials.good, trials=2).study
     assert [(r["number"], r["state"]) for r in study.rows()] == [(0, "done"), (1, "done")]
     assert study.baseline() is not None
 
@@ -102,22 +104,24 @@ def test_a_failed_baseline_ends_the_search_and_is_tried_again(tmp_path: Path) ->
         run_toy(tmp_path, toy_trials.all_but_the_baseline, trials=4)
     assert [r["state"] for r in stored(tmp_path)] == ["failed"]
 
-    study, outcome = run_toy(tmp_path, toy_trials.good, trials=4)
+    summary = run_toy(tmp_path, toy_trials.good, trials=4)
+    study = summary.study
     rows = study.rows()
-    assert outcome.reason == "4 trials are done"
+    assert summary.reason == "4 trials are done"
     assert [r["state"] for r in rows] == ["failed", "done", "done", "done"]
     assert rows[1]["candidate"] == rows[0]["candidate"]
 
 
 def test_no_trial_starts_after_the_deadline(tmp_path: Path) -> None:
-    study, outcome = run_toy(tmp_path, toy_trials.never, trials=4, timeout=1e-6)
-    assert outcome.interrupted
-    assert outcome.reason == "the time is up"
+    summary = run_toy(tmp_path, toy_trials.never, trials=4, timeout=1e-6)
+    study = summary.study
+    assert summary.interrupted
+    assert summary.reason == "the time is up"
     assert study.rows() == []
 
 
 def test_two_workers_spend_the_budget_exactly(tmp_path: Path) -> None:
-    study, _ = run_toy(tmp_path, toy_trials.some_fail, trials=9, workers=2)
+    study = run_toy(tmp_path, toy_trials.some_fail, trials=9, workers=2).study
     counts = study.counts()
     assert counts["done"] + counts.get("failed", 0) == 9
     assert "running" not in counts
@@ -127,7 +131,7 @@ def test_two_workers_spend_the_budget_exactly(tmp_path: Path) -> None:
 
 def test_two_workers_are_judged_and_spend_the_budget_exactly(tmp_path: Path) -> None:
     halving, training = {"first": 1, "factor": 2}, {"epochs": 9}
-    study, _ = run_toy(tmp_path, toy_trials.judged, trials=14, workers=2, halving=halving, training=training)
+    study = run_toy(tmp_path, toy_trials.judged, trials=14, workers=2, halving=halving, training=training).study
     counts, curves = study.counts(), study.curves()
     assert counts["done"] + counts["stopped"] == 14
     assert counts["stopped"] > 2
@@ -138,8 +142,9 @@ def test_two_workers_are_judged_and_spend_the_budget_exactly(tmp_path: Path) -> 
 
 def test_a_worker_that_dies_after_it_was_judged_is_forgotten(tmp_path: Path) -> None:
     keys: dict[str, Any] = {"halving": {"first": 1, "factor": 2}, "training": {"epochs": 5}}
-    study, outcome = run_toy(tmp_path, toy_trials.some_are_killed_when_judged, trials=6, **keys)
-    assert outcome.reason == "6 trials are done"
+    summary = run_toy(tmp_path, toy_trials.some_are_killed_when_judged, trials=6, **keys)
+    study = summary.study
+    assert summary.reason == "6 trials are done"
     assert study.counts()["failed"]
     remembered = Halving([o.metric for o in study.objectives], **keys["halving"])
     curves = study.curves()

@@ -1,6 +1,5 @@
 """How each of our samplers behaves, on problems whose answer is known."""
 
-import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +12,6 @@ import toy_trials
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import TrialState, create_trial
-from rich.console import Console
 
 from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.search.errors import ConfigError
@@ -280,7 +278,5 @@ def test_a_sampler_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_search_with_a_polish(tmp_path: Path) -> None:
     setup = toy_trials.toy_setup(tmp_path, sampler="evolution", trials=12, polish=4)
-    study, _ = search(
-        setup, f"sqlite:///{tmp_path}/s.db", Console(file=io.StringIO()), where="toy", run=toy_trials.good
-    )
+    study = search(setup, f"sqlite:///{tmp_path}/s.db", where="toy", run=toy_trials.good).study
     assert study.counts()["done"] == 12

@@ -1,13 +1,11 @@
 """Study files: what is wrong is said with file and key, before anything is written."""
 
-import io
 import itertools
 from pathlib import Path
 
 import pytest
 import toy_trials
 from PIL import Image
-from rich.console import Console
 
 from paredown.evaluators.build import build
 from paredown.search.errors import ConfigError
@@ -33,7 +31,7 @@ ROOT = Path(__file__).parents[3]
 def begin(file: Path) -> None:
     setup = set_up(read_config(file, {}), str(file), file.parent, file.parent / "out")
     url = f"sqlite:///{file.parent}/s.db"
-    search(setup, url, Console(file=io.StringIO()), where=str(file), run=toy_trials.never)
+    search(setup, url, where=str(file), run=toy_trials.never)
 
 
 def refusal(folder: Path, text: str) -> str:
@@ -154,10 +152,10 @@ def test_what_is_wrong_is_named(tmp_path: Path, replaced: str, by: str, begins: 
 def test_a_study_that_has_begun_is_not_refused_for_its_space(tmp_path: Path) -> None:
     setup, url = toy_trials.toy_setup(tmp_path, limits={"size_bytes": 100}, trials=1), f"sqlite:///{tmp_path}/s.db"
     with pytest.raises(ConfigError, match="no candidate can meet 100"):
-        search(setup, url, Console(file=io.StringIO()), where="test", run=toy_trials.good)
+        search(setup, url, where="test", run=toy_trials.good)
     objectives = setup.plan.objectives
     Study.create(url, setup.config.study, setup.stored, objectives, str(setup.plan.folder))
-    study, _ = search(setup, url, Console(file=io.StringIO()), where="test", run=toy_trials.good)
+    study = search(setup, url, where="test", run=toy_trials.good).study
     assert study.counts() == {"done": 1}
 
 

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from paredown.evaluators.build import build
 from paredown.evaluators.supernet.checkpoint import Record
+from paredown.search.cli.progress import ProgressDisplay
 from paredown.search.errors import ConfigError
 from paredown.search.run import search
 from paredown.search.study_file.feasibility import probe
@@ -48,7 +49,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Setup:
     """A study whose supernet is trained."""
     setup = supernets.study(tmp_path_factory.mktemp("study"), ["channel_pruning", "quantization"])
     said = io.StringIO()
-    assert prepare_supernets(setup.plan, Console(file=said), None)
+    assert prepare_supernets(setup.plan, None, ProgressDisplay(Console(file=said)))
     assert "supernet of mbconv: 2 epochs in " in said.getvalue()
     return setup
 
@@ -185,9 +186,9 @@ def test_a_killed_process_loses_at_most_an_epoch(tmp_path: Path) -> None:
 
 
 def test_time_that_is_up_ends_the_supernet_for_now(tmp_path: Path) -> None:
-    setup, console = supernets.study(tmp_path), Console(file=io.StringIO())
-    assert not prepare_supernets(setup.plan, console, time.monotonic())
-    assert prepare_supernets(setup.plan, console, None)
+    setup = supernets.study(tmp_path)
+    assert not prepare_supernets(setup.plan, time.monotonic())
+    assert prepare_supernets(setup.plan, None)
 
 
 def test_time_that_is_up_ends_the_wait_for_another_process(tmp_path: Path) -> None:
@@ -195,9 +196,9 @@ def test_time_that_is_up_ends_the_wait_for_another_process(tmp_path: Path) -> No
     file = plan.folder / inheriting.FOLDER / f"mbconv-{supernet_digest(plan, 'mbconv')[:16]}.lock"
     file.parent.mkdir(parents=True)
     with FileLock(file):
-        assert not prepare_supernets(plan, Console(file=said), time.monotonic() + 0.2)
+        assert not prepare_supernets(plan, time.monotonic() + 0.2, ProgressDisplay(Console(file=said)))
     assert said.getvalue() == "supernet of mbconv: another process trains it; waiting\n"
-    assert prepare_supernets(plan, Console(file=said), None)
+    assert prepare_supernets(plan, None)
 
 
 def test_a_family_that_shares_no_weights_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,14 +221,14 @@ def test_halving_counts_the_epochs_that_follow(tmp_path: Path) -> None:
 @pytest.mark.timeout(400)
 def test_a_search_trains_one_supernet_and_goes_on(tmp_path: Path) -> None:
     setup, url = supernets.study(tmp_path, ["quantization"]), f"sqlite:///{tmp_path}/s.db"
-    study, outcome = search(setup, url, Console(file=io.StringIO()), where="test")
-    assert not outcome.interrupted
-    rows = [row for row in study.rows() if row["facts"].get("inherited")]
+    summary = search(setup, url, where="test")
+    assert not summary.interrupted
+    rows = [row for row in summary.study.rows() if row["facts"].get("inherited")]
     assert len(rows) == 3
     assert len({row["facts"]["inherited"]["supernet"] for row in rows}) == 1
     assert len(supernet_files(setup.plan)) == 1
     shutil.rmtree(setup.plan.folder / inheriting.FOLDER)
-    search(setup, url, Console(file=io.StringIO()), where="test")
+    search(setup, url, where="test")
     assert not (setup.plan.folder / inheriting.FOLDER).exists(), "a study that is done needs none"
     with pytest.raises(StudyError, match="another training"):
-        search(supernets.study(tmp_path, ["quantization"], mode="scratch"), url, Console(file=io.StringIO()), where="")
+        search(supernets.study(tmp_path, ["quantization"], mode="scratch"), url, where="")

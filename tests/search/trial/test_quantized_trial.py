@@ -10,16 +10,17 @@ from test_trial import DIGITS, KNOBS, limit, plan_in
 from torch import nn
 
 from paredown.evaluators.build import rebuild
-from paredown.evaluators.files.names import MODEL_FILE, WEIGHTS_FILE
+from paredown.evaluators.files.names import WEIGHTS_FILE
 from paredown.evaluators.tasks.spec import load_task
 from paredown.search.trial.plan import is_restructured
 from paredown.search.trial.run_trial import run_trial
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.knob import Knobs
 from paredown.studies.errors import ExportRefused
-from paredown.studies.exporters.catalogue import EXPORTERS
 from paredown.studies.exporters.exporter import ExportRequest
+from paredown.studies.exporters.onnx import ONNX
 from paredown.studies.front import Model
+from paredown.studies.model_folder.writing import write_model_folder
 from paredown.studies.result import UNTRAINED
 
 NARROW = {"weights": "mixed", "early": 4, "middle": 3, "late": 4}
@@ -52,12 +53,12 @@ def test_an_aware_trial_is_fine_tuned_and_its_file_is_the_network(tmp_path: Path
     artifact = tmp_path / result.artifact
     network, shape = rebuild(candidate, task, artifact / WEIGHTS_FILE)
     model = Model(1, candidate, result.measurements, result.artifact)
-    shipment = ExportRequest("s", model, replace(model, trial=0), task, network, shape, artifact / MODEL_FILE)
-    EXPORTERS["onnx"](shipment, tmp_path / "m")
+    request = ExportRequest("s", model, replace(model, trial=0), task, network, shape, artifact)
+    write_model_folder(request, ONNX, tmp_path / "m")
     other = _candidate(NARROW | {"early": 2, "middle": 2, "late": 2})
-    wrong = replace(shipment, network=_shuffled(network), model=replace(model, candidate=other))
+    wrong = replace(request, network=_shuffled(network), model=replace(model, candidate=other))
     with pytest.raises(ExportRefused, match=r"needed for mixed: 90\.0%; try, of quantization: aware=true"):
-        EXPORTERS["onnx"](wrong, tmp_path / "w")
+        write_model_folder(wrong, ONNX, tmp_path / "w")
 
 
 def _shuffled(network: nn.Module) -> nn.Module:

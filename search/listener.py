@@ -1,0 +1,64 @@
+"""What a search tells while it runs, so that a terminal, a notebook or a service can show it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from paredown.evaluators.metrics.measurement import Metric
+from paredown.studies.front import Model
+from paredown.studies.result import PendingTrial, TrialResult
+
+
+@dataclass(frozen=True)
+class SearchStart:
+    """What stands when the first trial is about to start.
+
+    Attributes:
+        study: Name of the study.
+        metrics: Metrics that are optimised.
+        trials: Total number of finished trials at which the search ends.
+        deadline: `time.monotonic()` after which no trial starts; None for no limit.
+        models: Models of earlier runs, the baseline first.
+        counts: Number of trials of earlier runs by state.
+    """
+
+    study: str
+    metrics: Sequence[Metric]
+    trials: int
+    deadline: float | None
+    models: Sequence[Model]
+    counts: Mapping[str, int]
+
+
+class ProgressListener:
+    """Told what happens; a subclass overrides what it shows. This class itself ignores everything."""
+
+    def supernet_epoch(self, family: str, epoch: int, epochs: int) -> None:
+        """The supernet of a family has trained `epoch` of its epochs; 0 when its training starts."""
+
+    def supernet_awaited(self, family: str) -> None:
+        """Another process trains the supernet of a family, and this one waits for it."""
+
+    def supernet_finished(self, family: str, epochs: int, seconds: float) -> None:
+        """The supernet of a family is trained: now, or already before this search."""
+
+    def search_started(self, start: SearchStart) -> None:
+        """The first trial is about to start."""
+
+    def started(self, trial: PendingTrial) -> None:
+        """A trial starts."""
+
+    def epoch(self, number: int, epoch: int, metrics: Mapping[str, float]) -> None:
+        """A running trial has finished an epoch, counted from 0; some drivers tell it only when the trial ends."""
+
+    def finished(self, number: int, result: TrialResult) -> None:
+        """A trial has ended."""
+
+    def skipped(self) -> None:
+        """The sampler proposed a known candidate."""
+
+    def search_ended(self) -> None:
+        """The search ends, also by an error, and also before the first trial."""
+
+
+SILENT = ProgressListener()
+"""Shows nothing."""

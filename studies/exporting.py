@@ -1,0 +1,109 @@
+"""Models out of a study: into folders, and the front with a report at the end of a search."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from paredown.evaluators.build import rebuild
+from paredown.evaluators.files.names import WEIGHTS_FILE
+from paredown.evaluators.tasks.spec import stored_task
+from paredown.studies.errors import ExportRefused
+from paredown.studies.exporters.catalogue import DEFAULT_FORMAT, exporter_named
+from paredown.studies.exporters.exporter import Exporter, ExportRequest, trial_file
+from paredown.studies.front import Model
+from paredown.studies.model_folder.writing import write_model_folder
+from paredown.studies.report import write_report
+from paredown.studies.selection import best_models
+from paredown.studies.study import Study
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What became of models that were to leave a study.
+
+    Attributes:
+        folders: Folders of the exported ones.
+        refused: Why the others were not exported.
+    """
+
+    folders: tuple[Path, ...]
+    refused: tuple[ExportRefused, ...]
+
+
+@dataclass(frozen=True)
+class Finished(Exported):
+    """What the end of a search leaves.
+
+    Attributes:
+        report: The page about the study.
+    """
+
+    report: Path
+
+
+def export_models(
+    study: Study, models: Sequence[Model], out: Path, format_name: str = DEFAULT_FORMAT
+) -> Iterator[Path | ExportRefused]:
+    """Export models one after the other; yield the folder of each, or why it was refused.
+
+    The study keeps the accuracy on the test images that the first export of a trial's own file measures.
+
+    Args:
+        study: Where the models are from.
+        models: What to export.
+        out: Folder in which each model gets its own.
+        format_name: Name in the catalogue of exporters.
+
+    Raises:
+        StudyError: There is no such format.
+        TaskError: The data of the study is gone or has changed.
+    """
+    exporter = exporter_named(format_name, "format")
+    task, baseline = stored_task(study.config), study.baseline()
+    skipped = {row["number"]: row["facts"].get("skipped", {}) for row in study.rows()}
+    assert baseline is not None, "where there are models there is a baseline"
+    for model in models:
+        artifact, folder = Path(study.folder, model.artifact), out / folder_name(model, exporter)
+        known, left_alone = model.measurements.get("test_accuracy"), skipped[model.trial]
+        try:
+            network, shape = rebuild(model.candidate, task, trial_file(model.trial, artifact, WEIGHTS_FILE))
+            request = ExportRequest(study.name, model, baseline, task, network, shape, artifact, known, left_alone)
+            test = write_model_folder(request, exporter, folder)
+        except ExportRefused as refused:
+            yield refused
+            continue
+        if exporter.is_trial_file and known is None:
+            study.add_measurement(model.trial, test)
+        yield folder
+
+
+def export_chosen(study: Study, models: Sequence[Model], out: Path, format_name: str = DEFAULT_FORMAT) -> Exported:
+    """Export models; see `export_models`.
+
+    Raises:
+        ExportRefused: Every model was refused.
+    """
+    exported = _sorted(export_models(study, models, out, format_name))
+    if not exported.folders and exported.refused:
+        raise exported.refused[0]
+    return exported
+
+
+def finish(study: Study) -> Finished:
+    """Export the front and write the report, both into the study's folder."""
+    folder = Path(study.folder)
+    exported = _sorted(export_models(study, best_models(study), folder / "models"))
+    report = folder / "report.html"
+    write_report(study, report)
+    return Finished(exported.folders, exported.refused, report)
+
+
+def folder_name(model: Model, exporter: Exporter) -> str:
+    """Return the name of a model's folder: formats beside the default one do not replace its folders."""
+    return f"trial-{model.trial:04d}" + ("" if exporter.name == DEFAULT_FORMAT else f"-{exporter.name}")
+
+
+def _sorted(results: Iterator[Path | ExportRefused]) -> Exported:
+    all_results = list(results)
+    folders = tuple(one for one in all_results if isinstance(one, Path))
+    return Exported(folders, tuple(one for one in all_results if isinstance(one, ExportRefused)))
