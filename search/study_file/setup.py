@@ -32,7 +32,7 @@ from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.families.family import Family
 from paredown.spaces.families.imported import NAME as IMPORTED
 from paredown.spaces.families.imported import ModelRefused, try_out
-from paredown.spaces.knob import Range
+from paredown.spaces.knob import Levels, Range
 from paredown.spaces.space import SearchSpace
 
 
@@ -218,7 +218,7 @@ def _swept(space: SearchSpace) -> Iterator[tuple[str, tuple[float, ...]]]:
     """Yield the knobs of early exits that act without training and that the study leaves to choose from."""
     for name in SWEPT:
         knob = space.knobs.get(f"{STEP}.{name}")
-        if isinstance(knob, Range) and not knob.is_fixed:
+        if isinstance(knob, Range | Levels) and not knob.is_fixed:
             yield name, knob.values
 
 
