@@ -68,6 +68,7 @@ def refusal(folder: Path, text: str) -> str:
         ("width: 0.5", "width: {low: 2.0, high: 1.0}", "space.knobs: mbconv.width: ", "upside down"),
         ("width: 0.5", "width: {low: 0.5, hihg: 1.0}", "space.knobs: mbconv.width: unknown key 'hihg'", "low, high"),
         ("width: 0.5", "width: 99", "space.knobs: mbconv.width: 99 is not allowed", "0.5 to 3.0"),
+        ("width: 0.5", "width: [0.5, 99]", "space.knobs: mbconv.width: 99 is not allowed", "0.5 to 3.0"),
         ("width: 0.5", "width: wide", "space.knobs: mbconv.width: 'wide' is no number", "0.5 to 3.0"),
         ("task: digits", "task: letters", "task: 'letters' does not exist", "digits, image_folder, python"),
         ("task: digits", "task: {digits: {sed: 1}}", "task.digits.sed: ", "options: seed"),
@@ -207,6 +208,14 @@ def test_no_draw_of_a_study_with_exits_is_wasted(tmp_path: Path, knobs: str) -> 
     setup = set_up(read_config(file, {}), str(file), tmp_path, tmp_path / "out")
     probe(setup, str(file))
     assert all(fits_exits(setup.space.draw(number)) for number in range(24))
+
+
+def test_listed_numbers_of_exits_are_swept(tmp_path: Path) -> None:
+    listed = {"early_exit.exits": [2, 0], "early_exit.threshold": [0.5, 0.95, 0.6], "early_exit.first_margin": [0.1]}
+    space = {"steps": ["early_exit"], "knobs": listed | {"mbconv.resolution": 16, "mbconv.width": [0.5, 0.75]}}
+    setup = toy_trials.toy_setup(tmp_path, space=space)
+    assert setup.plan.swept == (("threshold", (0.5, 0.6, 0.95)),)
+    probe(setup, "toy.yaml")
 
 
 def test_a_file_that_is_no_mapping(tmp_path: Path) -> None:
