@@ -91,9 +91,11 @@ def search(
     study.enqueue([setup.space.values(c) for c in (setup.space.baseline, setup.space.mildest())])
     problem = problem_of(setup, study)
     metrics = [o.metric for o in setup.plan.objectives if o.optimised]
-    study.use(choose_sampler(config.sampler, problem, metrics, where, setup.plan.task.folder, config.polish))
+    study.use(
+        choose_sampler(config.sampler, problem, metrics, where, setup.plan.task.folder, config.local_search_trials)
+    )
     deadline = None if config.timeout is None else time.monotonic() + config.timeout
-    budget = Budget(config.trials, deadline, config.max_failures, config.max_stall)
+    budget = Budget(config.trials, deadline, config.max_failures, config.patience_trials)
     cores = os.cpu_count() or 1
     workers = min(cores, config.trials) if config.workers == "auto" else config.workers
     begin, reason, interrupted = time.monotonic(), "", False

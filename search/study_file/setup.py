@@ -14,7 +14,6 @@ from paredown.evaluators.errors import TaskError
 from paredown.evaluators.tasks.catalogue import TASKS
 from paredown.evaluators.tasks.spec import TaskSpec, load_task
 from paredown.evaluators.tasks.task import Task
-from paredown.evaluators.training.fit import TrainingPlan
 from paredown.evaluators.training.teacher import TeacherRefused, TeacherSpec, build_teacher, check_teacher, digest_of
 from paredown.search.errors import ConfigError, check_name
 from paredown.search.samplers.choosing import choose_sampler
@@ -22,7 +21,8 @@ from paredown.search.samplers.knobs import distributions
 from paredown.search.samplers.sampler import Problem
 from paredown.search.study_file.consistency import check_consistency
 from paredown.search.study_file.objectives import read_objectives
-from paredown.search.study_file.schema import BASELINE, StudyConfig, TaskSection, TrainingSection
+from paredown.search.study_file.schema import StudyConfig
+from paredown.search.study_file.sections import BASELINE, TaskSection, TrainingSection
 from paredown.search.study_file.stored import families_of, space_of
 from paredown.search.trial.exit_settings import STEP, SWEPT
 from paredown.search.trial.plan import TrialPlan
@@ -82,9 +82,7 @@ def set_up(config: StudyConfig, where: str, folder: Path, out: Path) -> Setup:
     # Chosen here for its errors alone: nothing is written before all is known to be right.
     problem = Problem(config.seed, config.trials, distributions(space))
     choose_sampler(config.sampler, problem, [o.metric for o in objectives if o.optimised], where, folder.absolute())
-    training = TrainingPlan(
-        **config.training.model_dump(exclude={"cache"}), cache_bytes=config.training.cache, seed=config.seed
-    )
+    training = config.training.plan(config.seed)
     if training.accelerator == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"{where}: training.accelerator: no CUDA device here; use auto or cpu")
     judged = config.halving is not None
@@ -226,4 +224,4 @@ def _stored_training(section: TrainingSection) -> dict[str, Any]:
     """Return what decides results; keys at the value that studies had before they were there are left out."""
     without = {"mode", "supernet_epochs", "inherit_epochs"} if section.mode == "scratch" else {"epochs"}
     without |= {"precision"} if section.precision == "fp32" else set()
-    return section.model_dump(exclude={"accelerator", "cache", *without})
+    return section.model_dump(exclude={"accelerator", "cache_size", *without})

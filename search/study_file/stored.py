@@ -8,7 +8,7 @@ from typing import Any
 from paredown.evaluators.errors import TaskError
 from paredown.evaluators.tasks.spec import TaskSpec, load_task
 from paredown.evaluators.tasks.task import Task
-from paredown.search.study_file.schema import SpaceSection
+from paredown.search.study_file.sections import SpaceSection
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.families.family import Family

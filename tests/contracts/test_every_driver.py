@@ -17,7 +17,7 @@ from paredown.spaces.candidate import Candidate
 
 FIRST, ALL = 7, 11
 FINISHED = {"done", "stopped", "failed"}
-HALVING = {"first": 1, "factor": 2, "brackets": 2}
+HALVING = {"min_epochs": 1, "factor": 2, "brackets": 2}
 EPOCHS = 9
 BREAKS_EARLY = 1
 """A seed of random search with bad and good candidates among the first five."""

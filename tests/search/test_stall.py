@@ -54,9 +54,9 @@ def run_toy(folder: Path, **keys: Any) -> tuple[Study, Outcome]:
 
 
 def test_a_search_ends_when_it_gains_nothing(tmp_path: Path) -> None:
-    study, outcome = run_toy(tmp_path, trials=30, max_stall=4)
-    assert outcome.reason == "the last 4 finished trials brought no gain of hypervolume (max_stall)"
+    study, outcome = run_toy(tmp_path, trials=30, patience_trials=4)
+    assert outcome.reason == "the last 4 finished trials brought no gain of hypervolume (patience_trials)"
     assert not outcome.interrupted
     assert study.counts()["done"] == 5
-    study, outcome = run_toy(tmp_path, trials=30, max_stall=6)
+    study, outcome = run_toy(tmp_path, trials=30, patience_trials=6)
     assert study.counts()["done"] == 7, "more patience goes on"

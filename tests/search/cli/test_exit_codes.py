@@ -15,7 +15,7 @@ from paredown.search.errors import ConfigError, SearchAborted
 from paredown.spaces import errors
 from paredown.spaces.errors import ParedownError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def ended(capsys: pytest.CaptureFixture[str], error: BaseException) -> tuple[object, str]:
