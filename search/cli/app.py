@@ -24,6 +24,7 @@ from paredown.search.cli.output import (
     progress_console,
     relative,
 )
+from paredown.search.cli.schema import schema
 from paredown.search.cli.sensitivity import sensitivity
 from paredown.search.cli.studies import show, studies
 from paredown.search.cli.unpack import unpack
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 app.add_typer(bench, name="bench")
 app.command()(families)
+app.command()(schema)
 app.command()(unpack)
 
 

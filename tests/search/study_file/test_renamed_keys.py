@@ -96,4 +96,6 @@ def test_the_section_and_the_plan_have_one_set_of_keys_and_defaults() -> None:
     keys = {"cache_size" if field.name == "cache_bytes" else field.name for field in fields(TrainingPlan)}
     assert set(TrainingSection.model_fields) == keys - {"seed"}, "the seed is a key of the whole study"
     for written in ("off", False, 0):
-        assert TrainingSection.model_validate({"cache_size": written}).plan(seed=3) == TrainingPlan(cache_bytes=0, seed=3)
+        assert TrainingSection.model_validate({"cache_size": written}).plan(seed=3) == TrainingPlan(
+            cache_bytes=0, seed=3
+        )
