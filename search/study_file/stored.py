@@ -1,4 +1,4 @@
-"""From the stored configuration of a study back to its objects."""
+"""Task and space of a study, made from its stored configuration."""
 
 import json
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ def stored_task(stored: Mapping[str, Any]) -> Task:
     """Load the task of a stored study.
 
     Raises:
-        TaskError: Its data is gone or has changed.
+        TaskError: The data is gone or has changed.
     """
     spec = TaskSpec(stored["task"]["name"], json.dumps(stored["task"]["options"]), Path(stored["task_folder"]))
     task = load_task(spec)
@@ -38,7 +38,7 @@ def stored_space(stored: Mapping[str, Any]) -> SearchSpace:
 
 
 def families_of(names: list[str], model: str | None, weights: str | None, folder: Path) -> dict[str, Family]:
-    """Return the families of a study, the user's own network among them where there is one."""
+    """Return the families of a study, including the user's own network if it has one."""
     families = {name: FAMILIES[name] for name in names}
     return families | ({IMPORTED: imported(model, folder, weights or "")} if model else {})
 
@@ -47,7 +47,7 @@ def space_of(section: SpaceSection, task: Task, families: Mapping[str, Family]) 
     """Return the joint space that a study file asks for.
 
     Raises:
-        SpaceError: A knob does not exist, or a value is outside of its range.
+        SpaceError: A knob does not exist, or a value is outside its range.
     """
     return joint_space(
         families,
