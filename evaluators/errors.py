@@ -11,13 +11,17 @@ class EvaluationError(ParedownError):
     """A candidate could not be trained or measured: the trial fails with this reason."""
 
 
-class TrialStopped(ParedownError):
+class PackingError(ParedownError):
+    """A packed file is broken, or a model cannot be packed."""
+
+
+class TrialSignal(Exception):
+    """Root of what ends a running trial without an error: control flow that the user never sees."""
+
+
+class TrialStopped(TrialSignal):
     """A running trial was judged and ends early; the message says why."""
 
 
-class TrialInterrupted(ParedownError):
-    """The search ends while a trial runs: it comes to nothing and will run again."""
-
-
-class PackingError(ParedownError):
-    """A packed file is broken, or a model cannot be packed."""
+class TrialInterrupted(TrialSignal):
+    """The search ends while a trial runs: the trial comes to nothing and will run again."""

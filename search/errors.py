@@ -10,7 +10,7 @@ class ConfigError(ParedownError):
 
 
 class SearchAborted(ParedownError):
-    """The search cannot go on; all that is finished is saved."""
+    """The baseline or too many trials in a row failed; all that is finished is saved."""
 
 
 def check_name(name: str, catalogue: Mapping[str, object], where: str) -> None:

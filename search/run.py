@@ -86,7 +86,7 @@ def search(
     halving = None
     if config.halving is not None:
         halving = resume(Halving(metrics, **config.halving.model_dump()), study, setup.plan)
-    budget = Budget(config.trials, deadline, config.max_failures, config.max_stall)
+    budget = Budget(config.trials, deadline, config.max_failures, config.patience_trials)
     queue = TrialQueue(study, setup.space, budget, listener, halving)
     begin, interrupted = time.monotonic(), False
     try:
@@ -125,7 +125,11 @@ def _opened(setup: Setup, url: str, where: str) -> Study:
     study = Study.create(url, config.study, setup.stored, plan.objectives, str(plan.folder))
     study.enqueue([space.values(candidate) for candidate in (space.baseline, space.mildest())])
     metrics = plan.optimised_metrics
-    study.use(choose_sampler(config.sampler, problem_of(setup, study), metrics, where, plan.task.folder, config.polish))
+    study.use(
+        choose_sampler(
+            config.sampler, problem_of(setup, study), metrics, where, plan.task.folder, config.local_search_trials
+        )
+    )
     return study
 
 

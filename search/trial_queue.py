@@ -28,14 +28,14 @@ class Budget:
         trials: Total number of finished trials in the study: done, stopped early or failed.
         deadline: `time.monotonic()` after which no trial starts; None for no limit.
         max_failures: Number of failed trials in a row that aborts the search.
-        max_stall: Number of finished trials in a row without a gain of hypervolume that ends the search; None for no
+        patience_trials: Number of finished trials in a row without a gain of hypervolume that ends the search; None for no
             limit.
     """
 
     trials: int
     deadline: float | None = None
     max_failures: int = 10
-    max_stall: int | None = None
+    patience_trials: int | None = None
 
 
 class TrialQueue:
@@ -183,15 +183,15 @@ class TrialQueue:
         counts = self._study.counts()
         spent = sum(counts.get(state, 0) for state in FINISHED)
         reason = ""
-        running = counts.get("running", 0) - len(self._prepared)
+        running, patience = counts.get("running", 0) - len(self._prepared), self._budget.patience_trials
         if spent + running + promised >= self._budget.trials:
             reason = f"{spent} trials are done"
         elif self._budget.deadline is not None and time.monotonic() > self._budget.deadline:
             reason = TIME_IS_UP
         elif self._skipped >= MAX_SKIPPED:
             reason = f"the last {self._skipped} candidates were known or rejected: little of the space is left"
-        elif self._budget.max_stall is not None and trials_without_gain(self._study) >= self._budget.max_stall:
-            reason = f"the last {self._budget.max_stall} finished trials brought no gain of hypervolume (max_stall)"
+        elif patience is not None and trials_without_gain(self._study) >= patience:
+            reason = f"the last {patience} finished trials brought no gain of hypervolume (patience_trials)"
         if reason and not self._running:
             self.stopped = reason
         return bool(reason)

@@ -1,14 +1,33 @@
-"""Errors that a user can act on.
+"""Errors and signals, by who acts on them.
 
-The tree::
+The tree, checked by a test against the classes::
 
-    ParedownError                 root; every one of them is the user's to mend
-      SpaceError                  a knob, family or step that does not exist, or a value outside its range
-        BaselineRefused           the same of a space's reference network
-      InfeasibleCandidate         a candidate that cannot be built or breaks a limit: rejected, not failed
-      (evaluators/errors.py)      TaskError, EvaluationError, PackingError
-      (studies/errors.py)         StudyError and its kinds
-      (search/errors.py)          ConfigError
+    ParedownError                  root of all that carry a message for the user; exit code 2 but for one
+      SpaceError                   a knob, family or step that does not exist, or a value outside its range
+        BaselineRefused            the same of a space's reference network
+        NetworkRefused             spaces/user_network.py: a network of the user's that cannot be built
+        WeightsRefused             spaces/user_network.py: a file of weights that does not fit its network
+        HubRefused                 spaces/hubs.py: a network that timm or torchvision does not have
+        ModelRefused               spaces/families/imported.py: `model` or `weights` of a study file
+      ImportRefused                spaces/importing.py: `package.module:name` that cannot be imported
+      InfeasibleCandidate          a candidate that cannot be built or breaks a limit: rejected, not failed
+      TaskError                    evaluators/errors.py: data that is missing, malformed or too little
+      EvaluationError              evaluators/errors.py: a candidate that could not be trained or measured
+        TeacherRefused             evaluators/training/teacher.py: a network that cannot teach
+      PackingError                 evaluators/errors.py: a packed file that is broken
+      StudyError                   studies/errors.py: a study that cannot be opened or contradicts what is asked
+        StudyNotFound              studies/errors.py: no study of that name
+        DatabaseUnusable           studies/errors.py: no database, or one with a newer schema
+        NothingFits                studies/errors.py: no model keeps the limits
+        ExportRefused              studies/errors.py: an exported model that does not do what its network does
+      ConfigError                  search/errors.py: a study file or an option that says what cannot be
+      SearchAborted                search/errors.py: a search that makes no sense to go on with; exit code 4
+    TrialSignal                    evaluators/errors.py: root of what ends a running trial without an error
+      TrialStopped                 evaluators/errors.py: the trial was judged and ends early
+      TrialInterrupted             evaluators/errors.py: the whole search ends, the trial will run again
+
+Any other exception that reaches the command line is a bug and ends it with exit code 1; see
+`paredown.search.cli.exit_codes`.
 """
 
 

@@ -1,5 +1,6 @@
 """Knobs: the dimensions of the space, each a frozen set of values."""
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -144,12 +145,12 @@ class Range:
         return f"{'whole numbers from ' if self._is_integer else ''}{self.low} to {self.high}"
 
     @property
-    def lowest(self) -> Value:
+    def lowest(self) -> int | float:
         """The smallest value, taken while the knob is inactive."""
         return self._number(self.low)
 
     @property
-    def highest(self) -> Value:
+    def highest(self) -> int | float:
         """The largest value."""
         return self._number(self.high)
 
@@ -163,7 +164,7 @@ class Range:
         """Whether there is nothing to choose."""
         return self.low == self.high
 
-    def nearest(self, value: Value) -> Value:
+    def nearest(self, value: Value) -> int | float:
         """Return the allowed value nearest to a number."""
         if isinstance(value, str):
             return self.lowest
@@ -173,7 +174,6 @@ class Range:
     def next_to(self, value: Value) -> Value:
         """Return the other value nearest to a number."""
         at = self.nearest(value)
-        assert isinstance(at, int | float)
         others = [v for v in (self.nearest(at - self.step), self.nearest(at + self.step)) if v != value]
         return others[0] if others else at
 
@@ -184,12 +184,14 @@ class Range:
             self._number(self.low + i * self.step) for i in range(round((self.high - self.low) / self.step) + 1)
         )
 
-    def narrowed(self, spec: object) -> "Range":
-        """Return the part of the range that a study file asks for: a number or `{low, high, step}`.
+    def narrowed(self, spec: object) -> "Range | Levels":
+        """Return the part of the range that a study file asks for: a number, a list of numbers or `{low, high, step}`.
 
         Raises:
             SpaceError: The bounds are upside down, outside the range or no numbers.
         """
+        if isinstance(spec, list):
+            return self._listed(spec)
         if isinstance(spec, Mapping):
             if unknown := set(spec) - {"low", "high", "step"}:
                 raise SpaceError(f"unknown key {sorted(unknown)[0]!r}; allowed: low, high, step")
@@ -197,8 +199,7 @@ class Range:
         else:
             low, high, step = spec, spec, self.step
         for value in (low, high, step):
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise SpaceError(f"{value!r} is no number; allowed: {self}")
+            _check_number(value, self)
         if low > high:
             raise SpaceError(f"low {low} is above high {high}; the range is upside down")
         if low not in self or high not in self:
@@ -208,6 +209,21 @@ class Range:
         if low != high and high not in (narrow := replace(self, low=low, high=high, step=step)):
             raise SpaceError(f"high {high} is not reached from low {low} in steps of {narrow.step}")
         return replace(self, low=self._number(low), high=self._number(high), step=self._number(step))
+
+    def _listed(self, spec: list[object]) -> "Range | Levels":
+        """Return the numbers of a list: a range where they are evenly spaced, so that samplers know their order."""
+        if not spec:
+            raise SpaceError(f"[] leaves nothing to choose; allowed: {self}")
+        values = [_check_number(value, self) for value in spec]
+        for value in values:
+            if value not in self:
+                raise SpaceError(f"{value!r} is not allowed; allowed: {self}")
+        numbers = sorted({self.nearest(value) for value in values})
+        gaps = {round((high - low) / self.step) for low, high in itertools.pairwise(numbers)}
+        if len(gaps) > 1:
+            return Levels(tuple(numbers), self.only_if)
+        step = self._number(max(gaps, default=1) * self.step)
+        return replace(self, low=numbers[0], high=numbers[-1], step=step)
 
     def suggest(self, trial: Suggester, name: str) -> Value:
         """Ask the sampler."""
@@ -223,41 +239,29 @@ class Range:
         return round(value) if self._is_integer else round(float(value), 10)
 
 
+@dataclass(frozen=True)
+class Levels(Choice):
+    """Some numbers of a range at uneven distances, as a study file lists them, in ascending order.
+
+    Samplers are asked for one of a few values: no distribution of Optuna's holds numbers at uneven distances.
+    """
+
+    values: tuple[int | float, ...]
+
+    def nearest(self, value: Value) -> int | float:
+        """Return the number nearest to another, the lower of two at one distance."""
+        return self.values[0] if isinstance(value, str) else min(self.values, key=lambda level: abs(level - value))
+
+    def next_to(self, value: Value) -> int | float:
+        """Return the other number nearest to a number."""
+        others = tuple(level for level in self.values if level != value)
+        return replace(self, values=others or self.values).nearest(value)
+
+
 Knob = Choice | Range
 
 
-def active(knobs: Mapping[str, Knob], values: Knobs) -> dict[str, Value]:
-    """Return the values of those knobs whose conditions hold.
-
-    Args:
-        knobs: Of one family or step, by their short names.
-        values: One for each of them.
-    """
-    return {name: values[name] for name in knobs if _counts(name, knobs, values)}
-
-
-def may_count(name: str, knobs: Mapping[str, Knob]) -> bool:
-    """Return whether a knob's condition can hold for some values of the others.
-
-    Args:
-        name: The knob's short name.
-        knobs: Of one family or step, by their short names.
-    """
-    condition = knobs[name].only_if
-    if condition is None:
-        return True
-    sibling = condition[0]
-    return any(value in knobs[sibling] for value in admitting(condition)) and may_count(sibling, knobs)
-
-
-def admitting(condition: Condition) -> tuple[Value, ...]:
-    """Return the sibling's values with which a knob of this condition counts."""
-    return condition[1] if isinstance(condition[1], tuple) else (condition[1],)
-
-
-def _counts(name: str, knobs: Mapping[str, Knob], values: Knobs) -> bool:
-    condition = knobs[name].only_if
-    if condition is None:
-        return True
-    sibling = condition[0]
-    return values[sibling] in admitting(condition) and _counts(sibling, knobs, values)
+def _check_number(value: object, knob: Range) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise SpaceError(f"{value!r} is no number; allowed: {knob}")
+    return value

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.step import Settle, Step
+from paredown.spaces.conditions import active, admitting, may_count
 from paredown.spaces.errors import BaselineRefused, SpaceError
 from paredown.spaces.families.family import Family
-from paredown.spaces.knob import Choice, Knob, Knobs, Range, Suggester, Value, active, admitting, may_count
+from paredown.spaces.knob import Choice, Knob, Knobs, Range, Suggester, Value
 
 FAMILY = "family"
 """Name of the knob that picks the family, asked only where there are several."""
@@ -27,7 +28,7 @@ class SearchSpace:
         families: The architecture families.
         steps: The compression steps, in order of application.
         knobs: Every knob under its dotted name, `<family or step>.<knob>`.
-        baseline: The reference: the first family's largest network, uncompressed.
+        baseline: The reference: the first family's own, or its largest network; uncompressed.
     """
 
     families: Mapping[str, Family]

@@ -24,7 +24,7 @@ class DigitsOptions(BaseModel):
     """What a study file may say.
 
     Attributes:
-        seed: Of the stratified split.
+        seed: Random seed of the stratified split.
     """
 
     model_config = ConfigDict(extra="forbid")

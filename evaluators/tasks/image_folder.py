@@ -29,11 +29,10 @@ class ImageFolderOptions(BaseModel):
 
     Attributes:
         path: The folder that holds train/ and val/; relative to the study file.
-        images_per_class: Use at most so many training images of each class, and a quarter as many of
-            each other split.
+        images_per_class: Maximum number of training images of each class; the other splits use a quarter as many.
         flip: Mirror half of the training images.
         crop: Shift training images by up to this share of their side.
-        seed: Of the subset and of the test split.
+        seed: Random seed of the subset and of the test split.
     """
 
     model_config = ConfigDict(extra="forbid")

@@ -28,21 +28,22 @@ class TrainingPlan:
     """How a candidate is trained.
 
     Attributes:
-        epochs: At most so many passes over the training images; 0 where the network starts trained.
-        finetune_epochs: The same after structural compression.
-        batch_size: Images a step.
+        epochs: Maximum number of passes over the training images; 0 where the network starts trained.
+        finetune_epochs: Maximum number of passes after structural compression.
+        batch_size: Number of images in each step of the optimizer.
         learning_rate: Peak of the one-cycle schedule.
-        weight_decay: Of AdamW.
-        label_smoothing: Share of probability spread over all classes.
-        patience: Epochs without gain on the validation images after which training stops.
-        max_seconds: Training and fine-tuning of one candidate stop after so long.
+        weight_decay: Weight decay of AdamW.
+        label_smoothing: Share of probability that is spread over all classes.
+        patience: Number of epochs without gain on the validation images after which training stops.
+        max_seconds: Seconds after which training and fine-tuning of one candidate stop.
         accelerator: "auto" takes CUDA where there is one.
-        seed: Of weights, order and augmentation.
-        precision: What the forward and backward passes compute with; weights are float32 throughout.
+        seed: Random seed of weights, order of images and augmentation.
+        precision: Number format of the forward and backward passes; weights are float32 throughout.
         mode: "scratch" trains each candidate from random weights, "inherit" starts from its slice of a supernet.
-        supernet_epochs: Passes over the training images that train the supernet.
-        inherit_epochs: At most so many passes that train a candidate after it has inherited.
-        cache_bytes: Trained, uncompressed networks are kept for other candidates up to so many bytes; 0: none.
+        supernet_epochs: Number of passes over the training images that train the supernet.
+        inherit_epochs: Maximum number of passes that train a candidate after it has inherited.
+        cache_bytes: Limit of the folder that keeps trained, uncompressed networks for candidates that differ in
+            compression alone; 0 keeps none.
     """
 
     epochs: int = 20
@@ -59,7 +60,7 @@ class TrainingPlan:
     mode: Literal["scratch", "inherit"] = "scratch"
     supernet_epochs: int = 60
     inherit_epochs: int = 2
-    cache_bytes: float = 0.0
+    cache_bytes: float = 2e9
 
     @property
     def first_epochs(self) -> int:

@@ -12,7 +12,7 @@ import typer
 
 from paredown.search.cli.bench import bench
 from paredown.search.cli.compress import compress
-from paredown.search.cli.exit_codes import DONE, STOPPED, WRONG_INPUT, fail
+from paredown.search.cli.exit_codes import DONE, STOPPED, InterruptibleGroup, run_command
 from paredown.search.cli.families import families
 from paredown.search.cli.options import DEFAULT_STORAGE, AsJson, Format, Storage, StudyName, open_study
 from paredown.search.cli.output import (
@@ -25,14 +25,15 @@ from paredown.search.cli.output import (
     progress_console,
     relative,
 )
+from paredown.search.cli.schema import schema
 from paredown.search.cli.sensitivity import sensitivity
 from paredown.search.cli.studies import show, studies
 from paredown.search.cli.unpack import unpack
 from paredown.search.errors import ConfigError
-from paredown.spaces.errors import ParedownError
 from paredown.studies.exporters.catalogue import DEFAULT_FORMAT, exporter_named
 
 app = typer.Typer(
+    cls=InterruptibleGroup,
     help="Search architecture and compression together; get a Pareto front of small, fast, exported models.",
     no_args_is_help=True,
     add_completion=False,
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 app.add_typer(bench, name="bench")
 app.command()(families)
+app.command()(schema)
 app.command()(unpack)
 
 
@@ -254,13 +256,8 @@ def retry(study: StudyName, storage: Storage = DEFAULT_STORAGE) -> None:
 
 
 def main(command: Callable[[], Any] = app) -> None:
-    """Run the command line; errors that the user can mend become one message and exit code 2."""
+    """Run the command line; see `paredown.search.cli.exit_codes` for how it may end."""
     # Read when torch is loaded, which is later. Threads that spin while they wait for one that another process holds up
     # took ten times the processor time where all cores were busy; those that sleep, a third more.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    try:
-        command()
-    except ParedownError as error:
-        fail(str(error), WRONG_INPUT)
-    except KeyboardInterrupt:
-        fail("stopped; all that is finished is saved, the same command goes on", STOPPED)
+    run_command(command)

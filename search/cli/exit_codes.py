@@ -1,12 +1,55 @@
 """How the command ends: its exit codes, and the last words of one that fails."""
 
+import errno
 import sys
-from typing import NoReturn
+import traceback
+from collections.abc import Callable
+from typing import Any, NoReturn
 
-DONE, BUG, WRONG_INPUT, STOPPED = 0, 1, 2, 3
+from typer.core import TyperGroup
+
+from paredown.search.errors import SearchAborted
+from paredown.spaces.errors import ParedownError
+
+DONE, BUG, WRONG_INPUT, STOPPED, ABORTED = 0, 1, 2, 3, 4
+SYSTEM_REFUSES = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+    *(errno.EISDIR, errno.ENOTDIR),
+)
+"""A full disk, a folder that may not be written, a file in the place of one: the user's to mend, and any line may meet
+them."""
 
 
 def fail(message: str, code: int) -> NoReturn:
     """Leave with a message on standard error."""
     sys.stderr.write(f"paredown: {message}\n")
     sys.exit(code)
+
+
+def run_command(command: Callable[[], Any]) -> None:
+    """Run a command; whatever ends it early becomes a message and an exit code.
+
+    A bug keeps its traceback: a report of it needs the lines.
+    """
+    try:
+        command()
+    except SearchAborted as error:
+        fail(f"the search was aborted: {error}; all that is finished is saved", ABORTED)
+    except ParedownError as error:
+        fail(str(error), WRONG_INPUT)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in SYSTEM_REFUSES:
+            fail(f"{error.filename or 'the system'}: {error.strerror}", WRONG_INPUT)
+        traceback.print_exc()
+        fail(f"this is a bug in Paredown; please report it with the lines above ({type(error).__name__}: {error})", BUG)
+
+
+class InterruptibleGroup(TyperGroup):
+    """The commands; Ctrl-C ends one in our words and with our exit code, of which typer has its own."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            fail("stopped; all that is finished is saved, the same command goes on", STOPPED)

@@ -99,9 +99,9 @@ def _size(size: "Size") -> dict[str, int]:
 
 
 def _values(knob: "Knob") -> Any:
-    from paredown.spaces.knob import Choice
+    from paredown.spaces.knob import Range
 
-    return list(knob.values) if isinstance(knob, Choice) else {"low": knob.low, "high": knob.high, "step": knob.step}
+    return {"low": knob.low, "high": knob.high, "step": knob.step} if isinstance(knob, Range) else list(knob.values)
 
 
 def _sides(text: str) -> "Range":

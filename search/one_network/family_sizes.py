@@ -192,7 +192,7 @@ class Extremes:
     def _lower_ranges(self, values: dict[str, Value], most: Size) -> None:
         """Lower each range while the MACs rise."""
         for name, knob in self._space.knobs.items():
-            for value in reversed(knob.values[:-1]) if isinstance(knob, Range) else ():
+            for value in () if isinstance(knob, Choice) else reversed(knob.values[:-1]):
                 tried = self._size(values | {name: value}, largest=True)
                 if tried is None or tried.macs <= most.macs:
                     break

@@ -10,7 +10,8 @@ from paredown.evaluators.tasks.spec import load_task
 from paredown.evaluators.tasks.task import Task
 from paredown.evaluators.training.fit import OnEpoch
 from paredown.search.errors import ConfigError
-from paredown.search.study_file.schema import TaskSection, checked_config
+from paredown.search.study_file.schema import checked_config
+from paredown.search.study_file.sections import TaskSection
 from paredown.search.study_file.setup import Setup, set_up, task_spec
 from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial.run_trial import run_trial

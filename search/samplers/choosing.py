@@ -22,7 +22,7 @@ ALLOWED = (
 
 
 def choose_sampler(
-    name: str, problem: Problem, metrics: Sequence[Metric], where: str, folder: Path, polish: int = 0
+    name: str, problem: Problem, metrics: Sequence[Metric], where: str, folder: Path, local_search_trials: int = 0
 ) -> BaseSampler:
     """Return a sampler for a problem.
 
@@ -35,7 +35,7 @@ def choose_sampler(
         metrics: The objectives.
         where: How messages name the study file.
         folder: Of the study file; modules in it can be imported.
-        polish: So many of the last trials are local search.
+        local_search_trials: Number of trials at the end that are local search.
 
     Raises:
         ConfigError: There is no such sampler, it cannot be made, or it cannot do the study's objectives; the message
@@ -49,7 +49,7 @@ def choose_sampler(
         make = _makes(name, folder, said)
         _try_out(make(problem), name, problem, metrics, said)
     sampler = make(problem)
-    return PolishedSampler(sampler, problem, polish) if polish else sampler
+    return PolishedSampler(sampler, problem, local_search_trials) if local_search_trials else sampler
 
 
 def _makes(name: str, folder: Path, said: str) -> MakeSampler:

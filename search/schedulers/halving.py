@@ -23,12 +23,12 @@ Losses = NDArray[np.float64]
 class Halving:
     """Judges trials at their rungs. It is the sum of what was recorded: a new one told the same says the same.
 
-    The rungs of a trial lie at `first * factor**k` finished epochs, below the epochs it is to be trained for.
+    The rungs of a trial lie at `min_epochs * factor**k` finished epochs, below the epochs it is to be trained for.
     """
 
-    def __init__(self, metrics: Sequence[Metric], first: int, factor: int = 2, brackets: int = 1) -> None:
+    def __init__(self, metrics: Sequence[Metric], min_epochs: int, factor: int = 2, brackets: int = 1) -> None:
         self._metrics = tuple(metrics)
-        self._first, self._factor, self._brackets = first, factor, brackets
+        self._min_epochs, self._factor, self._brackets = min_epochs, factor, brackets
         self._rungs: dict[tuple[int, int], dict[int, tuple[float, ...]]] = {}
 
     def rungs(self, number: int, epochs: int) -> list[int]:
@@ -38,7 +38,7 @@ class Halving:
             number: Of the trial; bracket `number % brackets` begins `number % brackets` rungs later.
             epochs: Planned for the trial.
         """
-        rungs, at = [], self._first * self._factor ** (number % self._brackets)
+        rungs, at = [], self._min_epochs * self._factor ** (number % self._brackets)
         while at < epochs:
             rungs.append(at)
             at *= self._factor

@@ -1,1 +1,1 @@
-"""From the study file that a user writes to the checked objects of a search."""
+"""The study file that a user writes, its checks, and the objects of a search that are made from it."""

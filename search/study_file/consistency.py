@@ -1,4 +1,4 @@
-"""What a study file says that cannot be, beyond single keys."""
+"""Contradictions between the keys of a study file, which no single key shows."""
 
 from paredown.search.errors import ConfigError
 from paredown.search.schedulers.halving import Halving
@@ -11,7 +11,7 @@ def check_consistency(config: StudyConfig, where: str) -> None:
     """Refuse a study file whose keys contradict each other.
 
     Raises:
-        ConfigError: Names the file, the key and what is allowed.
+        ConfigError: Two keys contradict each other; the message names the file, the key and what is allowed.
     """
     _check_model(config, where)
     _check_inheriting(config, where)
@@ -19,7 +19,7 @@ def check_consistency(config: StudyConfig, where: str) -> None:
 
 
 def _check_model(config: StudyConfig, where: str) -> None:
-    """Refuse a network of the user's that is named in part, or others that start untrained and stay so."""
+    """Refuse a network of the user's that is only half described, and training of no epochs without weights."""
     families = config.space.families
     if config.model and IMPORTED not in families:
         raise ConfigError(
@@ -28,7 +28,9 @@ def _check_model(config: StudyConfig, where: str) -> None:
     if IMPORTED in families and not config.model:
         raise ConfigError(f"{where}: space.families: {IMPORTED} needs the key model: package.module:function")
     if config.weights and not config.model:
-        raise ConfigError(f"{where}: weights: of which network? name it by the key model: package.module:function")
+        raise ConfigError(
+            f"{where}: weights: needs the network that they belong to; add model: package.module:function"
+        )
     if config.training.epochs == 0 and not (config.weights and families == [IMPORTED]):
         raise ConfigError(
             f"{where}: training.epochs: 0 is not allowed: only a model with weights starts trained, and it must be the "
@@ -37,7 +39,7 @@ def _check_model(config: StudyConfig, where: str) -> None:
 
 
 def _check_inheriting(config: StudyConfig, where: str) -> None:
-    """Refuse weight sharing among networks that share no weights."""
+    """Refuse weight sharing for families whose networks share no weights."""
     if config.training.mode != "inherit":
         return
     allowed = [name for name, family in FAMILIES.items() if family.shared_names is not None]
@@ -50,19 +52,19 @@ def _check_inheriting(config: StudyConfig, where: str) -> None:
 
 
 def _check_halving(config: StudyConfig, where: str) -> None:
-    """Refuse rungs that no trial would reach."""
+    """Refuse rungs that no trial can reach."""
     halving, training = config.halving, config.training
     if halving is None:
         return
     inherits = training.mode == "inherit"
     key, epochs = ("inherit_epochs", training.inherit_epochs) if inherits else ("epochs", training.epochs)
-    if halving.first >= epochs:
+    if halving.min_epochs >= epochs:
         allowed = f"1 to {epochs - 1}" if epochs > 1 else f"none, since training.{key} is {epochs}"
         raise ConfigError(
-            f"{where}: halving.first: {halving.first} is not below training.{key} ({epochs}), so no trial would be "
-            f"judged; allowed: {allowed}"
+            f"{where}: halving.{halving.typed('min_epochs')}: {halving.min_epochs} is not below training.{key} "
+            f"({epochs}), so no trial would be judged; allowed: {allowed}"
         )
-    rungs = Halving([], halving.first, halving.factor).rungs(0, epochs)
+    rungs = Halving([], halving.min_epochs, halving.factor).rungs(0, epochs)
     if halving.brackets > len(rungs) + 1:
         raise ConfigError(
             f"{where}: halving.brackets: {halving.brackets} is more than the rungs below {epochs} epochs allow "

@@ -1,4 +1,4 @@
-"""Spaces looked at before anything is trained or written: what no candidate can keep or carry is refused."""
+"""Feasibility of a space: a study that no candidate could satisfy is refused before anything is trained or written."""
 
 import itertools
 import math
@@ -20,20 +20,23 @@ from paredown.spaces.knob import Choice, Value
 from paredown.spaces.space import SearchSpace
 
 DRAWS = 32
-"""So many random candidates are looked at, of each family too."""
+"""Number of random candidates that are tried, in the whole space and in each family."""
 
 
 def probe(setup: Setup, where: str) -> None:
-    """Refuse a space in a sample of which a family has no network, nothing carries a step's layers or keeps the limits.
+    """Refuse a study that asks for what no candidate of its space can do.
 
-    Looked at: the smallest candidates, the baseline and random ones, untrained.
+    A sample of untrained candidates is tried: the smallest ones, the baseline and random ones. At least one network of
+    each family must be buildable, at least one must take what the steps attach to it, and at least one candidate must
+    keep the limits.
 
     Args:
-        setup: Of the search.
+        setup: The search.
         where: How messages name the study file.
 
     Raises:
-        ConfigError: The message names the nearest value, or what is allowed.
+        ConfigError: No candidate of the sample meets one of these; the message names the nearest value that is known,
+            or what is allowed.
     """
     for family in setup.space.families.values():
         _probe_family(setup, family, where)
@@ -46,7 +49,7 @@ def _sample(space: SearchSpace) -> list[Candidate]:
 
 
 def _probe_family(setup: Setup, family: Family, where: str) -> None:
-    """Refuse a family of whose networks, the baseline apart, none can be built; the user's own was tried before."""
+    """Refuse a family of which no network but the baseline can be built; the user's own network was tried before."""
     if family.name == IMPORTED:
         return
     smallest = [candidate for candidate in setup.space.smallest() if candidate.family == family.name]
@@ -60,12 +63,13 @@ def _probe_family(setup: Setup, family: Family, where: str) -> None:
         else:
             return
     raise ConfigError(
-        f"{where}: space.knobs: none of {len(reasons)} networks of {family.name} can be built: {reasons[0]}"
+        f"{where}: space.knobs: none of the {len(reasons)} networks of {family.name} that were tried can be built: "
+        f"{reasons[0]}"
     )
 
 
 def _probe_attached(setup: Setup, where: str) -> None:
-    """Refuse how much is attached, and texts of the study file, where no network of the sample takes them."""
+    """Refuse an amount to attach, or a text of the study file, that no network of the sample takes."""
     networks = _networks(setup.space)
     for step in (step for step in setup.space.steps.values() if step.attach is not None):
         reasons = [(setting, _reason(setup, networks, step, setting)) for setting in _settings(setup.space, step)]
@@ -74,14 +78,16 @@ def _probe_attached(setup: Setup, where: str) -> None:
             fitting = dict.fromkeys(setting[step.switch] for setting, reason in reasons if not reason)
             if all(why) and fitting and short == step.switch:
                 allowed = ", ".join(map(str, [step.off, *fitting]))
-                said = f"{value} fits none of {len(networks)} networks tried; allowed: {allowed} ({why[0]})"
+                said = (
+                    f"{value} fits none of the {len(networks)} networks that were tried; allowed: {allowed} ({why[0]})"
+                )
                 raise ConfigError(f"{where}: space.knobs: {step.name}.{short}: {said}")
             if all(why):
                 raise ConfigError(f"{where}: space.knobs: {why[0]}")
 
 
 def _settings(space: SearchSpace, step: Step) -> list[dict[str, Value]]:
-    """Return how much may be attached, with each text that a study file may have made up."""
+    """Return the amounts that a step may attach, combined with the texts that the study file gives to open knobs."""
     knobs = {short: space.knobs[f"{step.name}.{short}"] for short in step.knobs}
     asked = {s: k.values for s, k in knobs.items() if s == step.switch or (isinstance(k, Choice) and k.open)}
     settings = [dict(zip(asked, values, strict=True)) for values in itertools.product(*asked.values())]
@@ -89,12 +95,12 @@ def _settings(space: SearchSpace, step: Step) -> list[dict[str, Value]]:
 
 
 def _networks(space: SearchSpace) -> list[Candidate]:
-    """Return the networks of the sample, each once."""
+    """Return the uncompressed networks of the sample, each of them once."""
     return list({c.uncompressed.digest: c.uncompressed for c in _sample(space)}.values())
 
 
 def _reason(setup: Setup, networks: list[Candidate], step: Step, setting: Mapping[str, Value]) -> str:
-    """Return why none of the networks can be built with a setting of the step; empty where one can."""
+    """Return why none of the networks can be built with a setting of the step; empty if at least one can."""
     reason = ""
     for network in networks:
         on = {f"{step.name}.{short}": value for short, value in setting.items()}
@@ -122,6 +128,6 @@ def _probe_limits(setup: Setup, where: str) -> None:
         least = {name: min(value, values.get(name, math.inf)) for name, value in least.items()}
     o = max(limits, key=lambda o: o.violation(least[o.metric.name]))
     raise ConfigError(
-        f"{where}: limits.{o.metric.name}: no candidate can meet {o.limit:g}: of {len(candidates)} tried, "
-        f"the least has {o.metric.with_unit(least[o.metric.name])}; raise the limit or widen space.knobs"
+        f"{where}: limits.{o.metric.name}: no candidate can meet {o.limit:g}: the smallest of {len(candidates)} that "
+        f"were tried has {o.metric.with_unit(least[o.metric.name])}; raise the limit or widen space.knobs"
     )

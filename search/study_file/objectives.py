@@ -1,4 +1,4 @@
-"""From the metrics and limits of a study file to objectives."""
+"""The objectives that the metrics and limits of a study file describe."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,20 +9,21 @@ from paredown.search.errors import ConfigError, check_name
 
 
 def read_objectives(names: list[str], limits: Mapping[str, float], where: str) -> tuple[Objective, ...]:
-    """Return the metrics that span the front, then those that are only limited.
+    """Return an objective for each metric that spans the front, then one for each metric that is only limited.
 
     Args:
-        names: Of the metrics that span the front.
+        names: Names of the metrics that span the front.
         limits: Metric to its worst acceptable value.
         where: How messages name the file.
 
     Raises:
-        ConfigError: A metric does not exist or is named twice, or no value can keep its limit.
+        ConfigError: A metric does not exist, is named twice, or can never keep its limit.
     """
     for name in names:
         check_name(name, EVALUATORS, f"{where}: objectives")
     if len(set(names)) < len(names):
-        raise ConfigError(f"{where}: objectives: a metric is named twice in {names}")
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ConfigError(f"{where}: objectives: {twice!r} is named twice; allowed: each metric once")
     for name, limit in limits.items():
         check_name(name, EVALUATORS, f"{where}: limits")
         metric = EVALUATORS[name].metric
@@ -36,5 +37,5 @@ def read_objectives(names: list[str], limits: Mapping[str, float], where: str) -
 
 
 def stored_objectives(stored: Mapping[str, Any]) -> tuple[Objective, ...]:
-    """Return the objectives of a stored study."""
+    """Return the objectives that are stored with a study."""
     return read_objectives(stored["objectives"], stored["limits"], "stored study")

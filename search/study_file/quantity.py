@@ -1,10 +1,17 @@
-"""Quantities as people write them: 60k, 2M, 90s, 8h."""
+"""Quantities as people write them: 60k, 2M, 90s, 8h.
+
+pydantic's own types do not serve: ByteSize knows no `Ki`, takes `60m` for 60 million and cuts 0.95 to 0; durations in
+pydantic know days and ISO 8601, but neither `8h` nor `90s`.
+"""
 
 import math
+from collections.abc import Iterable, Mapping
 
 from paredown.search.errors import ConfigError
 
 FACTORS = {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
+"""Suffixes of a number: decimal k, M and G, binary Ki, Mi and Gi."""
+BYTES = FACTORS | {"B": 1} | {f"{prefix}B": factor for prefix, factor in FACTORS.items()}
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -18,14 +25,13 @@ def number(text: str | float) -> float:
 
 
 def size_bytes(text: str | float) -> float:
-    """Return a size in bytes that may end in B, kB, MB, GB, KiB, MiB or GiB.
+    """Return a size in bytes that may end in B, kB, MB, GB, KiB, MiB or GiB, with or without the B.
 
     Raises:
         ConfigError: It is no size, or negative.
     """
     wanted = "a size such as 500MB or 2GiB, or off"
-    units = {"B": 1.0} | {f"{prefix}B": factor for prefix, factor in FACTORS.items()}
-    value = _scaled(text, FACTORS | units, wanted)
+    value = _scaled(text, BYTES, wanted)
     if value < 0:
         raise ConfigError(f"{text!r} is not {wanted}")
     return value
@@ -43,7 +49,13 @@ def seconds(text: str | float) -> float:
     return value
 
 
-def _scaled(text: str | float, factors: dict[str, int] | dict[str, float], wanted: str) -> float:
+def pattern(suffixes: Iterable[str]) -> str:
+    """Return a regular expression for a number that may end in a suffix."""
+    longest_first = "|".join(sorted(suffixes, key=len, reverse=True))
+    return rf"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*({longest_first})?\s*$"
+
+
+def _scaled(text: str | float, factors: Mapping[str, float], wanted: str) -> float:
     digits = str(text).strip()
     factor = 1.0
     for suffix in sorted(factors, key=len, reverse=True):

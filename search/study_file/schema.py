@@ -1,130 +1,51 @@
 """The study file: what a user writes, checked."""
 
+import sys
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from paredown.search.errors import ConfigError
-from paredown.search.study_file import quantity
-
-BASELINE = "baseline"
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TaskSection(_Section):
-    """Which data; options are checked by the task itself."""
-
-    name: str
-    options: dict[str, Any] = Field(default_factory=dict)
-    shorthand: Any = None
+from paredown.search.study_file.sections import (
+    DistillationSection,
+    Duration,
+    HalvingSection,
+    Number,
+    Section,
+    SpaceSection,
+    TaskSection,
+    TrainingSection,
+)
 
 
-class SpaceSection(_Section):
-    """Which part of the joint space.
+class StudyConfig(Section):
+    """A study of Paredown.
 
     Attributes:
-        families: Names of architecture families; the first one is the baseline's.
-        steps: Names of compression steps; their order is the catalogue's.
-        knobs: Knob to a value, a list, `{low, high, step}` or null.
-        baseline: Knob to its value in the reference network.
-    """
-
-    families: list[str] = Field(default=["mbconv"], min_length=1)
-    steps: list[str] = Field(default_factory=list)
-    knobs: dict[str, Any] = Field(default_factory=dict)
-    baseline: dict[str, Any] = Field(default_factory=dict)
-
-
-class TrainingSection(_Section):
-    """How each candidate is trained; see `paredown.evaluators.training.fit.TrainingPlan`."""
-
-    epochs: int = Field(default=20, ge=0)
-    finetune_epochs: int = Field(default=8, ge=0)
-    batch_size: int = Field(default=64, ge=2)
-    learning_rate: float = Field(default=4e-3, gt=0)
-    weight_decay: float = Field(default=1e-2, ge=0)
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    patience: int = Field(default=6, ge=1)
-    max_seconds: float = Field(default=600, gt=0)
-    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["fp32", "tf32", "fp16", "bf16"] = "fp32"
-    mode: Literal["scratch", "inherit"] = "scratch"
-    supernet_epochs: int = Field(default=60, ge=1)
-    inherit_epochs: int = Field(default=2, ge=0)
-    cache: float = 2e9
-
-    @field_validator("cache", mode="before")
-    @classmethod
-    def _cache(cls, value: Any) -> Any:
-        """Accept a size such as 500MB, and `off`, which YAML reads as false."""
-        return 0.0 if value in (False, "off") else _checked(quantity.size_bytes, value, "")
-
-
-class DistillationSection(_Section):
-    """Whom the step `distillation` learns from; see `paredown.evaluators.training.teacher.TeacherSpec`.
-
-    Attributes:
-        teacher: `baseline`, the reference network of the study, or `package.module:function`.
-        weights: File of the trained weights of such a network.
-        resolution: Side of its input, in pixels; without it that of each student.
-    """
-
-    teacher: str = BASELINE
-    weights: str | None = None
-    resolution: int | None = Field(default=None, ge=1)
-
-    @model_validator(mode="after")
-    def _named(self) -> "DistillationSection":
-        for key in ("weights", "resolution"):
-            if self.teacher == BASELINE and getattr(self, key) is not None:
-                raise ValueError(f"{key} is of a network of yours; name it by teacher: package.module:function")
-        return self
-
-
-class HalvingSection(_Section):
-    """How running trials are judged; see `paredown.search.schedulers.halving.Halving`.
-
-    Attributes:
-        first: Finished epochs at the first rung.
-        factor: One of so many trials goes on at a rung; rungs are so many times apart.
-        brackets: So many series of rungs, each beginning one rung later than the one before.
-    """
-
-    first: int = Field(ge=1)
-    factor: int = Field(default=2, ge=2)
-    brackets: int = Field(default=1, ge=1)
-
-
-class StudyConfig(_Section):
-    """A study file.
-
-    Attributes:
-        study: Name of the study.
-        task: Which data.
-        model: `package.module:function` of the user's network, `timm:NAME`, `torchvision:NAME`; the family `imported`.
-        weights: File of its trained weights.
-        objectives: Metrics that span the front.
+        study: Name of the study; the same name continues it.
+        task: The data that is learned.
+        model: The user's own network, which is the family `imported`: `package.module:function`, `timm:NAME` or
+            `torchvision:NAME`.
+        weights: File of the trained weights of `model`.
+        objectives: Metrics that span the front; the first one decides in `paredown select`.
         limits: Metric to its worst acceptable value.
-        space: Which part of the joint space.
+        space: The part of the joint space that is searched.
         training: How candidates are trained.
-        distillation: Whom the step `distillation` learns from.
+        distillation: The teacher of the step `distillation`.
         sampler: Name in the catalogue of samplers, or `package.module:name`.
-        seed: Of sampler and training.
-        trials: Stop when the study has so many finished trials.
-        timeout: Stop after so many seconds.
-        workers: Processes; "auto" is one a core.
+        seed: Random seed of sampler and training.
+        trials: Total number of trials that are trained, in full or in part, before the search ends.
+        timeout: Time after which the search ends, in seconds or such as 10m or 8h.
+        workers: Number of processes; auto starts one for each core.
         driver: Where trials run.
-        trial_timeout: A trial that runs longer fails.
-        max_failures: Stop after so many failures in a row.
-        max_stall: Stop after so many finished trials in a row without gain of hypervolume.
-        halving: Stops trials early; None lets all run to their end.
-        polish: So many of the last trials are local search around the front.
+        trial_timeout: Time after which a trial counts as failed, in seconds or such as 1h.
+        max_failures: Number of failed trials in a row that ends the search.
+        patience_trials: Number of finished trials in a row without gain of hypervolume that ends the search.
+        halving: How trials are stopped early; null lets every trial run to its end.
+        local_search_trials: Number of trials at the end that are local search around the front.
     """
 
     study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
@@ -132,26 +53,28 @@ class StudyConfig(_Section):
     model: str | None = None
     weights: str | None = None
     objectives: list[str] = Field(min_length=2)
-    limits: dict[str, float] = Field(default_factory=dict)
+    limits: dict[str, Number] = Field(default_factory=dict)
     space: SpaceSection = SpaceSection()
     training: TrainingSection = TrainingSection()
     distillation: DistillationSection = DistillationSection()
     sampler: str = "cost_aware"
     seed: int = Field(default=0, ge=0, lt=2**31)
     trials: int = Field(default=40, ge=1)
-    timeout: float | None = None
+    timeout: Duration | None = None
     workers: int | Literal["auto"] = "auto"
     driver: str = "local"
-    trial_timeout: float = 3600
+    trial_timeout: Duration = 3600
     max_failures: int = Field(default=10, ge=1)
-    max_stall: int | None = Field(default=None, ge=1)
+    patience_trials: int | None = Field(
+        default=None, ge=1, validation_alias=AliasChoices("patience_trials", "max_stall")
+    )
     halving: HalvingSection | None = None
-    polish: int = Field(default=0, ge=0)
+    local_search_trials: int = Field(default=0, ge=0, validation_alias=AliasChoices("local_search_trials", "polish"))
 
     @model_validator(mode="before")
     @classmethod
     def _imported(cls, data: Any) -> Any:
-        """A network of the user's is the only family, and with weights it starts trained, unless the file says else."""
+        """Make the user's network the only family, trained where it has weights, unless the file says otherwise."""
         if not isinstance(data, dict):
             return data
         sections: dict[str, dict[str, Any]] = {"space": {"families": ["imported"]}} if data.get("model") else {}
@@ -174,21 +97,9 @@ class StudyConfig(_Section):
             return {"name": name, "shorthand": options}
         return value
 
-    @field_validator("limits", mode="before")
+    @field_validator("local_search_trials")
     @classmethod
-    def _limits(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return {metric: _checked(quantity.number, limit, f"{metric}: ") for metric, limit in value.items()}
-
-    @field_validator("timeout", "trial_timeout", mode="before")
-    @classmethod
-    def _seconds(cls, value: Any) -> Any:
-        return None if value is None else _checked(quantity.seconds, value, "")
-
-    @field_validator("polish")
-    @classmethod
-    def _polish(cls, value: int, info: ValidationInfo) -> int:
+    def _local_search(cls, value: int, info: ValidationInfo) -> int:
         trials = info.data.get("trials", value + 1)
         if value >= trials:
             raise ValueError(f"{value} is not allowed; allowed: 0 to {trials - 1}, below trials")
@@ -202,26 +113,19 @@ class StudyConfig(_Section):
         return value
 
 
-SECTIONS = {
-    "space": SpaceSection.model_fields,
-    "training": TrainingSection.model_fields,
-    "distillation": DistillationSection.model_fields,
-    "halving": HalvingSection.model_fields,
+SECTIONS: dict[str, type[Section]] = {
+    "space": SpaceSection,
+    "training": TrainingSection,
+    "distillation": DistillationSection,
+    "halving": HalvingSection,
 }
-
-
-def _checked(read: Any, value: Any, where: str) -> float:
-    try:
-        return float(read(value))
-    except ConfigError as error:
-        raise ValueError(f"{where}{error}") from None
 
 
 def read_config(path: Path | None, overrides: dict[str, Any]) -> StudyConfig:
     """Return a checked study file; without a path the default one.
 
     Args:
-        path: Of a YAML file.
+        path: A YAML file.
         overrides: Top-level keys given on the command line.
 
     Raises:
@@ -229,10 +133,9 @@ def read_config(path: Path | None, overrides: dict[str, Any]) -> StudyConfig:
             names file and key.
     """
     where = str(path) if path else "default study"
+    file = path or resources.files("paredown.search.study_file") / "default.yaml"
     try:
-        text = (
-            path.read_text() if path else (resources.files("paredown.search.study_file") / "default.yaml").read_text()
-        )
+        text = file.read_text()
     except OSError as error:
         raise ConfigError(f"{where}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -247,7 +150,7 @@ def read_config(path: Path | None, overrides: dict[str, Any]) -> StudyConfig:
 
 
 def checked_config(data: dict[str, Any], where: str, given: dict[str, Any]) -> StudyConfig:
-    """Return the checked configuration.
+    """Return the checked configuration; a remark on standard error names each key that has another name today.
 
     Args:
         data: What a study file holds.
@@ -258,10 +161,13 @@ def checked_config(data: dict[str, Any], where: str, given: dict[str, Any]) -> S
         ConfigError: It says something that is not allowed; the message names the key.
     """
     try:
-        return StudyConfig.model_validate(data | given)
+        config = StudyConfig.model_validate(data | given)
     except ValidationError as error:
         lines = [_explained(where, problem, given) for problem in error.errors()]
         raise ConfigError("\n".join(lines)) from None
+    for earlier, today in config.renamed().items():
+        sys.stderr.write(f"{where}: {earlier} is called {today} today; the earlier name still works\n")
+    return config
 
 
 def _explained(where: str, problem: Any, given: dict[str, Any]) -> str:
@@ -270,7 +176,9 @@ def _explained(where: str, problem: Any, given: dict[str, Any]) -> str:
         where = "command line"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
-        fields = SECTIONS.get(str(problem["loc"][0]), StudyConfig.model_fields)
-        return f"{where}: {key}: no such key; allowed: {', '.join(fields)}"
+        section = SECTIONS.get(str(problem["loc"][0]), StudyConfig)
+        if today := section.earlier_names().get(str(problem["loc"][-1])):
+            return f"{where}: {key}: is the earlier name of {today}, which is given too; give {today} alone"
+        return f"{where}: {key}: no such key; allowed: {', '.join(section.model_fields)}"
     shown = "" if problem["type"] in {"missing", "value_error"} else f" (got {problem['input']!r})"
     return f"{where}: {key}: {message}{shown}"

@@ -1,4 +1,4 @@
-"""From a checked study file to the objects of a search."""
+"""The objects of a search, made from a checked study file."""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +15,6 @@ from paredown.evaluators.metrics.measurement import optimised_metrics
 from paredown.evaluators.tasks.catalogue import TASKS
 from paredown.evaluators.tasks.spec import TaskSpec, load_task
 from paredown.evaluators.tasks.task import Task
-from paredown.evaluators.training.fit import TrainingPlan
 from paredown.evaluators.training.teacher import TeacherRefused, TeacherSpec, build_teacher, check_teacher, digest_of
 from paredown.search.errors import ConfigError, check_name
 from paredown.search.samplers.choosing import choose_sampler
@@ -23,7 +22,8 @@ from paredown.search.samplers.knobs import distributions
 from paredown.search.samplers.sampler import Problem
 from paredown.search.study_file.consistency import check_consistency
 from paredown.search.study_file.objectives import read_objectives
-from paredown.search.study_file.schema import BASELINE, StudyConfig, TaskSection, TrainingSection
+from paredown.search.study_file.schema import StudyConfig
+from paredown.search.study_file.sections import BASELINE, TaskSection, TrainingSection
 from paredown.search.study_file.stored import families_of, space_of
 from paredown.search.trial.exit_settings import STEP, SWEPT
 from paredown.search.trial.plan import TrialPlan
@@ -33,20 +33,20 @@ from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.families.family import Family
 from paredown.spaces.families.imported import NAME as IMPORTED
 from paredown.spaces.families.imported import ModelRefused, try_out
-from paredown.spaces.knob import Range
+from paredown.spaces.knob import Levels, Range
 from paredown.spaces.space import SearchSpace
 
 
 @dataclass(frozen=True)
 class Setup:
-    """All that a search needs but the study.
+    """Everything that a search needs except the study itself.
 
     Attributes:
         config: The study file.
-        task: The data.
+        task: The data that is learned.
         space: The joint space.
         plan: How a trial runs.
-        stored: What later runs of the study must agree with.
+        stored: Configuration that is stored with the study; later runs must ask for the same.
     """
 
     config: StudyConfig
@@ -62,11 +62,12 @@ def set_up(config: StudyConfig, where: str, folder: Path, out: Path) -> Setup:
     Args:
         config: A checked study file.
         where: How messages name it.
-        folder: Where its relative paths start.
-        out: The study's folder.
+        folder: Folder in which relative paths of the file start.
+        out: Folder of the study.
 
     Raises:
-        ConfigError: Something in it does not exist or cannot be; the message names file and key.
+        ConfigError: The file names something that does not exist, or asks for something impossible; the message names
+            the file and the key.
     """
     objectives = read_objectives(config.objectives, config.limits, where)
     for name in config.space.families:
@@ -80,12 +81,10 @@ def set_up(config: StudyConfig, where: str, folder: Path, out: Path) -> Setup:
     except TaskError as error:
         raise ConfigError(f"{where}: task.{spec.name}.{error}") from error
     space = _checked_space(config, where, folder, task)
-    # Chosen here for its errors alone: nothing is written before all is known to be right.
+    # Made here only for its errors: nothing is written before everything is known to be right.
     problem = Problem(config.seed, config.trials, distributions(space))
     choose_sampler(config.sampler, problem, optimised_metrics(objectives), where, folder.absolute())
-    training = TrainingPlan(
-        **config.training.model_dump(exclude={"cache"}), cache_bytes=config.training.cache, seed=config.seed
-    )
+    training = config.training.plan(config.seed)
     if training.accelerator == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"{where}: training.accelerator: no CUDA device here; use auto or cpu")
     judged = config.halving is not None
@@ -124,7 +123,7 @@ def _checked_space(config: StudyConfig, where: str, folder: Path, task: Task) ->
 
 
 def _stored(config: StudyConfig, plan: TrialPlan, task: Task, space: SearchSpace) -> dict[str, Any]:
-    """Return what later runs of the study must agree with."""
+    """Return the configuration that later runs of the study must repeat."""
     stored = {
         "task": {"name": plan.task.name, "options": json.loads(plan.task.options), "data": task.digest},
         "task_folder": str(plan.task.folder),
@@ -160,12 +159,12 @@ def task_spec(section: TaskSection, where: str, folder: Path) -> TaskSpec:
     """Return the checked options of a task.
 
     Args:
-        section: Of a study file.
+        section: The section `task` of a study file.
         where: How messages name the file.
-        folder: Where relative paths start.
+        folder: Folder in which relative paths start.
 
     Raises:
-        ConfigError: There is no such task or option; the message says what is allowed.
+        ConfigError: The task or an option does not exist; the message says what is allowed.
     """
     check_name(section.name, TASKS, f"{where}: task")
     loader = TASKS[section.name]
@@ -185,12 +184,14 @@ def task_spec(section: TaskSection, where: str, folder: Path) -> TaskSpec:
 
 
 def _teacher(config: StudyConfig, where: str, folder: Path, task: Task, space: SearchSpace) -> TeacherSpec | None:
-    """Return the teacher, run once at each input side that it will see; None where it is the baseline."""
+    """Return the teacher after a trial run at each input side that it will see; None if the baseline teaches."""
     section = config.distillation
     if section.teacher == BASELINE:
         return None
     if not any(step.loss for step in space.steps.values()):
-        raise ConfigError(f"{where}: distillation.teacher: nothing learns from it; add distillation to space.steps")
+        raise ConfigError(
+            f"{where}: distillation.teacher: no step learns from a teacher; add distillation to space.steps"
+        )
     if section.resolution is not None and section.resolution not in task.resolutions:
         raise ConfigError(
             f"{where}: distillation.resolution: {section.resolution} is not allowed; allowed: {task.resolutions}"
@@ -207,7 +208,7 @@ def _teacher(config: StudyConfig, where: str, folder: Path, task: Task, space: S
 
 
 def _asks_for_features(space: SearchSpace) -> bool:
-    """Return whether a candidate may match a teacher's features."""
+    """Return whether any candidate of the space may learn from the features of its teacher."""
     for name, step in space.steps.items():
         highest = {knob: space.knobs[f"{name}.{knob}"].highest for knob in step.knobs}
         if step.hint_weight is not None and step.hint_weight(highest) > 0:
@@ -216,15 +217,18 @@ def _asks_for_features(space: SearchSpace) -> bool:
 
 
 def _swept(space: SearchSpace) -> Iterator[tuple[str, tuple[float, ...]]]:
-    """Yield the knobs of early exits that act without training and that the study leaves to choose from."""
+    """Yield the knobs of early exits that act without training and that the study leaves open, with their values."""
     for name in SWEPT:
         knob = space.knobs.get(f"{STEP}.{name}")
-        if isinstance(knob, Range) and not knob.is_fixed:
+        if isinstance(knob, Range | Levels) and not knob.is_fixed:
             yield name, knob.values
 
 
 def _stored_training(section: TrainingSection) -> dict[str, Any]:
-    """Return what decides results; keys at the value that studies had before they were there are left out."""
+    """Return the keys that decide results.
+
+    A key that was added later is left out at the value that earlier studies had, so that they still compare as equal.
+    """
     without = {"mode", "supernet_epochs", "inherit_epochs"} if section.mode == "scratch" else {"epochs"}
     without |= {"precision"} if section.precision == "fp32" else set()
-    return section.model_dump(exclude={"accelerator", "cache", *without})
+    return section.model_dump(exclude={"accelerator", "cache_size", *without})

@@ -1,4 +1,4 @@
-"""From the stored configuration of a study back to its objects."""
+"""Task and space of a study, made from its stored configuration."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 from paredown.evaluators.tasks.spec import stored_task
 from paredown.evaluators.tasks.task import Task
-from paredown.search.study_file.schema import SpaceSection
+from paredown.search.study_file.sections import SpaceSection
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.families.family import Family
@@ -23,7 +23,7 @@ def stored_space(stored: Mapping[str, Any]) -> SearchSpace:
 
 
 def families_of(names: list[str], model: str | None, weights: str | None, folder: Path) -> dict[str, Family]:
-    """Return the families of a study, the user's own network among them where there is one."""
+    """Return the families of a study, including the user's own network if it has one."""
     families = {name: FAMILIES[name] for name in names}
     return families | ({IMPORTED: imported(model, folder, weights or "")} if model else {})
 
@@ -32,7 +32,7 @@ def space_of(section: SpaceSection, task: Task, families: Mapping[str, Family]) 
     """Return the joint space that a study file asks for.
 
     Raises:
-        SpaceError: A knob does not exist, or a value is outside of its range.
+        SpaceError: A knob does not exist, or a value is outside its range.
     """
     return joint_space(
         families,

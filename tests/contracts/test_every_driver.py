@@ -18,7 +18,7 @@ from paredown.spaces.candidate import Candidate
 
 FIRST, ALL = 7, 11
 FINISHED = {"done", "stopped", "failed"}
-HALVING = {"first": 1, "factor": 2, "brackets": 2}
+HALVING = {"min_epochs": 1, "factor": 2, "brackets": 2}
 EPOCHS = 9
 NAMES = [*DRIVERS, IN_TURN.name]
 BREAKS_EARLY = 1

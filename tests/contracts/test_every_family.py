@@ -13,10 +13,11 @@ from paredown.evaluators.supernet.slicing import largest_shapes, sliced
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.compression.step import TransformContext
+from paredown.spaces.conditions import active
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.families.catalogue import FAMILIES, variant
 from paredown.spaces.families.imported import imported
-from paredown.spaces.knob import Knobs, Range, active
+from paredown.spaces.knob import Knobs, Range
 from paredown.spaces.space import SearchSpace, joint_space
 
 RESOLUTIONS = Range(8, 16, 4)

@@ -247,6 +247,17 @@ def test_timeout_saves_and_says_so(tmp_path: Path) -> None:
     assert all(state == "done" for _, state in states)
 
 
+def test_a_search_whose_baseline_fails_is_aborted(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(STUDY.replace("epochs: 2,", "learning_rate: 1e+30, epochs: 2,", 1))
+    aborted = paredown(tmp_path, "search", "tiny.yaml")
+    assert aborted.returncode == 4, aborted.stderr
+    last = aborted.stderr.splitlines()[-1]
+    assert last.startswith("paredown: the search was aborted: the baseline (trial 0) failed: the loss of epoch ")
+    assert last.endswith("; all that is finished is saved")
+    assert "Traceback" not in aborted.stderr
+    assert trial_states(tmp_path) == [(0, "failed")]
+
+
 def trial_states(folder: Path) -> list[tuple[int, str]]:
     with sqlite3.connect(folder / "paredown.db") as connection:
         rows = connection.execute("SELECT number, state FROM paredown_trials ORDER BY number").fetchall()

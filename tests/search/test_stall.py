@@ -51,9 +51,9 @@ def run_toy(folder: Path, **keys: Any) -> SearchSummary:
 
 
 def test_a_search_ends_when_it_gains_nothing(tmp_path: Path) -> None:
-    summary = run_toy(tmp_path, trials=30, max_stall=4)
-    assert summary.reason == "the last 4 finished trials brought no gain of hypervolume (max_stall)"
+    summary = run_toy(tmp_path, trials=30, patience_trials=4)
+    assert summary.reason == "the last 4 finished trials brought no gain of hypervolume (patience_trials)"
     assert not summary.interrupted
     assert summary.study.counts()["done"] == 5
-    summary = run_toy(tmp_path, trials=30, max_stall=6)
+    summary = run_toy(tmp_path, trials=30, patience_trials=6)
     assert summary.study.counts()["done"] == 7, "more patience goes on"

@@ -60,6 +60,18 @@ def test_its_tensors_have_the_largest_sizes() -> None:
     assert [c.knobs["width"] for c in supernet.smallest] == [0.5]
 
 
+def test_uneven_numbers_of_a_study_file_span_it_too() -> None:
+    knobs = supernets.KNOBS | {"mbconv.width": [0.5, 1.5, 0.75], "mbconv.resolution": 8}
+    space = joint_space({"mbconv": FAMILIES["mbconv"]}, {}, TASK.resolutions, knobs, {})
+    supernet, widths = Supernet(space, 1, 10, seed=0), set()
+    assert [c.knobs["width"] for c in (*supernet.largest, *supernet.smallest)] == [1.5, 0.5]
+    for number in range(12):
+        candidate = space.draw(number)
+        supernet.slices(candidate, supernet.build(candidate))
+        widths.add(candidate.knobs["width"])
+    assert widths == {0.5, 0.75, 1.5}
+
+
 def test_the_smallest_are_trained_on_the_smallest_and_on_the_largest_images() -> None:
     knobs = supernets.KNOBS | {"mbconv.resolution": {"low": 8, "high": 16}}
     space = joint_space({"mbconv": FAMILIES["mbconv"]}, {}, TASK.resolutions, knobs, {})

@@ -130,7 +130,7 @@ def test_two_workers_spend_the_budget_exactly(tmp_path: Path) -> None:
 
 
 def test_two_workers_are_judged_and_spend_the_budget_exactly(tmp_path: Path) -> None:
-    halving, training = {"first": 1, "factor": 2}, {"epochs": 9}
+    halving, training = {"min_epochs": 1, "factor": 2}, {"epochs": 9}
     study = run_toy(tmp_path, toy_trials.judged, trials=14, workers=2, halving=halving, training=training).study
     counts, curves = study.counts(), study.curves()
     assert counts["done"] + counts["stopped"] == 14
@@ -141,7 +141,7 @@ def test_two_workers_are_judged_and_spend_the_budget_exactly(tmp_path: Path) -> 
 
 
 def test_a_worker_that_dies_after_it_was_judged_is_forgotten(tmp_path: Path) -> None:
-    keys: dict[str, Any] = {"halving": {"first": 1, "factor": 2}, "training": {"epochs": 5}}
+    keys: dict[str, Any] = {"halving": {"min_epochs": 1, "factor": 2}, "training": {"epochs": 5}}
     summary = run_toy(tmp_path, toy_trials.some_are_killed_when_judged, trials=6, **keys)
     study = summary.study
     assert summary.reason == "6 trials are done"

@@ -277,6 +277,6 @@ def test_a_sampler_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_search_with_a_polish(tmp_path: Path) -> None:
-    setup = toy_trials.toy_setup(tmp_path, sampler="evolution", trials=12, polish=4)
+    setup = toy_trials.toy_setup(tmp_path, sampler="evolution", trials=12, local_search_trials=4)
     study = search(setup, f"sqlite:///{tmp_path}/s.db", where="toy", run=toy_trials.good).study
     assert study.counts()["done"] == 12

@@ -130,7 +130,7 @@ def setup_of(folder: Path, more: str, text: str = STUDY) -> Setup:
         ("model: user_nets:made\nweights: text.safetensors", "weights: ", "cannot be read"),
         ("model: user_nets:made\nspace: {families: [mbconv]}", "model: needs the family imported", "given: mbconv"),
         ("space: {families: [imported]}", "space.families: imported needs the key model", ""),
-        ("weights: right.pt", "weights: of which network?", "model: package.module:function"),
+        ("weights: right.pt", "weights: needs the network that they belong to", "model: package.module:function"),
         ("training: {epochs: 0}", "training.epochs: 0 is not allowed", "allowed: 1 or more"),
         (
             "model: user_nets:made\nweights: right.pt\nspace: {families: [imported, mbconv]}",

@@ -58,14 +58,15 @@ def refusal(folder: Path, text: str) -> str:
             "training.supernet_epochs: ",
             "greater than or equal to 1",
         ),
-        ("space:", "training: {cache: much}\nspace:", "training.cache: 'much' is not a size", "500MB"),
+        ("space:", "training: {cache_size: much}\nspace:", "training.cache_size: 'much' is not a size", "500MB"),
         ("mbconv.width", "mbconv.witdh", "space.knobs: mbconv.witdh: no such knob", "mbconv.width"),
         ("accuracy, size", "accurcy, size", "objectives: 'accurcy' does not exist", "accuracy"),
-        ("accuracy, size", "size_bytes, size", "objectives: a metric is named twice", ""),
+        ("accuracy, size", "size_bytes, size", "objectives: 'size_bytes' is named twice", "each metric once"),
         ("[accuracy, size_bytes]", "[accuracy]", "objectives: ", "at least 2"),
         ("width: 0.5", "width: {low: 2.0, high: 1.0}", "space.knobs: mbconv.width: ", "upside down"),
         ("width: 0.5", "width: {low: 0.5, hihg: 1.0}", "space.knobs: mbconv.width: unknown key 'hihg'", "low, high"),
         ("width: 0.5", "width: 99", "space.knobs: mbconv.width: 99 is not allowed", "0.5 to 3.0"),
+        ("width: 0.5", "width: [0.5, 99]", "space.knobs: mbconv.width: 99 is not allowed", "0.5 to 3.0"),
         ("width: 0.5", "width: wide", "space.knobs: mbconv.width: 'wide' is no number", "0.5 to 3.0"),
         ("task: digits", "task: letters", "task: 'letters' does not exist", "digits, image_folder, python"),
         ("task: digits", "task: {digits: {sed: 1}}", "task.digits.sed: ", "options: seed"),
@@ -82,38 +83,58 @@ def refusal(folder: Path, text: str) -> str:
             "sampler: optuna.samplers:GridSampler cannot",
             "",
         ),
-        ("study: s", "study: s\npolish: 40", "polish: 40 is not allowed", "0 to 39, below trials"),
-        ("study: s", "study: s\npolish: -1", "polish: ", "(got -1)"),
+        (
+            "study: s",
+            "study: s\nlocal_search_trials: 40",
+            "local_search_trials: 40 is not allowed",
+            "0 to 39, below trials",
+        ),
+        ("study: s", "study: s\nlocal_search_trials: -1", "local_search_trials: ", "(got -1)"),
         ("study: s", "study: s\ndriver: slurm", "driver: 'slurm' does not exist", "local, ray"),
         ("space:", "space:\n  families: [vgg]", "space.families: 'vgg' does not exist", "mbconv"),
         ("space:", "space:\n  steps: [magic]", "space.steps: 'magic' does not exist", "quantization"),
         ("study: s", "study: s/../t", "study: ", "pattern"),
         ("study: s", "study: s\ntrials: many", "trials: ", "(got 'many')"),
         ("study: s", "study: s\nworkers: 0", "workers: 0 is not allowed", "1 to 256, or auto"),
-        ("study: s", "study: s\nmax_stall: 0", "max_stall: ", "(got 0)"),
-        ("study: s", "study: s\nhalving: {}", "halving.first: Field required", ""),
+        ("study: s", "study: s\npatience_trials: 0", "patience_trials: ", "(got 0)"),
+        ("study: s", "study: s\nhalving: {}", "halving.min_epochs: Field required", ""),
         ("study: s", "study: s\nhalving: 3", "halving: ", "(got 3)"),
-        ("study: s", "study: s\nhalving: {first: 0}", "halving.first: ", "(got 0)"),
-        ("study: s", "study: s\nhalving: {first: 1.5}", "halving.first: ", "(got 1.5)"),
-        ("study: s", "study: s\nhalving: {first: 2, factor: 1}", "halving.factor: ", "(got 1)"),
-        ("study: s", "study: s\nhalving: {first: 2, brackets: 0}", "halving.brackets: ", "(got 0)"),
+        ("study: s", "study: s\nhalving: {min_epochs: 0}", "halving.min_epochs: ", "(got 0)"),
+        ("study: s", "study: s\nhalving: {min_epochs: 1.5}", "halving.min_epochs: ", "(got 1.5)"),
+        ("study: s", "study: s\nhalving: {min_epochs: 2, factor: 1}", "halving.factor: ", "(got 1)"),
+        ("study: s", "study: s\nhalving: {min_epochs: 2, brackets: 0}", "halving.brackets: ", "(got 0)"),
         (
             "study: s",
-            "study: s\nhalving: {first: 2, facter: 3}",
+            "study: s\nhalving: {min_epochs: 2, facter: 3}",
             "halving.facter: no such key",
-            "first, factor, brackets",
+            "min_epochs, factor, brackets",
         ),
-        ("study: s", "study: s\nhalving: {first: 20}", "halving.first: 20 is not below", "allowed: 1 to 19"),
-        ("study: s", "training: {epochs: 1}\nstudy: s\nhalving: {first: 1}", "halving.first: 1 is", "allowed: none"),
-        ("study: s", "study: s\nhalving: {first: 2, brackets: 6}", "halving.brackets: 6 is more", "allowed: 1 to 5"),
+        ("study: s", "study: s\nhalving: {min_epochs: 20}", "halving.min_epochs: 20 is not below", "allowed: 1 to 19"),
+        (
+            "study: s",
+            "training: {epochs: 1}\nstudy: s\nhalving: {min_epochs: 1}",
+            "halving.min_epochs: 1 is",
+            "allowed: none",
+        ),
+        (
+            "study: s",
+            "study: s\nhalving: {min_epochs: 2, brackets: 6}",
+            "halving.brackets: 6 is more",
+            "allowed: 1 to 5",
+        ),
         ("study: s", "study: s\ntimeout: 8x", "timeout: '8x' is not a time such as", "8h"),
         ("study: s", "study: s\ntrial_timeout: -5", "trial_timeout: -5 is not a positive time", ""),
         ("study: s", "study: s\nlimits: {macs: -1}", "limits.macs: no candidate can meet -1", "above 0"),
         ("study: s", "study: s\nlimits: {accuracy: 1.5}", "limits.accuracy: no candidate can meet 1.5", "at most 1"),
-        ("study: s", "study: s\nlimits: {macs: few}", "limits: macs: 'few' is not a number", "60k"),
+        ("study: s", "study: s\nlimits: {macs: few}", "limits.macs: 'few' is not a number", "60k"),
         ("study: s", "study: s\nlimits: {weight: 1}", "limits: 'weight' does not exist", "size_bytes"),
-        ("study: s", "study: s\nlimits: {macs: 10}", "limits.macs: no candidate can meet 10", "the least has"),
-        ("study: s", "study: s\nlimits: {size_bytes: 100}", "limits.size_bytes: no candidate can meet 100", "least"),
+        ("study: s", "study: s\nlimits: {macs: 10}", "limits.macs: no candidate can meet 10", "tried has"),
+        (
+            "study: s",
+            "study: s\nlimits: {size_bytes: 100}",
+            "limits.size_bytes: no candidate can meet 100",
+            "the smallest of",
+        ),
         (
             "knobs: {",
             "steps: [early_exit]\n  knobs: {early_exit.after: ['', layer9], ",
@@ -124,7 +145,7 @@ def refusal(folder: Path, text: str) -> str:
         (
             "knobs: {",
             "steps: [early_exit]\n  knobs: {early_exit.after: 3, ",
-            "space.knobs: early_exit.exits: 2 fits none of ",
+            "space.knobs: early_exit.exits: 2 fits none of the ",
             "allowed: 0, 1 (early_exit: 2 exits are more than the 1 place that early_exit.after names",
         ),
         (
@@ -161,7 +182,7 @@ def test_a_study_that_has_begun_is_not_refused_for_its_space(tmp_path: Path) -> 
 
 def test_early_stopping_is_off_unless_asked_for(tmp_path: Path) -> None:
     file = tmp_path / "study.yaml"
-    for section, judged in (("", False), ("halving: {first: 19, brackets: 2}\n", True)):
+    for section, judged in (("", False), ("halving: {min_epochs: 19, brackets: 2}\n", True)):
         file.write_text(GOOD + section)
         setup = set_up(read_config(file, {}), str(file), tmp_path, tmp_path / "out")
         assert setup.plan.judged == judged
@@ -205,6 +226,14 @@ def test_no_draw_of_a_study_with_exits_is_wasted(tmp_path: Path, knobs: str) -> 
     setup = set_up(read_config(file, {}), str(file), tmp_path, tmp_path / "out")
     probe(setup, str(file))
     assert all(fits_exits(setup.space.draw(number)) for number in range(24))
+
+
+def test_listed_numbers_of_exits_are_swept(tmp_path: Path) -> None:
+    listed = {"early_exit.exits": [2, 0], "early_exit.threshold": [0.5, 0.95, 0.6], "early_exit.first_margin": [0.1]}
+    space = {"steps": ["early_exit"], "knobs": listed | {"mbconv.resolution": 16, "mbconv.width": [0.5, 0.75]}}
+    setup = toy_trials.toy_setup(tmp_path, space=space)
+    assert setup.plan.swept == (("threshold", (0.5, 0.6, 0.95)),)
+    probe(setup, "toy.yaml")
 
 
 def test_a_file_that_is_no_mapping(tmp_path: Path) -> None:
@@ -253,7 +282,9 @@ def test_a_baseline_that_cannot_be_built_is_refused(tmp_path: Path, tmp_path_fac
     alone = "families: [mbconv, mobilenet]\n  knobs: {mobilenet.stem: image, mobilenet.resolution: {low: 8, high: 28}"
     text = text.replace(f"{small}, efficientnet.resolution: 16", alone).replace("TRAINING", "{}")
     said = refusal(tmp_path, text)
-    assert said.startswith("space.knobs: none of 33 networks of mobilenet can be built: mobilenet: images of"), said
+    assert said.startswith(
+        "space.knobs: none of the 33 networks of mobilenet that were tried can be built: mobilenet: "
+    ), said
 
 
 def test_the_default_study_is_the_example(tmp_path: Path) -> None:

@@ -213,7 +213,7 @@ def test_a_family_that_shares_no_weights_is_refused(tmp_path: Path, monkeypatch:
 def test_halving_counts_the_epochs_that_follow(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"halving.first: 1 is not below training.inherit_epochs \(1\)"):
         supernets.study(tmp_path, halving={"first": 1})
-    setup = supernets.study(tmp_path, halving={"first": 1}, inherit_epochs=3)
+    setup = supernets.study(tmp_path, halving={"min_epochs": 1}, inherit_epochs=3)
     assert setup.plan.epochs(setup.space.baseline) == 3
 
 

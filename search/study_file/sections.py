@@ -1,0 +1,186 @@
+"""The sections of a study file, each a checked model; keys that were renamed keep their earlier names."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    WithJsonSchema,
+    model_validator,
+)
+
+from paredown.evaluators.training.fit import TrainingPlan
+from paredown.evaluators.training.precision import Precision
+from paredown.search.errors import ConfigError
+from paredown.search.study_file import quantity
+
+BASELINE = "baseline"
+DEFAULTS = TrainingPlan()
+
+
+def _reads(read: Callable[[Any], float]) -> BeforeValidator:
+    """Return what lets a field be written as a quantity such as 60k or 8h."""
+
+    def checked(value: Any) -> float:
+        try:
+            return float(read(value))
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+
+    return BeforeValidator(checked)
+
+
+def _size_or_off(value: Any) -> float:
+    return 0.0 if value in (False, "off") else quantity.size_bytes(value)  # YAML reads off as false
+
+
+def _written(what: dict[str, Any], suffixes: tuple[str, ...], *others: dict[str, Any]) -> WithJsonSchema:
+    text = {"type": "string", "pattern": quantity.pattern(suffixes)}
+    return WithJsonSchema({"anyOf": [{"type": "number", **what}, text, *others]})
+
+
+Number = Annotated[float, _reads(quantity.number), _written({}, tuple(quantity.FACTORS))]
+Duration = Annotated[float, _reads(quantity.seconds), _written({"exclusiveMinimum": 0}, tuple(quantity.SECONDS))]
+Size = Annotated[
+    float,
+    _reads(_size_or_off),
+    _written({"minimum": 0}, tuple(quantity.BYTES), {"enum": ["off", False]}),
+]
+
+
+class Section(BaseModel):
+    """A mapping of a study file: unknown keys are refused, and keys that were renamed answer to both names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    _typed: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @classmethod
+    def earlier_names(cls) -> dict[str, str]:
+        """Return the earlier names of keys, each with the key that it stands for."""
+        aliases = {key: field.validation_alias for key, field in cls.model_fields.items()}
+        return {
+            str(earlier): key
+            for key, alias in aliases.items()
+            if isinstance(alias, AliasChoices)
+            for earlier in alias.choices[1:]
+        }
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _remember(cls, data: Any, handler: ModelWrapValidatorHandler["Section"]) -> "Section":
+        """Keep which earlier names were used: messages name what the user wrote."""
+        section = handler(data)
+        if isinstance(data, dict):
+            section._typed |= {key: earlier for earlier, key in cls.earlier_names().items() if earlier in data}
+        return section
+
+    def typed(self, key: str) -> str:
+        """Return a key by the name that the user gave it."""
+        return self._typed.get(key, key)
+
+    def renamed(self) -> dict[str, str]:
+        """Return the earlier names that the user gave, also in sections of this one, each with today's name."""
+        found = {earlier: key for key, earlier in self._typed.items()}
+        for key in type(self).model_fields:
+            if isinstance(section := getattr(self, key), Section):
+                found |= {f"{key}.{earlier}": f"{key}.{now}" for earlier, now in section.renamed().items()}
+        return found
+
+
+class TaskSection(Section):
+    """The data that is learned; its options are checked by the task itself.
+
+    Attributes:
+        name: Name in the catalogue of tasks.
+        options: Options of the task.
+        shorthand: The one option that a task may be given without its name.
+    """
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+    shorthand: Any = None
+
+
+class SpaceSection(Section):
+    """The part of the joint space that is searched.
+
+    Attributes:
+        families: Names of architecture families; the first one is the baseline's.
+        steps: Names of compression steps; they are applied in the order of the catalogue.
+        knobs: Knob to a value (fixed), a list or `{low, high, step}` (narrowed), or null (dropped).
+        baseline: Knob of the first family to its value in the reference network.
+    """
+
+    families: list[str] = Field(default=["mbconv"], min_length=1)
+    steps: list[str] = Field(default_factory=list)
+    knobs: dict[str, Any] = Field(default_factory=dict)
+    baseline: dict[str, Any] = Field(default_factory=dict)
+
+
+class TrainingSection(Section):
+    """How each candidate is trained: the fields of `TrainingPlan`, which holds their meaning and their defaults.
+
+    Attributes:
+        cache_size: Limit of the folder that keeps trained, uncompressed networks for candidates that differ in
+            compression alone, e.g. 500MB or 2GiB; off keeps none.
+    """
+
+    epochs: int = Field(default=DEFAULTS.epochs, ge=0)
+    finetune_epochs: int = Field(default=DEFAULTS.finetune_epochs, ge=0)
+    batch_size: int = Field(default=DEFAULTS.batch_size, ge=2)
+    learning_rate: float = Field(default=DEFAULTS.learning_rate, gt=0)
+    weight_decay: float = Field(default=DEFAULTS.weight_decay, ge=0)
+    label_smoothing: float = Field(default=DEFAULTS.label_smoothing, ge=0, lt=1)
+    patience: int = Field(default=DEFAULTS.patience, ge=1)
+    max_seconds: float = Field(default=DEFAULTS.max_seconds, gt=0)
+    accelerator: Literal["auto", "cpu", "cuda"] = DEFAULTS.accelerator
+    precision: Precision = DEFAULTS.precision
+    mode: Literal["scratch", "inherit"] = DEFAULTS.mode
+    supernet_epochs: int = Field(default=DEFAULTS.supernet_epochs, ge=1)
+    inherit_epochs: int = Field(default=DEFAULTS.inherit_epochs, ge=0)
+    cache_size: Size = Field(default=DEFAULTS.cache_bytes, validation_alias=AliasChoices("cache_size", "cache"))
+
+    def plan(self, seed: int) -> TrainingPlan:
+        """Return the plan that the section describes."""
+        return TrainingPlan(**self.model_dump(exclude={"cache_size"}), cache_bytes=self.cache_size, seed=seed)
+
+
+class DistillationSection(Section):
+    """The teacher of the step `distillation`; see `paredown.evaluators.training.teacher.TeacherSpec`.
+
+    Attributes:
+        teacher: `baseline`, the reference network of the study, or `package.module:function`.
+        weights: File of trained weights of a teacher that a function builds.
+        resolution: Side of the teacher's input, in pixels; null takes that of each student.
+    """
+
+    teacher: str = BASELINE
+    weights: str | None = None
+    resolution: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _named(self) -> "DistillationSection":
+        for key in ("weights", "resolution"):
+            if self.teacher == BASELINE and getattr(self, key) is not None:
+                raise ValueError(f"{key} belongs to a network of yours; name it by teacher: package.module:function")
+        return self
+
+
+class HalvingSection(Section):
+    """How trials are stopped early; see `paredown.search.schedulers.halving.Halving`.
+
+    Attributes:
+        min_epochs: Number of finished epochs at the first rung, before which no trial is stopped.
+        factor: At each rung the best 1/factor of the trials goes on; the epochs from rung to rung grow by this factor.
+        brackets: Number of series of rungs, each of which begins one rung later than the one before.
+    """
+
+    min_epochs: int = Field(ge=1, validation_alias=AliasChoices("min_epochs", "first"))
+    factor: int = Field(default=2, ge=2)
+    brackets: int = Field(default=1, ge=1)
