@@ -12,15 +12,8 @@ from collections.abc import Mapping
 from torch import nn
 
 from paredown.spaces.families.family import Family, ImageShape, check_side
-from paredown.spaces.families.layers import (
-    ACTIVATIONS,
-    InvertedBottleneck,
-    SqueezeExcite,
-    classifier,
-    convolution,
-    divisible,
-)
-from paredown.spaces.families.naming import inverted_names
+from paredown.spaces.families.layers import ACTIVATIONS, InvertedBottleneck, SqueezeExcite, divisible, inverted_name
+from paredown.spaces.families.staged import Stage, StagedNetwork
 from paredown.spaces.knob import Choice, Knob, Knobs, Range, Value
 
 STEM_CHANNELS, HEAD_CHANNELS = 32, 1280
@@ -117,39 +110,31 @@ def _build(knobs: Knobs, shape: ImageShape, classes: int) -> nn.Module:
     strides = STRIDES[str(knobs["stem"])]
     check_side("efficientnet", shape, math.prod(strides), SMALLER if knobs["stem"] == "image" else "")
     activation = ACTIVATIONS[str(knobs["activation"])]
-    channels = divisible(STEM_CHANNELS * width)
-    layers: list[nn.Module] = [*convolution(shape[0], channels, 3, strides[0]), activation()]
-    for (expansion, kernel, stage_channels, blocks), stride in zip(STAGES, strides[1:], strict=True):
-        outputs = divisible(stage_channels * width)
-        for block in range(_repeated(blocks, depth)):
-            excite = functools.partial(SqueezeExcite, squeezed=max(1, channels // 4), activation=activation)
-            first = stride if block == 0 else 1
-            layers.append(
-                InvertedBottleneck(
-                    channels,
-                    outputs,
-                    first,
-                    kernel=kernel,
-                    expansion=expansion,
-                    activation=activation,
-                    excite=excite,
-                )
-            )
-            channels = outputs
-    head = divisible(HEAD_CHANNELS * width)
-    layers += [*convolution(channels, head, 1, 1), activation(), *classifier(head, classes)]
-    return nn.Sequential(*layers)
+
+    def block(expansion: int, kernel: int, inputs: int, outputs: int, stride: int) -> nn.Module:
+        excite = functools.partial(SqueezeExcite, squeezed=max(1, inputs // 4), activation=activation)
+        return InvertedBottleneck(
+            inputs, outputs, stride, kernel=kernel, expansion=expansion, activation=activation, excite=excite
+        )
+
+    stages = [
+        Stage(divisible(outputs * width), _repeated(blocks, depth), stride, functools.partial(block, expansion, kernel))
+        for (expansion, kernel, outputs, blocks), stride in zip(STAGES, strides[1:], strict=True)
+    ]
+    return StagedNetwork(
+        shape,
+        classes,
+        stem=divisible(STEM_CHANNELS * width),
+        stem_stride=strides[0],
+        stages=stages,
+        head=divisible(HEAD_CHANNELS * width),
+        activation=activation,
+    )
 
 
 def _repeated(blocks: int, depth: float) -> int:
     """Return how many blocks a stage has; 5 x 0.6 is 3, not 3.0000000000000004."""
     return math.ceil(round(blocks * depth, 6))
-
-
-def _shared_names(knobs: Knobs) -> dict[str, str]:
-    depth, _, _ = scaling(knobs)
-    blocks = [_repeated(n, depth) for *_, n in STAGES]
-    return inverted_names(blocks, [expansion for expansion, *_ in STAGES], squeeze_excite=True)
 
 
 def _published(width: float, depth: float, resolution: int) -> Knobs:
@@ -165,5 +150,5 @@ EFFICIENTNET = Family(
     build=_build,
     source="Tan, Le, EfficientNet, ICML 2019",
     variants={f"efficientnet_{name}": _published(*numbers) for name, numbers in COEFFICIENTS.items()},
-    shared_names=_shared_names,
+    shared_names=inverted_name,
 )

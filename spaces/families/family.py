@@ -27,13 +27,14 @@ class Family:
             knobs and the input do not fit.
         source: Paper and section.
         variants: Named networks of the literature: the active knobs of each.
-        shared_names: From knobs to the name that each of the network's parameters has in a supernet, by its name in
-            the network: parameters of two networks that have one name there are slices of one tensor. None where
-            networks of the family share no weights.
-        covering: From knobs to those of a network whose parameters contain the network's own in a supernet, and grow
-            with every knob. None where each network's own do.
+        shared_names: Maps the knobs and the name of a parameter in the network to its name in a supernet: parameters
+            of two networks that have one name there are slices of one tensor. None where networks of the family share
+            no weights.
+        covering: Maps the knobs to those of a network whose parameters contain the network's own in a supernet, and
+            grow with every knob. None where each network's own do.
 
-    A module of the network may name, in an attribute `kept`, layers of its own whose outputs no step may remove.
+    A module of the network may name, in an attribute `kept`, layers of its own whose outputs no step may remove; and
+    in `earlier_names`, as `paredown.spaces.earlier_names` describes, what its layers were called before.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Family:
     build: Callable[[Knobs, ImageShape, int], nn.Module]
     source: str
     variants: Mapping[str, Knobs] = field(default_factory=dict)
-    shared_names: Callable[[Knobs], Mapping[str, str]] | None = None
+    shared_names: Callable[[Knobs, str], str] | None = None
     covering: Callable[[Knobs], Knobs] | None = None
 
 

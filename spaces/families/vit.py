@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.families.family import Family, ImageShape
+from paredown.spaces.families.layers import named
 from paredown.spaces.knob import Choice, Knob, Knobs, Range, Value
 
 LEAST_GRID, MOST_PATCHES = 2, 1024
@@ -47,19 +48,32 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then a perceptron of one hidden layer, each normalised before and added to its input."""
+    """Attention, then a perceptron of one hidden layer, each normalised before and added to its input.
+
+    Attributes:
+        earlier_names: Earlier versions numbered what is added in two sequences.
+    """
+
+    earlier_names: Mapping[str, str] = {
+        "attention.0": "norm1",
+        "attention.1": "attention",
+        "perceptron": "mlp",
+        "perceptron.0": "norm2",
+        "perceptron.1": "mlp.expand",
+        "perceptron.2": "mlp.activation",
+        "perceptron.3": "mlp.project",
+    }
 
     def __init__(self, width: int, heads: int, hidden: int) -> None:
         super().__init__()
-        self.attention = nn.Sequential(nn.LayerNorm(width), Attention(width, heads))
-        self.perceptron = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width)
-        )
+        self.norm1, self.attention = nn.LayerNorm(width), Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = named(expand=nn.Linear(width, hidden), activation=nn.GELU(), project=nn.Linear(hidden, width))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `n x t x d` to the same shape."""
-        x = x + self.attention(x)
-        y: Tensor = x + self.perceptron(x)
+        x = x + self.attention(self.norm1(x))
+        y: Tensor = x + self.mlp(self.norm2(x))
         return y
 
 
