@@ -1,4 +1,4 @@
-"""Names that earlier versions gave to layers: weights stored under them, and study files that say them, still open.
+"""Names that earlier versions gave to layers, so that weights and study files with these names still open.
 
 A module whose layers had other names lists them in an attribute `earlier_names`: from the name that a layer had,
 relative to the module, to the one that it has now; an empty one stands for the module itself.
@@ -14,9 +14,9 @@ def present_name(network: nn.Module, name: str) -> str:
     """Return the name that a layer or parameter has now; present names stay as they are.
 
     Args:
-        network: As it is built, before any step has put other layers in the place of its own. What a name says
-            beyond a layer of the network, such as a parameter or a factor of low rank, is kept.
-        name: Present or earlier.
+        network: The network as its family builds it, before any compression step replaces layers.
+        name: A present or an earlier name. What follows the name of a layer stays as it is, such as a parameter or a
+            low-rank factor.
     """
     found: list[str] = []
     module, rest = network, name.split(".")

@@ -28,17 +28,17 @@ STAGES = (
 )
 """Expansion, kernel, channels and blocks of each stage of B0."""
 STRIDES = {"image": (2, 1, 2, 2, 2, 1, 2, 1), "small": (1, 1, 1, 2, 2, 1, 2, 1)}
-"""Of the stem and each stage: as published, and for images of 8 to 64 px."""
+"""Strides of the stem and of each stage: as published, and for images of 8 to 64 px."""
 SMALL = 64
-"""Tasks whose largest images are below it have the stem `small` alone, in pixels."""
+"""Below this side of its largest images, in pixels, a task has the stem `small` alone."""
 SMALLER = "stem small from 8 px"
-"""Named where images are too small for the stem `image`."""
+"""What a message suggests where images are too small for the stem `image`."""
 COST = 2.0
-"""Equation 3: one unit of phi multiplies the MACs by alpha * beta^2 * gamma^2, which shall be about this."""
+"""Equation 3: one unit of phi multiplies the MACs by alpha * beta^2 * gamma^2, which should be close to this."""
 GRID = 0.05
-"""Coefficients are multiples of it, as in the paper's grid search."""
+"""Step of the coefficients, as in the paper's grid search."""
 MULTIPLE = 4
-"""Resolutions are multiples of it."""
+"""Resolutions are multiples of this number of pixels."""
 
 COEFFICIENTS = {
     "b0": (1.0, 1.0, 224),
@@ -75,7 +75,7 @@ def _knobs(resolutions: Range) -> Mapping[str, Knob]:
 
 
 def _baseline(resolutions: Range) -> Mapping[str, Value]:
-    """Return B0 at phi 1, with the stem `image` where its strides leave something of the images at that scale."""
+    """Return B0 at phi 1, with the stem `image` where the images at that scale are large enough for its strides."""
     scaled: dict[str, Value] = {"scaling": "compound", "phi": 1.0, "alpha": 1.2, "beta": 1.1}
     _, _, side = scaling({name: knob.highest for name, knob in _knobs(resolutions).items()} | scaled)
     return {"stem": "image" if side >= math.prod(STRIDES["image"]) else "small", **scaled, "activation": "silu"}
@@ -94,7 +94,7 @@ def scaling(knobs: Knobs) -> tuple[float, float, int]:
 
     Source:
         Equation 3: depth alpha^phi, width beta^phi, resolution gamma^phi, here times the resolution at phi = 0 and
-        held to what the task allows. A negative phi shrinks B0 by the same rule.
+        limited to what the task allows. A negative phi shrinks B0 by the same rule.
     """
     if knobs["scaling"] == "free":
         return float(knobs["depth"]), float(knobs["width"]), int(knobs["resolution"])

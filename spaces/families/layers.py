@@ -1,4 +1,4 @@
-"""Layers that several families are made of."""
+"""Layers that several families share."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -92,7 +92,7 @@ class Block(nn.Module):
         self.earlier_names = {"body": "", **{f"body.{i}": name for i, name in enumerate(self.path)}, **shortcut}
 
     def run_path(self, x: Tensor) -> Tensor:
-        """Return what the layers make of `n x c x h x w`."""
+        """Run the layers one after another on `n x c x h x w`."""
         for name in self.path:
             x = getattr(self, name)(x)
         return x

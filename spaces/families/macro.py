@@ -1,4 +1,4 @@
-"""Free macro search: each of four stages has its own operator, kernel, expansion, depth, width, skip and gate.
+"""Free macro search: each of four stages has its own operator, kernel, expansion, depth, width, shortcut and gate.
 
 Every operator expands its input, filters, and projects:
 

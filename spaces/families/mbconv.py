@@ -25,7 +25,7 @@ STAGES = ((8, 1, 1), (12, 1, 2), (20, 1, 2))
 PHI_MAX = 7
 GAMMA = 1.15
 MULTIPLE = 4
-"""Channels and resolutions are multiples of it."""
+"""Channels and resolutions are multiples of this number."""
 
 
 def _knobs(resolutions: Range) -> Mapping[str, Knob]:
@@ -52,8 +52,8 @@ def _knobs(resolutions: Range) -> Mapping[str, Knob]:
 def scaling(knobs: Knobs) -> tuple[float, float, int]:
     """Return the multipliers of depth and width, and the resolution in pixels.
 
-    The resolution is held to `largest_resolution`, the largest of the task; candidates of older studies do not
-    name it and are not held.
+    The resolution is limited to `largest_resolution`, the largest of the task; candidates of older studies do not
+    have this knob, nor the limit.
 
     Source:
         EfficientNet, equation 3: depth alpha^phi, width beta^phi, resolution gamma^phi.

@@ -20,11 +20,11 @@ STEM_CHANNELS, HEAD_CHANNELS = 32, 1280
 STAGES = ((16, 1), (24, 2), (32, 3), (64, 4), (96, 3), (160, 3), (320, 1))
 """Channels and blocks of each stage at width and depth 1; the first one does not expand."""
 STRIDES = {"image": (2, 1, 2, 2, 2, 1, 2, 1), "small": (1, 1, 1, 2, 2, 1, 2, 1)}
-"""Of the stem and each stage: as published, and for images of 8 to 64 px."""
+"""Strides of the stem and of each stage: as published, and for images of 8 to 64 px."""
 SMALL = 64
-"""Tasks whose largest images are below it have the stem `small` alone, in pixels."""
+"""Below this side of its largest images, in pixels, a task has the stem `small` alone."""
 SMALLER = "stem small from 8 px"
-"""Named where images are too small for the stem `image`."""
+"""What a message suggests where images are too small for the stem `image`."""
 
 
 def _knobs(resolutions: Range) -> Mapping[str, Knob]:
@@ -73,7 +73,7 @@ def _build(knobs: Knobs, shape: ImageShape, classes: int) -> nn.Module:
 
 
 def _excite(hidden: int) -> nn.Module:
-    """Return MobileNetV3's squeeze-excite: a quarter of the expanded channels, a gate of straight lines."""
+    """Return MobileNetV3's squeeze-excite: a quarter of the expanded channels and a piecewise linear gate."""
     return SqueezeExcite(hidden, divisible(hidden / 4), nn.ReLU, nn.Hardsigmoid)
 
 
@@ -85,7 +85,7 @@ V2: Knobs = {
     "squeeze_excite": False,
     "activation": "relu6",
 }
-"""The published network, but for its input."""
+"""Knobs of the published network, except for those of its input."""
 
 MOBILENET = Family(
     name="mobilenet",

@@ -22,7 +22,7 @@ CHANNELS, STRIDES = (16, 32, 64), (1, 2, 2)
 """Channels of each stage at width 1, and its stride."""
 LEAST_SIDE = 4
 EXPANSION = 4
-"""Channels that leave a bottleneck, as a multiple of those of its 3 x 3 convolution."""
+"""Output channels of a bottleneck, as a multiple of those of its 3 x 3 convolution."""
 
 
 class Residual(Block):
@@ -111,7 +111,7 @@ def _numbered(number: int, layer: nn.Conv2d, activation: Layer | None = None) ->
 
 
 def _shortcut(kind: str, inputs: int, outputs: int, stride: int) -> tuple[nn.Module, int]:
-    """Return the shortcut and how many channels it pads."""
+    """Return the shortcut and the number of channels that it pads."""
     # Zeros cannot take channels away.
     if (stride > 1 or inputs != outputs) and (kind == "projected" or inputs > outputs):
         return conv_norm(inputs, outputs, 1, stride), 0
@@ -132,7 +132,7 @@ def _shared_name(knobs: Knobs, name: str) -> str:
 
 
 def _covering(knobs: Knobs) -> Knobs:
-    """Return the network with weights in every shortcut: padded ones have them only where channels become fewer."""
+    """Return the network with weights in every shortcut; padded ones have weights only where channels decrease."""
     return {**knobs, "shortcut": "projected"} if knobs["widths"] == "per_stage" else knobs
 
 

@@ -1,7 +1,7 @@
 """Plain vision transformer: patches, self-attention, the mean of all patches; no class token.
 
-The width is heads times width of a head, so heads always divide it. Images are padded with zeros to a
-multiple of the patch. Positions are sines and cosines of row and column: nothing to train.
+The width is the number of heads times the width of a head, so it always divides. Images are padded with zeros to a
+multiple of the patch. Positions are sines and cosines of row and column, with nothing to train.
 
 Source:
     Dosovitskiy et al., An Image is Worth 16x16 Words, ICLR 2021, section 3.1;
@@ -21,7 +21,7 @@ from paredown.spaces.families.layers import named
 from paredown.spaces.knob import Choice, Knob, Knobs, Range, Value
 
 LEAST_GRID, MOST_PATCHES = 2, 1024
-"""Patches along the shorter side at least, and in all at most: attention costs their square."""
+"""Minimum number of patches along the shorter side, and maximum in all: attention costs the square of it."""
 SLOWEST = 10_000
 """Ratio of the shortest to the longest wavelength of the positions."""
 
@@ -78,9 +78,9 @@ class Block(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    """Patches to vectors, blocks, the mean, classes.
+    """Patches become vectors; blocks follow, then the mean over patches and a classifier.
 
-    Every block adds to the vectors that the patches make, and positions have their width: it cannot be pruned.
+    Every block adds to these vectors, and positions have their width, so that width cannot be pruned.
     """
 
     kept = ("patches",)
@@ -131,7 +131,7 @@ def _grid(shape: ImageShape, patch: int) -> tuple[int, int]:
 
 
 def _knobs(resolutions: Range) -> Mapping[str, Knob]:
-    # The first must fit the smallest image and the last the largest: they stand for the least and the most.
+    # The first must fit the smallest image and the last the largest: they are the ends of the space.
     larger = tuple(patch for patch in (8, 16) if resolutions.high >= 8 * patch)
     return {
         "patch": Choice((4, 2, *larger)),
@@ -144,7 +144,7 @@ def _knobs(resolutions: Range) -> Mapping[str, Knob]:
 
 
 def _baseline(resolutions: Range) -> Mapping[str, Value]:
-    """Return what is usual, with the largest patch of the space; images below 8 px leave the one of 2 alone."""
+    """Return a usual network with the largest patch of the space; images below 8 px allow only patches of 2 px."""
     patch = 16 if resolutions.high >= LEAST_GRID * 4 else 2
     return {"patch": patch, "depth": 6, "heads": 4, "head_width": 16, "mlp_ratio": 2.0}
 
