@@ -19,6 +19,7 @@ from paredown.evaluators.training.inference import recalibrate
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.compression.step import TransformContext
+from paredown.spaces.earlier_names import present_names_in, present_state
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.families.family import ImageShape
@@ -131,13 +132,14 @@ def count_costs(candidate: Candidate, task: Task) -> dict[str, float] | None:
 def rebuild(candidate: Candidate, task: Task, weights: Path) -> tuple[nn.Module, ImageShape]:
     """Return the trained network of a finished trial and the shape of its input.
 
-    The untrained network takes the shapes that the steps decided on, then the stored weights.
+    The untrained network takes the shapes that the steps decided on, then the stored weights. Weights that an earlier
+    version stored may have other names.
     """
     shape = input_shape(candidate, task)
     model = build(candidate, shape, len(task.classes))
     with safe_open(weights, framework="pt") as file:
-        decided = json.loads((file.metadata() or {}).get(DECIDED, "{}"))
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no dict)
+        decided = present_names_in(model, json.loads((file.metadata() or {}).get(DECIDED, "{}")))
+        state = present_state(model, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118  (no dict)
     model = compress(model, candidate, shape, decided=decided, values=False).network
     model.load_state_dict(state)
     return model.eval(), shape

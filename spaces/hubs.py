@@ -1,4 +1,4 @@
-"""Networks of other libraries by name: `timm:NAME` and `torchvision:NAME`, from random weights."""
+"""Networks of other libraries by name: `timm:NAME` and `torchvision:NAME`, with random weights."""
 
 import difflib
 import importlib
@@ -10,9 +10,9 @@ from torch import nn
 from paredown.spaces.errors import SpaceError
 
 COLOURS = 3
-"""Channels that the networks of torchvision are written for."""
+"""Number of input channels of the networks of torchvision."""
 NEAR = 5
-"""So many names are suggested in place of an unknown one."""
+"""Maximum number of names that a message suggests in place of an unknown one."""
 
 
 class HubRefused(SpaceError):
@@ -20,7 +20,7 @@ class HubRefused(SpaceError):
 
 
 def from_hub(path: str) -> Callable[[int, int], nn.Module] | None:
-    """Return what builds a network from `channels` and `classes`; None where the path names no hub.
+    """Return the function that builds a network from `channels` and `classes`; None where the path names no hub.
 
     Args:
         path: `timm:NAME`, `torchvision:NAME`, or anything else.
@@ -35,7 +35,7 @@ def from_hub(path: str) -> Callable[[int, int], nn.Module] | None:
 
 
 def version(path: str) -> str:
-    """Return the version of the library that a path names: another one may build another network."""
+    """Return the version of the library that a path names, since another version may build another network."""
     return str(_library(path.partition(":")[0]).__version__)
 
 
@@ -77,7 +77,7 @@ def _torchvision(library: ModuleType, name: str) -> Callable[[int, int], nn.Modu
 
 
 def _read(network: nn.Module, channels: int) -> None:
-    """Give the first convolution another number of input channels."""
+    """Replace the first convolution by one with another number of input channels."""
     name, first = next((n, m) for n, m in network.named_modules() if isinstance(m, nn.Conv2d))
     parent, _, own = name.rpartition(".")
     fresh = nn.Conv2d(
@@ -96,4 +96,4 @@ HUBS: dict[str, Callable[[ModuleType, str], Callable[[int, int], nn.Module]]] = 
     "timm": _timm,
     "torchvision": _torchvision,
 }
-"""By the word before the colon."""
+"""Finds the function that builds a network, by the word before the colon."""

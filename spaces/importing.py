@@ -1,4 +1,4 @@
-"""What a user wrote in Python, named in a study file as `package.module:function`."""
+"""Import of a user's functions and classes, which a study file names as `package.module:function`."""
 
 import importlib
 import sys
@@ -9,19 +9,19 @@ from paredown.spaces.errors import ParedownError
 
 
 class ImportRefused(ParedownError):
-    """A name in a study file leads to nothing that can be imported."""
+    """What a name in a study file stands for cannot be imported."""
 
 
 def import_callable(path: str, folder: Path, kind: str) -> Any:
-    """Return the function or class that a path names; the study file's folder is searched before all others.
+    """Return the function or class that a path names.
 
     Args:
-        path: `package.module:function`, or of a class.
-        folder: Of the study file.
-        kind: What messages call it.
+        path: `package.module:function` or `package.module:class`.
+        folder: Folder of the study file; it is searched before all others.
+        kind: What messages call the function or class.
 
     Raises:
-        ImportRefused: The path is not of that form, the module cannot be imported or holds no such function.
+        ImportRefused: The path has another form, the module cannot be imported, or it holds no such function.
     """
     module_name, _, name = path.partition(":")
     if not module_name or not name:

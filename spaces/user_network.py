@@ -1,4 +1,4 @@
-"""A network that a user names: found, called, and given its weights."""
+"""Find the function that builds a user's network, call it, and load the weights."""
 
 import copy
 import inspect
@@ -17,9 +17,9 @@ from paredown.spaces.hubs import HubRefused, from_hub
 from paredown.spaces.importing import ImportRefused, import_callable
 
 LISTED = 5
-"""So many keys of a state dict are named in a message."""
+"""Maximum number of keys of a state dict that a message names."""
 NOT_NEEDED = "num_batches_tracked"
-"""Entries of this name count batches; checkpoints of old may lack them, and nothing depends on them here."""
+"""Ending of the entries that count batches; old checkpoints may lack them, and nothing here depends on them."""
 
 
 class NetworkRefused(SpaceError):
@@ -27,18 +27,18 @@ class NetworkRefused(SpaceError):
 
 
 class WeightsRefused(SpaceError):
-    """The file of its weights cannot be loaded or does not fit."""
+    """The weights file cannot be loaded or does not fit."""
 
 
 def find_function(path: str, folder: Path) -> Callable[..., Any]:
-    """Return what builds a network.
+    """Return the function that builds a network.
 
     Args:
         path: `package.module:function`, `timm:NAME` or `torchvision:NAME`.
-        folder: Is searched before all others.
+        folder: Folder of the module; it is searched before all others.
 
     Raises:
-        NetworkRefused: There is none.
+        NetworkRefused: There is no such function.
     """
     try:
         found: Callable[..., Any] = from_hub(path) or import_callable(path, folder, "function")
@@ -50,16 +50,16 @@ def find_function(path: str, folder: Path) -> Callable[..., Any]:
 
 
 def call_function(found: Callable[..., Any], path: str, channels: int, classes: int) -> nn.Module:
-    """Return a network of our own: what the function returns may belong to the user's module.
+    """Return a copy of the network that a function returns: the user's module may keep and change its own.
 
     Args:
-        found: Takes no arguments, or `channels` and `classes`.
-        path: How messages name it.
-        channels: Of an input.
-        classes: Of the output.
+        found: A function that takes no arguments, or `channels` and `classes`.
+        path: Name of the function in messages.
+        channels: Number of input channels.
+        classes: Number of classes.
 
     Raises:
-        NetworkRefused: It cannot be called like that, or returns no network.
+        NetworkRefused: The function needs other arguments, fails, or returns no network.
     """
     parameters = inspect.signature(found).parameters
     named = {"channels": channels, "classes": classes}
@@ -87,10 +87,10 @@ def call_function(found: Callable[..., Any], path: str, channels: int, classes: 
 
 
 def weights_file(folder: Path, weights: str) -> Path:
-    """Return the file of a path that may be relative to a folder.
+    """Return the weights file at a path that may be relative to a folder.
 
     Raises:
-        WeightsRefused: There is none.
+        WeightsRefused: There is no such file.
     """
     file = folder / weights
     if not file.is_file():
@@ -99,12 +99,12 @@ def weights_file(folder: Path, weights: str) -> Path:
 
 
 def load_weights(network: nn.Module, file: Path, weights: str) -> None:
-    """Give a network its weights.
+    """Load weights into a network, in place.
 
     Args:
-        network: Is changed.
-        file: `.safetensors`, or a state dict that `torch.save` wrote.
-        weights: How messages name the file where it does not fit.
+        network: The network.
+        file: A `.safetensors` file, or a state dict written by `torch.save`.
+        weights: Name of the file in messages about weights that do not fit.
 
     Raises:
         WeightsRefused: The file cannot be read, holds more than tensors, or does not fit.

@@ -26,8 +26,10 @@ def shared_shapes(family: Family, candidate: Candidate, channels: int, classes: 
     side = family.resolution(candidate.knobs)
     with torch.device("meta"):
         network = family.build(candidate.knobs, (channels, side, side), classes)
-    names = family.shared_names(candidate.knobs)
-    return {names[name]: tuple(parameter.shape) for name, parameter in network.named_parameters()}
+    return {
+        family.shared_names(candidate.knobs, name): tuple(parameter.shape)
+        for name, parameter in network.named_parameters()
+    }
 
 
 class Corners:

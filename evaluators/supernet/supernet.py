@@ -4,7 +4,6 @@ import contextlib
 import functools
 import math
 import random
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -50,11 +49,11 @@ class Supernet:
         missing = set(limits)
         for corner in sorted(sizes, key=sizes.__getitem__, reverse=True):  # first values are those of the family
             if covered := {name for name, shape in corners[corner].items() if shape == limits[name]} & missing:
-                network, names = self.build(corner), self._names(corner)
+                network = self.build(corner)
                 slices = self.slices(corner, network)
                 with torch.no_grad():
                     for name, parameter in network.named_parameters():
-                        if names[name] in covered:
+                        if self._shared(corner, name) in covered:
                             slices[name].copy_(parameter)
                 missing -= covered
         self.module = functools.lru_cache(maxsize=KEPT_NETWORKS)(self.build)
@@ -87,12 +86,13 @@ class Supernet:
         Raises:
             ValueError: A parameter has no shared tensor, or is larger than it.
         """
-        names, views = self._names(candidate), {}
+        views = {}
         for name, parameter in network.named_parameters():
-            if names.get(name) not in self.tensors:
+            shared = self._shared(candidate, name)
+            if shared not in self.tensors:
                 raise ValueError(f"{self._family.name}: {name} of {candidate} has no tensor in the supernet")
             try:
-                views[name] = sliced(self.tensors[names[name]], parameter.shape)
+                views[name] = sliced(self.tensors[shared], parameter.shape)
             except ValueError as error:
                 raise ValueError(f"{self._family.name}: {name} of {candidate}: {error}") from None
         return views
@@ -118,9 +118,10 @@ class Supernet:
             for name, parameter in network.named_parameters():
                 parameter.copy_(views[name])
 
-    def _names(self, candidate: Candidate) -> Mapping[str, str]:
+    def _shared(self, candidate: Candidate, name: str) -> str:
+        """Return the name that a parameter of a candidate's network has here."""
         assert self._family.shared_names is not None, "only families that share weights have a supernet"
-        return self._family.shared_names(candidate.knobs)
+        return self._family.shared_names(candidate.knobs, name)
 
 
 def _random(shape: tuple[int, ...]) -> Tensor:

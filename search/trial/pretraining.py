@@ -23,6 +23,7 @@ from paredown.search.trial.supernets import inherit, plan_facts, supernet_digest
 from paredown.spaces.candidate import Candidate, digest_of
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.compression.step import Step
+from paredown.spaces.earlier_names import present_state
 
 CACHE_FOLDER = "cache"
 """Folder of trained networks in that of the study."""
@@ -84,7 +85,7 @@ def pretrain(
         for epoch, metrics in told["curve"]:
             if reason := on_epoch(epoch, metrics):
                 raise TrialStopped(reason)
-        network.load_state_dict(stored.state)
+        network.load_state_dict(present_state(network, stored.state))
         network.to(memory_format=layout(network))  # type: ignore[call-overload]
         torch.manual_seed(plan.training.seed)
         return Pretraining(told["epochs"], told["seconds"], told["facts"] | {"trained_before": key[:16]})

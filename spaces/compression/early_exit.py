@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from paredown.spaces.compression.step import Step, TransformContext
+from paredown.spaces.earlier_names import present_name
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.exits.network import MultiExit, head
 from paredown.spaces.exits.rules import RULES, ExitRule, Rule
@@ -35,7 +36,7 @@ def _attach(network: nn.Module, knobs: Knobs, material: TransformContext) -> nn.
             f"allowed: early_exit.exits from {AGREEING}, or another rule"
         )
     plain = copy.deepcopy(network)
-    named = [name.strip() for name in str(knobs.get("after", "")).split(",") if name.strip()]
+    named = [_present(plain, name.strip()) for name in str(knobs.get("after", "")).split(",") if name.strip()]
     found = places(plain, material.example, named)
     chosen = _spread(found, named, count)
     with torch.no_grad():
@@ -46,6 +47,12 @@ def _attach(network: nn.Module, knobs: Knobs, material: TransformContext) -> nn.
     whole = [module.get_submodule(name) for module in plain.modules() for name in getattr(module, "kept", ())]
     multi = MultiExit(cut(plain, names), heads, names, rule, float(knobs["weight"]), whole)
     return multi.to(material.example.device).train(network.training)
+
+
+def _present(network: nn.Module, call: str) -> str:
+    """Return the present name of a call of a layer, such as `relu#2`."""
+    name, number, which = call.partition("#")
+    return present_name(network, name) + number + which
 
 
 def rule_of(knobs: Knobs) -> ExitRule:

@@ -68,9 +68,11 @@ def _has_matrix(block: nn.Module) -> bool:
 
 
 def _is_chain(block: Calls, can_go: set[str]) -> bool:
-    """Tell whether it is nothing but a sequence of several blocks, each made of several layers."""
+    """Tell whether it is nothing but a sequence of blocks: of several or of one alone, each made of several layers."""
+    if not isinstance(block.module, nn.Sequential):
+        return False
     children = [f"{block.name}.{n}" for n, child in block.module.named_children() if any(child.children())]
-    return isinstance(block.module, nn.Sequential) and sum(name in can_go for name in children) > 1
+    return sum(name in can_go for name in children) >= min(2, len(block.module))
 
 
 def _why_needed(network: nn.Module, block: Calls, expected: list[tuple[int, ...] | None], example: Tensor) -> str:

@@ -24,7 +24,7 @@ FAMILIES: dict[str, Family] = {
     )
 }
 PUBLISHED = {name: family for name, family in FAMILIES.items() if family is not IMPORTED}
-"""Without the one that stands for a network of the user's."""
+"""The families that come with the package: all but the one that builds a user's own network."""
 
 
 def variant(name: str) -> tuple[Family, Knobs]:
@@ -33,7 +33,7 @@ def variant(name: str) -> tuple[Family, Knobs]:
     The resolution is the published one; another may be put in its place under the knob `resolution`.
 
     Raises:
-        SpaceError: There is none of that name; the message lists those that exist.
+        SpaceError: No network has that name; the message lists the names that exist.
     """
     known = {variant: family for family in FAMILIES.values() for variant in family.variants}
     if name not in known:

@@ -12,15 +12,8 @@ from collections.abc import Mapping
 from torch import nn
 
 from paredown.spaces.families.family import Family, ImageShape, check_side
-from paredown.spaces.families.layers import (
-    ACTIVATIONS,
-    InvertedBottleneck,
-    SqueezeExcite,
-    classifier,
-    convolution,
-    divisible,
-)
-from paredown.spaces.families.naming import inverted_names
+from paredown.spaces.families.layers import ACTIVATIONS, InvertedBottleneck, SqueezeExcite, divisible, inverted_name
+from paredown.spaces.families.staged import Stage, StagedNetwork
 from paredown.spaces.knob import Choice, Knob, Knobs, Range, Value
 
 STEM_CHANNELS, HEAD_CHANNELS = 32, 1280
@@ -35,17 +28,17 @@ STAGES = (
 )
 """Expansion, kernel, channels and blocks of each stage of B0."""
 STRIDES = {"image": (2, 1, 2, 2, 2, 1, 2, 1), "small": (1, 1, 1, 2, 2, 1, 2, 1)}
-"""Of the stem and each stage: as published, and for images of 8 to 64 px."""
+"""Strides of the stem and of each stage: as published, and for images of 8 to 64 px."""
 SMALL = 64
-"""Tasks whose largest images are below it have the stem `small` alone, in pixels."""
+"""Below this side of its largest images, in pixels, a task has the stem `small` alone."""
 SMALLER = "stem small from 8 px"
-"""Named where images are too small for the stem `image`."""
+"""What a message suggests where images are too small for the stem `image`."""
 COST = 2.0
-"""Equation 3: one unit of phi multiplies the MACs by alpha * beta^2 * gamma^2, which shall be about this."""
+"""Equation 3: one unit of phi multiplies the MACs by alpha * beta^2 * gamma^2, which should be close to this."""
 GRID = 0.05
-"""Coefficients are multiples of it, as in the paper's grid search."""
+"""Step of the coefficients, as in the paper's grid search."""
 MULTIPLE = 4
-"""Resolutions are multiples of it."""
+"""Resolutions are multiples of this number of pixels."""
 
 COEFFICIENTS = {
     "b0": (1.0, 1.0, 224),
@@ -82,7 +75,7 @@ def _knobs(resolutions: Range) -> Mapping[str, Knob]:
 
 
 def _baseline(resolutions: Range) -> Mapping[str, Value]:
-    """Return B0 at phi 1, with the stem `image` where its strides leave something of the images at that scale."""
+    """Return B0 at phi 1, with the stem `image` where the images at that scale are large enough for its strides."""
     scaled: dict[str, Value] = {"scaling": "compound", "phi": 1.0, "alpha": 1.2, "beta": 1.1}
     _, _, side = scaling({name: knob.highest for name, knob in _knobs(resolutions).items()} | scaled)
     return {"stem": "image" if side >= math.prod(STRIDES["image"]) else "small", **scaled, "activation": "silu"}
@@ -101,7 +94,7 @@ def scaling(knobs: Knobs) -> tuple[float, float, int]:
 
     Source:
         Equation 3: depth alpha^phi, width beta^phi, resolution gamma^phi, here times the resolution at phi = 0 and
-        held to what the task allows. A negative phi shrinks B0 by the same rule.
+        limited to what the task allows. A negative phi shrinks B0 by the same rule.
     """
     if knobs["scaling"] == "free":
         return float(knobs["depth"]), float(knobs["width"]), int(knobs["resolution"])
@@ -117,39 +110,31 @@ def _build(knobs: Knobs, shape: ImageShape, classes: int) -> nn.Module:
     strides = STRIDES[str(knobs["stem"])]
     check_side("efficientnet", shape, math.prod(strides), SMALLER if knobs["stem"] == "image" else "")
     activation = ACTIVATIONS[str(knobs["activation"])]
-    channels = divisible(STEM_CHANNELS * width)
-    layers: list[nn.Module] = [*convolution(shape[0], channels, 3, strides[0]), activation()]
-    for (expansion, kernel, stage_channels, blocks), stride in zip(STAGES, strides[1:], strict=True):
-        outputs = divisible(stage_channels * width)
-        for block in range(_repeated(blocks, depth)):
-            excite = functools.partial(SqueezeExcite, squeezed=max(1, channels // 4), activation=activation)
-            first = stride if block == 0 else 1
-            layers.append(
-                InvertedBottleneck(
-                    channels,
-                    outputs,
-                    first,
-                    kernel=kernel,
-                    expansion=expansion,
-                    activation=activation,
-                    excite=excite,
-                )
-            )
-            channels = outputs
-    head = divisible(HEAD_CHANNELS * width)
-    layers += [*convolution(channels, head, 1, 1), activation(), *classifier(head, classes)]
-    return nn.Sequential(*layers)
+
+    def block(expansion: int, kernel: int, inputs: int, outputs: int, stride: int) -> nn.Module:
+        excite = functools.partial(SqueezeExcite, squeezed=max(1, inputs // 4), activation=activation)
+        return InvertedBottleneck(
+            inputs, outputs, stride, kernel=kernel, expansion=expansion, activation=activation, excite=excite
+        )
+
+    stages = [
+        Stage(divisible(outputs * width), _repeated(blocks, depth), stride, functools.partial(block, expansion, kernel))
+        for (expansion, kernel, outputs, blocks), stride in zip(STAGES, strides[1:], strict=True)
+    ]
+    return StagedNetwork(
+        shape,
+        classes,
+        stem=divisible(STEM_CHANNELS * width),
+        stem_stride=strides[0],
+        stages=stages,
+        head=divisible(HEAD_CHANNELS * width),
+        activation=activation,
+    )
 
 
 def _repeated(blocks: int, depth: float) -> int:
     """Return how many blocks a stage has; 5 x 0.6 is 3, not 3.0000000000000004."""
     return math.ceil(round(blocks * depth, 6))
-
-
-def _shared_names(knobs: Knobs) -> dict[str, str]:
-    depth, _, _ = scaling(knobs)
-    blocks = [_repeated(n, depth) for *_, n in STAGES]
-    return inverted_names(blocks, [expansion for expansion, *_ in STAGES], squeeze_excite=True)
 
 
 def _published(width: float, depth: float, resolution: int) -> Knobs:
@@ -165,5 +150,5 @@ EFFICIENTNET = Family(
     build=_build,
     source="Tan, Le, EfficientNet, ICML 2019",
     variants={f"efficientnet_{name}": _published(*numbers) for name, numbers in COEFFICIENTS.items()},
-    shared_names=_shared_names,
+    shared_names=inverted_name,
 )

@@ -18,22 +18,23 @@ class Family:
 
     Attributes:
         name: Prefix of its knobs.
-        knobs: From the resolutions a task allows to the family's knobs, without prefix.
-        baseline: From the resolutions a task allows to knobs of the reference network; those not named take their
-            highest value.
-        resolution: From the knobs to the side of the square input, in pixels.
-        build: From knobs, shape of one input and number of classes to an untrained network that maps
-            `n x c x h x w` to `n x classes` logits. It raises InfeasibleCandidate, with the reason, where the
+        knobs: Maps the resolutions that a task allows to the family's knobs, without prefix.
+        baseline: Maps the resolutions that a task allows to knobs of the reference network; knobs that it leaves out
+            take their highest value.
+        resolution: Maps the knobs to the side of the square input, in pixels.
+        build: Builds an untrained network, which maps `n x c x h x w` to `n x classes` logits, from the knobs, the
+            shape of one input and the number of classes. It raises InfeasibleCandidate, with the reason, where the
             knobs and the input do not fit.
         source: Paper and section.
-        variants: Named networks of the literature: the active knobs of each.
-        shared_names: From knobs to the name that each of the network's parameters has in a supernet, by its name in
-            the network: parameters of two networks that have one name there are slices of one tensor. None where
-            networks of the family share no weights.
-        covering: From knobs to those of a network whose parameters contain the network's own in a supernet, and grow
-            with every knob. None where each network's own do.
+        variants: The active knobs of each named network of the literature.
+        shared_names: Maps the knobs and the name of a parameter in the network to its name in a supernet: parameters
+            of two networks that have one name there are slices of one tensor. None where networks of the family share
+            no weights.
+        covering: Maps the knobs to those of a network whose parameters contain the network's own in a supernet, and
+            grow with every knob. None where each network's own do.
 
-    A module of the network may name, in an attribute `kept`, layers of its own whose outputs no step may remove.
+    A module of the network may name, in an attribute `kept`, layers of its own whose outputs no step may remove; and
+    in `earlier_names`, as `paredown.spaces.earlier_names` describes, what its layers were called before.
     """
 
     name: str
@@ -43,21 +44,21 @@ class Family:
     build: Callable[[Knobs, ImageShape, int], nn.Module]
     source: str
     variants: Mapping[str, Knobs] = field(default_factory=dict)
-    shared_names: Callable[[Knobs], Mapping[str, str]] | None = None
+    shared_names: Callable[[Knobs, str], str] | None = None
     covering: Callable[[Knobs], Knobs] | None = None
 
 
 def check_side(family: str, shape: ImageShape, least: int, instead: str = "") -> None:
-    """Refuse images that strides would leave nothing of.
+    """Refuse images that are too small for the strides of a network.
 
     Args:
-        family: Named in the message.
-        shape: Of one input.
+        family: Name of the family, for the message.
+        shape: Shape of one input.
         least: Product of all strides.
-        instead: What else would be allowed: a knob, its value and the side from which that fits.
+        instead: What else is allowed: a knob, its value and the smallest side that goes with it.
 
     Raises:
-        InfeasibleCandidate: A side is below it.
+        InfeasibleCandidate: A side of the image is smaller than the product.
     """
     side = min(shape[1:])
     if side < least:

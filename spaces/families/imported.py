@@ -1,8 +1,8 @@
 """The user's own network: a function that returns an `nn.Module`, and optionally its trained weights.
 
-Workers on any machine build it from the knobs alone, so the knobs say where it is. A digest of the function's source
-file and of the weights file is among them: other content is another candidate, and content that changes while a study
-runs is refused. What the source file imports is not part of the digest.
+Workers on any machine build it from the knobs alone, so the knobs say where to find it. One knob is a digest of the
+function's source file and of the weights file: other content makes another candidate, and content that changes during a
+study is refused. The digest does not cover what the source file imports.
 """
 
 import contextlib
@@ -37,17 +37,17 @@ class ModelRefused(SpaceError):
 
 
 def imported(function: str, folder: Path, weights: str = "") -> Family:
-    """Return the family of one network of the user's.
+    """Return the family of one network of the user.
 
     Args:
         function: `package.module:function`, importable from the folder. It takes no arguments, or `channels` and
             `classes`, and returns a network that maps `n x c x h x w` to `n x classes` logits. `timm:NAME` and
-            `torchvision:NAME` are the networks of these libraries.
-        folder: Also where a relative path of the weights starts.
-        weights: A `.safetensors` file, or a state dict that `torch.save` wrote; empty where there are none.
+            `torchvision:NAME` name networks of these libraries.
+        folder: Folder of the module; a relative path of the weights starts here too.
+        weights: A `.safetensors` file, or a state dict written by `torch.save`; empty for random weights.
 
     Raises:
-        ModelRefused: Function or file cannot be found.
+        ModelRefused: The function or the file cannot be found.
     """
     folder = folder.resolve()
     origin = {"function": function, "folder": str(folder), "weights": weights}
@@ -57,17 +57,18 @@ def imported(function: str, folder: Path, weights: str = "") -> Family:
 
 
 def try_out(family: Family, knobs: Knobs, channels: int, classes: int, resolutions: Range) -> None:
-    """Build the network once, so that what is wrong with it is known before anything is trained.
+    """Build the network once, so that errors in it come up before anything is trained.
 
     Args:
-        family: From `imported`.
-        knobs: Of the reference network.
-        channels: Of an input.
-        classes: Of the task.
-        resolutions: That the task allows; those that the network can take are named where it cannot take its own.
+        family: A family that `imported` returned.
+        knobs: Knobs of the reference network.
+        channels: Number of input channels.
+        classes: Number of classes.
+        resolutions: Resolutions that the task allows. Where the network cannot take the one in the knobs, the message
+            lists those that it can take.
 
     Raises:
-        ModelRefused: It cannot be built, its weights do not fit, or its output is not `n x classes`.
+        ModelRefused: The network cannot be built, its weights do not fit, or its output is not `n x classes`.
     """
 
     def refusal(side: int) -> str:
@@ -130,7 +131,7 @@ def _named_by_key() -> Iterator[None]:
 
 
 def _check(network: nn.Module, path: str, shape: ImageShape, classes: int) -> None:
-    """Refuse a network that does not map images to classes; two images, so that none takes the batch for more."""
+    """Refuse a network that does not map two images to `2 x classes`; one image could hide an error in the batch."""
     given = " x ".join(map(str, shape))
     try:
         with evaluating(network), torch.no_grad():
@@ -159,10 +160,10 @@ def _digest(function: str, folder: Path, weights: str) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _content(origin: str, files: tuple[tuple[str, int, int], ...]) -> str:
-    """Return the digest of a library's version and of files; their times and sizes say when to read them again."""
+    """Return the digest of a library's version and of files, read again where their times or sizes have changed."""
     parts = [origin.encode(), *(hashlib.sha256(Path(name).read_bytes()).digest() for name, _, _ in files)]
     return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
 
 
 IMPORTED = _family({"function": "", "folder": "", "weights": "", "digest": ""})
-"""For the catalogue: builds what the knobs name; `imported` gives the family of one network."""
+"""The family in the catalogue, which builds the network that the knobs name; `imported` makes that of one network."""

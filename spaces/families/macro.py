@@ -1,4 +1,4 @@
-"""Free macro search: each of four stages has its own operator, kernel, expansion, depth, width, skip and gate.
+"""Free macro search: each of four stages has its own operator, kernel, expansion, depth, width, shortcut and gate.
 
 Every operator expands its input, filters, and projects:
 
@@ -12,13 +12,24 @@ Source:
     Tan, Le, EfficientNetV2, ICML 2021, section 3.2 (fused).
 """
 
+import functools
 import math
 from collections.abc import Mapping
 
 from torch import Tensor, nn
 
 from paredown.spaces.families.family import Family, ImageShape, check_side
-from paredown.spaces.families.layers import ACTIVATIONS, Layer, SqueezeExcite, classifier, convolution, divisible
+from paredown.spaces.families.layers import (
+    ACTIVATIONS,
+    Block,
+    Layer,
+    SqueezeExcite,
+    conv_norm,
+    convolution,
+    divisible,
+    with_norm,
+)
+from paredown.spaces.families.staged import Stage, StagedNetwork
 from paredown.spaces.knob import Choice, Knob, Knobs, Range, Value
 
 STEM_CHANNELS, HEAD_CHANNELS = 16, 128
@@ -29,30 +40,28 @@ GROUP = 8
 OPERATORS = ("inverted", "grouped", "fused")
 
 
-class MacroBlock(nn.Module):
+class MacroBlock(Block):
     """One operator, with or without a shortcut; the first of a stage projects its shortcut."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, activation: Layer, knobs: Knobs) -> None:
-        super().__init__()
         hidden, kernel = inputs * int(knobs["expansion"]), int(knobs["kernel"])
-        layers: list[nn.Module] = []
         if knobs["operator"] == "fused":
-            layers += [*convolution(inputs, hidden, kernel, stride), activation()]
+            layers = with_norm("fused", convolution(inputs, hidden, kernel, stride), activation)
         else:
             groups = hidden if knobs["operator"] == "inverted" else hidden // GROUP
-            layers += [*convolution(inputs, hidden, 1, 1), activation()]
-            layers += [*convolution(hidden, hidden, kernel, stride, groups=groups), activation()]
+            layers = with_norm("expand", convolution(inputs, hidden, 1, 1), activation)
+            layers |= with_norm("filter", convolution(hidden, hidden, kernel, stride, groups=groups), activation)
         if knobs["squeeze_excite"]:
-            layers.append(SqueezeExcite(hidden, max(GROUP, inputs // 4)))
-        self.body = nn.Sequential(*layers, *convolution(hidden, outputs, 1, 1))
+            layers["squeeze_excite"] = SqueezeExcite(hidden, max(GROUP, inputs // 4))
+        super().__init__(layers | with_norm("project", convolution(hidden, outputs, 1, 1)))
         self.shortcut: nn.Module | None = None
         if knobs["skip"]:
             fits = stride == 1 and inputs == outputs
-            self.shortcut = nn.Identity() if fits else nn.Sequential(*convolution(inputs, outputs, 1, stride))
+            self.shortcut = nn.Identity() if fits else conv_norm(inputs, outputs, 1, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `n x inputs x h x w` to `n x outputs x h/stride x w/stride`."""
-        y: Tensor = self.body(x)
+        y = self.run_path(x)
         return y if self.shortcut is None else y + self.shortcut(x)
 
 
@@ -80,16 +89,12 @@ def stage_knobs(knobs: Knobs, stage: int) -> Knobs:
 def _build(knobs: Knobs, shape: ImageShape, classes: int) -> nn.Module:
     check_side("macro", shape, math.prod(stride for _, stride in STAGES))
     activation = ACTIVATIONS[str(knobs["activation"])]
-    channels = STEM_CHANNELS
-    layers: list[nn.Module] = [*convolution(shape[0], channels, 3, 1), activation()]
-    for stage, (stage_channels, stride) in enumerate(STAGES, start=1):
-        own = stage_knobs(knobs, stage)
-        outputs = divisible(stage_channels * float(own["width"]), GROUP)
-        for block in range(int(own["depth"])):
-            layers.append(MacroBlock(channels, outputs, stride if block == 0 else 1, activation, own))
-            channels = outputs
-    layers += [*convolution(channels, HEAD_CHANNELS, 1, 1), activation(), *classifier(HEAD_CHANNELS, classes)]
-    return nn.Sequential(*layers)
+    stages = []
+    for number, (outputs, stride) in enumerate(STAGES, start=1):
+        own = stage_knobs(knobs, number)
+        block = functools.partial(MacroBlock, activation=activation, knobs=own)
+        stages.append(Stage(divisible(outputs * float(own["width"]), GROUP), int(own["depth"]), stride, block))
+    return StagedNetwork(shape, classes, stem=STEM_CHANNELS, stages=stages, head=HEAD_CHANNELS, activation=activation)
 
 
 def _baseline(_: Range) -> Mapping[str, Value]:

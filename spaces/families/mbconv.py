@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from torch import nn
 
 from paredown.spaces.families.family import Family, ImageShape
-from paredown.spaces.families.layers import ACTIVATIONS, InvertedBottleneck, SqueezeExcite, classifier, convolution
-from paredown.spaces.families.naming import inverted_names
+from paredown.spaces.families.layers import ACTIVATIONS, InvertedBottleneck, SqueezeExcite, inverted_name
+from paredown.spaces.families.staged import Stage, StagedNetwork
 from paredown.spaces.knob import Choice, Knob, Knobs, Range
 
 STEM_CHANNELS = 8
@@ -25,7 +25,7 @@ STAGES = ((8, 1, 1), (12, 1, 2), (20, 1, 2))
 PHI_MAX = 7
 GAMMA = 1.15
 MULTIPLE = 4
-"""Channels and resolutions are multiples of it."""
+"""Channels and resolutions are multiples of this number."""
 
 
 def _knobs(resolutions: Range) -> Mapping[str, Knob]:
@@ -52,8 +52,8 @@ def _knobs(resolutions: Range) -> Mapping[str, Knob]:
 def scaling(knobs: Knobs) -> tuple[float, float, int]:
     """Return the multipliers of depth and width, and the resolution in pixels.
 
-    The resolution is held to `largest_resolution`, the largest of the task; candidates of older studies do not
-    name it and are not held.
+    The resolution is limited to `largest_resolution`, the largest of the task; candidates of older studies do not
+    have this knob, nor the limit.
 
     Source:
         EfficientNet, equation 3: depth alpha^phi, width beta^phi, resolution gamma^phi.
@@ -73,33 +73,28 @@ def _rounded(value: float) -> int:
 def _build(knobs: Knobs, shape: ImageShape, classes: int) -> nn.Module:
     depth, width, _ = scaling(knobs)
     activation = ACTIVATIONS[str(knobs["activation"])]
-    channels = _rounded(STEM_CHANNELS * width)
-    layers: list[nn.Module] = [*convolution(shape[0], channels, 3, 2), activation()]
-    for stage_channels, blocks, stride in STAGES:
-        outputs = _rounded(stage_channels * width)
-        for block in range(math.ceil(blocks * depth)):
-            excite = functools.partial(SqueezeExcite, squeezed=max(MULTIPLE, channels // 4))
-            layers.append(
-                InvertedBottleneck(
-                    channels,
-                    outputs,
-                    stride if block == 0 else 1,
-                    kernel=int(knobs["kernel"]),
-                    expansion=int(knobs["expansion"]),
-                    activation=activation,
-                    excite=excite if knobs["squeeze_excite"] else None,
-                )
-            )
-            channels = outputs
-    head = _rounded(HEAD_CHANNELS * width)
-    layers += [*convolution(channels, head, 1, 1), activation(), *classifier(head, classes)]
-    return nn.Sequential(*layers)
 
+    def block(inputs: int, outputs: int, stride: int) -> nn.Module:
+        excite = functools.partial(SqueezeExcite, squeezed=max(MULTIPLE, inputs // 4))
+        return InvertedBottleneck(
+            inputs,
+            outputs,
+            stride,
+            kernel=int(knobs["kernel"]),
+            expansion=int(knobs["expansion"]),
+            activation=activation,
+            excite=excite if knobs["squeeze_excite"] else None,
+        )
 
-def _shared_names(knobs: Knobs) -> dict[str, str]:
-    depth, _, _ = scaling(knobs)
-    blocks = [math.ceil(n * depth) for _, n, _ in STAGES]
-    return inverted_names(blocks, [int(knobs["expansion"])] * len(STAGES), squeeze_excite=bool(knobs["squeeze_excite"]))
+    return StagedNetwork(
+        shape,
+        classes,
+        stem=_rounded(STEM_CHANNELS * width),
+        stem_stride=2,
+        stages=[Stage(_rounded(outputs * width), math.ceil(n * depth), stride, block) for outputs, n, stride in STAGES],
+        head=_rounded(HEAD_CHANNELS * width),
+        activation=activation,
+    )
 
 
 MBCONV = Family(
@@ -117,5 +112,5 @@ MBCONV = Family(
     resolution=lambda knobs: scaling(knobs)[2],
     build=_build,
     source="Tan, Le, EfficientNet, ICML 2019; Sandler et al., MobileNetV2, CVPR 2018",
-    shared_names=_shared_names,
+    shared_names=inverted_name,
 )

@@ -5,32 +5,26 @@ Source:
     Howard et al., Searching for MobileNetV3, ICCV 2019, sections 5.2 (hard-swish) and 5.3 (squeeze-excite).
 """
 
+import functools
 import math
 from collections.abc import Mapping
 
 from torch import nn
 
 from paredown.spaces.families.family import Family, ImageShape, check_side
-from paredown.spaces.families.layers import (
-    ACTIVATIONS,
-    InvertedBottleneck,
-    SqueezeExcite,
-    classifier,
-    convolution,
-    divisible,
-)
-from paredown.spaces.families.naming import inverted_names
+from paredown.spaces.families.layers import ACTIVATIONS, InvertedBottleneck, SqueezeExcite, divisible, inverted_name
+from paredown.spaces.families.staged import Stage, StagedNetwork
 from paredown.spaces.knob import Choice, Knob, Knobs, Range
 
 STEM_CHANNELS, HEAD_CHANNELS = 32, 1280
 STAGES = ((16, 1), (24, 2), (32, 3), (64, 4), (96, 3), (160, 3), (320, 1))
 """Channels and blocks of each stage at width and depth 1; the first one does not expand."""
 STRIDES = {"image": (2, 1, 2, 2, 2, 1, 2, 1), "small": (1, 1, 1, 2, 2, 1, 2, 1)}
-"""Of the stem and each stage: as published, and for images of 8 to 64 px."""
+"""Strides of the stem and of each stage: as published, and for images of 8 to 64 px."""
 SMALL = 64
-"""Tasks whose largest images are below it have the stem `small` alone, in pixels."""
+"""Below this side of its largest images, in pixels, a task has the stem `small` alone."""
 SMALLER = "stem small from 8 px"
-"""Named where images are too small for the stem `image`."""
+"""What a message suggests where images are too small for the stem `image`."""
 
 
 def _knobs(resolutions: Range) -> Mapping[str, Knob]:
@@ -51,37 +45,36 @@ def _build(knobs: Knobs, shape: ImageShape, classes: int) -> nn.Module:
     strides = STRIDES[str(knobs["stem"])]
     check_side("mobilenet", shape, math.prod(strides), SMALLER if knobs["stem"] == "image" else "")
     activation = ACTIVATIONS[str(knobs["activation"])]
-    channels = divisible(STEM_CHANNELS * width)
-    layers: list[nn.Module] = [*convolution(shape[0], channels, 3, strides[0]), activation()]
-    for stage, ((stage_channels, blocks), stride) in enumerate(zip(STAGES, strides[1:], strict=True)):
-        outputs = divisible(stage_channels * width)
-        for block in range(math.ceil(blocks * depth)):
-            layers.append(
-                InvertedBottleneck(
-                    channels,
-                    outputs,
-                    stride if block == 0 else 1,
-                    kernel=int(knobs["kernel"]),
-                    expansion=int(knobs["expansion"]) if stage else 1,
-                    activation=activation,
-                    excite=_excite if knobs["squeeze_excite"] else None,
-                )
-            )
-            channels = outputs
-    head = divisible(HEAD_CHANNELS * width)
-    layers += [*convolution(channels, head, 1, 1), activation(), *classifier(head, classes)]
-    return nn.Sequential(*layers)
+
+    def block(expansion: int, inputs: int, outputs: int, stride: int) -> nn.Module:
+        return InvertedBottleneck(
+            inputs,
+            outputs,
+            stride,
+            kernel=int(knobs["kernel"]),
+            expansion=expansion,
+            activation=activation,
+            excite=_excite if knobs["squeeze_excite"] else None,
+        )
+
+    expansions = [1] + [int(knobs["expansion"])] * (len(STAGES) - 1)
+    return StagedNetwork(
+        shape,
+        classes,
+        stem=divisible(STEM_CHANNELS * width),
+        stem_stride=strides[0],
+        stages=[
+            Stage(divisible(outputs * width), math.ceil(blocks * depth), stride, functools.partial(block, expansion))
+            for (outputs, blocks), stride, expansion in zip(STAGES, strides[1:], expansions, strict=True)
+        ],
+        head=divisible(HEAD_CHANNELS * width),
+        activation=activation,
+    )
 
 
 def _excite(hidden: int) -> nn.Module:
-    """Return MobileNetV3's squeeze-excite: a quarter of the expanded channels, a gate of straight lines."""
+    """Return MobileNetV3's squeeze-excite: a quarter of the expanded channels and a piecewise linear gate."""
     return SqueezeExcite(hidden, divisible(hidden / 4), nn.ReLU, nn.Hardsigmoid)
-
-
-def _shared_names(knobs: Knobs) -> dict[str, str]:
-    blocks = [math.ceil(n * float(knobs["depth"])) for _, n in STAGES]
-    expansions = [1] + [int(knobs["expansion"])] * (len(STAGES) - 1)
-    return inverted_names(blocks, expansions, squeeze_excite=bool(knobs["squeeze_excite"]))
 
 
 V2: Knobs = {
@@ -92,7 +85,7 @@ V2: Knobs = {
     "squeeze_excite": False,
     "activation": "relu6",
 }
-"""The published network, but for its input."""
+"""Knobs of the published network, except for those of its input."""
 
 MOBILENET = Family(
     name="mobilenet",
@@ -102,5 +95,5 @@ MOBILENET = Family(
     build=_build,
     source="Sandler et al., MobileNetV2, CVPR 2018; Howard et al., MobileNetV3, ICCV 2019",
     variants={"mobilenet_v2": {"stem": "image", **V2, "resolution": 224}},
-    shared_names=_shared_names,
+    shared_names=inverted_name,
 )

@@ -6,48 +6,49 @@ Source:
     Zagoruyko, Komodakis, Wide Residual Networks, BMVC 2016 (the multiplier of width).
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import functools
+import re
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from paredown.spaces.families.family import Family, ImageShape, check_side
-from paredown.spaces.families.layers import ACTIVATIONS, Layer, classifier, convolution
-from paredown.spaces.families.naming import parameter_names
+from paredown.spaces.families.layers import ACTIVATIONS, Block, Layer, conv_norm, convolution
+from paredown.spaces.families.staged import Stage, StagedNetwork
 from paredown.spaces.knob import Choice, Knob, Knobs, Range, Value
 
-CHANNELS = (16, 32, 64)
-"""Of each stage at width 1; the second and the third halve the image."""
+CHANNELS, STRIDES = (16, 32, 64), (1, 2, 2)
+"""Channels of each stage at width 1, and its stride."""
 LEAST_SIDE = 4
 EXPANSION = 4
-"""Channels that leave a bottleneck, as a multiple of those of its 3 x 3 convolution."""
-CONVOLUTIONS = {"basic": 2, "bottleneck": 3}
-"""In a block."""
+"""Output channels of a bottleneck, as a multiple of those of its 3 x 3 convolution."""
 
 
-class Residual(nn.Module):
+class Residual(Block):
     """Convolutions with a shortcut around them.
 
+    Attributes:
+        kept: The last convolution where the shortcut pads: it adds channel i to channel i, and removing one that
+            leaves the block would shift the others.
+
     Args:
-        body: Convolutions, the last one followed by its normalisation.
-        shortcut: From the input to what is added.
-        padded: So many channels, the last ones, have nothing added: shortcut A pads with zeros.
-        activation: After the sum.
+        layers: The convolutions with their normalisations and activations, by name.
+        shortcut: Makes what is added from the input.
+        padded: Number of channels, the last ones, to which nothing is added: shortcut A pads with zeros.
+        activation: Follows the sum.
     """
 
-    def __init__(self, body: list[nn.Module], shortcut: nn.Module, padded: int, activation: nn.Module) -> None:
-        super().__init__()
-        self.body = nn.Sequential(*body)
+    def __init__(self, layers: dict[str, nn.Module], shortcut: nn.Module, padded: int, activation: nn.Module) -> None:
+        super().__init__(layers)
         self.shortcut = shortcut
         self.padded = padded
         self.activation = activation
-        # Shortcut A adds channel i to channel i: removing one that leaves the block would shift the others.
-        self.kept = (f"body.{len(body) - 2}",) if padded else ()
+        self.kept = (self.path[-2],) if padded else ()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `n x inputs x h x w` to `n x outputs x h/stride x w/stride`."""
-        y, added = self.body(x), self.shortcut(x)
+        y, added = self.run_path(x), self.shortcut(x)
         y = torch.cat((y[:, : -self.padded] + added, y[:, -self.padded :]), 1) if self.padded else y + added
         z: Tensor = self.activation(y)
         return z
@@ -74,86 +75,65 @@ def channels(knobs: Knobs) -> tuple[int, int, int]:
     return first, second, third
 
 
-@dataclass(frozen=True)
-class _Place:
-    """A block's place in the network and its channels."""
-
-    stage: int
-    block: int
-    inputs: int
-    width: int
-    outputs: int
-
-    @property
-    def stride(self) -> int:
-        return 2 if self.stage > 0 and self.block == 0 else 1
-
-
-def _places(knobs: Knobs) -> Iterator[_Place]:
-    inputs = channels(knobs)[0]
-    for stage, width in enumerate(channels(knobs)):
-        outputs = width * EXPANSION if knobs["block"] == "bottleneck" else width
-        for block in range(int(knobs["blocks"])):
-            yield _Place(stage, block, inputs, width, outputs)
-            inputs = outputs
-
-
 def _build(knobs: Knobs, shape: ImageShape, classes: int) -> nn.Module:
     check_side("resnet", shape, LEAST_SIDE)
     activation = ACTIVATIONS[str(knobs["activation"])]
-    outputs = channels(knobs)[0]
-    layers: list[nn.Module] = [*convolution(shape[0], outputs, 3, 1), activation()]
-    for place in _places(knobs):
-        body = _body(str(knobs["block"]), place.inputs, place.width, place.outputs, place.stride, activation)
-        shortcut, padded = _shortcut(str(knobs["shortcut"]), place.inputs, place.outputs, place.stride)
-        layers.append(Residual(body, shortcut, padded, activation()))
-        outputs = place.outputs
-    return nn.Sequential(*layers, *classifier(outputs, classes))
+    is_basic = knobs["block"] == "basic"
+
+    def block(width: int, inputs: int, outputs: int, stride: int) -> nn.Module:
+        layers = (_basic if is_basic else _bottleneck)(inputs, width, outputs, stride, activation)
+        shortcut, padded = _shortcut(str(knobs["shortcut"]), inputs, outputs, stride)
+        return Residual(layers, shortcut, padded, activation())
+
+    widths = channels(knobs)
+    stages = [
+        Stage(width * (1 if is_basic else EXPANSION), int(knobs["blocks"]), stride, functools.partial(block, width))
+        for width, stride in zip(widths, STRIDES, strict=True)
+    ]
+    return StagedNetwork(shape, classes, stem=widths[0], stages=stages, activation=activation)
 
 
-def _body(block: str, inputs: int, width: int, outputs: int, stride: int, activation: Layer) -> list[nn.Module]:
-    if block == "basic":
-        return [*convolution(inputs, width, 3, stride), activation(), *convolution(width, outputs, 3, 1)]
-    reduce, spatial = convolution(inputs, width, 1, 1), convolution(width, width, 3, stride)
-    return [*reduce, activation(), *spatial, activation(), *convolution(width, outputs, 1, 1)]
+def _basic(inputs: int, width: int, outputs: int, stride: int, activation: Layer) -> dict[str, nn.Module]:
+    first = _numbered(1, convolution(inputs, width, 3, stride), activation)
+    return first | _numbered(2, convolution(width, outputs, 3, 1))
+
+
+def _bottleneck(inputs: int, width: int, outputs: int, stride: int, activation: Layer) -> dict[str, nn.Module]:
+    first = _numbered(1, convolution(inputs, width, 1, 1), activation)
+    second = _numbered(2, convolution(width, width, 3, stride), activation)
+    return first | second | _numbered(3, convolution(width, outputs, 1, 1))
+
+
+def _numbered(number: int, layer: nn.Conv2d, activation: Layer | None = None) -> dict[str, nn.Module]:
+    """Return a convolution with what follows it, under the names that residual networks have elsewhere."""
+    layers: dict[str, nn.Module] = {f"conv{number}": layer, f"norm{number}": nn.BatchNorm2d(layer.out_channels)}
+    return layers if activation is None else layers | {f"act{number}": activation()}
 
 
 def _shortcut(kind: str, inputs: int, outputs: int, stride: int) -> tuple[nn.Module, int]:
-    """Return the shortcut and how many channels it pads."""
-    if _is_projected(kind, inputs, outputs, stride):
-        return nn.Sequential(*convolution(inputs, outputs, 1, stride)), 0
+    """Return the shortcut and the number of channels that it pads."""
+    # Zeros cannot take channels away.
+    if (stride > 1 or inputs != outputs) and (kind == "projected" or inputs > outputs):
+        return conv_norm(inputs, outputs, 1, stride), 0
     if stride == 1 and inputs == outputs:
         return nn.Identity(), 0
     return nn.MaxPool2d(1, stride), outputs - inputs
 
 
-def _is_projected(kind: str, inputs: int, outputs: int, stride: int) -> bool:
-    """Tell whether a shortcut has weights: zeros cannot take channels away."""
-    return (stride > 1 or inputs != outputs) and (kind == "projected" or inputs > outputs)
+def _shared_name(knobs: Knobs, name: str) -> str:
+    """Return the name in a supernet of a parameter; the two kinds of blocks share the stem alone.
 
-
-def _shared_names(knobs: Knobs) -> dict[str, str]:
-    """Name parameters by stage, block and position; the two kinds of blocks share the stem alone."""
-    kind, places = str(knobs["block"]), list(_places(knobs))
-    modules = [("0", "stem"), ("1", "stem.norm")]
-    for index, place in enumerate(places, 3):
-        shared = f"{kind}.{place.stage}.{place.block}"
-        for number in range(CONVOLUTIONS[kind]):  # each is followed by its normalisation and an activation
-            modules += _pair(f"{index}.body", 3 * number, f"{shared}.convolution_{number}")
-        if _is_projected(str(knobs["shortcut"]), place.inputs, place.outputs, place.stride):
-            modules += _pair(f"{index}.shortcut", 0, f"{shared}.shortcut")
-    linear = 3 + len(places) + 2
-    names = {f"{linear}.{parameter}": f"classifier.{kind}.{parameter}" for parameter in ("weight", "bias")}
-    return names | parameter_names(modules)
+    These are the names of supernets on disk, whose convolutions are numbered from 0.
+    """
+    kind = str(knobs["block"])
+    name = name.replace("stages.", f"{kind}.").replace("classifier.", f"classifier.{kind}.").replace("conv.", "")
+    numbered = re.sub(r"\bconv(\d)", lambda found: f"convolution_{int(found[1]) - 1}", name)
+    return re.sub(r"\bnorm(\d)", lambda found: f"convolution_{int(found[1]) - 1}.norm", numbered)
 
 
 def _covering(knobs: Knobs) -> Knobs:
-    """Return the network with weights in every shortcut: padded ones have them only where channels become fewer."""
+    """Return the network with weights in every shortcut; padded ones have weights only where channels decrease."""
     return {**knobs, "shortcut": "projected"} if knobs["widths"] == "per_stage" else knobs
-
-
-def _pair(body: str, position: int, shared: str) -> list[tuple[str, str]]:
-    return [(f"{body}.{position}", shared), (f"{body}.{position + 1}", f"{shared}.norm")]
 
 
 def _published(layers: int) -> Knobs:
@@ -169,6 +149,6 @@ RESNET = Family(
     build=_build,
     source="He et al., Deep Residual Learning for Image Recognition, CVPR 2016",
     variants={f"resnet{layers}": _published(layers) for layers in (20, 32, 44, 56)},
-    shared_names=_shared_names,
+    shared_names=_shared_name,
     covering=_covering,
 )

@@ -1,7 +1,7 @@
 """Plain vision transformer: patches, self-attention, the mean of all patches; no class token.
 
-The width is heads times width of a head, so heads always divide it. Images are padded with zeros to a
-multiple of the patch. Positions are sines and cosines of row and column: nothing to train.
+The width is the number of heads times the width of a head, so it always divides. Images are padded with zeros to a
+multiple of the patch. Positions are sines and cosines of row and column, with nothing to train.
 
 Source:
     Dosovitskiy et al., An Image is Worth 16x16 Words, ICLR 2021, section 3.1;
@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.families.family import Family, ImageShape
+from paredown.spaces.families.layers import named
 from paredown.spaces.knob import Choice, Knob, Knobs, Range, Value
 
 LEAST_GRID, MOST_PATCHES = 2, 1024
-"""Patches along the shorter side at least, and in all at most: attention costs their square."""
+"""Minimum number of patches along the shorter side, and maximum in all: attention costs the square of it."""
 SLOWEST = 10_000
 """Ratio of the shortest to the longest wavelength of the positions."""
 
@@ -47,26 +48,39 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then a perceptron of one hidden layer, each normalised before and added to its input."""
+    """Attention, then a perceptron of one hidden layer, each normalised before and added to its input.
+
+    Attributes:
+        earlier_names: Earlier versions numbered what is added in two sequences.
+    """
+
+    earlier_names: Mapping[str, str] = {
+        "attention.0": "norm1",
+        "attention.1": "attention",
+        "perceptron": "mlp",
+        "perceptron.0": "norm2",
+        "perceptron.1": "mlp.expand",
+        "perceptron.2": "mlp.activation",
+        "perceptron.3": "mlp.project",
+    }
 
     def __init__(self, width: int, heads: int, hidden: int) -> None:
         super().__init__()
-        self.attention = nn.Sequential(nn.LayerNorm(width), Attention(width, heads))
-        self.perceptron = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width)
-        )
+        self.norm1, self.attention = nn.LayerNorm(width), Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = named(expand=nn.Linear(width, hidden), activation=nn.GELU(), project=nn.Linear(hidden, width))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `n x t x d` to the same shape."""
-        x = x + self.attention(x)
-        y: Tensor = x + self.perceptron(x)
+        x = x + self.attention(self.norm1(x))
+        y: Tensor = x + self.mlp(self.norm2(x))
         return y
 
 
 class VisionTransformer(nn.Module):
-    """Patches to vectors, blocks, the mean, classes.
+    """Patches become vectors; blocks follow, then the mean over patches and a classifier.
 
-    Every block adds to the vectors that the patches make, and positions have their width: it cannot be pruned.
+    Every block adds to these vectors, and positions have their width, so that width cannot be pruned.
     """
 
     kept = ("patches",)
@@ -117,7 +131,7 @@ def _grid(shape: ImageShape, patch: int) -> tuple[int, int]:
 
 
 def _knobs(resolutions: Range) -> Mapping[str, Knob]:
-    # The first must fit the smallest image and the last the largest: they stand for the least and the most.
+    # The first must fit the smallest image and the last the largest: they are the ends of the space.
     larger = tuple(patch for patch in (8, 16) if resolutions.high >= 8 * patch)
     return {
         "patch": Choice((4, 2, *larger)),
@@ -130,7 +144,7 @@ def _knobs(resolutions: Range) -> Mapping[str, Knob]:
 
 
 def _baseline(resolutions: Range) -> Mapping[str, Value]:
-    """Return what is usual, with the largest patch of the space; images below 8 px leave the one of 2 alone."""
+    """Return a usual network with the largest patch of the space; images below 8 px allow only patches of 2 px."""
     patch = 16 if resolutions.high >= LEAST_GRID * 4 else 2
     return {"patch": patch, "depth": 6, "heads": 4, "head_width": 16, "mlp_ratio": 2.0}
 

@@ -99,6 +99,25 @@ def test_every_family_takes_an_exit(name: str) -> None:
     assert multi.all_logits(x)[0].shape == (4, 10)
 
 
+@pytest.mark.parametrize(
+    ("family", "earlier", "now"),
+    [
+        ("mbconv", "0", "stem.conv"),
+        ("mbconv", "4", "stages.1.0"),
+        ("mbconv", "4.body.0", "stages.1.0.expand"),
+        ("resnet", "5", "stages.0.2"),
+        ("macro", "4", "stages.0.1"),
+        ("vit", "blocks.1", "blocks.1"),
+        ("mbconv", "stages.1", "stages.1"),
+    ],
+)
+def test_layers_that_were_numbered_are_found_by_their_earlier_names(family: str, earlier: str, now: str) -> None:
+    knobs = {"mbconv.scaling": "free", "mbconv.depth": 1.0} if family == "mbconv" else {}
+    space = joint_space({family: FAMILIES[family]}, {}, Range(32, 32, 4), knobs, {})
+    network = FAMILIES[family].build(space.baseline.knobs, (3, 32, 32), 10)
+    assert attach(network, (3, 32, 32), exits=1, after=earlier).after == (now,)
+
+
 def test_an_imported_network_takes_exits_after_named_stages() -> None:
     torch.manual_seed(0)
     network = Named().eval()
@@ -220,7 +239,7 @@ def test_an_open_choice_takes_any_text_and_nothing_else() -> None:
     assert knob.narrowed("layer1,layer2").values == ("layer1,layer2",)
     assert knob.narrowed(["layer1", "layer2"]).values == ("layer1", "layer2")
     assert knob.lowest == ""
-    assert knob.narrowed(5).values == ("5",), "layers of the built-in families are numbers"
+    assert knob.narrowed(5).values == ("5",), "layers of a plain sequence are numbers"
     assert knob.narrowed([5, "7,8"]).values == ("5", "7,8")
     for value in (1.1, True, [1.1]):  # in YAML 1.10 is 1.1
         with pytest.raises(SpaceError, match="is not allowed; allowed: any text, this one in quotes"):

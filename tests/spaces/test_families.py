@@ -66,8 +66,8 @@ def test_a_small_residual_network_counted_by_hand() -> None:
 
 def test_shortcut_a_adds_every_other_pixel_to_the_first_channels() -> None:
     family, knobs = variant("resnet20")
-    block = family.build(knobs | {"blocks": 1}, (1, 8, 8), 10)[4]
-    for layer in block.body:
+    block = family.build(knobs | {"blocks": 1}, (1, 8, 8), 10).get_submodule("stages.1.0")
+    for layer in block.children():
         if isinstance(layer, nn.BatchNorm2d):
             nn.init.zeros_(layer.weight)  # the body is silent: what comes out is the shortcut
     x = torch.rand(1, 16, 8, 8)

@@ -7,14 +7,17 @@ from typing import Any
 import pytest
 import supernets
 
+from paredown.evaluators.build import build
 from paredown.evaluators.files.names import MODEL_FILE
 from paredown.evaluators.metrics.evaluation_input import Baseline
 from paredown.search.errors import ConfigError
 from paredown.search.study_file import quantity
+from paredown.search.trial.checkpoint_cache import CheckpointCache
 from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial.pretraining import CACHE_FOLDER, pretraining_digest
 from paredown.search.trial.run_trial import run_trial
 from paredown.spaces.candidate import Candidate
+from paredown.spaces.earlier_names import present_name
 from paredown.studies.result import STOPPED, TrialResult
 
 KNOBS = {
@@ -58,6 +61,26 @@ def test_another_compression_takes_the_trained_network(trained: tuple[TrialPlan,
     assert len(reused.curve) == 3, "two epochs replayed, one of fine-tuning"
     for name in ("accuracy", "params", "size_bytes"):
         assert reused.measurements[name].value == alone.measurements[name].value
+
+
+def test_a_network_trained_before_its_layers_had_names_is_taken(
+    trained: tuple[TrialPlan, TrialResult], tmp_path: Path
+) -> None:
+    plan, first = trained
+    entry = CheckpointCache(plan.folder / CACHE_FOLDER, 1e9).get(pretraining_digest(PLAIN, plan))
+    assert entry is not None
+    network = build(PLAIN, (1, 8, 8), 10)
+    numbers = [str(i) for i in range(12)]
+    named = {present_name(network, name): name for i in numbers for name in (i, *(f"{i}.body.{j}" for j in range(8)))}
+    numbered = {f"{named[key.rpartition('.')[0]]}.{key.rpartition('.')[2]}": t for key, t in entry.state.items()}
+    assert {"0.weight", "3.body.0.weight", "11.weight"} < set(numbered)
+
+    other = plan_in(tmp_path)
+    key = pretraining_digest(PLAIN, other)
+    CheckpointCache(other.folder / CACHE_FOLDER, 1e9).put(key, numbered, entry.notes)
+    again = run_trial(PLAIN, other)
+    assert again.facts["trained_before"] == key[:16]
+    assert again.measurements["accuracy"].value == first.measurements["accuracy"].value
 
 
 def test_a_cache_that_is_off_keeps_nothing(tmp_path: Path) -> None:
