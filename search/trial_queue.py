@@ -28,8 +28,8 @@ class Budget:
         trials: Total number of finished trials in the study: done, stopped early or failed.
         deadline: `time.monotonic()` after which no trial starts; None for no limit.
         max_failures: Number of failed trials in a row that aborts the search.
-        patience_trials: Number of finished trials in a row without a gain of hypervolume that ends the search; None for no
-            limit.
+        patience_trials: Number of finished trials in a row without a gain of hypervolume that ends the search; None for
+            no limit.
     """
 
     trials: int
