@@ -23,8 +23,8 @@ import numpy as np
 import plotly.graph_objects as go
 from rich.console import Console
 
+from paredown.search.api.progress import ProgressDisplay
 from paredown.search.bench.share import estimate
-from paredown.search.cli.progress import ProgressDisplay
 from paredown.search.run import search
 from paredown.search.schedulers.halving import Halving
 from paredown.search.study_file.schema import StudyConfig

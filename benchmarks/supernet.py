@@ -35,8 +35,8 @@ from paredown.evaluators.tasks.task import split_at
 from paredown.evaluators.training.data import TrainingData
 from paredown.evaluators.training.fit import TrainingPlan, fit
 from paredown.evaluators.training.inference import recalibrate, score
+from paredown.search.api.progress import ProgressDisplay
 from paredown.search.bench.share import estimate
-from paredown.search.cli.progress import ProgressDisplay
 from paredown.search.study_file.schema import StudyConfig
 from paredown.search.study_file.setup import Setup, set_up
 from paredown.search.trial.pretraining import INHERITED_RATE

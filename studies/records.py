@@ -9,9 +9,13 @@ from sqlalchemy.orm import Session
 
 from paredown.evaluators.metrics.measurement import How, Measurement, Metric, Objective, optimised_metrics
 from paredown.spaces.candidate import Candidate
+from paredown.spaces.compression.step_label import StepLabel, labels_from_json
 from paredown.studies.database import open_storage
 from paredown.studies.front import Model
 from paredown.studies.tables import CurveRow, MeasurementRow, StudyRow, TrialRow
+
+KEPT = frozenset({"step_labels"})
+"""Keys of a configuration that stay as the study began with them: a later run adopts them, and need not agree."""
 
 
 class Records:
@@ -104,6 +108,11 @@ class Records:
             session.execute(update(StudyRow).where(StudyRow.id == self._id).values(sensitivity=dict(found)))
             session.commit()
 
+    @property
+    def step_labels(self) -> dict[str, StepLabel]:
+        """How tables call the steps of the study, by name; empty for one made before studies kept that."""
+        return labels_from_json(self.config.get("step_labels", {}))
+
     def counts(self) -> dict[str, int]:
         """Return how many trials are in each state; those derived from others, all done, count as `derived`."""
         with Session(self._storage.engine) as session:
@@ -134,8 +143,8 @@ def list_studies(url: str) -> list[dict[str, Any]]:
 
 
 def differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return each key whose value differs, with the stored and the asked value."""
-    keys = sorted(set(stored) | set(asked))
+    """Return each key whose value differs, with the stored and the asked value; those in `KEPT` are not compared."""
+    keys = sorted((set(stored) | set(asked)) - KEPT)
     return {k: (stored.get(k), asked.get(k)) for k in keys if stored.get(k) != asked.get(k)}
 
 

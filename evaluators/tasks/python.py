@@ -51,23 +51,39 @@ def _load(options: PythonOptions, folder: Path) -> Task:
         raise TaskError(f"function: {options.function} returned {type(returned).__name__}, not a mapping")
     if missing := [name for name in SPLITS if name not in returned]:
         raise TaskError(f"function: {options.function} returned no {missing[0]!r}; needed: {', '.join(SPLITS)}")
-    splits = {name: _pairs(returned[name], f"function: {options.function}: {name}") for name in SPLITS}
+    augmentation = Augmentation(options.flip, options.crop)
+    return task_of(returned, "python", f"function: {options.function}", augmentation)
+
+
+def task_of(data: Mapping[str, Any], name: str, where: str, augmentation: Augmentation) -> Task:
+    """Return the task made of images and labels.
+
+    Args:
+        data: `train`, `validation` and `test` as the module's docstring says, and perhaps `classes`.
+        name: Name of the task in the catalogue.
+        where: How messages name the source of the data.
+        augmentation: For training.
+
+    Raises:
+        TaskError: The data is malformed; the message names the split.
+    """
+    splits = {split: _pairs(data[split], f"{where}: {split}") for split in SPLITS}
     largest = max(int(labels.max()) for _, labels in splits.values())
-    classes = tuple(str(c) for c in returned.get("classes", range(largest + 1)))
+    classes = tuple(str(c) for c in data.get("classes", range(largest + 1)))
     if largest >= len(classes):
-        raise TaskError(f"function: {options.function}: label {largest} has no name in classes")
-    for name in SPLITS:
-        sampled(splits[name][1], classes, f"function: {options.function}: {name}")
+        raise TaskError(f"{where}: label {largest} has no name in classes")
+    for split in SPLITS:
+        sampled(splits[split][1], classes, f"{where}: {split}")
     images = splits["train"][0]
     side = min(LARGEST_SIDE, min(images[0].size))
     return Task(
-        name="python",
+        name=name,
         classes=classes,
         channels=1 if images[0].mode == "L" else 3,
         resolutions=Range(8, max(8, side // 4 * 4), 4),
         load=functools.partial(_split, splits=splits, mode=images[0].mode),
         digest=_digest(splits),
-        augmentation=Augmentation(options.flip, options.crop),
+        augmentation=augmentation,
     )
 
 

@@ -20,9 +20,9 @@ TaskName = Annotated[str, typer.Option(help="digits, image_folder:PATH or python
 Weights = Annotated[
     str | None, typer.Option(help="Trained weights of a package.module:function: .safetensors or a state dict.")
 ]
-Epochs = Annotated[int | None, typer.Option(help="Of training. [20; 0 with --weights]")]
+Epochs = Annotated[int | None, typer.Option(help="Epochs of training. [20; 0 with --weights]")]
 Resolution = Annotated[int | None, typer.Option(help="Side of the images, in pixels. [the network's own]")]
-Seed = Annotated[int, typer.Option(help="Of weights and order of images.")]
+Seed = Annotated[int, typer.Option(help="Random seed.")]
 
 
 def compress(
@@ -35,42 +35,36 @@ def compress(
     ] = None,
     weights: Weights = None,
     epochs: Epochs = None,
-    finetune_epochs: Annotated[int | None, typer.Option(help="After structural steps. [8]")] = None,
+    finetune_epochs: Annotated[
+        int | None, typer.Option(help="Epochs of fine-tuning after structural steps. [8]")
+    ] = None,
     resolution: Resolution = None,
     seed: Seed = 0,
     format_name: Format = DEFAULT_FORMAT,
     as_json: AsJson = False,
 ) -> None:
     """Train or load one network, compress it, fine-tune it, export it, and compare before with after."""
-    console = progress_console()
-    with console.status("loading"):
-        from paredown.search.one_network.compress import compress_model
+    with progress_console().status("loading"):
+        from paredown.search.api.compression import compress as compressed
         from paredown.search.one_network.step_arguments import read_steps
 
     exporter_named(format_name, "--format")
-    training = given(epochs=epochs, finetune_epochs=finetune_epochs)
     steps = read_steps(step or [])
-    with console.status(f"{model}: building") as status:
-
-        def on_epoch(epoch: int, metrics: dict[str, float]) -> str:
-            status.update(f"{model}: epoch {epoch + 1}, validation accuracy {metrics['accuracy']:.4f}")
-            return ""
-
-        try:
-            done = compress_model(
-                model,
-                task,
-                steps,
-                out,
-                weights=weights,
-                resolution=resolution,
-                seed=seed,
-                training=training,
-                format_name=format_name,
-                on_epoch=on_epoch,
-            )
-        except KeyboardInterrupt:
-            fail("stopped; nothing was written", STOPPED)
+    try:
+        done = compressed(
+            model,
+            task=task,
+            steps=steps,
+            out=out,
+            weights=weights,
+            resolution=resolution,
+            epochs=epochs,
+            finetune_epochs=finetune_epochs,
+            seed=seed,
+            format=format_name,
+        )
+    except KeyboardInterrupt:
+        fail("stopped; nothing was written", STOPPED)
     if as_json:
         print_json({"model": model, "task": task, **document(done)})
     else:
@@ -102,7 +96,7 @@ def document(done: "Compression") -> dict[str, Any]:
 
 def _print(done: "Compression") -> None:
     from paredown.evaluators.metrics.catalogue import known_metrics
-    from paredown.search.cli.model_table import change_of
+    from paredown.search.api.model_table import coloured_change
     from paredown.studies.front import faster_on_paper_only
 
     rows = []
@@ -111,8 +105,8 @@ def _print(done: "Compression") -> None:
             continue
         after = metric.format(done.model[name])
         if name in done.baseline.measurements:
-            change = change_of(metric, done.model, done.baseline)
-            rows.append([name, metric.format(done.baseline[name]), after, change])
+            before = done.baseline[name]
+            rows.append([name, metric.format(before), after, coloured_change(metric, done.model[name], before)])
         else:  # such as `exit_rate`: before, there are no exits
             rows.append([name, "-", after, ""])
     print_table(["", "before", "after", "change"], rows)

@@ -19,9 +19,11 @@ CIFAR_SIDE = 64
 
 
 def families(
-    channels: Annotated[int, typer.Option(help="Of the images: 1 for grey, 3 for colour.")] = 1,
-    classes: Annotated[int, typer.Option(help="Outputs of the networks.")] = 10,
-    resolutions: Annotated[str, typer.Option(help="LOW-HIGH, sides of the images in pixels, multiples of 4.")] = "8-32",
+    channels: Annotated[int, typer.Option(help="Channels of the images: 1 for grey, 3 for colour.")] = 1,
+    classes: Annotated[int, typer.Option(help="Number of classes.")] = 10,
+    resolutions: Annotated[
+        str, typer.Option(help="Smallest and largest side of the images in pixels, LOW-HIGH, multiples of 4.")
+    ] = "8-32",
     variants: Annotated[bool, typer.Option("--variants", help="List the named networks at their own sizes.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
 ) -> None:

@@ -1,17 +1,20 @@
 """Arguments and options that several commands take, and how a study is opened for them."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from paredown.search.api.storage import DEFAULT_STORAGE as DEFAULT_STORAGE
 from paredown.studies.exporters.catalogue import EXPORTERS
 
-if TYPE_CHECKING:  # for annotations alone: it loads torch, and --help must not
-    from paredown.studies.study import Study
+if TYPE_CHECKING:  # --help must not load a database
+    from paredown.search.api.study import Study
 
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study; `paredown studies` lists them.")]
 Storage = Annotated[
-    str, typer.Option(envvar="PAREDOWN_STORAGE", help="Database, e.g. sqlite:///paredown.db", metavar="URL")
+    str,
+    typer.Option(envvar="PAREDOWN_STORAGE", help="Address of the database, e.g. sqlite:///paredown.db", metavar="URL"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 Format = Annotated[
@@ -20,7 +23,9 @@ Format = Annotated[
         "--format", help=f"Format: {'; '.join(f'{name} ({e.description})' for name, e in EXPORTERS.items())}."
     ),
 ]
-DEFAULT_STORAGE = "sqlite:///paredown.db"
+ModelsFolder = Annotated[
+    Path | None, typer.Option("-o", "--out", help="Folder for the models. [paredown-out/STUDY/models]")
+]
 
 
 def open_study(storage: str, name: str) -> "Study":
@@ -29,7 +34,6 @@ def open_study(storage: str, name: str) -> "Study":
     Raises:
         StudyError: There is no such database or study; the message names those that exist.
     """
-    from paredown.search.study_file.objectives import stored_objectives
-    from paredown.studies.study import Study
+    from paredown.search.api.study import open_study as opened
 
-    return Study.open(storage, name, stored_objectives)
+    return opened(name, storage=storage)

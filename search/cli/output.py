@@ -14,30 +14,26 @@ if TYPE_CHECKING:  # for annotations alone: --help must not load what these load
     from rich.console import Console, RenderableType
     from rich.table import Table
 
+    from paredown.search.api.study import Study
     from paredown.studies.errors import ExportRefused
     from paredown.studies.front import Model
-    from paredown.studies.study import Study
 
 PIPE_WIDTH = 200
 """A pipe has no width of its own."""
 LAST_COLUMN = 20
-"""So many characters shall be left for the last column."""
-
-
-def front_document(study: "Study") -> dict[str, Any]:
-    """Return the front of a study as the stable JSON."""
-    from paredown.studies.selection import best_models
-    from paredown.studies.summary import front_summary
-
-    objectives = [metric.name for metric in study.optimised_metrics]
-    return front_summary(study.name, objectives, study.baseline(), best_models(study), study.folder)
+"""Number of characters that a table leaves for its last column."""
 
 
 def print_models(study: "Study", models: "Sequence[Model]") -> None:
-    """Print models as a table, the baseline first; where that is too wide for the terminal, in several lines each."""
-    from paredown.search.cli.model_table import model_rows
+    """Print models as a table, the baseline first."""
+    from paredown.search.api.model_table import ModelTable
 
-    head, rows = model_rows(study, models)
+    table = ModelTable.of(study.stored)
+    print_tall_table(table.head, table.rows(models))
+
+
+def print_tall_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table whose cells may have two lines; where it is too wide for the terminal, in several lines a row."""
     flat = [[cell.replace("\n", " ") for cell in row] for row in rows]
     _print(_table(head, flat) if fits(head, flat) else _stacked(head, rows, _console().width))
 

@@ -46,7 +46,7 @@ def sensitivity(
         raise ConfigError(f"--out: {out} is not allowed; allowed: a file that ends in .html")
     if model is None and study is None:
         raise ConfigError("say which network: --model, or --study for the baseline of a study")
-    opened = None if study is None else open_study(storage, study)
+    opened = None if study is None else open_study(storage, study).stored
     console = progress_console()
     try:
         with console.status("loading"):

@@ -1,12 +1,14 @@
-"""The commands `studies` and `show`: what a database holds."""
+"""The commands `studies`, `show` and `retry`: what a database holds, and failed trials once more."""
 
 from textwrap import shorten
+
+import typer
 
 from paredown.search.cli.options import DEFAULT_STORAGE, AsJson, Storage, StudyName, open_study
 from paredown.search.cli.output import print_json, print_table
 
 REASON = 120
-"""So many characters of a reason are shown; --json has all of it."""
+"""Number of characters of a reason that are shown; --json has all of it."""
 
 
 def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
@@ -28,7 +30,7 @@ def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None
 
 def show(study: StudyName, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
     """Show every trial of a study, with the reason of those that failed or were rejected and what steps left alone."""
-    opened = open_study(storage, study)
+    opened = open_study(storage, study).stored
     rows, models = opened.rows(), {m.trial: m for m in opened.models()}
     for row in rows:
         row["skipped"] = row["facts"].get("skipped", {})
@@ -39,12 +41,13 @@ def show(study: StudyName, storage: Storage = DEFAULT_STORAGE, as_json: AsJson =
         print_json(document | {"sensitivity": opened.sensitivity()})
         return
     metrics = [o.metric for o in opened.objectives]
-    from paredown.search.cli.model_table import short_name
+    from paredown.search.api.model_table import ModelTable
 
+    table = ModelTable.of(opened)
     lines = []
     for row in rows:
         values = [m.format(row["metrics"][m.name]) if "metrics" in row else "" for m in metrics]
-        left = ", ".join(f"{short_name(step)} {len(layers)}" for step, layers in row["skipped"].items())
+        left = ", ".join(f"{table.step_name(step)} {len(layers)}" for step, layers in row["skipped"].items())
         lines.append(
             [
                 str(row["number"]),
@@ -55,3 +58,12 @@ def show(study: StudyName, storage: Storage = DEFAULT_STORAGE, as_json: AsJson =
             ]
         )
     print_table(["trial", "state", *(m.name for m in metrics), "left alone", "reason"], lines)
+
+
+def retry(study: StudyName, storage: Storage = DEFAULT_STORAGE) -> None:
+    """Put the failed trials of a study first in line for the next search."""
+    from paredown.search.study_file.stored import stored_space
+
+    opened = open_study(storage, study).stored
+    count = opened.retry(stored_space(opened.config).values)
+    typer.echo(f"{count} failed trials are in line; the next `paredown search` of {study!r} runs them")

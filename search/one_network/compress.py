@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from paredown.evaluators.build import rebuild
 from paredown.evaluators.files.names import MANIFEST_FILE, WEIGHTS_FILE
 from paredown.evaluators.metrics.measurement import Measurement
@@ -34,6 +36,7 @@ class Compression:
         folder: The exported model.
         seconds: Of each stage, before and after together.
         curve: Metrics after each epoch of the compressed network, fine-tuning included.
+        network: The compressed network, trained, in evaluation mode.
     """
 
     baseline: Model
@@ -42,14 +45,16 @@ class Compression:
     folder: Path
     seconds: Mapping[str, float]
     curve: tuple[tuple[int, Mapping[str, float]], ...]
+    network: nn.Module
 
 
 def compress_model(
     model: str,
-    task: str,
+    task: str | Mapping[str, Any],
     steps: Mapping[str, Knobs],
     out: Path,
     *,
+    label: str | None = None,
     weights: str | None = None,
     resolution: int | None = None,
     seed: int = 0,
@@ -67,6 +72,7 @@ def compress_model(
         model: As `paredown.search.one_network.setup.set_up_single`.
         task: The same.
         steps: Knobs of each step by its name; order is the catalogue's.
+        label: How manifest and card name the network; None for `model`.
         out: Folder of the exported model: its files, `manifest.json`, `README.md`.
         weights: As `set_up_single`.
         resolution: The same.
@@ -101,12 +107,13 @@ def compress_model(
         if candidate != setup.space.baseline:
             after, second = finished(candidate, with_reference(setup.plan, before), 1, on_epoch)
         skipped = second.facts.get("skipped", {})
-        before = _exported(model, before, before, {}, setup, exporter, Path(work, "reference"))
-        after = _exported(model, after, before, skipped, setup, exporter, out)
+        name = label or model
+        before, network = _exported(name, before, before, {}, setup, exporter, Path(work, "reference"))
+        after, network = _exported(name, after, before, skipped, setup, exporter, out)
     runs = [first.facts["seconds"], second.facts["seconds"]][: 1 + after.trial]
     stages = dict.fromkeys(stage for run in runs for stage in run)
     seconds = {stage: round(sum(run.get(stage, 0.0) for run in runs), 3) for stage in stages}
-    return Compression(before, after, skipped, out, seconds, second.curve)
+    return Compression(before, after, skipped, out, seconds, second.curve, network)
 
 
 def check_out(out: Path) -> None:
@@ -141,8 +148,8 @@ def _exported(
     setup: Setup,
     exporter: Exporter,
     out: Path,
-) -> Model:
-    """Export a model and return it with its accuracy on the test images."""
+) -> tuple[Model, nn.Module]:
+    """Export a model; return it with its accuracy on the test images, and its network."""
     task: Task = setup.task
     artifact = setup.plan.folder / model.artifact
     network, shape = rebuild(model.candidate, task, artifact / WEIGHTS_FILE)
@@ -150,4 +157,4 @@ def _exported(
     known: Measurement | None = model.measurements.get("test_accuracy")
     request = ExportRequest(study, model, baseline, task, network, shape, artifact, known, skipped)
     test = write_model_folder(request, exporter, out)
-    return replace(model, measurements={**model.measurements, "test_accuracy": test})
+    return replace(model, measurements={**model.measurements, "test_accuracy": test}), network

@@ -33,7 +33,7 @@ NO_CAP_S = 1e9
 
 def set_up_single(
     model: str,
-    task: str,
+    task: str | Mapping[str, Any],
     out: Path,
     *,
     weights: str | None = None,
@@ -47,7 +47,7 @@ def set_up_single(
     Args:
         model: A network of the literature such as `resnet20`, a family such as `mbconv` for its reference network,
             or `package.module:function`.
-        task: `digits`, `image_folder:PATH` or `python:package.module:function`.
+        task: `digits`, `image_folder:PATH`, `python:package.module:function`, or the section `task` of a study file.
         out: Where trials leave their files.
         weights: Of a function's network, which then is not trained.
         resolution: Side of the images, in pixels; None for the published one, or the nearest that the task has.
@@ -59,18 +59,17 @@ def set_up_single(
         ConfigError: Something does not exist or does not fit; the message says what is allowed.
     """
     folder = folder or Path()
-    name, _, option = task.partition(":")
-    section = TaskSection(name=name, shorthand=option or None)
+    section = _task_section(task)
     try:
         loaded = load_task(task_spec(section, WHERE, folder))
     except TaskError as error:
-        raise ConfigError(f"{WHERE}: task.{name}.{error}") from error
+        raise ConfigError(f"{WHERE}: task.{section.name}.{error}") from error
     if resolution is not None and resolution not in loaded.resolutions:
         raise ConfigError(f"resolution: {resolution} is not allowed; allowed: {loaded.resolutions}")
     family, knobs = _network(model, loaded, resolution)
     data = {
         "study": "single",
-        "task": {"name": name, "shorthand": option or None},
+        "task": section.model_dump(),
         "objectives": ["accuracy", "latency_ms", "size_bytes"],
         "space": {
             "families": [family],
@@ -86,6 +85,14 @@ def set_up_single(
     data |= {"model": model, "weights": weights} if family == IMPORTED else {}
     setup = set_up(checked_config(data, WHERE, {}), WHERE, folder, out)
     return replace(setup, plan=replace(setup.plan, swept=()))  # one network is wanted, not a front
+
+
+def _task_section(task: str | Mapping[str, Any]) -> TaskSection:
+    """Return a task as a study file names it, from the command line's `NAME:OPTION` or the section itself."""
+    if not isinstance(task, str):
+        return TaskSection(**task)
+    name, _, option = task.partition(":")
+    return TaskSection(name=name, shorthand=option or None)
 
 
 def _network(model: str, task: Task, resolution: int | None) -> tuple[str, Knobs]:

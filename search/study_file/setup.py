@@ -133,6 +133,7 @@ def _stored(config: StudyConfig, plan: TrialPlan, task: Task, space: SearchSpace
         "baseline": space.baseline.to_json(),
         "training": _stored_training(config.training),
         "seed": config.seed,
+        "step_labels": {name: step.table_label.to_json() for name, step in space.steps.items()},
     }
     if plan.teacher is not None:
         stored["distillation"] = config.distillation.model_dump() | {"digest": plan.teacher.digest}

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from paredown.spaces.compression.step_label import StepLabel
 from paredown.spaces.compression.tolerance import FLOAT32, Tolerance
 from paredown.spaces.errors import SpaceError
 from paredown.spaces.knob import Knob, Knobs, Value
@@ -165,6 +166,11 @@ class Step:
     finetunes: Callable[[Knobs], bool] = lambda knobs: True
     calibration_images: Callable[[Knobs], int] = lambda knobs: CALIBRATION_IMAGES
     tolerance: Callable[[Knobs], Tolerance] = lambda knobs: FLOAT32
+
+    @property
+    def table_label(self) -> StepLabel:
+        """How tables call the step."""
+        return StepLabel(self.short, self.switch, self.details)
 
     def knows_shapes(self, knobs: Knobs) -> bool:
         """Return whether the shapes that the transform gives under these knobs follow from the knobs alone."""

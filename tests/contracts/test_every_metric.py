@@ -17,8 +17,8 @@ from paredown.evaluators.files.onnx_runtime import logits, open_session
 from paredown.evaluators.metrics.catalogue import EVALUATORS, known_metrics
 from paredown.evaluators.metrics.evaluation_input import EvaluationInput, Evaluator
 from paredown.evaluators.metrics.measurement import Measurement, Metric
+from paredown.search.api.model_table import ModelTable
 from paredown.search.cli import app as cli
-from paredown.search.cli.model_table import model_rows
 from paredown.search.drivers.driver import with_reference
 from paredown.search.study_file.schema import StudyConfig
 from paredown.search.study_file.setup import set_up
@@ -158,7 +158,8 @@ class TestANewMetricReadsRight:
         assert [metric.name for metric in study.optimised_metrics] == ["f1", "energy_mj", "exit_rate"]
 
     def test_in_the_terminal(self, study: Study, run: Any) -> None:
-        head, (_, row) = model_rows(study, study.models()[1:])
+        table = ModelTable.of(study)
+        head, (_, row) = table.head, table.rows(study.models()[1:])
         printed = run("front", "new")
         for name, (metric, measurement, text) in changes(study).items():
             assert row[head.index(name)] == f"{metric.format(measurement.value)}\n[green]{text}[/]"
@@ -206,6 +207,7 @@ def test_a_metric_that_is_gone_again_leaves_the_study_readable(
 ) -> None:
     plain = Study.open("sqlite:///new.db", "new", lambda stored: study.objectives[1:])
     monkeypatch.delitem(EVALUATORS, "f1")
-    head, rows = model_rows(plain, plain.models())
+    table = ModelTable.of(plain)
+    head, rows = table.head, table.rows(plain.models())
     assert "f1" not in head
     assert len(rows) == 2

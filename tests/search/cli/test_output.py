@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 from paredown.evaluators.metrics.measurement import Measurement
+from paredown.search.api.model_table import ModelTable
 from paredown.search.cli import output as printing
 from paredown.search.cli.compress import _print
-from paredown.search.cli.model_table import _said
-from paredown.search.cli.output import fits, print_models, print_table
+from paredown.search.cli.output import fits, print_table, print_tall_table
 from paredown.search.one_network.compress import Compression
 from paredown.spaces.candidate import Candidate
+from paredown.spaces.compression.catalogue import STEPS
+from paredown.spaces.knob import Value
 from paredown.studies.front import Model
 
 HEAD = ["trial", *(f"metric_{i}" for i in range(6)), "compression"]
@@ -29,19 +31,13 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
 
 
-@pytest.fixture(autouse=True)
-def models(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is printed is the table above, whatever the study."""
-    monkeypatch.setattr("paredown.search.cli.model_table.model_rows", lambda study, models: (HEAD, ROWS))
-
-
 def terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", str(columns))
 
 
 def test_a_pipe_gets_one_line_a_model_without_blanks_at_its_end(capsys: pytest.CaptureFixture[str]) -> None:
-    print_models(None, [])  # type: ignore[arg-type]
+    print_tall_table(HEAD, ROWS)
     out = lines(capsys)
     assert len(out) == 3
     assert "0.0330 ms -82%  0.0330 ms -82%" in out[2]
@@ -54,7 +50,7 @@ def test_a_narrow_terminal_gets_whole_cells_in_several_lines(
     columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     terminal(monkeypatch, columns)
-    print_models(None, [])  # type: ignore[arg-type]
+    print_tall_table(HEAD, ROWS)
     out = lines(capsys)
     assert max(map(len, out)) <= columns
     assert out[0].split() == HEAD[:-1]
@@ -87,10 +83,15 @@ def test_a_metric_that_only_the_compressed_network_has_is_shown(capsys: pytest.C
     ]
 
 
+def said(step: str, knobs: dict[str, Value]) -> str:
+    table = ModelTable((), None, {name: one.table_label for name, one in STEPS.items()})
+    return table.compression(Model(0, Candidate("mbconv", {}, {step: knobs}), {}, ""))
+
+
 def test_points_of_one_network_differ_by_what_the_table_says_of_them() -> None:
-    assert _said("early_exit", {"exits": 2, "rule": "confidence", "threshold": 0.65}) == "exits 2 at 0.65"
-    twice = {"exits": 2, "rule": "confidence", "threshold": 0.65, "first_margin": 0.3}
-    assert _said("early_exit", twice) == "exits 2 at 0.65 + 0.3"
-    assert _said("early_exit", {**twice, "first_margin": 0.0}) == "exits 2 at 0.65"
-    assert _said("early_exit", {"exits": 2, "rule": "patience"}) == "exits 2"
-    assert _said("low_rank", {"ratio": 0.5}) == "rank 0.5"
+    assert said("early_exit", {"exits": 2, "rule": "confidence", "threshold": 0.65}) == "exits 2 at 0.65"
+    twice: dict[str, Value] = {"exits": 2, "rule": "confidence", "threshold": 0.65, "first_margin": 0.3}
+    assert said("early_exit", twice) == "exits 2 at 0.65 + 0.3"
+    assert said("early_exit", {**twice, "first_margin": 0.0}) == "exits 2 at 0.65"
+    assert said("early_exit", {"exits": 2, "rule": "patience"}) == "exits 2"
+    assert said("low_rank", {"ratio": 0.5}) == "rank 0.5"

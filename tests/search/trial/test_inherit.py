@@ -18,7 +18,7 @@ from rich.console import Console
 
 from paredown.evaluators.build import build
 from paredown.evaluators.supernet.checkpoint import Record
-from paredown.search.cli.progress import ProgressDisplay
+from paredown.search.api.progress import ProgressDisplay
 from paredown.search.errors import ConfigError
 from paredown.search.run import search
 from paredown.search.study_file.feasibility import probe

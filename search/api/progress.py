@@ -1,5 +1,6 @@
 """The live display of a search; plain lines where standard error is no terminal."""
 
+import importlib.util
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -21,6 +22,16 @@ from paredown.evaluators.metrics.accuracy import METRIC as ACCURACY
 from paredown.search.listener import ProgressListener, SearchStart
 from paredown.studies.front import Model, front, hypervolume
 from paredown.studies.result import FINISHED, PendingTrial, TrialResult
+
+
+def display_console() -> Console:
+    """Return the console for progress and remarks: standard error, or the cell of a notebook."""
+    return Console(stderr=True)
+
+
+def _redraws(console: Console) -> bool:
+    """Return whether a console can redraw what it shows: a terminal can, and a notebook that has `ipywidgets`."""
+    return console.is_terminal or (console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None)
 
 
 class ProgressDisplay(ProgressListener):
@@ -69,7 +80,7 @@ class ProgressDisplay(ProgressListener):
         self._counts = Counter({state: n for state, n in start.counts.items() if state not in ("running", "waiting")})
         self._began = time.monotonic()
         self._task = self._bar.add_task(start.study, total=start.trials, completed=self._spent, left="")
-        if self._console.is_terminal:
+        if _redraws(self._console):
             self._live.start()
 
     def search_ended(self) -> None:
@@ -106,7 +117,7 @@ class ProgressDisplay(ProgressListener):
             self._counts["derived"] += len(result.derived)
             self._baseline = self._baseline or model
         self._bar.update(self._task, completed=self._spent, left=self._left())
-        if not self._console.is_terminal:
+        if not _redraws(self._console):
             self._console.print(self._line(number, result), highlight=False, soft_wrap=True, markup=False)
 
     @property
@@ -164,7 +175,7 @@ class _SupernetBars:
             columns = (BarColumn(), MofNCompleteColumn(), TextColumn("epochs"), TimeElapsedColumn())
             text = TextColumn("[bold]{task.description}[/]")
             self._bar = Progress(
-                text, *columns, TimeRemainingColumn(), console=self._console, disable=not self._console.is_terminal
+                text, *columns, TimeRemainingColumn(), console=self._console, disable=not _redraws(self._console)
             )
             self._family, self._task = family, self._bar.add_task(f"supernet of {family}", total=epochs)
             self._bar.start()

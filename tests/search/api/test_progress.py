@@ -7,7 +7,7 @@ from rich.console import Console
 
 from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.evaluators.metrics.measurement import Measurement
-from paredown.search.cli.progress import ProgressDisplay
+from paredown.search.api.progress import ProgressDisplay
 from paredown.search.listener import SearchStart
 from paredown.spaces.candidate import Candidate
 from paredown.studies.front import Model

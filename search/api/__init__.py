@@ -1,0 +1,1 @@
+"""What programs and notebooks use: searches, studies, compression and predictions as Python calls."""

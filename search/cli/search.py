@@ -1,0 +1,74 @@
+"""The command `search`: runs or continues a study."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from paredown.search.cli.exit_codes import DONE, STOPPED
+from paredown.search.cli.options import DEFAULT_STORAGE, AsJson, Storage
+from paredown.search.cli.output import print_json, print_models, print_refused, progress_console, relative
+
+
+def search(
+    study_file: Annotated[
+        Path | None, typer.Argument(metavar="[STUDY.yaml]", help="Study file; without one, the digits.")
+    ] = None,
+    study: Annotated[str | None, typer.Option(help="Name of the study, in place of the file's.")] = None,
+    trials: Annotated[int | None, typer.Option(help="Total number of trials.")] = None,
+    timeout: Annotated[str | None, typer.Option(help="Time after which the search stops, e.g. 10m or 8h.")] = None,
+    workers: Annotated[str | None, typer.Option(help="Number of worker processes, or auto for one per core.")] = None,
+    driver: Annotated[str | None, typer.Option(help="Where trials run: local or ray.")] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(help="Address of a Ray cluster; without one, Ray starts on this machine.")
+    ] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="Name of a sampler (docs/samplers.md), or package.module:name.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for models and report. [paredown-out/STUDY]")] = None,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Run or continue a study; the same command continues where it was stopped."""
+    console = progress_console()
+    with console.status("loading"):
+        from paredown.search.api.run import search_study
+        from paredown.studies.exporting import finish
+
+    given = {
+        "study": study,
+        "trials": trials,
+        "timeout": timeout,
+        "workers": int(workers) if workers and workers.isdigit() else workers,
+        "driver": driver,
+        "sampler": sampler,
+        "seed": seed,
+    }
+    options = {} if ray_address is None else {"address": ray_address}
+    asked = {key: value for key, value in given.items() if value is not None}
+    ended = search_study(study_file, asked, storage, out, progress=True, driver_options=options)
+    opened, summary = ended.study, ended.summary
+    if opened.baseline is None:
+        console.print(f"{summary.reason}; no trial has finished yet", markup=False)
+        raise typer.Exit(STOPPED)
+    with console.status("exporting the front"):
+        finished = finish(opened.stored)
+    if as_json:
+        document = opened.front().to_dict(opened.folder) | {
+            "reason": summary.reason,
+            "counts": opened.counts,
+            "exported": [str(path) for path in finished.folders],
+            "refused": [str(reason) for reason in finished.refused],
+            "report": str(finished.report),
+            "seconds": {"wall": round(summary.wall_s, 2), "outside_trials": round(summary.overhead_s, 3)},
+        }
+        print_json(document)
+    else:
+        print_models(opened, opened.front())
+        for path in finished.folders:
+            typer.echo(f"model   {relative(path)}")
+        typer.echo(f"report  {relative(finished.report)}")
+    print_refused(finished.refused)
+    console.print(f"{summary.reason}. Next: paredown select {opened.name} --max size_bytes=60k", markup=False)
+    raise typer.Exit(STOPPED if summary.interrupted else DONE)
