@@ -6,13 +6,14 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from paredown.evaluators.build import rebuild
+from paredown.evaluators.device import this_device
 from paredown.evaluators.files.names import MODEL_FILE, WEIGHTS_FILE
 from paredown.search.cli.progress import ProgressDisplay
 from paredown.search.drivers.catalogue import DRIVERS
@@ -28,7 +29,7 @@ from paredown.search.schedulers.halving import Halving
 from paredown.search.schedulers.resumed import resume
 from paredown.search.study_file.feasibility import probe
 from paredown.search.study_file.setup import Setup
-from paredown.search.study_file.stored import stored_task
+from paredown.search.study_file.stored import stored_device, stored_task
 from paredown.search.trial.run_trial import run_trial
 from paredown.search.trial.supernets import prepare_supernets
 from paredown.search.trial_queue import TIME_IS_UP, Budget, TrialQueue
@@ -88,6 +89,7 @@ def search(
     if not _has_begun(url, config.study):
         probe(setup, where)
     study = Study.create(url, config.study, setup.stored, setup.plan.objectives, str(setup.plan.folder))
+    setup = _on_its_device(setup, study, console)
     study.enqueue([setup.space.values(c) for c in (setup.space.baseline, setup.space.mildest())])
     problem = problem_of(setup, study)
     metrics = [o.metric for o in setup.plan.objectives if o.optimised]
@@ -126,6 +128,15 @@ def _has_begun(url: str, name: str) -> bool:
     except StudyError:  # what is wrong with a database is said where the study is made
         return False
     return True
+
+
+def _on_its_device(setup: Setup, study: Study, console: Console) -> Setup:
+    """Return the setup with the device that the study began on; say so where this machine is another."""
+    device = stored_device(study.config)
+    here = this_device(device.threads)
+    if device != here:
+        console.print(f"study {study.name!r}: {device.remark_on(here)}", markup=False, highlight=False)
+    return replace(setup, plan=replace(setup.plan, device=device))
 
 
 def problem_of(setup: Setup, study: Study) -> Problem:

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image
 
 from paredown.evaluators.errors import TaskError
 from paredown.evaluators.files.exit_runtime import BatchRuntime, ExitPlan
 from paredown.evaluators.files.names import MANIFEST_FILE, MODEL_FILE
+from paredown.evaluators.files.onnx_session import open_session
 from paredown.evaluators.tasks.resizing import squared
 from paredown.studies.errors import StudyError
 
@@ -50,7 +50,7 @@ def predict_images(folder: Path, files: list[Path], top: int = 3) -> list[dict[s
 
 def _scores(model: Path, images: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
     """Return the logits of each image, `classes`."""
-    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    session = open_session(model)
     if len(images) > 1 and ExitPlan.of(session) is not None:
         return list(BatchRuntime(model).run(np.stack(images).astype(np.float32)).logits)
     name = session.get_inputs()[0].name

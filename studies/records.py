@@ -13,6 +13,9 @@ from paredown.studies.database import open_storage
 from paredown.studies.front import Model
 from paredown.studies.tables import CurveRow, MeasurementRow, StudyRow, TrialRow
 
+KEPT = frozenset({"device"})
+"""Keys of a configuration that stay as the study began with them: a later run adopts them, and need not agree."""
+
 
 class Records:
     """Reads the trials of one study, and keeps its sensitivity map.
@@ -127,8 +130,8 @@ def list_studies(url: str) -> list[dict[str, Any]]:
 
 
 def differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return each key whose value differs, with the stored and the asked value."""
-    keys = sorted(set(stored) | set(asked))
+    """Return each key whose value differs, with the stored and the asked value; those in `KEPT` are not compared."""
+    keys = sorted((set(stored) | set(asked)) - KEPT)
     return {k: (stored.get(k), asked.get(k)) for k in keys if stored.get(k) != asked.get(k)}
 
 

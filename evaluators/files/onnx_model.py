@@ -1,22 +1,18 @@
-"""The exported model: write it from a network, run it through ONNX Runtime."""
+"""The exported model: written from a network, and made smaller."""
 
 import io
 import warnings
-from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from paredown.evaluators.errors import EvaluationError
 from paredown.spaces.families.family import ImageShape
 from paredown.spaces.transforms import DOMAIN_NOTE
 
 OPSET = 17
-BATCH = 64
 
 
 def export(model: nn.Module, shape: ImageShape) -> bytes:
@@ -54,32 +50,6 @@ def export_part(model: nn.Module, example: NDArray[np.float32], outputs: tuple[s
         )
     model.to(device)
     return buffer.getvalue()
-
-
-def open_session(model: Path | bytes) -> onnxruntime.InferenceSession:
-    """Return a session that uses one thread and does not spin while it waits.
-
-    Raises:
-        EvaluationError: ONNX Runtime cannot load the file.
-    """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    source = model if isinstance(model, bytes) else str(model)
-    try:
-        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exception classes share no root but Exception
-        raise EvaluationError(f"ONNX Runtime cannot load the model: {error}") from error
-
-
-def logits(session: onnxruntime.InferenceSession, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return `n x classes` for `n x c x h x w`, in batches; one by one where the file takes no more."""
-    entry = session.get_inputs()[0]
-    batch = BATCH if isinstance(entry.shape[0], str) else entry.shape[0]
-    parts = [session.run(None, {entry.name: images[i : i + batch]})[0] for i in range(0, len(images), batch)]
-    return np.concatenate(parts)
 
 
 def slimmed(model: bytes) -> bytes:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paredown.evaluators.errors import EvaluationError
-from paredown.evaluators.files.onnx_model import logits, open_session
+from paredown.evaluators.files.onnx_session import logits, open_session
 from paredown.evaluators.metrics.evaluation_input import EvaluationInput, Evaluator
 from paredown.evaluators.metrics.measurement import Measurement, Metric
 
@@ -29,7 +29,9 @@ def share_correct(predicted: NDArray[np.float32], labels: NDArray[np.int64], met
 def _measure(specimen: EvaluationInput) -> Measurement:
     if specimen.file is None or specimen.images is None or specimen.labels is None:
         raise EvaluationError("accuracy: needs the exported file and validation images")
-    return share_correct(logits(open_session(specimen.file), specimen.images), specimen.labels, METRIC.name)
+    return share_correct(
+        logits(open_session(specimen.file, specimen.threads), specimen.images), specimen.labels, METRIC.name
+    )
 
 
 ACCURACY = Evaluator(METRIC, "data", _measure)

@@ -133,6 +133,7 @@ def _stored(config: StudyConfig, plan: TrialPlan, task: Task, space: SearchSpace
         "baseline": space.baseline.to_json(),
         "training": _stored_training(config.training),
         "seed": config.seed,
+        "device": plan.device.to_json(),
     }
     if plan.teacher is not None:
         stored["distillation"] = config.distillation.model_dump() | {"digest": plan.teacher.digest}

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from paredown.evaluators.device import Device, this_device
 from paredown.evaluators.errors import TaskError
 from paredown.evaluators.tasks.spec import TaskSpec, load_task
 from paredown.evaluators.tasks.task import Task
@@ -28,6 +29,11 @@ def stored_task(stored: Mapping[str, Any]) -> Task:
     if task.digest != stored["task"]["data"]:
         raise TaskError(f"the data of task {spec.name} has changed since the study; restore it or start a new study")
     return task
+
+
+def stored_device(stored: Mapping[str, Any]) -> Device:
+    """Return the device that the files of a stored study are made for; studies made before it was stored take this."""
+    return Device.from_json(stored["device"]) if "device" in stored else this_device()
 
 
 def stored_space(stored: Mapping[str, Any]) -> SearchSpace:

@@ -23,7 +23,7 @@ from torch import nn
 from paredown.evaluators.errors import PackingError
 from paredown.evaluators.files.exit_runtime import BatchRuntime
 from paredown.evaluators.files.names import CARD_FILE, MANIFEST_FILE, MODEL_FILE, PACKED_FILE
-from paredown.evaluators.files.onnx_model import logits, open_session
+from paredown.evaluators.files.onnx_session import logits, open_session
 from paredown.evaluators.metrics.accuracy import share_correct
 from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.evaluators.metrics.measurement import Measurement

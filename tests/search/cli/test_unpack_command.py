@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from paredown.evaluators.files.onnx_model import export, logits, open_session, slimmed
+from paredown.evaluators.files.onnx_model import export, slimmed
+from paredown.evaluators.files.onnx_session import logits, open_session
 from paredown.evaluators.packing.container import pack, ship
 from paredown.search.cli import app as cli
 from paredown.spaces.compression.step import RewriteContext

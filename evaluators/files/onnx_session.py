@@ -1,0 +1,41 @@
+"""The one place that opens a model in ONNX Runtime; needs no PyTorch."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from paredown.evaluators.errors import EvaluationError
+
+BATCH = 64
+
+
+def open_session(model: Path | bytes, threads: int = 1) -> onnxruntime.InferenceSession:
+    """Return a session whose threads do not spin while they wait.
+
+    Args:
+        model: ONNX model, or the path of its file.
+        threads: Threads that execute it, the caller's included; see `Device.threads`.
+
+    Raises:
+        EvaluationError: ONNX Runtime cannot load the model.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    source = model if isinstance(model, bytes) else str(model)
+    try:
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exception classes share no root but Exception
+        raise EvaluationError(f"ONNX Runtime cannot load the model: {error}") from error
+
+
+def logits(session: onnxruntime.InferenceSession, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return `n x classes` for `n x c x h x w`, in batches; one by one where the file takes no more."""
+    entry = session.get_inputs()[0]
+    batch = BATCH if isinstance(entry.shape[0], str) else entry.shape[0]
+    parts = [session.run(None, {entry.name: images[i : i + batch]})[0] for i in range(0, len(images), batch)]
+    return np.concatenate(parts)
