@@ -244,7 +244,7 @@ def test_rewrite_gives_the_same_smaller_working_artifact(name: str, knobs: Knobs
     assert rewrite is not None
     model = export(_network("mbconv"), SHAPE)
     images = np.random.default_rng(0).normal(size=(8, *SHAPE)).astype(np.float32)
-    calibration = RewriteContext(images, np.arange(8) % CLASSES, target=TARGET)
+    calibration = RewriteContext(images, np.arange(8) % CLASSES, target=TARGET, run=_run)
     changed = rewrite(model, knobs, calibration)
     assert changed == rewrite(model, knobs, calibration)
     packed = pack(slimmed(changed))
@@ -260,7 +260,7 @@ def test_rewrite_gives_nearly_the_same_outputs_at_its_mildest(name: str) -> None
     assert rewrite is not None
     model = export(_network("mbconv"), SHAPE)
     images = np.random.default_rng(0).normal(size=(8, *SHAPE)).astype(np.float32)
-    calibration = RewriteContext(images, np.arange(8) % CLASSES, target=TARGET)
+    calibration = RewriteContext(images, np.arange(8) % CLASSES, target=TARGET, run=_run)
     expected = logits(open_session(model), images)
     changed = [rewrite(model, knobs, calibration) for knobs in _settings(STEPS[name])]
     errors = [np.abs(logits(open_session(unpack(pack(slimmed(m)))), images) - expected).max() for m in changed]
