@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 import optuna
+from landscapes.synthetic import noisy
 from optuna.study import StudyDirection
 
 from paredown.search.bench.landscape import Landscape
-from paredown.search.bench.synthetic import noisy
 from paredown.search.samplers.catalogue import SAMPLERS
 from paredown.search.samplers.domain import Domain
 from paredown.search.samplers.sampler import Problem

@@ -21,11 +21,13 @@ import onnx
 import onnxruntime
 import torch
 from int8 import Block
+from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import nn
 
+from paredown.evaluators.device import this_device
 from paredown.evaluators.files.onnx_model import export, slimmed
-from paredown.evaluators.files.onnx_runtime import logits, open_session
+from paredown.evaluators.files.onnx_session import logits, open_session
 from paredown.evaluators.tasks.catalogue import TASKS
 from paredown.evaluators.tasks.task import Task, split_at
 from paredown.evaluators.training.data import TrainingData
@@ -95,6 +97,11 @@ def judged(model: bytes, data: TrainingData, task: Task) -> float:
     return right(open_session(model), data, task)
 
 
+def executed(model: bytes, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the logits of a file."""
+    return logits(open_session(model), images)
+
+
 def right(session: onnxruntime.InferenceSession, data: TrainingData, task: Task) -> float:
     """Return the share of the test images that a session names correctly."""
     split = split_at(task, "test", data.train.images.shape[-1])
@@ -113,7 +120,7 @@ def fine_tuned(network: nn.Module, data: TrainingData, knobs: Knobs, epochs: int
     """Return the network after quantization-aware fine-tuning, and the seconds it took."""
     tuned, begin = copy.deepcopy(network), time.perf_counter()
     assert QUANTIZATION.finetuning is not None
-    with QUANTIZATION.finetuning(tuned, knobs) as hold:
+    with QUANTIZATION.finetuning(tuned, knobs, this_device().target) as hold:
         rate = PLAN.learning_rate / 2
         fit(tuned, data, PLAN, epochs=epochs, learning_rate=rate, deadline=time.monotonic() + 600, holds=[hold])
     recalibrate(tuned, data)
@@ -137,7 +144,8 @@ def run(name: str, seed: int, epochs: int, aware_epochs: int) -> dict[str, dict[
         count = QUANTIZATION.calibration_images(knobs)
         every = max(1, len(data.train.images) // count)
         rows = slice(0, every * count, every)
-        calibration = RewriteContext(data.normalise(data.train.images[rows]), data.train.labels[rows])
+        images, labels = data.normalise(data.train.images[rows]), data.train.labels[rows]
+        calibration = RewriteContext(images, labels, target=this_device().target, run=executed)
         assert QUANTIZATION.rewrite is not None
         file = QUANTIZATION.rewrite(export(tuned, SHAPE), knobs, calibration)
         found[setting] = {

@@ -37,11 +37,11 @@ from torch import nn
 from transform_sparsity import masked, masks_over_all, masks_per_filter
 
 from paredown.evaluators.build import compress, rebuild
+from paredown.evaluators.device import this_device
 from paredown.evaluators.files.names import MODEL_FILE, PACKED_FILE, WEIGHTS_FILE
 from paredown.evaluators.files.onnx_model import export, slimmed
 from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.evaluators.metrics.evaluation_input import Baseline, EvaluationInput
-from paredown.evaluators.metrics.latency_ms import this_device
 from paredown.evaluators.metrics.macs import MACS
 from paredown.evaluators.packing.container import ship
 from paredown.evaluators.training.data import TrainingData
@@ -349,8 +349,7 @@ def main() -> None:
         run(options, work)
         rows = [json.loads(line) for line in (work / "rows.jsonl").read_text().splitlines()]
     versions = {name: importlib.metadata.version(name) for name in ("torch", "onnxruntime", "torch-pruning")}
-    flags = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
-    document = {"device": this_device(), "vnni": "vnni" in flags, "side": SIDE, **versions}
+    document = {"device": str(this_device()), "vnni": not this_device().int8_sums_saturate, "side": SIDE, **versions}
     document |= summarised(rows, ORDER) | {"rows": rows}
     print(markdown(document["table"]))
     for claim in document["claims"]:

@@ -30,7 +30,7 @@ from paredown.evaluators.build import input_shape, rebuild
 from paredown.evaluators.files.exit_file import export_stages, stitched
 from paredown.evaluators.files.exit_runtime import BatchRuntime
 from paredown.evaluators.files.names import MODEL_FILE, PACKED_FILE, WEIGHTS_FILE
-from paredown.evaluators.files.onnx_runtime import logits, open_session
+from paredown.evaluators.files.onnx_session import logits, open_session
 from paredown.evaluators.metrics.accuracy import share_correct
 from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.evaluators.metrics.evaluation_input import Baseline, EvaluationInput

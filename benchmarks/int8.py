@@ -15,13 +15,13 @@ import statistics
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
+from paredown.evaluators.device import this_device
 from paredown.evaluators.files.onnx_model import export, slimmed
 from paredown.evaluators.metrics.evaluation_input import EvaluationInput
-from paredown.evaluators.metrics.latency_ms import relative_latency, this_device
+from paredown.evaluators.metrics.latency_ms import measurement_lock, median_with_interval, paired_ratios, runner
 from paredown.evaluators.metrics.macs import MACS
 from paredown.spaces.compression.quantization import QUANTIZATION
 from paredown.spaces.compression.step import RewriteContext
@@ -81,6 +81,12 @@ def mbconv() -> nn.Module:
 NETWORKS = {"resnet 16": lambda: resnet(16, 1), "resnet 32": lambda: resnet(32, 1), "mbconv": mbconv}
 
 
+def relative_latency(model: bytes, reference: bytes) -> tuple[float, float]:
+    """Return the median ratio of a model's latency to a reference's, and the half width of its 95 % interval."""
+    with measurement_lock():
+        return median_with_interval(paired_ratios(runner(model, SHAPE), runner(reference, SHAPE), PAIRS))
+
+
 def measure(network: nn.Module, repeats: int) -> dict[str, object]:
     """Return multiply-adds and bytes, and for each setting the latency as a share of float32's, and the bytes."""
     macs = MACS.evaluate(EvaluationInput(network, SHAPE)).value
@@ -90,8 +96,9 @@ def measure(network: nn.Module, repeats: int) -> dict[str, object]:
     document: dict[str, object] = {"macs": macs, "size_bytes": len(reference)}
     for name, knobs in SETTINGS.items():
         assert QUANTIZATION.rewrite is not None
-        file = slimmed(QUANTIZATION.rewrite(model, knobs, RewriteContext(images, np.zeros(64, np.int64))))
-        found = [relative_latency(file, reference, SHAPE, PAIRS) for _ in range(repeats)]
+        calibration = RewriteContext(images, np.zeros(64, np.int64), target=this_device().target)
+        file = slimmed(QUANTIZATION.rewrite(model, knobs, calibration))
+        found = [relative_latency(file, reference) for _ in range(repeats)]
         document[name] = {
             "latency_to_fp32": [round(ratio, 3) for ratio, _ in found],
             "half_interval": [round(half, 3) for _, half in found],
@@ -107,11 +114,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results")
     options = parser.parse_args()
-    flags = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
     document: dict[str, object] = {
-        "device": this_device(),
-        "onnxruntime": onnxruntime.__version__,
-        "vnni": "vnni" in flags,
+        "device": str(this_device()),
+        "int8_sums_saturate": this_device().int8_sums_saturate,
     }
     for name, make in NETWORKS.items():
         torch.manual_seed(0)

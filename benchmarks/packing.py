@@ -19,6 +19,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from paredown.evaluators.device import this_device
 from paredown.evaluators.files.names import MODEL_FILE
 from paredown.evaluators.files.onnx_model import slimmed
 from paredown.evaluators.packing.container import pack, read
@@ -85,7 +86,9 @@ def main() -> None:
         assert result.outcome == "done", result.reason
         trained = Path(folder, result.artifact, MODEL_FILE).read_bytes()
         data = TrainingData.of(setup.task, RESOLUTION)
-    calibration = RewriteContext(data.normalise(data.train.images[:64]), data.train.labels[:64])
+    calibration = RewriteContext(
+        data.normalise(data.train.images[:64]), data.train.labels[:64], target=this_device().target
+    )
 
     def step(name: str, knobs: Knobs, model: bytes = trained) -> bytes:
         rewrite = STEPS[name].rewrite

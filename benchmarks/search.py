@@ -15,12 +15,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from landscapes.synthetic import SYNTHETIC
+
 from paredown.search.bench.entries import entries
 from paredown.search.bench.landscape import Landscape
 from paredown.search.bench.plot import write_plot
 from paredown.search.bench.race import Run, race
 from paredown.search.bench.standing import checkpoints, document, standings
-from paredown.search.bench.synthetic import SYNTHETIC
 from paredown.search.bench.table import read_table
 from paredown.search.errors import ConfigError
 

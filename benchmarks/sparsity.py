@@ -26,6 +26,7 @@ from paredown.evaluators.training.loss_terms import LossTerms
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.compression.masks import weights_of
 from paredown.spaces.compression.step import TransformContext
+from paredown.spaces.compression.target import Target
 from paredown.spaces.families.catalogue import FAMILIES
 
 SIDE, EPOCHS, RATE = 16, 10, 6e-3
@@ -107,7 +108,7 @@ def run(
             if transform is not None:
                 model = transform(model, knobs, TransformContext(images[:1], images))
             if finetuning is not None:
-                holds.append(stack.enter_context(finetuning(model, knobs)))
+                holds.append(stack.enter_context(finetuning(model, knobs, Target())))
         more = {"epochs": finetune_epochs, "learning_rate": RATE / 2}
         fit(model, data, plan, **more, deadline=deadline, holds=holds)  # type: ignore[arg-type]
     recalibrate(model, data)

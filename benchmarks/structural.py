@@ -27,7 +27,7 @@ import torch_pruning
 from torch import Tensor, nn
 
 from paredown.evaluators.files.onnx_model import export, slimmed
-from paredown.evaluators.files.onnx_runtime import logits, open_session
+from paredown.evaluators.files.onnx_session import logits, open_session
 from paredown.evaluators.metrics.evaluation_input import EvaluationInput
 from paredown.evaluators.metrics.macs import MACS
 from paredown.evaluators.tasks.spec import TaskSpec, load_task
@@ -39,6 +39,7 @@ from paredown.spaces.compression.channel_pruning import CHANNEL_PRUNING
 from paredown.spaces.compression.grouped_convolution import ChannelOrder
 from paredown.spaces.compression.step import TransformContext
 from paredown.spaces.compression.surgery import replace
+from paredown.spaces.compression.target import Target
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.knob import Range, Value
@@ -171,7 +172,7 @@ def methods() -> list[dict[str, Any]]:
         recalibrate(small, data)
         at_once = score(small, data.validation, data.normalise)[0]
         with contextlib.ExitStack() as stack:
-            holds = [] if step.finetuning is None else [stack.enter_context(step.finetuning(small, knobs))]
+            holds = [] if step.finetuning is None else [stack.enter_context(step.finetuning(small, knobs, Target()))]
             fit(
                 small,
                 data,

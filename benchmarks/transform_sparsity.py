@@ -30,6 +30,7 @@ from paredown.evaluators.training.data import TrainingData
 from paredown.evaluators.training.fit import TrainingPlan, fit, keep
 from paredown.evaluators.training.inference import recalibrate, score
 from paredown.spaces.compression.step import Hold, RewriteContext, TransformContext
+from paredown.spaces.compression.target import Target
 from paredown.spaces.compression.transform_sparsity import SMALLEST_FILTER, TRANSFORM_SPARSITY, sparsified
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.knob import Knobs
@@ -156,7 +157,9 @@ def run(name: str, seed: int, shares: list[float], data: TrainingData, plan: Tra
             sparse = TRANSFORM_SPARSITY.transform(model, knobs, TransformContext(torch.zeros(1, *SHAPE)))
             rows[domain] = {
                 "kept": sum(int(mask.sum()) for mask in masks[0]) / total,
-                "transform": scores(sparse, lambda m, k=knobs: TRANSFORM_SPARSITY.finetuning(m, k), data, plan, knobs),
+                "transform": scores(
+                    sparse, lambda m, k=knobs: TRANSFORM_SPARSITY.finetuning(m, k, Target()), data, plan, knobs
+                ),
             }
             if domain == "dct":
                 for label, mask in zip(("raw_per_filter", "raw_over_all"), masks, strict=True):

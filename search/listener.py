@@ -41,6 +41,9 @@ class ProgressListener:
     def supernet_finished(self, family: str, epochs: int, seconds: float) -> None:
         """The supernet of a family is trained: now, or already before this search."""
 
+    def remark(self, text: str) -> None:
+        """Something that the user should know, and that ends nothing."""
+
     def search_started(self, start: SearchStart) -> None:
         """The first trial is about to start."""
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from paredown.evaluators.device import this_device
 from paredown.search.drivers.catalogue import DRIVERS
 from paredown.search.drivers.driver import RunTrial
 from paredown.search.errors import check_name
@@ -23,6 +24,7 @@ from paredown.search.schedulers.halving import Halving
 from paredown.search.schedulers.resumed import resume
 from paredown.search.study_file.feasibility import probe
 from paredown.search.study_file.setup import Setup
+from paredown.search.study_file.stored import stored_device
 from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial.run_trial import run_trial
 from paredown.search.trial.supernets import prepare_supernets
@@ -80,7 +82,9 @@ def search(
     options = driver.checked(driver_options or {}, where)
     if not _has_begun(url, config.study):
         probe(setup, where)
-    study = _opened(setup, url, where)
+    study = Study.create(url, config.study, setup.stored, setup.plan.objectives, str(setup.plan.folder))
+    setup = _on_its_device(setup, study, listener)
+    _prepare(study, setup, where)
     metrics = setup.plan.optimised_metrics
     deadline = None if config.timeout is None else time.monotonic() + config.timeout
     halving = None
@@ -119,10 +123,18 @@ def _has_begun(url: str, name: str) -> bool:
     return True
 
 
-def _opened(setup: Setup, url: str, where: str) -> Study:
-    """Return the study, new or as it was left, with its sampler."""
+def _on_its_device(setup: Setup, study: Study, listener: ProgressListener) -> Setup:
+    """Return the setup with the device that the study began on; say so where this machine is another."""
+    device = stored_device(study.config)
+    here = this_device(device.threads)
+    if device != here:
+        listener.remark(f"study {study.name!r}: {device.remark_on(here)}")
+    return replace(setup, plan=replace(setup.plan, device=device))
+
+
+def _prepare(study: Study, setup: Setup, where: str) -> None:
+    """Let a study ask for its baseline first, and give it its sampler."""
     config, plan, space = setup.config, setup.plan, setup.space
-    study = Study.create(url, config.study, setup.stored, plan.objectives, str(plan.folder))
     study.enqueue([space.values(candidate) for candidate in (space.baseline, space.mildest())])
     metrics = plan.optimised_metrics
     study.use(
@@ -130,7 +142,6 @@ def _opened(setup: Setup, url: str, where: str) -> Study:
             config.sampler, problem_of(setup, study), metrics, where, plan.task.folder, config.local_search_trials
         )
     )
-    return study
 
 
 def problem_of(setup: Setup, study: Study) -> Problem:

@@ -14,7 +14,7 @@ from paredown.studies.database import open_storage
 from paredown.studies.front import Model
 from paredown.studies.tables import CurveRow, MeasurementRow, StudyRow, TrialRow
 
-KEPT = frozenset({"step_labels"})
+KEPT = frozenset({"device", "step_labels"})
 """Keys of a configuration that stay as the study began with them: a later run adopts them, and need not agree."""
 
 

@@ -1,11 +1,14 @@
-"""What all tests share: this folder on the path, also of worker processes, and one Ray."""
+"""What all tests share: this folder and the benchmarks on the path, also of worker processes, and one Ray."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+# At the end: a benchmark named as a module of some library must not hide it.
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 os.environ["PYTHONPATH"] = os.pathsep.join(p for p in (str(Path(__file__).parent), os.environ.get("PYTHONPATH")) if p)
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # tests share their cores; spinning threads would starve them
 

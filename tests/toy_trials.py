@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -156,3 +157,9 @@ def stop_at_once(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> Tri
 def never(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
     """No trial may start."""
     raise AssertionError(f"a trial was started: {candidate}")
+
+
+def tells_device(candidate: Any, plan: Any, on_epoch: Any) -> TrialResult:
+    """Return a good result whose facts name the device that its files are made for."""
+    done = good(candidate, plan, on_epoch)
+    return replace(done, facts={**done.facts, "device": str(plan.device)})

@@ -15,7 +15,7 @@ from onnx import helper
 
 from paredown.evaluators.files.exit_runtime import DECIDES, EXITS_KEY, ExitPlan, entropy_limit
 from paredown.evaluators.files.onnx_model import export_part, slimmed
-from paredown.evaluators.files.onnx_runtime import open_session
+from paredown.evaluators.files.onnx_session import open_session
 from paredown.spaces.exits.network import MultiExit
 from paredown.spaces.exits.rules import ExitRule
 from paredown.spaces.families.family import ImageShape

@@ -14,7 +14,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from paredown.evaluators.files.onnx_runtime import open_session
+from paredown.evaluators.files.onnx_session import open_session
 
 EXITS_KEY = "paredown.exits"
 """Metadata of the file: how it decides and what its stages are called, as JSON."""
@@ -110,19 +110,20 @@ class BatchRuntime:
 
     Args:
         file: The model, or its path.
-        batch: So many images at once.
+        batch: Number of images that run at once.
+        threads: Threads that execute each stage.
 
     Raises:
         ValueError: The file has no exits.
     """
 
-    def __init__(self, file: Path | bytes, batch: int = 64) -> None:
+    def __init__(self, file: Path | bytes, batch: int = 64, threads: int = 1) -> None:
         proto = onnx.load_from_string(file) if isinstance(file, bytes) else onnx.load(file)
         plan = ExitPlan.from_json({p.key: p.value for p in proto.metadata_props}.get(EXITS_KEY))
         if plan is None:
             raise ValueError("the model has no exits")
         self.plan, self._batch = plan, batch
-        self._sessions = [open_session(model.SerializeToString()) for model in stage_models(proto, plan)]
+        self._sessions = [open_session(model.SerializeToString(), threads) for model in stage_models(proto, plan)]
 
     def run(self, images: Floats) -> Answers:
         """Return what becomes of normalised `n x c x h x w`."""

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from paredown.evaluators.device import Device
 from paredown.evaluators.files.exit_file import export_stages, stitched
 from paredown.evaluators.files.onnx_model import export, slimmed
+from paredown.evaluators.files.onnx_session import logits, open_session
 from paredown.evaluators.packing.container import ship
 from paredown.evaluators.tasks.task import Task
 from paredown.evaluators.training.data import TrainingData
@@ -54,11 +56,13 @@ class ModelWriter:
         candidate: Names the steps that rewrite.
         task: Its training images calibrate.
         shape: Channels, height, width of one input.
+        device: The device that the files are made for.
     """
 
     candidate: Candidate
     task: Task
     shape: ImageShape
+    device: Device
 
     def write(self, model: nn.Module, file: Path, trained: bool = True) -> WrittenModel:
         """Write the ONNX model of a network and the packed file beside it.
@@ -91,6 +95,9 @@ class ModelWriter:
         images, labels = _spread(data.train.images, data.train.labels, count)
         return data.normalise(images), labels
 
+    def _run(self, model: bytes, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        return logits(open_session(model, self.device.threads), images)
+
     def _rewriting(self) -> Iterator[tuple[str, Knobs]]:
         for name in [n for n in STEPS if n in self.candidate.steps]:
             if STEPS[name].rewrite is not None:
@@ -104,7 +111,9 @@ class ModelWriter:
             rewrite = STEPS[name].rewrite
             assert rewrite is not None, "only those are named"
             images, labels = images_of(STEPS[name].calibration_images(knobs) if trained else CALIBRATION_IMAGES)
-            calibration = RewriteContext(images, labels, trained=trained, part=part)
+            calibration = RewriteContext(
+                images, labels, trained=trained, part=part, target=self.device.target, run=self._run
+            )
             model = rewrite(model, knobs, calibration)
             if calibration.skipped:
                 stage = "" if part is None else f"stage {part.index}: "

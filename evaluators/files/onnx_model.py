@@ -1,4 +1,4 @@
-"""The exported model, written from a network."""
+"""The exported model: written from a network, and made smaller."""
 
 import io
 import warnings

@@ -26,11 +26,11 @@ def share_correct(predicted: NDArray[np.float32], labels: NDArray[np.int64], met
 
 
 def _measure(inputs: EvaluationInput) -> Measurement:
-    from paredown.evaluators.files.onnx_runtime import logits, open_session
+    from paredown.evaluators.files.onnx_session import logits, open_session
 
     if inputs.file is None or inputs.images is None or inputs.labels is None:
         raise EvaluationError("accuracy: needs the exported file and validation images")
-    return share_correct(logits(open_session(inputs.file), inputs.images), inputs.labels, METRIC.name)
+    return share_correct(logits(open_session(inputs.file, inputs.threads), inputs.images), inputs.labels, METRIC.name)
 
 
 ACCURACY = Evaluator(METRIC, "data", _measure)

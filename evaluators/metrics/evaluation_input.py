@@ -52,6 +52,7 @@ class EvaluationInput:
         images: Normalised validation inputs, `n x c x h x w`.
         labels: Their classes, `n`.
         baseline: What latency is compared with; None for the baseline itself.
+        threads: Threads that execute the file; see `Device.threads`.
     """
 
     model: "nn.Module"
@@ -61,6 +62,7 @@ class EvaluationInput:
     images: NDArray[np.float32] | None = None
     labels: NDArray[np.int64] | None = None
     baseline: Baseline | None = None
+    threads: int = 1
 
     @property
     def has_exits(self) -> bool:

@@ -1,4 +1,4 @@
-"""Latency of the exported file on this machine, batch 1, one thread.
+"""Latency of the exported file on this machine, batch 1, on the threads of the study's device.
 
 Machines are noisy, and plain medians drift by tens of percent. So each run of the model is paired with a
 run of the baseline's file right beside it, in alternating order; the median of the pairs' ratios, times the
@@ -10,7 +10,6 @@ of each exit's images, weighted by the share of all validation images that leave
 """
 
 import math
-import platform
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from paredown.evaluators.device import this_device
 from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.metrics.evaluation_input import Baseline, EvaluationInput, Evaluator
 from paredown.evaluators.metrics.measurement import Measurement, Metric
@@ -38,14 +38,6 @@ LEAST_TIMED = 40
 WARM_UP_RUNS = 20
 SLICE_S = 0.001
 """A timed slice repeats the model until it lasts this long: the clock and the call are then no part of it."""
-
-
-def this_device() -> str:
-    """Return the name of this machine's processor and of the runtime."""
-    for line in _lines(Path("/proc/cpuinfo")):
-        if line.startswith("model name"):
-            return f"{line.partition(':')[2].strip()}, ONNX Runtime, 1 thread"
-    return f"{platform.processor() or platform.machine()}, ONNX Runtime, 1 thread"
 
 
 def measurement_lock() -> FileLock:
@@ -67,44 +59,30 @@ def median_with_interval(values: NDArray[np.float64]) -> tuple[float, float]:
     return float(np.median(ordered)), float(high - low) / 2
 
 
-def relative_latency(
-    model: Path | bytes, reference: Path | bytes, shape: "ImageShape", pairs: int = PAIRS
-) -> tuple[float, float]:
-    """Return the median ratio of a model's latency to a reference's, and the half width of its 95 % interval.
-
-    Args:
-        model: ONNX.
-        reference: ONNX, with inputs of the same shape.
-        shape: Channels, height, width of one input.
-        pairs: So many pairs of runs, one beside the other, are timed.
-    """
-    with measurement_lock():
-        return median_with_interval(_ratios(_runner(model, shape), _runner(reference, shape), pairs))
-
-
 def _measure(inputs: EvaluationInput) -> Measurement:
     if inputs.file is None:
         raise EvaluationError("latency_ms: there is no exported file yet")
     if inputs.has_exits and inputs.images is not None:
-        return _stream(inputs.file, inputs.images, inputs.baseline)
-    run = _runner(inputs.file, inputs.shape)
+        return _stream(inputs.file, inputs.images, inputs.baseline, inputs.threads)
+    run = runner(inputs.file, inputs.shape, inputs.threads)
     with measurement_lock():
         if inputs.baseline is None:
             seconds = _slices(run)
             median, spread = median_with_interval(seconds * 1e3)
         else:
-            ratios = _ratios(run, _runner(inputs.baseline.file, inputs.baseline.shape))
+            baseline = runner(inputs.baseline.file, inputs.baseline.shape, inputs.threads)
+            ratios = paired_ratios(run, baseline)
             median, spread = (v * inputs.baseline.latency_ms for v in median_with_interval(ratios))
-    return Measurement(METRIC.name, median, spread, "measured", this_device())
+    return Measurement(METRIC.name, median, spread, "measured", str(this_device(inputs.threads)))
 
 
-def _stream(file: Path, images: NDArray[np.float32], baseline: Baseline | None) -> Measurement:
+def _stream(file: Path, images: NDArray[np.float32], baseline: Baseline | None, threads: int) -> Measurement:
     """Return the mean over a stream of images, timed one by one between slices of the baseline."""
     from paredown.evaluators.files.exit_runtime import BatchRuntime
-    from paredown.evaluators.files.onnx_runtime import open_session
+    from paredown.evaluators.files.onnx_session import open_session
 
-    taken = BatchRuntime(file).run(images).taken
-    session, beside = open_session(file), None if baseline is None else _runner(baseline.file, baseline.shape)
+    taken, session = BatchRuntime(file).run(images).taken, open_session(file, threads)
+    beside = None if baseline is None else runner(baseline.file, baseline.shape, threads)
     name = session.get_inputs()[0].name
     seconds: dict[int, list[float]] = {}
     with measurement_lock():
@@ -123,7 +101,7 @@ def _stream(file: Path, images: NDArray[np.float32], baseline: Baseline | None) 
         median, half_width = median_with_interval(np.array(times))
         rate = float((taken == exit_).mean())
         mean, variance = mean + rate * median, variance + (rate * half_width) ** 2
-    return Measurement(METRIC.name, scale * mean, scale * math.sqrt(variance), "measured", this_device())
+    return Measurement(METRIC.name, scale * mean, scale * math.sqrt(variance), "measured", str(this_device(threads)))
 
 
 def _order(taken: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -135,10 +113,11 @@ def _order(taken: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.random.default_rng(0).permutation(np.concatenate(rows))
 
 
-def _runner(file: Path | bytes, shape: "ImageShape") -> Callable[[], object]:
-    from paredown.evaluators.files.onnx_runtime import open_session
+def runner(file: Path | bytes, shape: "ImageShape", threads: int = 1) -> Callable[[], object]:
+    """Return what runs an ONNX model once, on an input of zeros."""
+    from paredown.evaluators.files.onnx_session import open_session
 
-    session = open_session(file)
+    session = open_session(file, threads)
     inputs = {session.get_inputs()[0].name: np.zeros((1, *shape), dtype=np.float32)}
     return lambda: session.run(None, inputs)
 
@@ -148,7 +127,10 @@ def _slices(run: Callable[[], object]) -> NDArray[np.float64]:
     return np.array([_seconds(run, repeats) for _ in range(PAIRS)])
 
 
-def _ratios(run: Callable[[], object], reference: Callable[[], object], pairs: int = PAIRS) -> NDArray[np.float64]:
+def paired_ratios(
+    run: Callable[[], object], reference: Callable[[], object], pairs: int = PAIRS
+) -> NDArray[np.float64]:
+    """Return the ratio of the times of two runs in each of some pairs, one beside the other."""
     repeats, reference_repeats = _warm(run), _warm(reference)
     ratios = []
     for pair in range(pairs):
@@ -170,10 +152,6 @@ def _seconds(run: Callable[[], object], repeats: int) -> float:
     for _ in range(repeats):
         run()
     return (time.perf_counter() - start) / repeats
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.exists() else []
 
 
 LATENCY_MS = Evaluator(METRIC, "file", _measure)

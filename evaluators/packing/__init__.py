@@ -1,1 +1,1 @@
-"""The packed file: a whole ONNX model, each tensor in its shortest encoding; read without PyTorch."""
+"""The packed file: a whole ONNX model, with each tensor in its shortest encoding; reading it needs no PyTorch."""

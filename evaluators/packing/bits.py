@@ -1,4 +1,4 @@
-"""Unsigned integers of k bits each, one after the other without gaps, the lowest bit first."""
+"""Unsigned integers of k bits each, stored without gaps, least significant bit first."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,12 +7,12 @@ from paredown.evaluators.packing.encoding import Source
 
 
 def packed_size(count: int, bits: int) -> int:
-    """Return how many bytes so many integers take."""
+    """Return the number of bytes that `count` integers take."""
     return -(-count * bits // 8)
 
 
 def pack_bits(values: NDArray[np.uint64], bits: int) -> bytes:
-    """Return `n` integers below `2 ** bits` as bytes."""
+    """Pack `n` integers, each below `2 ** bits`, into bytes."""
     places = np.arange(bits, dtype=np.uint64)
     ones = (values.reshape(-1, 1) >> places & np.uint64(1)).astype(np.uint8)
     return np.packbits(ones, axis=None, bitorder="little").tobytes()
@@ -22,7 +22,7 @@ def unpack_bits(source: Source, count: int, bits: int) -> NDArray[np.uint64]:
     """Return the next `count` integers.
 
     Raises:
-        PackingError: There are not so many.
+        PackingError: The source holds fewer.
     """
     raw = np.frombuffer(source.take(packed_size(count, bits)), dtype=np.uint8)
     ones = np.unpackbits(raw, count=count * bits, bitorder="little").reshape(count, bits)

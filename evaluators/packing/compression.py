@@ -1,37 +1,33 @@
-"""General compression of the two parts of a packed file: zlib, or zstd where it is installed and asked for."""
+"""General compression of the two parts of a packed file: zlib, or none."""
 
 import zlib
-from types import ModuleType
 
 from paredown.evaluators.errors import PackingError
 
-COMPRESSIONS = ("zlib", "zstd", "none")
+COMPRESSIONS = ("zlib", "none")
 """zlib comes with Python everywhere, so the length of a file does not depend on what is installed."""
-ZSTD_LEVEL = 19
 
 
 def compress(data: bytes, compression: str) -> tuple[str, bytes]:
-    """Return what was done and the bytes; nothing is done where that is shorter.
+    """Compress bytes, unless that would make them longer.
+
+    Returns:
+        The compression that was applied and the bytes; "none" and the bytes as they are where nothing is saved.
 
     Raises:
-        PackingError: The compression is unknown, or its package is not installed.
+        PackingError: The compression is unknown.
     """
     if compression not in COMPRESSIONS:
         raise PackingError(f"compression {compression!r} is unknown; allowed: {', '.join(COMPRESSIONS)}")
-    if compression == "none":
-        return "none", data
-    if compression == "zlib":
-        packed = zlib.compress(data, 9)
-    else:
-        packed = bytes(_zstandard().ZstdCompressor(level=ZSTD_LEVEL).compress(data))
+    packed = zlib.compress(data, 9) if compression == "zlib" else data
     return (compression, packed) if len(packed) < len(data) else ("none", data)
 
 
 def decompress(data: bytes, compression: str, size: int) -> bytes:
-    """Return the bytes of a known size; never allocates more.
+    """Return the original bytes; never allocates more than their stated size.
 
     Raises:
-        PackingError: They are not of that size, or cannot be read.
+        PackingError: The compression is not read, the bytes are broken, or their number differs from `size`.
     """
     if compression == "none":
         raw, whole = data, True
@@ -43,12 +39,10 @@ def decompress(data: bytes, compression: str, size: int) -> bytes:
             raise PackingError(f"the packed file is broken: {error}") from error
         whole = stream.eof or not size
     elif compression == "zstd":
-        zstandard = _zstandard()
-        try:
-            with zstandard.ZstdDecompressor().stream_reader(data) as reader:
-                raw, whole = bytes(reader.read(size)), not reader.read(1)
-        except zstandard.ZstdError as error:
-            raise PackingError(f"the packed file is broken: {error}") from error
+        raise PackingError(
+            "the packed file is compressed by zstd, which is no longer read; "
+            f"pack its model again; compressions that are read: {', '.join(COMPRESSIONS)}"
+        )
     else:
         raise PackingError(
             f"the packed file is broken: compression {compression!r} is unknown; known: {', '.join(COMPRESSIONS)}"
@@ -56,12 +50,3 @@ def decompress(data: bytes, compression: str, size: int) -> bytes:
     if len(raw) != size or not whole:
         raise PackingError(f"the packed file is broken: a part does not have the {size} bytes that its header says")
     return raw
-
-
-def _zstandard() -> ModuleType:
-    try:
-        import zstandard
-    except ImportError as error:
-        raise PackingError("compression zstd needs the package zstandard: pip install 'paredown[zstd]'") from error
-    module: ModuleType = zstandard
-    return module

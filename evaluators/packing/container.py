@@ -1,7 +1,7 @@
-"""The container: an ONNX model as one safetensors file without PyTorch; docs/compression.md describes the format.
+"""The container: an ONNX model as one safetensors file; docs/compression.md describes the format.
 
-The graph, its initializers emptied (those of branches too), is one part, the encoded initializers one after the other
-are another; the JSON header in the metadata says how each is encoded.
+It has two parts: the graph, with its initializers emptied (those of branches included), and the payload, in which the
+encoded initializers follow one another. A JSON header in the metadata records how each is encoded.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ Part = NDArray[np.uint8]
 HEADER, GRAPH, PAYLOAD = "paredown.packed", "graph", "payload"
 FORMAT = 1
 SMALL_BYTES, MOST_TIMES, MOST_BYTES = 1 << 26, 4096, (1 << 31) - 1
-"""A file may unpack to 64 MiB or to so many times its length, and to 2 GiB, the most that ONNX can hold."""
+"""A file may unpack to 64 MiB, or to `MOST_TIMES` its length if that is more, and never above ONNX's limit of 2 GiB."""
 MOST_AXES = 32
 KIND_OF = {
     getattr(TensorProto, "DOUBLE" if k == "float64" else "FLOAT" if k == "float32" else k.upper()): k for k in KINDS
@@ -41,15 +41,15 @@ KIND_OF = {
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor of a packed file, for people.
+    """A description of one tensor in a packed file, for people.
 
     Attributes:
-        name: In the graph.
-        shape: Its shape.
-        kind: Type of its values.
-        encoding: Such as `bitmask(packed)`; `graph` where it stays in the graph.
-        size_bytes: Length of its payload, before the payload is compressed as a whole.
-        dense_bytes: Length where nothing is saved.
+        name: Name in the graph.
+        shape: The shape.
+        kind: Type of the values.
+        encoding: Encoding such as `bitmask(packed)`; `graph` for a tensor that stays in the graph.
+        size_bytes: Length of its share of the payload, before the whole payload is compressed.
+        dense_bytes: Length of the dense encoding.
     """
 
     name: str
@@ -62,12 +62,12 @@ class StoredTensor:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a packed file holds.
+    """The contents of a packed file.
 
     Attributes:
         model: The ONNX model, serialised.
-        tensors: Its initializers.
-        parts: Lengths in the file: `graph`, `payload`, `header`; their sum is the file's.
+        tensors: Descriptions of its initializers.
+        parts: Length of `graph`, `payload` and `header` in the file; together they are the length of the file.
     """
 
     model: bytes
@@ -78,15 +78,15 @@ class Contents:
 def pack(model: bytes, compression: str = "zlib") -> bytes:
     """Return an ONNX model as a packed file; equal models give equal files.
 
-    Every tensor comes back bit for bit, but those with a `DOMAIN_NOTE`: their last bits may change, and the note
-    is used up. What ships is therefore `unpack(pack(model))`.
+    Unpacking restores every tensor bit for bit, except those with a `DOMAIN_NOTE`: their last bits may change, and the
+    note is removed. The model to ship is therefore `unpack(pack(model))`.
 
     Args:
-        model: Serialised, with its weights inside.
-        compression: Of the two parts: zlib, zstd (needs `zstandard`) or none.
+        model: Serialised model that contains its weights.
+        compression: Compression of the graph and the payload: zlib or none.
 
     Raises:
-        PackingError: It is no such model, or the compression is unknown.
+        PackingError: The bytes are not such a model, or the compression is unknown.
     """
     proto = _parsed(model, "no ONNX model")
     packed = _assembled(proto, [_encoded(tensor) for tensor in _initializers(proto.graph)], compression)
@@ -120,7 +120,7 @@ def _assembled(model: onnx.ModelProto, stored: Sequence[Encoded | None], compres
 
 
 def ship(model: bytes, file: Path) -> Path:
-    """Write the packed file of an ONNX model, and as `file` beside it the ONNX model that it holds; return that."""
+    """Write the packed file of an ONNX model and, as `file`, the ONNX model that it restores; return `file`."""
     packed = pack(model)
     file.with_name(PACKED_FILE).write_bytes(packed)
     file.write_bytes(unpack(packed))
@@ -137,7 +137,7 @@ def unpack(packed: bytes) -> bytes:
 
 
 def read(packed: bytes) -> Contents:
-    """Return all that a packed file holds; no broken file makes it allocate much more than `MOST_TIMES` allows.
+    """Return the contents of a packed file; a broken one cannot make this allocate much more than the limits allow.
 
     Raises:
         PackingError: The file is broken.
@@ -213,7 +213,7 @@ def _parsed(model: bytes, wrong: str) -> onnx.ModelProto:
 
 
 def _initializers(graph: onnx.GraphProto) -> Iterator[TensorProto]:
-    """Return a graph's initializers, then those of the branches inside of it, in the order of the nodes."""
+    """Yield the initializers of a graph, then those of the branches in it, in the order of the nodes."""
     yield from graph.initializer
     for node in graph.node:
         for attribute in node.attribute:
@@ -222,7 +222,7 @@ def _initializers(graph: onnx.GraphProto) -> Iterator[TensorProto]:
 
 
 def _form(tensor: TensorProto) -> Form | None:
-    """Return what a tensor is, or None where it is of a type that is not encoded."""
+    """Return the shape and type of a tensor; None if tensors of its type are not encoded."""
     if tensor.data_type not in KIND_OF:
         return None
     shape = tuple(tensor.dims)
@@ -255,7 +255,7 @@ def _domain(tensor: TensorProto) -> Domain | None:
 
 
 def _numbered(row: Row, names: list[str]) -> list[Any]:
-    """Return a row as JSON, its encoding as a place in the list of names."""
+    """Return a row as JSON, with its encoding as an index into the list of names."""
     if row.encoding not in names:
         names.append(row.encoding)
     return [names.index(row.encoding), *(_numbered(p, names) if isinstance(p, Row) else p for p in row.params)]

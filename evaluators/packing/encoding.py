@@ -1,4 +1,4 @@
-"""What an encoding is: values to bytes and back, bit for bit."""
+"""The interface of an encoding: it turns values into bytes and restores them bit for bit."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,16 +19,16 @@ KINDS: dict[str, np.dtype[Any]] = {
     **{f"{sign}int{bits}": np.dtype(f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64)},
     "bfloat16": np.dtype(ml_dtypes.bfloat16),
 }
-"""Types of values that are encoded, by name; all others stay in the graph."""
+"""Value types that can be encoded, by name; tensors of other types stay in the graph."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """What a tensor is, its values aside.
+    """The shape and type of a tensor.
 
     Attributes:
-        shape: Its shape.
-        kind: Name of its type in `KINDS`.
+        shape: The shape.
+        kind: Name of the value type, a key of `KINDS`.
     """
 
     shape: tuple[int, ...]
@@ -36,7 +36,7 @@ class Form:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of a value."""
+        """NumPy type of a value."""
         return KINDS[self.kind]
 
     @property
@@ -51,7 +51,7 @@ class Form:
 
     @property
     def size_bytes(self) -> int:
-        """Length where nothing is saved."""
+        """Length of the dense encoding."""
         return self.count * self.dtype.itemsize
 
     @property
@@ -65,9 +65,10 @@ class Values:
     """A tensor to encode.
 
     Attributes:
-        form: What it is.
-        words: Its bit patterns, in its shape: what is equal here is equal bit for bit.
-        domain: Where it is said to be sparse.
+        form: Shape and type.
+        words: Bit patterns of the values, in the tensor's shape. Equal words mean equal values bit for bit, which
+            comparing floats would not.
+        domain: Transform domain in which the tensor is sparse; None if none is known.
     """
 
     form: Form
@@ -82,11 +83,11 @@ class Values:
 
 @dataclass(frozen=True)
 class Row:
-    """How a tensor is stored, as it stands in the header.
+    """The header's entry for a tensor: how it is stored.
 
     Attributes:
-        encoding: Its name.
-        params: Integers, texts, or rows of the tensors within.
+        encoding: Name of the encoding.
+        params: Its parameters: integers, texts, or the rows of nested tensors.
     """
 
     encoding: str
@@ -99,11 +100,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A tensor, stored.
+    """An encoded tensor.
 
     Attributes:
-        row: How.
-        payload: The bytes.
+        row: Its entry in the header.
+        payload: Its bytes.
     """
 
     row: Row
@@ -111,17 +112,17 @@ class Encoded:
 
     @property
     def size_bytes(self) -> int:
-        """Length of payload and row."""
+        """Length of the payload and the row together."""
         return len(self.payload) + _length(self.row)
 
 
 def _length(row: Row) -> int:
-    """Return how many characters a row takes in the header, its encoding being one digit."""
+    """Return the number of characters that a row takes in the header, counting its encoding as one digit."""
     return 3 + sum(1 + (_length(p) if isinstance(p, Row) else len(str(p))) for p in row.params)
 
 
 class Source:
-    """The payload of a packed file, read from its beginning to its end."""
+    """A reader that consumes the payload of a packed file from start to end."""
 
     def __init__(self, payload: bytes) -> None:
         self._payload = memoryview(payload)
@@ -131,7 +132,7 @@ class Source:
         """Return the next bytes.
 
         Raises:
-            PackingError: There are not so many.
+            PackingError: Fewer are left.
         """
         if not 0 <= size <= len(self._payload) - self.position:
             left = len(self._payload) - self.position
@@ -141,9 +142,9 @@ class Source:
 
 
 Nested = Callable[[Values], Encoded]
-"""Encodes what is within another tensor."""
+"""Encodes a tensor that is nested in another one."""
 Unnested = Callable[[Row, Form, Source], Words]
-"""Decodes what is within another tensor."""
+"""Decodes a tensor that is nested in another one."""
 
 
 @dataclass(frozen=True)
@@ -151,8 +152,8 @@ class Encoding:
     """A way to store a tensor.
 
     Attributes:
-        name: As it stands in the header.
-        encode: Returns None where it does not apply.
+        name: Name in the header.
+        encode: Encodes a tensor; returns None for one to which the encoding does not apply.
         decode: Restores the bit patterns, in the tensor's shape.
     """
 
@@ -162,15 +163,15 @@ class Encoding:
 
 
 def broken(row: Row, reason: str) -> PackingError:
-    """Return the error for a row that cannot be."""
+    """Return the error for an invalid row."""
     return PackingError(f"the packed file is broken: {row.encoding}: {reason}")
 
 
 def integer(row: Row, at: int, low: int, high: int) -> int:
-    """Return an integer among the parameters.
+    """Return the integer parameter at a position.
 
     Raises:
-        PackingError: It is missing, no integer, or outside `low` to `high`.
+        PackingError: It is missing, is not an integer, or lies outside `low` to `high`.
     """
     value = row.params[at] if at < len(row.params) else None
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
@@ -179,10 +180,10 @@ def integer(row: Row, at: int, low: int, high: int) -> int:
 
 
 def inner(row: Row, at: int) -> Row:
-    """Return a row among the parameters.
+    """Return the nested row at a position of the parameters.
 
     Raises:
-        PackingError: There is none.
+        PackingError: There is no row at that position.
     """
     value = row.params[at] if at < len(row.params) else None
     if not isinstance(value, Row):

@@ -1,4 +1,4 @@
-"""What a packed file spends on what, for people and manifests."""
+"""How the bytes of a packed file are spent, as tables for people and manifests."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from paredown.evaluators.packing.container import Contents
 
 
 def encoding_rows(contents: Contents) -> list[dict[str, Any]]:
-    """Return for each encoding in use its tensors and bytes, the largest first; bytes before compression."""
+    """Return the number of tensors and their bytes before compression, by encoding, the largest first."""
     rows: dict[str, dict[str, Any]] = {}
     for tensor in contents.tensors:
         row = rows.setdefault(
@@ -19,7 +19,7 @@ def encoding_rows(contents: Contents) -> list[dict[str, Any]]:
 
 
 def tensor_rows(contents: Contents) -> list[dict[str, Any]]:
-    """Return each tensor with its shape, type, encoding and bytes, in the order of the file."""
+    """Return the shape, type, encoding and bytes of each tensor, in the order of the file."""
     return [
         {
             "tensor": tensor.name,

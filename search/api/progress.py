@@ -72,6 +72,10 @@ class ProgressDisplay(ProgressListener):
         self._supernets.stop()
         self._console.print(f"supernet of {family}: {epochs} epochs in {seconds:.0f} s", highlight=False)
 
+    def remark(self, text: str) -> None:
+        """Print it."""
+        self._console.print(text, markup=False, highlight=False)
+
     def search_started(self, start: SearchStart) -> None:
         """Begin the display, with what earlier runs came to."""
         self._start = start

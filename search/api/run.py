@@ -58,7 +58,7 @@ def run_study(
 
     Args:
         study: Path of a study file, the same as a mapping, or a checked configuration; None for the default study.
-            `task` of a mapping may be a `paredown.Task`; without `objectives` accuracy, latency and size span the front.
+            `task` of a mapping may be a `paredown.Task`; its default objectives are accuracy, latency and size.
         name: Name of the study, in place of the file's.
         trials: Total number of trials, in place of the file's.
         timeout: Time after which the search stops, in seconds or as text such as `8h`.

@@ -1,17 +1,14 @@
 """The sensitivity map: what accuracy each layer costs when it alone is compressed, by method and strength.
 
 Each layer that holds weights is changed in a copy of the trained network, batch statistics are estimated anew, and the
-validation images are classified; nothing is fine-tuned. The map is also a low-dimensional encoding of compression
-layer by layer: one threshold of accuracy gives every layer its own strength.
+validation images are classified; nothing is fine-tuned.
 
 Source:
-    Li et al., Pruning Filters for Efficient ConvNets, ICLR 2017, section 3.2 (sensitivity of layers);
-    Han et al., Learning both Weights and Connections, NeurIPS 2015, section 4 (thresholds from it).
+    Li et al., Pruning Filters for Efficient ConvNets, ICLR 2017, section 3.2 (sensitivity of layers).
 """
 
 import copy
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +22,6 @@ from paredown.evaluators.tasks.task import Split
 from paredown.evaluators.training.data import TrainingData
 from paredown.evaluators.training.fit import layout
 from paredown.evaluators.training.inference import recalibrate, score
-from paredown.search.errors import ConfigError
 
 MOST_IMAGES = 1000
 """So many validation images are looked at."""
@@ -204,34 +200,6 @@ def count(network: nn.Module) -> int:
     """Return how many measurements a map takes."""
     methods = METHODS.values()
     return sum(len(m.strengths) for layer in layers_of(network).values() for m in methods if not m.reason(layer))
-
-
-def ratios(found: SensitivityMap, threshold: float, method: str = "zeroing") -> dict[str, float]:
-    """Return for each layer the strongest compression that costs at most so much accuracy.
-
-    A layer goes as far as every milder strength holds too; where none does it takes the strength at which the method
-    does nothing. So one number stands for one number a layer.
-
-    Args:
-        found: The map.
-        threshold: Largest drop of accuracy of a layer alone, as a share of images, such as 0.01.
-        method: Of the map.
-
-    Raises:
-        ConfigError: The map has no such method, or the threshold is no number.
-    """
-    if method not in found.drops:
-        raise ConfigError(f"method: {method!r} is not in the map; allowed: {', '.join(found.drops)}")
-    if not math.isfinite(threshold):
-        raise ConfigError(f"threshold: {threshold!r} is not allowed; allowed: a share of images, such as 0.01")
-    chosen = {}
-    for layer, drops in found.drops[method].items():
-        chosen[layer] = METHODS[method].off
-        for strength, drop in zip(found.strengths[method], drops, strict=True):
-            if drop > threshold:
-                break
-            chosen[layer] = strength
-    return chosen
 
 
 def store(found: SensitivityMap, file: Path) -> None:

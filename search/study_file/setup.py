@@ -134,6 +134,7 @@ def _stored(config: StudyConfig, plan: TrialPlan, task: Task, space: SearchSpace
         "training": _stored_training(config.training),
         "seed": config.seed,
         "step_labels": {name: step.table_label.to_json() for name, step in space.steps.items()},
+        "device": plan.device.to_json(),
     }
     if plan.teacher is not None:
         stored["distillation"] = config.distillation.model_dump() | {"digest": plan.teacher.digest}

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from paredown.evaluators.device import Device, this_device
 from paredown.evaluators.tasks.spec import stored_task
 from paredown.evaluators.tasks.task import Task
 from paredown.search.study_file.sections import SpaceSection
@@ -13,6 +14,11 @@ from paredown.spaces.families.family import Family
 from paredown.spaces.families.imported import NAME as IMPORTED
 from paredown.spaces.families.imported import imported
 from paredown.spaces.space import SearchSpace, joint_space
+
+
+def stored_device(stored: Mapping[str, Any]) -> Device:
+    """Return the device that the files of a stored study are made for; studies made before it was stored take this."""
+    return Device.from_json(stored["device"]) if "device" in stored else this_device()
 
 
 def stored_space(stored: Mapping[str, Any]) -> SearchSpace:

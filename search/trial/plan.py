@@ -1,8 +1,9 @@
 """What a trial needs besides its candidate: plain data that crosses processes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from paredown.evaluators.device import Device, this_device
 from paredown.evaluators.metrics.evaluation_input import Baseline
 from paredown.evaluators.metrics.measurement import Metric, Objective, optimised_metrics
 from paredown.evaluators.tasks.spec import TaskSpec
@@ -33,6 +34,7 @@ class TrialPlan:
         swept: Knobs of early exits and their values, tried on a trained network without training; empty for its own
             alone.
         counted: Costs of the candidate's untrained network by metric, where they were counted before.
+        device: The device that files are made for; the same on every machine that runs trials of the study.
     """
 
     task: TaskSpec
@@ -48,6 +50,7 @@ class TrialPlan:
     space: str = "{}"
     swept: tuple[tuple[str, tuple[float, ...]], ...] = ()
     counted: tuple[tuple[str, float], ...] = ()
+    device: Device = field(default_factory=this_device)
 
     @property
     def optimised_metrics(self) -> tuple[Metric, ...]:

@@ -123,7 +123,7 @@ class _Trial:
 
     @cached_property
     def writer(self) -> ModelWriter:
-        return ModelWriter(self.candidate, self.task, self.shape)
+        return ModelWriter(self.candidate, self.task, self.shape, self.plan.device)
 
     def stopped(self, reason: str) -> TrialResult:
         """Return what is known of a trial that ends early."""
@@ -251,7 +251,8 @@ class _Trial:
 
     def _evaluation_input(self, model: nn.Module, file: Path) -> EvaluationInput:
         packed, (images, labels) = file.with_name(PACKED_FILE), self._images()
-        return EvaluationInput(model, self.shape, file, packed, images, labels, self.plan.baseline)
+        plan = self.plan
+        return EvaluationInput(model, self.shape, file, packed, images, labels, plan.baseline, plan.device.threads)
 
     def _measure(self, inputs: EvaluationInput, needs: tuple[str, ...]) -> None:
         self.measurements |= self._evaluated(inputs, needs)

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +24,11 @@ from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial.pretraining import Pretraining, pretrain
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
-from paredown.spaces.compression.step import Hold, Loss, Proximal
+from paredown.spaces.compression.step import Finetuning, Hold, Loss, Proximal
+from paredown.spaces.compression.target import Target
 from paredown.spaces.families.family import ImageShape
 from paredown.spaces.knob import Knobs
 
-T = TypeVar("T")
 FINETUNE_RATE = 0.5
 """Peak learning rate of fine-tuning, as a share of that of training."""
 
@@ -109,7 +108,9 @@ class TrainingStages:
 
     def _finetunings(self) -> list[Callable[[nn.Module], contextlib.AbstractContextManager[Hold]]]:
         steps = [(STEPS[name], self.candidate.steps[name]) for name in STEPS if name in self.candidate.steps]
-        return [_with(s.finetuning, knobs) for s, knobs in steps if s.finetuning is not None and s.finetunes(knobs)]
+        target = self.plan.device.target
+        held = [(s.finetuning, knobs) for s, knobs in steps if s.finetuning is not None and s.finetunes(knobs)]
+        return [_with(hook, knobs, target) for hook, knobs in held]
 
     def _teacher_targets(self) -> TeacherTargets | None:
         """Return what the teacher answers; None where no step asks, or where the baseline itself is trained."""
@@ -130,8 +131,10 @@ class TrainingStages:
         return None if plan.baseline is None else load_file(plan.baseline.folder / TEACHER_FILE)
 
 
-def _with(hook: Callable[[nn.Module, Knobs], T], knobs: Knobs) -> Callable[[nn.Module], T]:
-    return lambda model: hook(model, knobs)
+def _with(
+    hook: Finetuning, knobs: Knobs, target: Target
+) -> Callable[[nn.Module], contextlib.AbstractContextManager[Hold]]:
+    return lambda model: hook(model, knobs, target)
 
 
 def _with_knobs(loss: Loss, knobs: Knobs) -> CombinedLoss:

@@ -9,17 +9,13 @@ Source:
     Inference, CVPR 2018, section 2; ONNX Runtime, Quantize ONNX Models, static quantization.
 """
 
-from contextlib import AbstractContextManager
-
-from torch import nn
-
 from paredown.spaces.compression.quantizing import reverting
 from paredown.spaces.compression.quantizing.awareness import on_the_grid, rounded
 from paredown.spaces.compression.quantizing.halves import to_bfloat16, to_float16
 from paredown.spaces.compression.quantizing.integers import IntegerModel
 from paredown.spaces.compression.quantizing.ranges import IMAGES, METHODS
 from paredown.spaces.compression.quantizing.widths import THIRDS
-from paredown.spaces.compression.step import Hold, RewriteContext, Step
+from paredown.spaces.compression.step import RewriteContext, Step
 from paredown.spaces.compression.tolerance import FLOAT32, Tolerance
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.knob import Choice, Knobs, Range
@@ -49,7 +45,7 @@ def _quantize(model: bytes, knobs: Knobs, calibration: RewriteContext) -> bytes:
         return to_bfloat16(model)
     # Bytes and speed do not depend on the ranges, so the fastest method will do for the untrained network.
     method = str(knobs.get("calibration", "minmax")) if calibration.trained else "minmax"
-    integers = IntegerModel(model, knobs, calibration.images, method, calibration.part)
+    integers = IntegerModel(model, knobs, calibration.images, method, calibration.target, calibration.part)
     if not integers.layers:
         raise InfeasibleCandidate("quantization: the network has no layer with constant weights")
     calibration.skipped |= integers.untreated
@@ -67,10 +63,6 @@ def _is_aware(knobs: Knobs) -> bool:
     return bool(knobs.get("aware", False))
 
 
-def _finetuning(network: nn.Module, knobs: Knobs) -> AbstractContextManager[Hold]:
-    return on_the_grid(network, knobs)
-
-
 QUANTIZATION = Step(
     name="quantization",
     short="bits",
@@ -84,7 +76,7 @@ QUANTIZATION = Step(
     },
     switch="weights",
     off="fp32",
-    finetuning=_finetuning,
+    finetuning=on_the_grid,
     finetunes=_is_aware,
     rewrite=_quantize,
     calibration_images=_images,

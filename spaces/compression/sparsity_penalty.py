@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from paredown.spaces.compression.masks import weights_of, zeros_kept
 from paredown.spaces.compression.step import Hold, Step
+from paredown.spaces.compression.target import Target
 from paredown.spaces.knob import Choice, Knobs
 
 
@@ -38,7 +39,7 @@ def _root_mean_squares(weight: Tensor) -> Tensor:
     return weight.square().mean(tuple(range(1, weight.dim())), keepdim=True).sqrt().clamp_min(1e-30)
 
 
-def _held(model: nn.Module, knobs: Knobs) -> contextlib.AbstractContextManager[Hold]:
+def _held(model: nn.Module, knobs: Knobs, target: Target) -> contextlib.AbstractContextManager[Hold]:
     return zeros_kept(_treated(model, knobs))
 
 

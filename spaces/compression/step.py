@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from paredown.spaces.compression.step_label import StepLabel
+from paredown.spaces.compression.target import Target
 from paredown.spaces.compression.tolerance import FLOAT32, Tolerance
 from paredown.spaces.errors import SpaceError
 from paredown.spaces.knob import Knob, Knobs, Value
@@ -59,6 +60,10 @@ class Part:
     layers: int
 
 
+RunModel = Callable[[bytes, NDArray[np.float32]], NDArray[np.float32]]
+"""(ONNX model, inputs `n x c x h x w`) -> its logits, `n x classes`."""
+
+
 @dataclass
 class RewriteContext:
     """Training inputs that a rewrite may look at, and where it says what it left alone.
@@ -69,6 +74,8 @@ class RewriteContext:
         skipped: Layer to the reason why the step leaves it alone.
         trained: Whether the network is; before, only bytes and speed of the file are of interest.
         part: Where the model stands in a network with exits; None where it is the whole one.
+        target: The device that the file is made for.
+        run: Executes a model, for a rewrite that compares what it wrote; None where nothing can.
     """
 
     images: NDArray[np.float32]
@@ -76,6 +83,8 @@ class RewriteContext:
     skipped: dict[str, str] = field(default_factory=dict)
     trained: bool = True
     part: Part | None = None
+    target: Target = field(default_factory=Target)
+    run: RunModel | None = None
 
 
 @dataclass(frozen=True)
@@ -99,8 +108,8 @@ Transform = Callable[[nn.Module, Knobs, TransformContext], nn.Module]
 Attach = Callable[[nn.Module, Knobs, TransformContext], nn.Module]
 """(untrained network, knobs, material without images) -> what is trained in its place; the given one is not touched."""
 
-Finetuning = Callable[[nn.Module, Knobs], AbstractContextManager[Hold]]
-"""(network, knobs) -> context in which it is fine-tuned; on leaving it, only weights have changed."""
+Finetuning = Callable[[nn.Module, Knobs, Target], AbstractContextManager[Hold]]
+"""(network, knobs, device of the file) -> context in which it is fine-tuned; on leaving, only weights have changed."""
 
 Proximal = Callable[[nn.Module, Knobs, float], None]
 """(network, knobs, learning rate) -> None; a penalty's proximal operator, in place, after each step of training."""

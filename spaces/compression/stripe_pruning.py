@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from paredown.spaces.compression.step import Hold, Step, TransformContext
 from paredown.spaces.compression.surgery import replace
+from paredown.spaces.compression.target import Target
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.knob import Choice, Knobs, Range
 
@@ -116,7 +117,7 @@ def _padding(layer: nn.Conv2d, dimension: int) -> tuple[int, int]:
 
 
 @contextmanager
-def _holding(network: nn.Module, knobs: Knobs) -> Iterator[Hold]:
+def _holding(network: nn.Module, knobs: Knobs, target: Target) -> Iterator[Hold]:
     """Keep the stripes at zero that are zero now."""
     masks = []
     for layer in network.modules():

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from paredown.spaces.compression.step import Hold, RewriteContext, Step, TransformContext
+from paredown.spaces.compression.target import Target
 from paredown.spaces.errors import InfeasibleCandidate, SpaceError
 from paredown.spaces.knob import Choice, Knob, Knobs, Range
 from paredown.spaces.transforms import DOMAIN_NOTE, FRAMES, WAVELETS, Domain, without_noise
@@ -153,7 +154,7 @@ def _write(layer: Layer, coefficients: NDArray[np.float64], domain: Domain) -> N
 
 
 @contextmanager
-def _held(model: nn.Module, knobs: Knobs) -> Iterator[Hold]:
+def _held(model: nn.Module, knobs: Knobs, target: Target) -> Iterator[Hold]:
     """Project the weights back on the kept coefficients after each step."""
     _check(knobs)
     supports: list[tuple[Layer, NDArray[np.bool_], Domain]] = []

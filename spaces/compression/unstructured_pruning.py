@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from paredown.spaces.compression.masks import least, weights_of, zeros_kept
 from paredown.spaces.compression.step import Hold, Step, TransformContext
+from paredown.spaces.compression.target import Target
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.knob import Choice, Knobs, Range
 
@@ -46,7 +47,7 @@ def _prune(model: nn.Module, knobs: Knobs, material: TransformContext) -> nn.Mod
     return pruned
 
 
-def _finetuned(model: nn.Module, knobs: Knobs) -> contextlib.AbstractContextManager[Hold]:
+def _finetuned(model: nn.Module, knobs: Knobs, target: Target) -> contextlib.AbstractContextManager[Hold]:
     weights = _treated(model, knobs, {})
     return _rising(weights, knobs) if knobs["schedule"] == "gradual" else zeros_kept(weights)
 

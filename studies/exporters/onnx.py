@@ -37,7 +37,7 @@ def _packed(request: ExportRequest, model: Path, folder: Path) -> Manifest:
 def _load(file: Path) -> Run:
     """Return what runs the file: a single image as any runtime would, a batch with exits stage by stage."""
     from paredown.evaluators.files.exit_runtime import BatchRuntime, ExitPlan
-    from paredown.evaluators.files.onnx_runtime import logits, open_session
+    from paredown.evaluators.files.onnx_session import logits, open_session
 
     session = open_session(file)
     if ExitPlan.of(session) is None:

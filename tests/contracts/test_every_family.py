@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from paredown.evaluators.files.onnx_model import export, slimmed
-from paredown.evaluators.files.onnx_runtime import logits, open_session
+from paredown.evaluators.files.onnx_session import logits, open_session
 from paredown.evaluators.supernet.corners import Corners, shared_shapes
 from paredown.evaluators.supernet.slicing import largest_shapes, sliced
 from paredown.spaces.candidate import Candidate

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from sklearn.metrics import f1_score
 
-from paredown.evaluators.files.onnx_runtime import logits, open_session
+from paredown.evaluators.files.onnx_session import logits, open_session
 from paredown.evaluators.metrics.catalogue import EVALUATORS, known_metrics
 from paredown.evaluators.metrics.evaluation_input import EvaluationInput, Evaluator
 from paredown.evaluators.metrics.measurement import Measurement, Metric

@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,8 +22,9 @@ from torch.nn.utils import parametrize
 from zoo import ZOO
 
 from paredown.evaluators.build import DECIDED, attached, compress, rebuild
+from paredown.evaluators.device import this_device
 from paredown.evaluators.files.onnx_model import export, slimmed
-from paredown.evaluators.files.onnx_runtime import logits, open_session
+from paredown.evaluators.files.onnx_session import logits, open_session
 from paredown.evaluators.packing.container import pack, unpack
 from paredown.evaluators.tasks.task import Augmentation, Normalisation, Split, Task
 from paredown.evaluators.training.data import TrainingData
@@ -38,6 +40,7 @@ from paredown.spaces.knob import Knob, Knobs, Range, Value
 from paredown.spaces.space import joint_space
 
 SIDE, CLASSES, FOLDER = 12, 5, Path(__file__).parents[1]
+TARGET = this_device().target
 SHAPE = (1, SIDE, SIDE)
 TRANSFORMS, FINETUNINGS, PROXIMALS, LOSSES, REWRITES = (
     [name for name, step in STEPS.items() if getattr(step, hook) is not None]
@@ -241,7 +244,7 @@ def test_rewrite_gives_the_same_smaller_working_artifact(name: str, knobs: Knobs
     assert rewrite is not None
     model = export(_network("mbconv"), SHAPE)
     images = np.random.default_rng(0).normal(size=(8, *SHAPE)).astype(np.float32)
-    calibration = RewriteContext(images, np.arange(8) % CLASSES)
+    calibration = RewriteContext(images, np.arange(8) % CLASSES, target=TARGET, run=_run)
     changed = rewrite(model, knobs, calibration)
     assert changed == rewrite(model, knobs, calibration)
     packed = pack(slimmed(changed))
@@ -257,7 +260,7 @@ def test_rewrite_gives_nearly_the_same_outputs_at_its_mildest(name: str) -> None
     assert rewrite is not None
     model = export(_network("mbconv"), SHAPE)
     images = np.random.default_rng(0).normal(size=(8, *SHAPE)).astype(np.float32)
-    calibration = RewriteContext(images, np.arange(8) % CLASSES)
+    calibration = RewriteContext(images, np.arange(8) % CLASSES, target=TARGET, run=_run)
     expected = logits(open_session(model), images)
     changed = [rewrite(model, knobs, calibration) for knobs in _settings(STEPS[name])]
     errors = [np.abs(logits(open_session(unpack(pack(slimmed(m)))), images) - expected).max() for m in changed]
@@ -311,6 +314,10 @@ class Lightened:
     rewritten: bytes
 
 
+def _run(model: bytes, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    return logits(open_session(model), images)
+
+
 def _lightened(net: str, steps: Mapping[str, Knobs]) -> Lightened:
     """Do what a trial does: transforms, an epoch of one step of fine-tuning, export, rewrites."""
     knobs = {name: knob.lowest for name, knob in imported(f"zoo:{net}", FOLDER).knobs(TASK.resolutions).items()}
@@ -326,7 +333,8 @@ def _lightened(net: str, steps: Mapping[str, Knobs]) -> Lightened:
     calibration = DATA.normalise(DATA.train.images[:8])
     for name, chosen in candidate.steps.items():
         if (rewrite := STEPS[name].rewrite) is not None:
-            rewritten = rewrite(rewritten, chosen, RewriteContext(calibration, DATA.train.labels[:8]))
+            context = RewriteContext(calibration, DATA.train.labels[:8], target=TARGET, run=_run)
+            rewritten = rewrite(rewritten, chosen, context)
     return Lightened(candidate, network.eval(), done.decided, exported, slimmed(rewritten))
 
 
@@ -335,7 +343,7 @@ def _finetune(network: nn.Module, steps: Mapping[str, Knobs]) -> None:
     images, labels = (t[:16] for t in (_material().images, _material().labels) if t is not None)
     with contextlib.ExitStack() as stack:
         enter = [(STEPS[n].finetuning, knobs) for n, knobs in steps.items() if STEPS[n].finetunes(knobs)]
-        holds = [stack.enter_context(hook(network, knobs)) for hook, knobs in enter if hook is not None]
+        holds = [stack.enter_context(hook(network, knobs, TARGET)) for hook, knobs in enter if hook is not None]
         optimizer = torch.optim.SGD(network.parameters(), 1e-3)
         output = network.train()(images)
         output = output[-1] if output.dim() == 3 else output  # of several exits the last one

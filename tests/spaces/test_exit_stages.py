@@ -8,7 +8,7 @@ from exits import CLASSES, SHAPE, attach, exported, images
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from paredown.evaluators.files.onnx_runtime import logits, open_session
+from paredown.evaluators.files.onnx_session import logits, open_session
 from paredown.spaces.compression.channel_pruning import CHANNEL_PRUNING
 from paredown.spaces.compression.step import TransformContext
 from paredown.spaces.errors import InfeasibleCandidate

@@ -9,7 +9,7 @@ from torch import nn
 from toy_networks import Tangled, resnet, settled
 
 from paredown.evaluators.files.onnx_model import export, slimmed
-from paredown.evaluators.files.onnx_runtime import logits, open_session
+from paredown.evaluators.files.onnx_session import logits, open_session
 from paredown.evaluators.metrics.evaluation_input import EvaluationInput
 from paredown.evaluators.metrics.macs import MACS
 from paredown.spaces.compression.grouped_convolution import GROUPED_CONVOLUTION, ChannelOrder, kept, orders

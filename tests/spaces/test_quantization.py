@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import platform
 import tempfile
 from pathlib import Path
 
@@ -15,15 +14,16 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 from torch import Tensor, nn
 
+from paredown.evaluators.device import this_device
 from paredown.evaluators.files.onnx_model import export, slimmed
-from paredown.evaluators.files.onnx_runtime import logits, open_session
+from paredown.evaluators.files.onnx_session import logits, open_session
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.compression.quantization import QUANTIZATION
-from paredown.spaces.compression.quantizing import widths
 from paredown.spaces.compression.quantizing.awareness import on_the_grid, rounded
 from paredown.spaces.compression.quantizing.grid import largest, on_grid, scales, straight_through
 from paredown.spaces.compression.quantizing.integers import IntegerModel
 from paredown.spaces.compression.step import RewriteContext
+from paredown.spaces.compression.target import Target
 from paredown.spaces.errors import InfeasibleCandidate, SpaceError
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.knob import Knobs, Range
@@ -31,6 +31,8 @@ from paredown.spaces.space import joint_space
 
 SHAPE = (3, 8, 8)
 WIDTHS = {"weights": "mixed", "early": 4, "middle": 3, "late": 2}
+EXACT_HERE = this_device().target
+EIGHT_BITS, SEVEN_BITS = Target(int8_weight_bits=8), Target(int8_weight_bits=7)
 
 
 class Residual(nn.Module):
@@ -84,10 +86,14 @@ def _images(count: int) -> NDArray[np.float32]:
     return (colours + 0.5 * random.normal(size=(count, *SHAPE))).astype(np.float32)
 
 
-def _calibration(model: bytes, images: int = 64) -> RewriteContext:
+def _run(model: bytes, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    return logits(open_session(model), images)
+
+
+def _calibration(model: bytes, images: int = 64, target: Target = EXACT_HERE) -> RewriteContext:
     """Classes are what the model itself answers, so that its accuracy is 1."""
     inputs = _images(images)
-    return RewriteContext(inputs, logits(open_session(model), inputs).argmax(1).astype(np.int64))
+    return RewriteContext(inputs, _run(model, inputs).argmax(1).astype(np.int64), target=target, run=_run)
 
 
 def _rewritten(model: bytes, knobs: Knobs, calibration: RewriteContext | None = None) -> bytes:
@@ -145,13 +151,12 @@ def test_gradients_pass_straight_through_but_for_the_clipped() -> None:
     assert outlier.grad[0].tolist() == [0.0] + [1.0] * 11
 
 
-def test_int8_is_what_onnx_runtime_writes_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(widths, "sums_saturate", lambda: False)
+def test_int8_is_what_onnx_runtime_writes_by_itself() -> None:
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     model = export(_network(), SHAPE)
-    calibration = _calibration(model)
+    calibration = _calibration(model, target=EIGHT_BITS)
 
     class Reader:
         rows = iter(range(64))
@@ -175,31 +180,40 @@ def test_int8_is_what_onnx_runtime_writes_by_itself(monkeypatch: pytest.MonkeyPa
         assert slimmed(_rewritten(model, {"weights": "int8"}, calibration)) == slimmed(quantized.read_bytes())
 
 
-def test_where_sums_saturate_weights_have_seven_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(widths, "sums_saturate", lambda: True)
+def test_where_sums_saturate_weights_have_seven_bits() -> None:
     model = export(_network(), SHAPE)
-    narrow = _rewritten(model, {"weights": "int8"})
-    assert max(int(np.abs(tensor).max()) for tensor in _integers(narrow)) == 63
-    assert narrow == _rewritten(model, {"weights": "mixed", "early": 7, "middle": 7, "late": 7})
-    alone = _rewritten(model, {"weights": "int8", "activations": "fp32"})
+    narrow, wide = (_calibration(model, target=target) for target in (SEVEN_BITS, EIGHT_BITS))
+    written = _rewritten(model, {"weights": "int8"}, narrow)
+    assert max(int(np.abs(tensor).max()) for tensor in _integers(written)) == 63
+    assert written == _rewritten(model, {"weights": "mixed", "early": 7, "middle": 7, "late": 7}, wide)
+    alone = _rewritten(model, {"weights": "int8", "activations": "fp32"}, narrow)
     assert max(int(np.abs(tensor).max()) for tensor in _integers(alone)) == 127, "in floats nothing saturates"
 
 
-@pytest.mark.parametrize("flags", ["fma avx2", "avx2 avx512_vnni", "avx2 avx_vnni"])
-def test_a_cpu_says_whether_its_sums_saturate(flags: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "cpuinfo").write_text(f"flags: {flags}\n")
-    monkeypatch.setattr(widths, "CPU_FILE", tmp_path / "cpuinfo")
-    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
-    assert widths.sums_saturate.__wrapped__() == ("vnni" not in flags)
-    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
-    assert not widths.sums_saturate.__wrapped__()
+@pytest.mark.parametrize(("target", "points"), [(SEVEN_BITS, 63), (EIGHT_BITS, 127)])
+def test_aware_fine_tuning_ends_on_the_grid_of_the_device(target: Target, points: int) -> None:
+    network = _network()
+    assert QUANTIZATION.finetuning is not None
+    with QUANTIZATION.finetuning(network, {"weights": "int8", "aware": True}, target):
+        network(torch.from_numpy(_images(4)))
+    rows = network.stem[0].weight.detach().flatten(1)  # type: ignore[index, union-attr]
+    places = rows / rows.abs().amax(1, keepdim=True) * points
+    assert torch.allclose(places, places.round(), atol=1e-3)
+
+
+def test_reverting_without_anything_that_runs_the_file_is_refused() -> None:
+    model = export(_network(), SHAPE)
+    calibration = _calibration(model)
+    calibration.run = None
+    with pytest.raises(SpaceError, match=r"quantization\.max_drop: accuracy is compared by running the file"):
+        _rewritten(model, {"weights": "int8", "max_drop": 1.0}, calibration)
 
 
 @pytest.mark.parametrize("activations", ["uint8", "fp32"])
 def test_each_third_takes_its_width_in_the_order_in_which_layers_run(activations: str) -> None:
     model = export(_network(), SHAPE)
     knobs = WIDTHS | {"activations": activations}
-    layers = IntegerModel(model, knobs, _calibration(model).images, "minmax").layers
+    layers = IntegerModel(model, knobs, _calibration(model).images, "minmax", Target()).layers
     assert [layer.bits for layer in layers] == [4, 4, 4, 3, 3, 3, 2, 2, 2]
     assert [layer.nodes[0].split("/")[1] for layer in layers[:4]] == ["stem", "first", "shortcut", "rest"]
     ends = sorted(int(np.abs(values).max()) for values in _integers(_rewritten(model, knobs)))
@@ -314,7 +328,7 @@ def test_aware_fine_tuning_changes_only_weights_and_leaves_them_on_the_grid(acti
     names, parts = list(network.state_dict()), [type(m) for m in network.modules()]
     knobs = WIDTHS | {"aware": True, "activations": activations}
     assert QUANTIZATION.finetuning is not None
-    with QUANTIZATION.finetuning(network, knobs) as hold:
+    with QUANTIZATION.finetuning(network, knobs, Target()) as hold:
         parameters = list(network.parameters())
         optimizer = torch.optim.SGD(parameters, 0.05)
         images, labels = torch.randn(64, *SHAPE), torch.arange(64) % 5
@@ -347,7 +361,7 @@ def test_aware_fine_tuning_changes_only_weights_and_leaves_them_on_the_grid(acti
 
 def test_without_a_step_the_weights_are_on_the_grid_too() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(), nn.Linear(256, 5))
-    with on_the_grid(network, WIDTHS) as hold:
+    with on_the_grid(network, WIDTHS, Target()) as hold:
         hold.after_step(1.0)
     assert torch.allclose(on_grid(network[0].weight, 4), network[0].weight)
     assert torch.allclose(on_grid(network[2].weight, 3), network[2].weight)
@@ -362,7 +376,7 @@ def test_a_mask_of_another_step_holds() -> None:
             return weight * mask
 
     nn.utils.parametrize.register_parametrization(network[1], "weight", Mask())
-    with on_the_grid(network, WIDTHS):
+    with on_the_grid(network, WIDTHS, Target()):
         network(torch.randn(4, *SHAPE)).sum().backward()
     nn.utils.parametrize.remove_parametrizations(network[1], "weight")
     assert torch.equal(network[1].weight[~mask], torch.zeros(int((~mask).sum())))

@@ -12,6 +12,7 @@ from paredown.evaluators.training.data import TrainingData
 from paredown.evaluators.training.fit import TrainingPlan, fit
 from paredown.evaluators.training.loss_terms import LossTerms
 from paredown.spaces.compression.sparsity_penalty import SPARSITY_PENALTY
+from paredown.spaces.compression.target import Target
 
 
 def network() -> nn.Sequential:
@@ -59,7 +60,7 @@ def test_biases_and_norms_are_left_alone(kind: str) -> None:
 def test_zeros_stay_through_fine_tuning_and_others_move() -> None:
     assert SPARSITY_PENALTY.finetuning is not None
     model = network()
-    with SPARSITY_PENALTY.finetuning(model, {"kind": "l1", "strength": 0.1}) as hold:
+    with SPARSITY_PENALTY.finetuning(model, {"kind": "l1", "strength": 0.1}, Target()) as hold:
         for step in (0.5, 1.0):
             with torch.no_grad():
                 for parameter in model.parameters():

@@ -10,6 +10,7 @@ from toy_networks import Tangled, resnet, settled
 from paredown.evaluators.training.fit import keep
 from paredown.spaces.compression.step import TransformContext
 from paredown.spaces.compression.stripe_pruning import KERNELS, STRIPE_PRUNING, _shrunk
+from paredown.spaces.compression.target import Target
 from paredown.spaces.errors import InfeasibleCandidate, SpaceError
 from paredown.spaces.knob import Value
 
@@ -112,7 +113,7 @@ def test_zeros_survive_fine_tuning(axis: str, network: type[nn.Module]) -> None:
     assert sum(zero.sum().item() for zero in before.values()) > 0
     assert STRIPE_PRUNING.finetuning is not None
     optimizer = torch.optim.AdamW(changed.parameters(), 1e-2)
-    with STRIPE_PRUNING.finetuning(changed, knobs) as hold:
+    with STRIPE_PRUNING.finetuning(changed, knobs, Target()) as hold:
         for step in range(3):
             optimizer.zero_grad()
             changed.train()(torch.randn(8, 1, 12, 12)).square().sum().backward()

@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 from paredown.evaluators.files.onnx_model import export, slimmed
-from paredown.evaluators.files.onnx_runtime import logits, open_session
+from paredown.evaluators.files.onnx_session import logits, open_session
 from paredown.evaluators.packing.container import pack, read, unpack
 from paredown.spaces.compression.quantization import QUANTIZATION
 from paredown.spaces.compression.step import RewriteContext, TransformContext
+from paredown.spaces.compression.target import Target
 from paredown.spaces.compression.transform_sparsity import KNOBS, TRANSFORM_SPARSITY, sparsified
 from paredown.spaces.errors import InfeasibleCandidate, SpaceError
 from paredown.spaces.transforms import TRANSFORMS, WAVELETS, Domain, without_noise
@@ -129,7 +130,7 @@ def test_fine_tuning_moves_only_what_is_kept(rule: str) -> None:
     before = copy.deepcopy(made.state_dict())
     domains = {at: sparsified(made[at].weight.detach().numpy(), knobs) for at in (0, 3, 6)}
     assert TRANSFORM_SPARSITY.finetuning is not None
-    with TRANSFORM_SPARSITY.finetuning(made, knobs) as hold:
+    with TRANSFORM_SPARSITY.finetuning(made, knobs, Target()) as hold:
         optimizer = torch.optim.SGD(made.parameters(), 0.1)
         for share in (0.5, 1.0):
             optimizer.zero_grad()

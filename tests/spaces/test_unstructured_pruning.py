@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from paredown.spaces.compression.step import Hold, TransformContext
+from paredown.spaces.compression.target import Target
 from paredown.spaces.compression.unstructured_pruning import UNSTRUCTURED_PRUNING
 from paredown.spaces.errors import InfeasibleCandidate
 
@@ -119,7 +120,7 @@ def shaken(model: nn.Module) -> None:
 
 def held(model: nn.Module, **knobs: object) -> object:
     assert UNSTRUCTURED_PRUNING.finetuning is not None
-    return UNSTRUCTURED_PRUNING.finetuning(model, DEFAULTS | knobs)
+    return UNSTRUCTURED_PRUNING.finetuning(model, DEFAULTS | knobs, Target())
 
 
 @pytest.mark.parametrize("pattern", ["none", "2:4"])

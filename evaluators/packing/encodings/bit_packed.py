@@ -1,6 +1,6 @@
-"""packed: integers whose values span at most 8 bits, as what they are above the smallest.
+"""packed: integers whose values span at most 8 bits, stored as differences from the smallest value.
 
-Parameters: the smallest value, bits of each. Payload: `count` integers of that many bits.
+Parameters: the smallest value, and the bits of a difference. Payload: the `count` differences.
 """
 
 import numpy as np
@@ -32,7 +32,7 @@ def _encode(values: Values, nested: Nested) -> Encoded | None:
     bits = (highest - lowest).bit_length()
     if not 1 <= bits <= MOST_BITS:
         return None
-    # The difference of bit patterns is that of the numbers, whatever their sign.
+    # Differences of bit patterns equal differences of the numbers, whatever their sign.
     above = values.words.astype(np.uint64) - np.uint64(lowest % (1 << 64))
     above &= np.uint64((1 << bits) - 1)
     return Encoded(Row("packed", (lowest, bits)), pack_bits(above, bits))

@@ -1,6 +1,6 @@
-"""bitmask: one bit a value that says whether it is zero, then those that are not, encoded in their turn.
+"""bitmask: one bit for each value that tells whether it is non-zero, then the non-zero values in their own encoding.
 
-Parameter: encoding of the values that are not zero.
+Parameter: encoding of the non-zero values.
 """
 
 import numpy as np

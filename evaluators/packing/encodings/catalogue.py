@@ -1,4 +1,4 @@
-"""All encodings; the shortest that applies is taken, among equals the first."""
+"""All encodings. A tensor takes the one with the shortest result; the first in the list wins a tie."""
 
 from paredown.evaluators.errors import PackingError
 from paredown.evaluators.packing.encoding import Encoded, Encoding, Form, Row, Source, Values, Words
@@ -14,7 +14,7 @@ ENCODINGS: dict[str, Encoding] = {
     encoding.name: encoding for encoding in (DENSE, BIT_PACKED, PALETTE, SCALED, BITMASK, CSR, TRANSFORM)
 }
 DEEPEST = 4
-"""An encoding within an encoding within ... at most so often."""
+"""Maximum depth to which encodings may be nested."""
 
 
 def encode(values: Values) -> Encoded:
@@ -24,7 +24,7 @@ def encode(values: Values) -> Encoded:
 
 
 def decode(row: Row, form: Form, source: Source, depth: int = 1) -> Words:
-    """Return the bit patterns of a tensor, in its shape.
+    """Return the bit patterns of a tensor, in the tensor's shape.
 
     Raises:
         PackingError: The row or the payload is broken.

@@ -1,7 +1,7 @@
-"""csr: compressed sparse rows; the first axis are the rows, all others together the columns.
+"""csr: compressed sparse rows; the first axis gives the rows, and all others together give the columns.
 
-Parameters: how many values are not zero, their encoding. Payload: where each row ends, the column of each value
-that is not zero, both in as few bits as the largest needs, then those values.
+Parameters: the number of non-zero values, and their encoding. Payload: the end of each row and the column of each
+non-zero value, both in as few bits as the largest needs, then the non-zero values.
 
 Source:
     Saad, Iterative Methods for Sparse Linear Systems, SIAM 2003, section 3.4.
@@ -27,7 +27,7 @@ from paredown.evaluators.packing.encoding import (
 
 
 def _widths(columns: int, nonzeros: int) -> tuple[int, int]:
-    """Return the bits of a row's end and of a column."""
+    """Return the width of a row's end and of a column, in bits."""
     return nonzeros.bit_length(), max(1, (columns - 1).bit_length())
 
 

@@ -1,4 +1,4 @@
-"""dense: the values as they are, little-endian."""
+"""dense: the unchanged values, little-endian."""
 
 import numpy as np
 

@@ -1,6 +1,6 @@
-"""palette: at most 256 different values, as a codebook and numbers in it.
+"""palette: a codebook of at most 256 distinct values, and an index into it for each value.
 
-Parameter: how many different values. Payload: the codebook, then `count` numbers of as many bits as it takes.
+Parameter: length of the codebook. Payload: the codebook, then `count` indices in as few bits as the largest needs.
 
 Source:
     Han, Mao, Dally, Deep Compression, ICLR 2016, section 3 (shared weights).
@@ -29,7 +29,7 @@ MOST_COLOURS = 256
 def _encode(values: Values, nested: Nested) -> Encoded | None:
     del nested
     flat = values.words.reshape(-1)
-    # A glance at the first values spares sorting all of them where there are too many.
+    # If the first values already hold too many distinct ones, there is no need to sort all of them.
     if not flat.size or np.unique(flat[: 8 * MOST_COLOURS]).size > MOST_COLOURS:
         return None
     codebook, numbers = np.unique(flat, return_inverse=True)

@@ -1,7 +1,7 @@
-"""scaled: floats that are a small integer times the scale of their channel, to the last bit.
+"""scaled: floats that equal a small integer times the scale of their channel, to the last bit.
 
-Parameters: axis of the channels, encoding of the integers. Payload: one scale a channel, then the integers as int8,
-`channels x n`, encoded in their turn. Such weights come of quantization that is simulated in floats.
+Parameters: axis of the channels, and encoding of the integers. Payload: one scale for each channel, then the integers
+as int8, `channels x n`, in an encoding of their own. Such weights result from quantization simulated in floats.
 
 Source:
     Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
@@ -36,7 +36,7 @@ def _encode(values: Values, nested: Nested) -> Encoded | None:
     form = values.form
     if form.kind not in FLOATS or len(form.shape) < 2 or not form.count or not np.isfinite(values.numbers).all():
         return None
-    # The first axis is the output channels' in convolutions, the last in matrix products.
+    # Output channels are the first axis of a convolution's weights, and the last of a matrix product's.
     axes = dict.fromkeys((0, len(form.shape) - 1))
     found = [encoded for axis in axes if (encoded := _along(values, axis, nested)) is not None]
     return min(found, key=lambda encoded: encoded.size_bytes, default=None)
@@ -57,7 +57,7 @@ def _along(values: Values, axis: int, nested: Nested) -> Encoded | None:
 
 
 def _scale(channel: NDArray[Any]) -> Any:
-    """Return the largest scale of which all values are small multiples, or None."""
+    """Return the largest scale of which all values are small integer multiples; None if there is none."""
     distinct = np.unique(channel)
     if distinct.size > 2 * LARGEST + 1:
         return None
@@ -70,7 +70,7 @@ def _scale(channel: NDArray[Any]) -> Any:
     with np.errstate(over="ignore"):
         restored = _integers(distinct[None], candidates).astype(channel.dtype) * candidates
     right = np.flatnonzero((restored == distinct).all(1))
-    if not right.size or (np.signbit(channel) & (channel == 0)).any():  # a negative zero is no multiple
+    if not right.size or (np.signbit(channel) & (channel == 0)).any():  # no multiple is a negative zero
         return None
     return candidates[right[0], 0]
 
@@ -88,7 +88,7 @@ def _decode(row: Row, form: Form, source: Source, nested: Unnested) -> Words:
     rest = [size for at, size in enumerate(form.shape) if at != axis]
     scales = np.frombuffer(source.take(channels * form.dtype.itemsize), dtype=form.dtype)
     integers = nested(inner(row, 1), Form((channels, form.count // channels), "int8"), source).view(np.int8)
-    with np.errstate(over="ignore", invalid="ignore"):  # of a broken file: restored as what it says
+    with np.errstate(over="ignore", invalid="ignore"):  # a broken file may say anything
         restored = integers.astype(form.dtype) * scales[:, None]
     numbers = np.moveaxis(restored.reshape(channels, *rest), 0, axis)
     return np.ascontiguousarray(numbers).view(form.word)

@@ -1,7 +1,8 @@
-"""transform: coefficients in the domain in which the weights are sparse, encoded in their turn.
+"""transform: coefficients in the domain in which the weights are sparse, in an encoding of their own.
 
-Parameters: the domain as `transform/axes/channel`, encoding of the coefficients `channels x n`. The only encoding
-that may change a value, by rounding: a filter by `TOLERANCE` units in the last place of its norm at most.
+Parameters: the domain as `transform/axes/channel`, and the encoding of the coefficients, `channels x n`. No other
+encoding may change a value: this one rounds, and a filter moves by at most `TOLERANCE` units in the last place of its
+norm.
 """
 
 from typing import Any
@@ -46,7 +47,7 @@ def _encode(values: Values, nested: Nested) -> Encoded | None:
 
 
 def _restored(coefficients: NDArray[Any], form: Form, domain: Domain) -> NDArray[Any]:
-    # Adding zero makes a negative zero a positive one.
+    # Adding zero turns a negative zero into a positive one.
     weights: NDArray[Any] = domain.synthesise(coefficients, form.shape).astype(form.dtype) + form.dtype.type(0)
     return weights
 
@@ -63,7 +64,7 @@ def _decode(row: Row, form: Form, source: Source, nested: Unnested) -> Words:
         raise broken(row, f"domain {text} does not suit the shape {form.shape}")
     channels = form.shape[domain.channel]
     coefficients = nested(inner(row, 1), Form((channels, form.count // channels), form.kind), source)
-    with np.errstate(over="ignore", invalid="ignore"):  # of a broken file: restored as what it says
+    with np.errstate(over="ignore", invalid="ignore"):  # a broken file may say anything
         return _restored(coefficients.view(form.dtype), form, domain).view(form.word)
 
 

@@ -21,6 +21,7 @@ from torch.nn.utils import parametrize
 from paredown.spaces.compression.quantizing.grid import on_grid, straight_through
 from paredown.spaces.compression.quantizing.widths import width
 from paredown.spaces.compression.step import Hold
+from paredown.spaces.compression.target import Target
 from paredown.spaces.knob import Knobs
 
 MOMENTUM = 0.1
@@ -28,11 +29,11 @@ MOMENTUM = 0.1
 
 
 @contextmanager
-def on_the_grid(network: nn.Module, knobs: Knobs) -> Iterator[Hold]:
+def on_the_grid(network: nn.Module, knobs: Knobs, target: Target) -> Iterator[Hold]:
     """Let the network compute with quantised weights and activations; on leaving, its weights lie on their grids."""
     layers = [m for m in network.modules() if isinstance(m, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear)]
     felt = [_Felt(layer, bool(knobs.get("activations", "uint8") == "uint8")) for layer in layers]
-    running = _Order(len(layers), knobs)
+    running = _Order(len(layers), knobs, target)
     for one in felt:
         one.enter(running)
 
@@ -57,7 +58,7 @@ def rounded(network: nn.Module, knobs: Knobs, example: Tensor) -> nn.Module:
         example: One input, `1 x c x h x w`; tells the order of the layers.
     """
     moved = copy.deepcopy(network).eval()
-    with on_the_grid(moved, {**knobs, "activations": "fp32"}), torch.no_grad():
+    with on_the_grid(moved, {**knobs, "activations": "fp32"}, Target()), torch.no_grad():
         moved(example)
     return moved
 
@@ -65,14 +66,14 @@ def rounded(network: nn.Module, knobs: Knobs, example: Tensor) -> nn.Module:
 class _Order:
     """The order in which layers run, known once they have run: their widths depend on it."""
 
-    def __init__(self, layers: int, knobs: Knobs) -> None:
-        self._layers, self._knobs = layers, knobs
+    def __init__(self, layers: int, knobs: Knobs, target: Target) -> None:
+        self._layers, self._knobs, self._target = layers, knobs, target
         self._bits: dict[int, int] = {}
 
     def bits(self, layer: nn.Module) -> int:
         """Return the bits of a layer, which takes the next place where it has none."""
         if id(layer) not in self._bits:
-            self._bits[id(layer)] = width(len(self._bits), self._layers, self._knobs)
+            self._bits[id(layer)] = width(len(self._bits), self._layers, self._knobs, self._target)
         return self._bits[id(layer)]
 
 

@@ -28,6 +28,7 @@ from paredown.spaces.compression.quantizing.grid import WIDEST, largest, on_grid
 from paredown.spaces.compression.quantizing.ranges import activation_ranges
 from paredown.spaces.compression.quantizing.widths import width
 from paredown.spaces.compression.step import Part
+from paredown.spaces.compression.target import Target
 from paredown.spaces.knob import Knobs
 
 INT8_END = largest(WIDEST)
@@ -55,7 +56,13 @@ class IntegerModel:
     """A float32 model and what it takes to write it with some of its layers in integers."""
 
     def __init__(
-        self, model: bytes, knobs: Knobs, images: NDArray[np.float32], calibration: str, part: Part | None = None
+        self,
+        model: bytes,
+        knobs: Knobs,
+        images: NDArray[np.float32],
+        calibration: str,
+        target: Target,
+        part: Part | None = None,
     ) -> None:
         """Prepare the model: fuse, infer shapes, measure activations where they are quantised.
 
@@ -64,6 +71,7 @@ class IntegerModel:
             knobs: Of the step.
             images: To calibrate with, `n x c x h x w`.
             calibration: A method of `ranges.METHODS`.
+            target: The device that the file is made for.
             part: Where the model stands in a network with exits; None where it is the whole one.
         """
         proto = onnx.load_from_string(model)
@@ -73,7 +81,7 @@ class IntegerModel:
         self._whole = knobs.get("activations", "uint8") == "uint8"
         with tempfile.TemporaryDirectory(prefix="paredown-") as folder, _without_advice():
             self._model = _prepared(proto, Path(folder))
-            self.layers = _layers(self._model.graph, places, knobs, part)
+            self.layers = _layers(self._model.graph, places, lambda at, layers: width(at, layers, knobs, target), part)
             self._ranges = (
                 activation_ranges(Path(folder, "prepared.onnx"), _operators(), images, calibration)
                 if self._whole and self.layers
@@ -164,7 +172,9 @@ def _operators() -> list[str]:
     return sorted({*QLinearOpsRegistry, *QDQRegistry})
 
 
-def _layers(graph: onnx.GraphProto, places: Mapping[str, int], knobs: Knobs, part: Part | None) -> tuple[Layer, ...]:
+def _layers(
+    graph: onnx.GraphProto, places: Mapping[str, int], bits: Callable[[int, int], int], part: Part | None
+) -> tuple[Layer, ...]:
     """Return the layers in the order in which they run; preparing the model has changed that of the nodes."""
     dims = {tensor.name: len(tensor.dims) for tensor in graph.initializer}
     sharing: dict[str, list[onnx.NodeProto]] = {}
@@ -173,7 +183,7 @@ def _layers(graph: onnx.GraphProto, places: Mapping[str, int], knobs: Knobs, par
             sharing.setdefault(node.input[1], []).append(node)
     before, layers = (0, len(sharing)) if part is None else (part.before, part.layers)
     return tuple(
-        Layer(tuple(n.name for n in nodes), weight, _axis(nodes[0], dims[weight]), width(before + at, layers, knobs))
+        Layer(tuple(n.name for n in nodes), weight, _axis(nodes[0], dims[weight]), bits(before + at, layers))
         for at, (weight, nodes) in enumerate(sharing.items())
     )
 

@@ -5,17 +5,14 @@ Source:
     of single layers, the most sensitive ones first).
 """
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from paredown.spaces.compression.quantizing.integers import IntegerModel, Layer
 from paredown.spaces.compression.step import RewriteContext
+from paredown.spaces.errors import SpaceError
 
 IMAGES = 512
 """Inputs on which accuracy is compared: one of them is 0.2 points."""
-BATCH = 64
 
 
 def within_drop(model: bytes, integers: IntegerModel, max_drop: float, calibration: RewriteContext) -> bytes:
@@ -28,7 +25,10 @@ def within_drop(model: bytes, integers: IntegerModel, max_drop: float, calibrati
         model: The float32 model.
         integers: The same, ready to be written.
         max_drop: Accuracy that may be lost on the calibration inputs, in percentage points.
-        calibration: Inputs and classes; takes the layers that went back.
+        calibration: Inputs and classes, and what executes a model; takes the layers that went back.
+
+    Raises:
+        SpaceError: The calibration has nothing that executes a model.
     """
     reference, _ = _judged(model, calibration)
     written = integers.written()
@@ -53,20 +53,10 @@ def _drop(reference: float, model: bytes, calibration: RewriteContext) -> float:
 
 def _judged(model: bytes, calibration: RewriteContext) -> tuple[float, float]:
     """Return accuracy and cross-entropy on the calibration inputs."""
-    logits = _logits(model, calibration.images).astype(np.float64)
+    if calibration.run is None:
+        raise SpaceError("quantization.max_drop: accuracy is compared by running the file, and nothing here runs it")
+    logits = calibration.run(model, calibration.images).astype(np.float64)
     logits -= logits.max(1, keepdims=True)
     rows = np.arange(len(logits))
     losses = np.log(np.exp(logits).sum(1)) - logits[rows, calibration.labels]
     return float((logits.argmax(1) == calibration.labels).mean()), float(losses.mean())
-
-
-def _logits(model: bytes, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    parts: list[Any] = [session.run(None, {name: images[i : i + BATCH]})[0] for i in range(0, len(images), BATCH)]
-    return np.concatenate(parts)

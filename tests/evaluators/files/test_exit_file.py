@@ -10,10 +10,11 @@ import pytest
 import torch
 from exits import CLASSES, SHAPE, exported, images, multi_exit
 
+from paredown.evaluators.device import this_device
 from paredown.evaluators.files.exit_file import export_stages, stitched
 from paredown.evaluators.files.exit_runtime import BatchRuntime, ExitPlan
 from paredown.evaluators.files.onnx_model import export
-from paredown.evaluators.files.onnx_runtime import logits, open_session
+from paredown.evaluators.files.onnx_session import logits, open_session
 from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.evaluators.metrics.evaluation_input import EvaluationInput
 from paredown.evaluators.metrics.macs import exit_macs
@@ -90,7 +91,8 @@ def test_each_stage_is_quantized_before_they_are_put_together(weights: str) -> N
 
     def quantized(model: bytes, inputs: np.ndarray) -> bytes:
         seen.append(inputs.shape)
-        return rewrite(model, {"weights": weights}, RewriteContext(inputs, np.zeros(len(inputs), np.int64)))
+        context = RewriteContext(inputs, np.zeros(len(inputs), np.int64), target=this_device().target)
+        return rewrite(model, {"weights": weights}, context)
 
     file = stitched(export_stages(network, SHAPE, x.numpy(), quantized), network.rule, CLASSES)
     assert seen == [(60, 1, 16, 16), (60, 4, 16, 16), (60, 8, 8, 8)]

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from paredown.evaluators.device import this_device
 from paredown.evaluators.files.onnx_model import export
 from paredown.evaluators.metrics.evaluation_input import Baseline, EvaluationInput
-from paredown.evaluators.metrics.latency_ms import LATENCY_MS, PAIRS, median_with_interval, this_device
+from paredown.evaluators.metrics.latency_ms import LATENCY_MS, PAIRS, median_with_interval
 from paredown.evaluators.metrics.measurement import Measurement
 
 SHAPE = (3, 24, 24)
@@ -62,7 +63,7 @@ def test_equal_models_have_a_ratio_of_one(files: dict[str, Path]) -> None:
     same = min((measured(files["small"], reference) for _ in range(2)), key=lambda m: abs(m.value - 7.0))
     assert same.value == pytest.approx(7.0, rel=0.2)
     assert same.spread < 7.0
-    assert same.device == this_device() != ""
+    assert same.device == str(this_device()) != ""
 
 
 def test_a_larger_model_takes_longer_with_and_without_a_reference(files: dict[str, Path]) -> None:

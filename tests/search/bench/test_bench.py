@@ -16,6 +16,8 @@ import pyarrow.parquet
 import pytest
 import yaml
 from bench_tables import CONDITIONAL, ROWS, SPEC, conditional_spec, read, unknown_objectives, write_json
+from landscapes.function import FunctionLandscape, Network
+from landscapes.synthetic import SYNTHETIC
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
@@ -23,13 +25,11 @@ from optuna.trial import FrozenTrial, TrialState
 from paredown.search.bench.competitors.catalogue import COMPETITORS
 from paredown.search.bench.competitors.competitor import Competitor
 from paredown.search.bench.entries import entries
-from paredown.search.bench.function import FunctionLandscape, Network
 from paredown.search.bench.landscape import Goal
 from paredown.search.bench.plot import write_plot
 from paredown.search.bench.race import Run, race, run_once
 from paredown.search.bench.share import estimate, full_volume, shares
 from paredown.search.bench.standing import checkpoints, document, standings
-from paredown.search.bench.synthetic import SYNTHETIC
 from paredown.search.bench.table import read_table
 from paredown.search.samplers.catalogue import SAMPLERS
 from paredown.search.samplers.domain import Domain

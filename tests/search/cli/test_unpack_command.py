@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from paredown.evaluators.files.onnx_model import export, slimmed
-from paredown.evaluators.files.onnx_runtime import logits, open_session
+from paredown.evaluators.files.onnx_session import logits, open_session
 from paredown.evaluators.packing.container import pack, ship
 from paredown.search.cli import app as cli
 from paredown.spaces.compression.step import RewriteContext
@@ -91,7 +91,7 @@ def test_what_is_wrong_is_said_in_one_message(
 @pytest.mark.slow
 def test_it_runs_without_pytorch(exported: Path, tmp_path: Path) -> None:
     program = (
-        "import sys\nfrom paredown.search import cli\n"
+        "import sys\nfrom paredown.search.cli import app as cli\n"
         f"sys.argv = ['paredown', 'unpack', {str(exported)!r}, '-o', 'm.onnx']\n"
         "try:\n    cli.main()\nexcept SystemExit as left:\n    assert not left.code\n"
         "assert 'torch' not in sys.modules\n"

@@ -1,4 +1,4 @@
-"""The sensitivity map: arithmetic of its methods, what it measures, and what one threshold makes of it."""
+"""The sensitivity map: arithmetic of its methods, and what it measures."""
 
 import copy
 import json
@@ -11,14 +11,12 @@ from torch import nn
 from paredown.evaluators.tasks.digits import DIGITS, DigitsOptions
 from paredown.evaluators.training.data import TrainingData
 from paredown.evaluators.training.fit import TrainingPlan, fit
-from paredown.search.errors import ConfigError
 from paredown.search.one_network.sensitivity import (
     METHODS,
     SensitivityMap,
     count,
     flattened,
     measure,
-    ratios,
     rounded,
     zeroed,
 )
@@ -43,33 +41,6 @@ def test_methods_do_what_they_say() -> None:
     assert flattened(kernel, 0.25).flatten(1).svd().S[1:].abs().max() < 1e-5
     for method in METHODS.values():
         assert method.apply(kernel, method.strengths[-1]).shape == kernel.shape
-
-
-def made(**drops: tuple[float, ...]) -> SensitivityMap:
-    return SensitivityMap(
-        accuracy=0.9,
-        images=100,
-        layers=dict.fromkeys(drops, 10),
-        strengths={"zeroing": (0.25, 0.5, 0.75)},
-        units={"zeroing": "share"},
-        drops={"zeroing": drops},
-        skipped={},
-    )
-
-
-def test_one_threshold_gives_every_layer_its_own_strength() -> None:
-    found = made(robust=(0.0, -0.01, 0.005), fragile=(0.2, 0.3, 0.5), odd=(0.0, 0.04, 0.01))
-    assert ratios(found, 0.01) == {"robust": 0.75, "fragile": 0.0, "odd": 0.25}, "no further than the first that fails"
-    assert ratios(found, 0.25) == {"robust": 0.75, "fragile": 0.25, "odd": 0.75}
-    assert ratios(found, -0.5) == dict.fromkeys(found.layers, 0.0)
-    assert ratios(found, 1.0) == dict.fromkeys(found.layers, 0.75)
-    thresholds = [-0.1, 0.0, 0.01, 0.05, 0.3, 1.0]
-    for layer in found.layers:
-        chosen = [ratios(found, threshold)[layer] for threshold in thresholds]
-        assert chosen == sorted(chosen)
-    for threshold, method in ((0.1, "magic"), (math.nan, "zeroing")):
-        with pytest.raises(ConfigError, match="allowed: "):
-            ratios(found, threshold, method)
 
 
 class Idle(nn.Module):

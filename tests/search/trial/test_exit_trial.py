@@ -10,7 +10,7 @@ import torch
 from paredown.evaluators.build import rebuild
 from paredown.evaluators.files.exit_runtime import BatchRuntime
 from paredown.evaluators.files.names import MODEL_FILE, WEIGHTS_FILE
-from paredown.evaluators.files.onnx_runtime import logits, open_session
+from paredown.evaluators.files.onnx_session import logits, open_session
 from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.evaluators.metrics.evaluation_input import Baseline
 from paredown.evaluators.metrics.measurement import Objective

@@ -4,13 +4,17 @@ import copy
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import TensorProto, numpy_helper
 from test_trial import DIGITS, KNOBS, limit, plan_in
 from torch import nn
 
 from paredown.evaluators.build import rebuild
-from paredown.evaluators.files.names import WEIGHTS_FILE
+from paredown.evaluators.device import Device, this_device
+from paredown.evaluators.files.names import MODEL_FILE, WEIGHTS_FILE
 from paredown.evaluators.tasks.spec import load_task
 from paredown.search.trial.plan import is_restructured
 from paredown.search.trial.run_trial import run_trial
@@ -40,6 +44,19 @@ def test_after_training_nothing_is_fine_tuned(knobs: Knobs, tmp_path: Path) -> N
     assert len(result.curve) == plan.training.epochs
     assert "finetune" not in result.facts["seconds"]
     assert result.facts["skipped"] == {}
+
+
+@pytest.mark.parametrize(("saturates", "largest"), [(True, 63), (False, 127)])
+def test_the_width_of_weights_follows_from_the_device_of_the_plan(
+    saturates: bool, largest: int, tmp_path: Path
+) -> None:
+    plan = replace(plan_in(tmp_path), device=Device("Another processor", int8_sums_saturate=saturates))
+    result = run_trial(_candidate({"weights": "int8"}), plan)
+    assert (result.outcome, result.reason) == ("done", "")
+    tensors = onnx.load(tmp_path / result.artifact / MODEL_FILE).graph.initializer
+    weights = [numpy_helper.to_array(t) for t in tensors if t.data_type == TensorProto.INT8 and len(t.dims) > 1]
+    assert max(int(np.abs(values).max()) for values in weights) == largest
+    assert result.measurements["latency_ms"].device == str(this_device()), "measured where it ran"
 
 
 def test_an_aware_trial_is_fine_tuned_and_its_file_is_the_network(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from paredown.evaluators.build import rebuild
 from paredown.evaluators.errors import TrialInterrupted
 from paredown.evaluators.files.names import MODEL_FILE, PACKED_FILE, TEACHER_FILE, WEIGHTS_FILE
-from paredown.evaluators.files.onnx_runtime import logits, open_session
+from paredown.evaluators.files.onnx_session import logits, open_session
 from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.evaluators.metrics.evaluation_input import Baseline
 from paredown.evaluators.metrics.measurement import Objective

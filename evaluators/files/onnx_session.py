@@ -1,4 +1,4 @@
-"""An ONNX model run by ONNX Runtime; needs no PyTorch."""
+"""The one place that opens a model in ONNX Runtime; needs no PyTorch."""
 
 from pathlib import Path
 
@@ -9,17 +9,20 @@ from numpy.typing import NDArray
 from paredown.evaluators.errors import EvaluationError
 
 BATCH = 64
-"""Images in one run of the session."""
 
 
-def open_session(model: Path | bytes) -> onnxruntime.InferenceSession:
-    """Return a session that uses one thread and does not spin while it waits.
+def open_session(model: Path | bytes, threads: int = 1) -> onnxruntime.InferenceSession:
+    """Return a session whose threads do not spin while they wait.
+
+    Args:
+        model: ONNX model, or the path of its file.
+        threads: Threads that execute it, the caller's included; see `Device.threads`.
 
     Raises:
-        EvaluationError: ONNX Runtime cannot load the file.
+        EvaluationError: ONNX Runtime cannot load the model.
     """
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

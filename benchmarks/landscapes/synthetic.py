@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from landscapes.function import FunctionLandscape, Network
 from paredown.search.bench.columns import Columns
-from paredown.search.bench.function import FunctionLandscape, Network
 from paredown.search.bench.landscape import Goal, Landscape
 from paredown.search.bench.spec import checked_spec
 from paredown.search.bench.table import build_table
