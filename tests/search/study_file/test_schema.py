@@ -139,7 +139,7 @@ def refusal(folder: Path, text: str) -> str:
             "knobs: {",
             "steps: [early_exit]\n  knobs: {early_exit.after: ['', layer9], ",
             "space.knobs: early_exit.after: no exit can stand after 'layer9'",
-            "allowed: 0, 1, 2, 3",
+            "allowed: stem.conv, stem.norm, stem.activation, stem, stages.0.0",
         ),
         ("knobs: {", "baseline: {mbconv.width: 9}\n  knobs: {", "space.baseline: mbconv.width: 9 is not", "0.5 to 3.0"),
         (
