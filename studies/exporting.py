@@ -6,6 +6,7 @@ from pathlib import Path
 
 from paredown.evaluators.build import rebuild
 from paredown.evaluators.files.names import WEIGHTS_FILE
+from paredown.evaluators.metrics.test_accuracy import METRIC as TEST_ACCURACY
 from paredown.evaluators.tasks.spec import stored_task
 from paredown.studies.errors import ExportRefused
 from paredown.studies.exporters.catalogue import DEFAULT_FORMAT, exporter_named
@@ -64,7 +65,7 @@ def export_models(
     assert baseline is not None, "where there are models there is a baseline"
     for model in models:
         artifact, folder = Path(study.folder, model.artifact), out / folder_name(model, exporter)
-        known, left_alone = model.measurements.get("test_accuracy"), skipped[model.trial]
+        known, left_alone = model.measurements.get(TEST_ACCURACY.name), skipped[model.trial]
         try:
             network, shape = rebuild(model.candidate, task, trial_file(model.trial, artifact, WEIGHTS_FILE))
             request = ExportRequest(study.name, model, baseline, task, network, shape, artifact, known, left_alone)

@@ -11,6 +11,7 @@ from torch import nn
 from paredown.evaluators.build import rebuild
 from paredown.evaluators.files.names import MANIFEST_FILE, WEIGHTS_FILE
 from paredown.evaluators.metrics.measurement import Measurement
+from paredown.evaluators.metrics.test_accuracy import METRIC as TEST_ACCURACY
 from paredown.evaluators.tasks.task import Task
 from paredown.evaluators.training.fit import OnEpoch
 from paredown.search.drivers.driver import with_reference
@@ -154,7 +155,7 @@ def _exported(
     artifact = setup.plan.folder / model.artifact
     network, shape = rebuild(model.candidate, task, artifact / WEIGHTS_FILE)
     study = f"{name.replace(':', '.')} on {task.name}"
-    known: Measurement | None = model.measurements.get("test_accuracy")
+    known: Measurement | None = model.measurements.get(TEST_ACCURACY.name)
     request = ExportRequest(study, model, baseline, task, network, shape, artifact, known, skipped)
     test = write_model_folder(request, exporter, out)
-    return replace(model, measurements={**model.measurements, "test_accuracy": test}), network
+    return replace(model, measurements={**model.measurements, TEST_ACCURACY.name: test}), network

@@ -9,6 +9,7 @@ from torch import nn
 
 from paredown.evaluators.metrics.accuracy import share_correct
 from paredown.evaluators.metrics.measurement import Measurement
+from paredown.evaluators.metrics.test_accuracy import METRIC as TEST_ACCURACY
 from paredown.evaluators.tasks.task import SplitName, normalisation_at, split_at
 from paredown.evaluators.training.inference import predict
 from paredown.spaces.candidate import Candidate
@@ -58,7 +59,7 @@ def check_parity(request: ExportRequest, exporter: Exporter, run: Run) -> dict[s
 def accuracy_on_test_images(request: ExportRequest, run: Run) -> Measurement:
     """Return the accuracy of the exported file on the test images, which the search never saw."""
     images, labels = _images(request, "test")
-    return share_correct(_answers(request, run, images), labels, "test_accuracy")
+    return share_correct(_answers(request, run, images), labels, TEST_ACCURACY.name)
 
 
 def _widest(candidate: Candidate) -> tuple[Tolerance, Knobs]:

@@ -75,7 +75,7 @@ class TestExporter:
         card = (folder / "README.md").read_text()
         assert f"exported as {exporter.description}." in card
         assert "| size_bytes (counted) |" in card
-        assert "+0.0%" in card
+        assert "| +0% |" in card
         assert ("which is of another format" in card) != exporter.is_trial_file
         assert list(folder.parent.iterdir()) == [folder]
 
