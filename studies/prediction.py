@@ -52,8 +52,8 @@ def predict_images(folder: Path, files: list[Path], top: int = 3) -> list[dict[s
 
 def _model(folder: Path, manifest: dict[str, Any]) -> Run:
     """Return what runs the model of a folder, by the format that its manifest names."""
-    exporter = exporter_named(manifest.get("exporter", FIRST_FORMAT), f"{folder / MANIFEST_FILE}: exporter")
-    name = manifest.get("model_file", exporter.model_file)
+    exporter = exporter_named(str(manifest.get("exporter", FIRST_FORMAT)), f"{folder / MANIFEST_FILE}: exporter")
+    name = str(manifest.get("model_file", exporter.model_file))
     if name not in manifest["files"]:
         raise StudyError(f"{folder / MANIFEST_FILE}: model_file: {name!r} is none of its files; export the model again")
     return exporter.load(folder / name)

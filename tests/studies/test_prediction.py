@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +69,30 @@ def test_a_broken_manifest_is_refused(tmp_path: Path, text: str) -> None:
     (folder / "manifest.json").write_text(text)
     with pytest.raises(StudyError, match=r"manifest\.json"):
         predict_images(folder, [])
+
+
+def test_an_exported_model_runs_without_pytorch_or_ray(tmp_path: Path) -> None:
+    folder, picture = exported(tmp_path / "m"), image(tmp_path / "w.png", 255)
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from paredown.studies.prediction import predict_images\n"
+        f"(found,) = predict_images(Path({str(folder)!r}), [Path({str(picture)!r})])\n"
+        "assert found['class'] == 'bright', found\n"
+        "heavy = {'torch', 'ray', 'optuna'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"exporter": "tflite"}, r"manifest\.json: exporter: 'tflite' does not exist; allowed: onnx"),
+        ({"model_file": "../m.onnx"}, r"manifest\.json: model_file: '\.\./m\.onnx' is none of its files"),
+    ],
+)
+def test_a_manifest_that_names_what_is_not_there_is_refused(tmp_path: Path, changed: dict[str, str], said: str) -> None:
+    with pytest.raises(StudyError, match=said):
+        predict_images(exported(tmp_path / "m", **changed), [image(tmp_path / "b.png", 0)])
