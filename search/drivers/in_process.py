@@ -7,11 +7,13 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from paredown.evaluators.errors import TrialInterrupted
@@ -31,7 +33,7 @@ START_S = 120.0
 
 @dataclass
 class _Worker:
-    process: SpawnProcess
+    process: BaseProcess
     pipe: "Connection[Any, Any]"
     number: int | None = None
     epochs: int = 0
@@ -86,12 +88,21 @@ def _give(worker: _Worker, supply: TrialQueue, plan: TrialPlan) -> None:
 def _spawn(run: RunTrial) -> _Worker:
     # Threads that spin while they wait starve whoever shares their core: training took up to 30 times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    context = multiprocessing.get_context("spawn")
+    context = worker_context()
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, run), daemon=True)
     process.start()
     theirs.close()
     return _Worker(process, ours)
+
+
+def worker_context() -> ForkServerContext | SpawnContext:
+    """Return how worker processes start: as forks of a server that has loaded PyTorch, whose memory they share."""
+    if sys.platform != "linux":  # elsewhere PyTorch does not outlive a fork
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["paredown.search.drivers.in_process", "paredown.search.trial.run_trial"])
+    return context
 
 
 def _work(pipe: "Connection[Any, Any]", run: RunTrial) -> None:
