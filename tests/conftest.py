@@ -1,4 +1,4 @@
-"""What all tests share: this folder on the path, also of worker processes, and one Ray."""
+"""What all tests share: this folder on the path, also of worker processes, one thread each, and one Ray."""
 
 import os
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 os.environ["PYTHONPATH"] = os.pathsep.join(p for p in (str(Path(__file__).parent), os.environ.get("PYTHONPATH")) if p)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: the networks are too small to gain by more
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # tests share their cores; spinning threads would starve them
 
 
