@@ -30,6 +30,9 @@ LEAVE_S = 5.0
 START_S = 120.0
 """So much longer may the first trial of a process take, which loads PyTorch before it begins."""
 
+PRELOADED = ["paredown.search.drivers.in_process", "paredown.search.trial.run_trial", "torch._dynamo"]
+"""What trials need; PyTorch itself would load the last one, for a second, in the first trial of every process."""
+
 
 @dataclass
 class _Worker:
@@ -101,7 +104,7 @@ def worker_context() -> ForkServerContext | SpawnContext:
     if sys.platform != "linux":  # elsewhere PyTorch does not outlive a fork
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["paredown.search.drivers.in_process", "paredown.search.trial.run_trial"])
+    context.set_forkserver_preload(PRELOADED)
     return context
 
 
