@@ -1,6 +1,8 @@
 # The two commands: `make search` and `make test`. Both make .venv where there is none.
 PYTHON ?= python3
 BIN := .venv/bin
+# Test processes; each computes with one thread.
+JOBS ?= 2
 
 .PHONY: search test lint install clean
 
@@ -9,7 +11,7 @@ search: .venv/installed
 
 test: .venv/tested
 	$(MAKE) lint
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile
 
 lint: .venv/tested
 	$(BIN)/ruff format --check .

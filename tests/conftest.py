@@ -1,4 +1,4 @@
-"""What all tests share: this folder and the benchmarks on the path, also of worker processes, and one Ray."""
+"""What all tests share: this folder and the benchmarks on the path, one thread each, and one Ray."""
 
 import os
 import sys
@@ -10,6 +10,7 @@ import pytest
 # At the end: a benchmark named as a module of some library must not hide it.
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 os.environ["PYTHONPATH"] = os.pathsep.join(p for p in (str(Path(__file__).parent), os.environ.get("PYTHONPATH")) if p)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: the networks are too small to gain by more
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # tests share their cores; spinning threads would starve them
 
 

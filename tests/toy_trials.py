@@ -3,6 +3,7 @@
 Workers import this module by name; `tests/conftest.py` makes it importable there.
 """
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -139,17 +140,25 @@ def all_but_the_baseline(candidate: Any, plan: Any, on_epoch: Callable[..., str]
     return TrialResult("failed", "no disk") if plan.baseline is None else good(candidate, plan, on_epoch)
 
 
+def stop_the_search() -> None:
+    """Ask the process of the search to stop."""
+    search = multiprocessing.parent_process()
+    assert search is not None
+    assert search.pid is not None
+    os.kill(search.pid, signal.SIGTERM)
+
+
 def stop_at_the_second(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
     """The first trial after the baseline asks the search's process to stop, and never ends."""
     if plan.baseline is not None:
-        os.kill(os.getppid(), signal.SIGTERM)
+        stop_the_search()
         threading.Event().wait()
     return good(candidate, plan, on_epoch)
 
 
 def stop_at_once(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
     """Also the baseline asks to stop, and never ends."""
-    os.kill(os.getppid(), signal.SIGTERM)
+    stop_the_search()
     threading.Event().wait()
     return good(candidate, plan, on_epoch)
 

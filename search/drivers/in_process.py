@@ -7,11 +7,14 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from paredown.evaluators.errors import TrialInterrupted
@@ -28,10 +31,13 @@ LEAVE_S = 5.0
 START_S = 120.0
 """Further seconds for the first trial of a process, which loads PyTorch before it begins."""
 
+PRELOADED = ["paredown.search.drivers.in_process", "paredown.search.trial.run_trial", "torch._dynamo"]
+"""What trials need; PyTorch itself would load the last one, for a second, in the first trial of every process."""
+
 
 @dataclass
 class _Worker:
-    process: SpawnProcess
+    process: BaseProcess
     pipe: "Connection[Any, Any]"
     job: Job | None = None
     started: float = 0.0
@@ -76,12 +82,38 @@ def _give(worker: _Worker, queue: TrialQueue, plan: TrialPlan) -> None:
 def _spawn(run: RunTrial) -> _Worker:
     # Threads that spin while they wait starve whoever shares their core: training took up to 30 times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    context = multiprocessing.get_context("spawn")
+    context = worker_context()
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, run), daemon=True)
-    process.start()
+    with _main_module_hidden():
+        process.start()
     theirs.close()
     return _Worker(process, ours)
+
+
+def worker_context() -> ForkServerContext | SpawnContext:
+    """Return how worker processes start: as forks of a server that has loaded PyTorch, whose memory they share."""
+    if sys.platform != "linux":  # elsewhere PyTorch does not outlive a fork
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
+
+
+@contextlib.contextmanager
+def _main_module_hidden() -> Iterator[None]:
+    """Keep a worker from importing the program that searches.
+
+    Nothing in it is needed, and a script that is not guarded by `if __name__ == "__main__"` would search again in each
+    worker.
+    """
+    names = vars(sys.modules["__main__"])
+    hidden = {name: names[name] for name in ("__spec__", "__file__") if name in names}
+    names.update(dict.fromkeys(hidden))
+    try:
+        yield
+    finally:
+        names.update(hidden)
 
 
 def _work(pipe: "Connection[Any, Any]", run: RunTrial) -> None:

@@ -1,12 +1,10 @@
 """`paredown bench samplers` as users and scripts call it."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from commands import Said, paredown
 
 pytestmark = pytest.mark.slow
 
@@ -19,9 +17,7 @@ SPEC = {
 }
 
 
-def bench(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "paredown", "bench", "samplers", "--table", "t.csv", "--spec", "s.yaml", *more]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
+COMMAND = ("bench", "samplers", "--table", "t.csv", "--spec", "s.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +33,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def test_json_holds_shares_times_and_curves(folder: Path) -> None:
-    done = bench(folder, "--samplers", "random,tpe", "--trials", "12", "--seeds", "3", "--at", "6,50", "--json")
-    assert done.returncode == 0, done.stderr
-    document = json.loads(done.stdout)
+@pytest.fixture
+def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_json_holds_shares_times_and_curves(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done = Said(
+        capsys, *COMMAND, "--samplers", "random,tpe", "--trials", "12", "--seeds", "3", "--at", "6,50", "--json"
+    )
+    document = done.document()
     assert (document["networks"], document["failing"], document["seeds"]) == (20, 1, [0, 1, 2])
     assert document["checkpoints"] == [6, 12]
     assert document["reference"] == [50.0, pytest.approx(1.05 * 250)]
@@ -59,22 +62,22 @@ def test_json_holds_shares_times_and_curves(folder: Path) -> None:
         assert set(sampler["ask_seconds"]) == {"median", "mean", "last_10_median", "last_10_mean"}
         assert sampler["outside"] == 0
         assert sampler["duplicates"] > 0
-    assert {p.name for p in folder.iterdir()} == {"t.csv", "s.yaml"}
+    assert {p.name for p in here.iterdir()} == {"t.csv", "s.yaml"}
 
 
-def test_the_table_and_the_plot(folder: Path, tmp_path: Path) -> None:
+def test_the_table_and_the_plot(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plot = tmp_path / "curves.html"
-    done = bench(folder, "--samplers", "random", "--trials", "8", "--seeds", "2", "--plot", str(plot))
-    assert done.returncode == 0, done.stderr
-    assert "20 networks, 1 of them fail" in done.stdout
-    assert "random" in done.stdout.splitlines()[4]
-    assert f"plot  {plot}" in done.stdout
+    done = Said(capsys, *COMMAND, "--samplers", "random", "--trials", "8", "--seeds", "2", "--plot", str(plot))
+    assert done.code == 0, done.err
+    assert "20 networks, 1 of them fail" in done.out
+    assert "random" in done.out.splitlines()[4]
+    assert f"plot  {plot}" in done.out
     assert "random" in plot.read_text()
 
 
-def test_a_wrong_table_is_one_message_and_code_2(folder: Path, tmp_path: Path) -> None:
+def test_a_wrong_table_is_one_message_and_code_2(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(yaml.safe_dump(SPEC))
     (tmp_path / "t.csv").write_text("depth,kernel,accuracy,macs\n1,3,60,9\n1,3,61,9\n")
-    done = bench(tmp_path)
+    done = paredown(tmp_path, *COMMAND)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "paredown: t.csv: line 2 and line 3 are one network: depth=1, kernel=3\n"

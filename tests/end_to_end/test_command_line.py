@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import COMMAND, ENVIRONMENT, Said, paredown
 from PIL import Image
 from second_exporter import PROGRAM
 
@@ -48,16 +49,7 @@ MODEL_KEYS = {
     "artifact",
 }
 METRICS = {"accuracy", "latency_ms", "size_bytes", "onnx_bytes", "macs", "params"}
-COMMAND = [sys.executable, "-m", "paredown"]
-ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PAREDOWN_STORAGE"} | {"OMP_WAIT_POLICY": "PASSIVE"}
-
 pytestmark = pytest.mark.slow
-
-
-def paredown(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *arguments], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=100, check=False
-    )
 
 
 def files(folder: Path) -> list[Path]:
@@ -81,23 +73,6 @@ def here(searched: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(searched[0])
     monkeypatch.delenv("PAREDOWN_STORAGE", raising=False)
     return searched[0]
-
-
-class Said:
-    """What a command that ran in this process said: starting a process takes seconds."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str], *arguments: str) -> None:
-        from paredown.search.cli import app as cli
-
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            cli.main(lambda: cli.app(list(arguments)))
-        self.out, self.err = capsys.readouterr()
-        self.code = left.value.code or 0
-
-    def document(self) -> dict[str, Any]:
-        assert self.code == 0, self.err
-        return dict(json.loads(self.out))
 
 
 def test_search_prints_its_front_and_writes_models_and_report(searched: tuple[Path, dict[str, Any]]) -> None:
@@ -227,22 +202,30 @@ def test_bad_input_is_one_message_and_code_2(
     assert files(here) == before
 
 
-def test_a_config_error_leaves_nothing_behind(tmp_path: Path) -> None:
-    (tmp_path / "bad.yaml").write_text(STUDY.replace("objectives", "objctives"))
-    refused = paredown(tmp_path, "search", "bad.yaml")
+@pytest.fixture
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of its own to be in."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PAREDOWN_STORAGE", raising=False)
+    return tmp_path
+
+
+def test_a_config_error_leaves_nothing_behind(alone: Path) -> None:
+    (alone / "bad.yaml").write_text(STUDY.replace("objectives", "objctives"))
+    refused = paredown(alone, "search", "bad.yaml")
     assert refused.returncode == 2
     assert refused.stderr.startswith("paredown: bad.yaml: objectives: ")
     assert "bad.yaml: objctives: no such key" in refused.stderr
     assert "Traceback" not in refused.stderr
-    assert [p.name for p in tmp_path.iterdir()] == ["bad.yaml"]
+    assert [p.name for p in alone.iterdir()] == ["bad.yaml"]
 
 
-def test_timeout_saves_and_says_so(tmp_path: Path) -> None:
-    (tmp_path / "tiny.yaml").write_text(STUDY)
-    stopped = paredown(tmp_path, "search", "tiny.yaml", "--timeout", "1s")
-    assert stopped.returncode == 3, stopped.stderr
-    assert "the time is up" in stopped.stderr
-    states = trial_states(tmp_path)
+def test_timeout_saves_and_says_so(alone: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (alone / "tiny.yaml").write_text(STUDY)
+    stopped = Said(capsys, "search", "tiny.yaml", "--timeout", "0.5s")
+    assert stopped.code == 3, stopped.err
+    assert "the time is up" in stopped.err
+    states = trial_states(alone)
     assert len(states) < 3
     assert all(state == "done" for _, state in states)
 
@@ -285,26 +268,27 @@ def stop_after_a_trial(folder: Path, number: int, *, whole_group: bool) -> tuple
         return process.wait(), rest
 
 
-def test_ctrl_c_and_kill_lose_nothing(tmp_path: Path) -> None:
-    (tmp_path / "tiny.yaml").write_text(STUDY)
-    code, words = stop_after_a_trial(tmp_path, signal.SIGINT, whole_group=True)
+@pytest.mark.timeout(400)
+def test_ctrl_c_and_kill_lose_nothing(alone: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (alone / "tiny.yaml").write_text(STUDY)
+    code, words = stop_after_a_trial(alone, signal.SIGINT, whole_group=True)
     assert code == 3, words
     assert "stopped; the same command goes on" in words
     assert "Traceback" not in words
 
-    code, _ = stop_after_a_trial(tmp_path, signal.SIGKILL, whole_group=True)
+    code, _ = stop_after_a_trial(alone, signal.SIGKILL, whole_group=True)
     assert code == -signal.SIGKILL
-    before = [s for s in trial_states(tmp_path) if s[1] == "done"]
+    before = [s for s in trial_states(alone) if s[1] == "done"]
     assert len(before) >= 2
 
-    finished = paredown(tmp_path, "search", "tiny.yaml", "--trials", "5")
-    assert finished.returncode == 0, finished.stderr
-    states = trial_states(tmp_path)
+    finished = Said(capsys, "search", "tiny.yaml", "--trials", "5")
+    assert finished.code == 0, finished.err
+    states = trial_states(alone)
     assert [n for n, _ in states] == list(range(len(states)))
     assert set(before) <= set(states)
     assert [s for _, s in states].count("done") == 5
     assert {s for _, s in states} <= {"done", "duplicate"}
-    with sqlite3.connect(tmp_path / "paredown.db") as connection:
+    with sqlite3.connect(alone / "paredown.db") as connection:
         left = connection.execute("SELECT count(*) FROM trials WHERE state = 'RUNNING'").fetchone()
     connection.close()
     assert left == (0,)

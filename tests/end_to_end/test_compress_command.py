@@ -1,34 +1,25 @@
 """`paredown compress` and `paredown sensitivity` as users call them: one run of each, and what they refuse."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from commands import Said, paredown
 from safetensors.torch import save_file
 from zoo import ZOO
 
 pytestmark = pytest.mark.slow
-ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PAREDOWN_STORAGE"} | {"OMP_NUM_THREADS": "1"}
 
 
-def paredown(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "paredown", *arguments],
-        cwd=folder,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PAREDOWN_STORAGE", raising=False)
+    return tmp_path
 
 
-def test_compress_ships_a_smaller_network(tmp_path: Path) -> None:
+def test_compress_ships_a_smaller_network(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     steps = ["--step", "channel_pruning:ratio=0.5", "--step", "quantization:weights=fp16"]
     size = [
         "--model",
@@ -42,38 +33,37 @@ def test_compress_ships_a_smaller_network(tmp_path: Path) -> None:
         "--finetune-epochs",
         "1",
     ]
-    done = paredown(tmp_path, "compress", *size, *steps, "-o", "out", "--json")
-    assert done.returncode == 0, done.stderr
-    document: dict[str, Any] = json.loads(done.stdout)
+    done = Said(capsys, "compress", *size, *steps, "-o", "out", "--json")
+    document = done.document()
     before, after = document["before"], document["after"]
     assert set(before) == set(after) >= {"accuracy", "test_accuracy", "latency_ms", "size_bytes", "macs", "params"}
     assert after["macs"] < 0.5 * before["macs"]
     assert document["deltas"]["size_bytes"] == pytest.approx(after["size_bytes"] / before["size_bytes"] - 1)
     assert document["candidate"]["steps"]["channel_pruning"]["ratio"] == 0.5
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["out"], "nothing but the model: no database, no trials"
-    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
-    assert {"model.onnx", "manifest.json", "README.md"} <= {p.name for p in (tmp_path / "out").iterdir()}
+    assert sorted(p.name for p in here.iterdir()) == ["out"], "nothing but the model: no database, no trials"
+    manifest = json.loads((here / "out/manifest.json").read_text())
+    assert {"model.onnx", "manifest.json", "README.md"} <= {p.name for p in (here / "out").iterdir()}
     assert manifest["metrics"]["test_accuracy"]["value"] == after["test_accuracy"]
     assert manifest["baseline"]["metrics"]["macs"] == before["macs"]
-    assert (tmp_path / "out/model.packed").stat().st_size == after["size_bytes"]
-    assert (tmp_path / "out/model.onnx").stat().st_size == after["onnx_bytes"]
+    assert (here / "out/model.packed").stat().st_size == after["size_bytes"]
+    assert (here / "out/model.onnx").stat().st_size == after["onnx_bytes"]
 
 
-def test_sensitivity_draws_and_stores_a_map(tmp_path: Path) -> None:
+def test_sensitivity_draws_and_stores_a_map(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.manual_seed(0)
-    save_file(ZOO["separable"](1, 10).state_dict(), tmp_path / "weights.safetensors")
+    save_file(ZOO["separable"](1, 10).state_dict(), here / "weights.safetensors")
     network = ["--model", "zoo:separable", "--weights", "weights.safetensors", "--resolution", "8"]
-    done = paredown(tmp_path, "sensitivity", *network, "-o", "map.html")
-    assert done.returncode == 0, done.stderr
-    found = json.loads((tmp_path / "map.json").read_text())
+    done = Said(capsys, "sensitivity", *network, "-o", "map.html")
+    assert done.code == 0, done.err
+    found = json.loads((here / "map.json").read_text())
     assert list(found["layers"]) == ["stem.0", "head", "depthwise.0", "pointwise.0"]
     assert len(found["drops"]["zeroing"]["head"]) == len(found["strengths"]["zeroing"])
     assert "depthwise.0" in found["skipped"]["low rank"]
-    page = (tmp_path / "map.html").read_text()
+    page = (here / "map.html").read_text()
     assert "Plotly.newPlot" in page
     assert "<script src=" not in page, "it needs no network"
-    assert "depthwise.0" in done.stdout
-    assert "map.json" in done.stdout
+    assert "depthwise.0" in done.out
+    assert "map.json" in done.out
 
 
 @pytest.mark.parametrize(
@@ -98,24 +88,14 @@ def test_sensitivity_draws_and_stores_a_map(tmp_path: Path) -> None:
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_bad_input_is_one_message_and_code_2(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    arguments: list[str],
-    message: str,
+    here: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
-    from paredown.search.cli import app as cli
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("PAREDOWN_STORAGE", raising=False)
-    (tmp_path / "mine.txt").write_text("stays")
-    with pytest.raises(SystemExit) as left:
-        cli.main(lambda: cli.app(arguments))
-    out, err = capsys.readouterr()
-    assert (left.value.code, out) == (2, "")
-    assert message in err
-    assert err.count("paredown: ") == 1
-    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+    (here / "mine.txt").write_text("stays")
+    said = Said(capsys, *arguments)
+    assert (said.code, said.out) == (2, "")
+    assert message in said.err
+    assert said.err.count("paredown: ") == 1
+    assert [p.name for p in here.iterdir()] == ["mine.txt"]
 
 
 STUDY = """

@@ -50,7 +50,7 @@ def early_bad_seed(folder: Path, within: int) -> int:
     [
         (toy_trials.some_exit, {}, "its process ended with exit code 3"),
         (toy_trials.some_are_killed, {}, "its process was killed by SIGKILL; the machine may be out of memory"),
-        (toy_trials.some_hang, {"trial_timeout": 6}, "timeout: no end after 9 s; its process was killed"),
+        (toy_trials.some_hang, {"trial_timeout": 4}, "timeout: no end after 6 s; its process was killed"),
     ],
     ids=["exits", "killed", "hangs"],
 )

@@ -2,12 +2,12 @@
 
 import dataclasses
 import io
-import multiprocessing
 import os
 import shutil
 import signal
 import time
 from collections.abc import Iterator
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from rich.console import Console
 from paredown.evaluators.build import build
 from paredown.evaluators.supernet.checkpoint import Record
 from paredown.search.api.progress import ProgressDisplay
+from paredown.search.drivers.in_process import worker_context
 from paredown.search.errors import ConfigError
 from paredown.search.run import search
 from paredown.search.study_file.feasibility import probe
@@ -132,7 +133,7 @@ def test_what_acts_on_the_supernet_makes_another(prepared: Setup, key: str) -> N
     assert supernet_digest(other, "mbconv") != supernet_digest(prepared.plan, "mbconv")
 
 
-def train_and_count(plan: TrialPlan, numbers: "multiprocessing.SimpleQueue[int]") -> None:
+def train_and_count(plan: TrialPlan, numbers: "SimpleQueue[int]") -> None:
     """Ask for the supernet and say how many epochs this process trained."""
     torch.set_num_threads(1)
     trained: list[int] = []
@@ -144,7 +145,7 @@ def train_and_count(plan: TrialPlan, numbers: "multiprocessing.SimpleQueue[int]"
 @pytest.mark.timeout(400)
 def test_two_processes_train_once(tmp_path: Path) -> None:
     plan = supernets.study(tmp_path).plan
-    context = multiprocessing.get_context("spawn")
+    context = worker_context()
     numbers = context.SimpleQueue()
     workers = [context.Process(target=train_and_count, args=(plan, numbers)) for _ in range(2)]
     for worker in workers:
@@ -170,7 +171,7 @@ def train_slowly(plan: TrialPlan) -> None:
 @pytest.mark.timeout(400)
 def test_a_killed_process_loses_at_most_an_epoch(tmp_path: Path) -> None:
     plan = supernets.study(tmp_path).plan
-    process = multiprocessing.get_context("spawn").Process(target=train_slowly, args=(plan,))
+    process = worker_context().Process(target=train_slowly, args=(plan,))
     process.start()
     folder, until = plan.folder / inheriting.FOLDER, time.monotonic() + 200
     while not list(folder.glob("*.safetensors")):

@@ -1,7 +1,6 @@
 """Whom distillation learns from: the baseline, or a network of the user's; mistakes are named before anything runs."""
 
 import dataclasses
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from commands import Said
 from safetensors.numpy import load_file
 from torch import nn
 
@@ -228,11 +228,13 @@ def test_a_trial_learns_from_it_with_hints(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_command_leaves_with_code_2(tmp_path: Path) -> None:
+def test_the_command_leaves_with_code_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder_with(tmp_path, "teacher_command")
     (tmp_path / "study.yaml").write_text(STUDY.replace("TEACHER", "teacher_command:seven_classes"))
-    command = [sys.executable, "-m", "paredown", "search", "study.yaml"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
-    assert done.returncode == 2, done.stderr
-    assert "study.yaml: distillation.teacher: teacher_command:seven_classes gives (2, 7)" in done.stderr
+    monkeypatch.chdir(tmp_path)
+    done = Said(capsys, "search", "study.yaml")
+    assert done.code == 2, done.err
+    assert "study.yaml: distillation.teacher: teacher_command:seven_classes gives (2, 7)" in done.err
     assert not list(tmp_path.glob("*.db"))
