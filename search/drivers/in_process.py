@@ -107,8 +107,8 @@ def _main_module_hidden() -> Iterator[None]:
     Nothing in it is needed, and a script that is not guarded by `if __name__ == "__main__"` would search again in each
     worker.
     """
-    names = vars(sys.modules["__main__"])
-    hidden = {name: names[name] for name in ("__spec__", "__file__") if name in names}
+    names: dict[str, Any] = vars(sys.modules["__main__"])
+    hidden: dict[str, Any] = {name: names[name] for name in ("__spec__", "__file__") if name in names}
     names.update(dict.fromkeys(hidden))
     try:
         yield
