@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -80,18 +80,20 @@ def search(
     check_name(config.driver, DRIVERS, f"{where}: driver")
     driver = DRIVERS[config.driver]
     options = driver.checked(driver_options or {}, where)
-    if not _has_begun(url, config.study):
-        probe(setup, where)
+    measured = [] if _has_begun(url, config.study) else probe(setup, where)
     study = Study.create(url, config.study, setup.stored, setup.plan.objectives, str(setup.plan.folder))
     setup = _on_its_device(setup, study, listener)
-    _prepare(study, setup, where)
+    costs = _costs(setup, study)
+    for candidate, values in measured:
+        costs.learn(candidate, values)
+    _prepare(study, setup, costs, where)
     metrics = setup.plan.optimised_metrics
     deadline = None if config.timeout is None else time.monotonic() + config.timeout
     halving = None
     if config.halving is not None:
         halving = resume(Halving(metrics, **config.halving.model_dump()), study, setup.plan)
     budget = Budget(config.trials, deadline, config.max_failures, config.patience_trials)
-    queue = TrialQueue(study, setup.space, budget, listener, halving)
+    queue = TrialQueue(study, setup.space, budget, listener, halving, costs.counted)
     begin, interrupted = time.monotonic(), False
     try:
         with _sigterm_is_interrupt():
@@ -132,32 +134,45 @@ def _on_its_device(setup: Setup, study: Study, listener: ProgressListener) -> Se
     return replace(setup, plan=replace(setup.plan, device=device))
 
 
-def _prepare(study: Study, setup: Setup, where: str) -> None:
+def _prepare(study: Study, setup: Setup, costs: CandidateCosts, where: str) -> None:
     """Let a study ask for its baseline first, and give it its sampler."""
     config, plan, space = setup.config, setup.plan, setup.space
     study.enqueue([space.values(candidate) for candidate in (space.baseline, space.mildest())])
     metrics = plan.optimised_metrics
     study.use(
         choose_sampler(
-            config.sampler, problem_of(setup, study), metrics, where, plan.task.folder, config.local_search_trials
+            config.sampler,
+            problem_of(setup, study, costs),
+            metrics,
+            where,
+            plan.task.folder,
+            config.local_search_trials,
         )
     )
 
 
-def problem_of(setup: Setup, study: Study) -> Problem:
+def problem_of(setup: Setup, study: Study, costs: CandidateCosts | None = None) -> Problem:
     """Return what the sampler knows about the search."""
-    space, knobs = setup.space, distributions(setup.space)
+    knobs, n_told = distributions(setup.space), sum(study.counts().values())
+    costs = costs or _costs(setup, study)
+    return Problem(setup.config.seed, setup.config.trials, knobs, costs, _canonical(setup), n_told)
+
+
+def _costs(setup: Setup, study: Study) -> CandidateCosts:
+    """Return the costs of candidates, those of the study's finished trials among them."""
+    domain = Domain(distributions(setup.space), _canonical(setup))
+    return CandidateCosts(setup.space, domain, setup.task, setup.plan.objectives, study.models())
+
+
+def _canonical(setup: Setup) -> Callable[[Params], Params]:
+    """Return what maps two descriptions of one network to one."""
+    space = setup.space
 
     @functools.lru_cache(maxsize=100_000)
     def values(items: tuple[tuple[str, Value], ...]) -> dict[str, Value]:
         return space.values(space.candidate(dict(items)))
 
-    def canonical(params: Params) -> Params:
-        return values(tuple(params.items()))
-
-    costs = CandidateCosts(space, Domain(knobs, canonical), setup.task, setup.plan.objectives, study.models())
-    told = sum(study.counts().values())
-    return Problem(setup.config.seed, setup.config.trials, knobs, costs, canonical, told)
+    return lambda params: values(tuple(params.items()))
 
 
 def _divided(setup: Setup) -> tuple[TrialPlan, int]:

@@ -1,13 +1,14 @@
 """The trials of a search: which one comes next, when there are no more, and what became of them."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from paredown.search.errors import SearchAborted
 from paredown.search.listener import ProgressListener
 from paredown.search.schedulers.halving import Halving
 from paredown.search.schedulers.judge import Judge
+from paredown.spaces.candidate import Candidate
 from paredown.spaces.space import SearchSpace
 from paredown.studies.front import Model, front, hypervolume
 from paredown.studies.result import FINISHED, PendingTrial, TrialResult
@@ -47,6 +48,7 @@ class TrialQueue:
     Attributes:
         listener: Told what happens. The queue tells it of trials; drivers report epochs through `report`.
         halving: Stops running trials early; None: all run to their end.
+        counted: Returns the costs of an untrained candidate that were counted before, by metric.
         stopped: Why there are no more trials; empty while there are.
         asking_s: Seconds spent in database, sampler and listener while a worker had nothing to do.
         preparing_s: Seconds spent there while every worker was busy.
@@ -59,6 +61,7 @@ class TrialQueue:
         budget: Budget,
         listener: ProgressListener,
         halving: Halving | None = None,
+        counted: Callable[[Candidate], Mapping[str, float]] = lambda candidate: {},
     ) -> None:
         self._study, self._space, self._budget = study, space, budget
         self._running: set[int] = set()
@@ -67,7 +70,7 @@ class TrialQueue:
         self._renewed = 0.0
         self._prepared: list[PendingTrial] = []
         self._judge = Judge(halving)
-        self.listener, self.halving = listener, halving
+        self.listener, self.halving, self.counted = listener, halving, counted
         self.stopped = ""
         self.asking_s = self.preparing_s = 0.0
         study.recover()

@@ -114,7 +114,9 @@ def next_job(queue: TrialQueue, plan: TrialPlan) -> Job | None:
     pending = queue.next()
     if pending is None:
         return None
-    return Job(pending.number, pending.candidate, with_reference(plan, queue.baseline))
+    counted = tuple(queue.counted(pending.candidate).items())  # so that the trial need not build and count it again
+    plan = replace(with_reference(plan, queue.baseline), counted=counted)
+    return Job(pending.number, pending.candidate, plan)
 
 
 def with_reference(plan: TrialPlan, baseline: Model | None) -> TrialPlan:

@@ -23,7 +23,7 @@ DRAWS = 32
 """Number of random candidates that are tried, in the whole space and in each family."""
 
 
-def probe(setup: Setup, where: str) -> None:
+def probe(setup: Setup, where: str) -> list[tuple[Candidate, dict[str, float]]]:
     """Refuse a study that asks for what no candidate of its space can do.
 
     A sample of untrained candidates is tried: the smallest ones, the baseline and random ones. At least one network of
@@ -34,6 +34,9 @@ def probe(setup: Setup, where: str) -> None:
         setup: The search.
         where: How messages name the study file.
 
+    Returns:
+        The candidates that were measured for that, each with its values by metric.
+
     Raises:
         ConfigError: No candidate of the sample meets one of these; the message names the nearest value that is known,
             or what is allowed.
@@ -41,7 +44,7 @@ def probe(setup: Setup, where: str) -> None:
     for family in setup.space.families.values():
         _probe_family(setup, family, where)
     _probe_attached(setup, where)
-    _probe_limits(setup, where)
+    return _probe_limits(setup, where)
 
 
 def _sample(space: SearchSpace) -> list[Candidate]:
@@ -115,16 +118,18 @@ def _reason(setup: Setup, networks: list[Candidate], step: Step, setting: Mappin
     return reason
 
 
-def _probe_limits(setup: Setup, where: str) -> None:
+def _probe_limits(setup: Setup, where: str) -> list[tuple[Candidate, dict[str, float]]]:
     limits = [o for o in setup.plan.objectives if o.limit is not None and o.metric.untrained_tolerance is not None]
+    measured: list[tuple[Candidate, dict[str, float]]] = []
     if not limits:
-        return
+        return measured
     candidates = _sample(setup.space)
     least = dict.fromkeys((o.metric.name for o in limits), math.inf)
     for candidate in candidates:
         values = measure_untrained(candidate, setup.plan)
+        measured.append((candidate, values))
         if not broken_limits(tuple(limits), values, untrained=True):
-            return
+            return measured
         least = {name: min(value, values.get(name, math.inf)) for name, value in least.items()}
     o = max(limits, key=lambda o: o.violation(least[o.metric.name]))
     raise ConfigError(

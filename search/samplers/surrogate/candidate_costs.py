@@ -57,7 +57,19 @@ class CandidateCosts:
         self._predict: list[Callable[[Array], Array]] = []
         self._fitted = 0
         for model in known:
-            self._keep(model.candidate, {name: model[name] for name in COUNTED})
+            self.learn(model.candidate, {name: model[name] for name in COUNTED})
+
+    def learn(self, candidate: Candidate, costs: Mapping[str, float]) -> None:
+        """Take costs by metric that were counted elsewhere, where none of them is missing."""
+        if costs.keys() >= set(COUNTED):
+            self._keep(candidate, costs)
+
+    def counted(self, candidate: Candidate) -> dict[str, float]:
+        """Return the costs of a candidate by metric; empty where they were not counted yet, or cannot be."""
+        costs = self._counts.get(candidate.digest)
+        if costs is None or not np.isfinite(costs).all():
+            return {}
+        return dict(zip(COUNTED, costs.tolist(), strict=True))
 
     def count(self, params: Sequence[Params]) -> Array:
         """Return `n x k`; candidates that were counted before cost nothing."""
