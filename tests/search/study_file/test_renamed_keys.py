@@ -1,6 +1,5 @@
 """Keys that were renamed: the earlier names still work, with one remark each, also for studies that are stored."""
 
-import io
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import pytest
 import toy_trials
 import yaml
-from rich.console import Console
 
 from paredown.evaluators.training.fit import TrainingPlan
 from paredown.search.errors import ConfigError
@@ -83,10 +81,9 @@ def test_a_stored_study_goes_on_under_the_other_names(
 ) -> None:
     for trials, keys in ((3, before), (4, after)):
         setup = toy_trials.toy_setup(tmp_path, trials=trials, sampler="random", **keys)
-        url, console = f"sqlite:///{tmp_path}/s.db", Console(file=io.StringIO())
-        study, outcome = search(setup, url, console, where="toy.yaml", run=toy_trials.good)
-        assert outcome.reason == f"{trials} trials are done"
-        stored = study.config
+        summary = search(setup, f"sqlite:///{tmp_path}/s.db", where="toy.yaml", run=toy_trials.good)
+        assert summary.reason == f"{trials} trials are done"
+        stored = summary.study.config
     names = {"polish", "max_stall", "local_search_trials", "patience_trials", "halving", "cache", "cache_size"}
     assert not names & (set(stored) | set(stored["training"])), "they may change between the runs of a study"
 
