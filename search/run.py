@@ -138,17 +138,8 @@ def _prepare(study: Study, setup: Setup, costs: CandidateCosts, where: str) -> N
     """Let a study ask for its baseline first, and give it its sampler."""
     config, plan, space = setup.config, setup.plan, setup.space
     study.enqueue([space.values(candidate) for candidate in (space.baseline, space.mildest())])
-    metrics = plan.optimised_metrics
-    study.use(
-        choose_sampler(
-            config.sampler,
-            problem_of(setup, study, costs),
-            metrics,
-            where,
-            plan.task.folder,
-            config.local_search_trials,
-        )
-    )
+    problem, last = problem_of(setup, study, costs), config.local_search_trials
+    study.use(choose_sampler(config.sampler, problem, plan.optimised_metrics, where, plan.task.folder, last))
 
 
 def problem_of(setup: Setup, study: Study, costs: CandidateCosts | None = None) -> Problem:

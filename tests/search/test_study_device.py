@@ -1,18 +1,27 @@
 """A study keeps the device that it began on, whatever machine goes on with it."""
 
-import io
 from dataclasses import replace
 from pathlib import Path
 
 import toy_trials
-from rich.console import Console
 
 from paredown.evaluators.device import Device, this_device
+from paredown.search.listener import ProgressListener
 from paredown.search.run import search
 from paredown.search.study_file.setup import Setup
 from paredown.studies.study import Study
 
 ELSEWHERE = Device("Another processor", not this_device().int8_sums_saturate, runtime_version="1.0")
+
+
+class Remarks(ProgressListener):
+    """Keeps what it is told in words."""
+
+    def __init__(self) -> None:
+        self.texts = list[str]()
+
+    def remark(self, text: str) -> None:
+        self.texts.append(text)
 
 
 def begun(folder: Path, changed: dict[str, object], without: str = "") -> tuple[Setup, str]:
@@ -25,11 +34,10 @@ def begun(folder: Path, changed: dict[str, object], without: str = "") -> tuple[
 
 def devices_of(setup: Setup, url: str) -> tuple[set[str], str]:
     """Return the devices that the trials were told, and what the search said."""
-    said = io.StringIO()
-    console = Console(file=said, width=1000)
-    study, _ = search(setup, url, console, where="toy.yaml", run=toy_trials.tells_device)
+    listener = Remarks()
+    study = search(setup, url, listener=listener, where="toy.yaml", run=toy_trials.tells_device).study
     assert study.counts() == {"done": setup.config.trials}
-    return {row["facts"]["device"] for row in study.rows()}, said.getvalue()
+    return {row["facts"]["device"] for row in study.rows()}, "\n".join(listener.texts)
 
 
 def test_trials_get_the_device_of_the_study_and_one_remark_says_so(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_a_network_of_ones_own_is_compressed(tmp_path: Path) -> None:
 
 
 def test_mistakes_name_key_and_value(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="study: space.familys: no such key; allowed: families"):
+    with pytest.raises(ConfigError, match=r"study: space\.familys: no such key; allowed: families"):
         paredown.run_study({**STUDY, "space": {"familys": ["mbconv"]}}, storage=f"sqlite:///{tmp_path}/s.db")
     assert not list(tmp_path.iterdir())
     with pytest.raises(paredown.ParedownError, match="there is no file"):
@@ -185,7 +185,7 @@ def test_mistakes_name_key_and_value(tmp_path: Path) -> None:
 
 def test_a_study_that_is_not_there_is_named(run: tuple[paredown.Study, Counting, Path]) -> None:
     _, _, folder = run
-    with pytest.raises(StudyNotFound, match="no study 'smal' in .*; studies there: small"):
+    with pytest.raises(StudyNotFound, match=r"no study 'smal' in .*; studies there: small"):
         paredown.open_study("smal", storage=f"sqlite:///{folder}/studies.db")
 
 
