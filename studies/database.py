@@ -10,24 +10,22 @@ import tempfile
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import alembic.command
-import alembic.config
-import alembic.script
 import optuna
 import sqlalchemy
-from alembic.runtime.migration import MigrationContext
 from filelock import FileLock
 from optuna.storages import RDBStorage
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, column, event, inspect, select, table
 from sqlalchemy.engine import URL, make_url
 
 from paredown.studies.errors import DatabaseUnusable
-from paredown.studies.tables import PREFIX
+from paredown.studies.tables import VERSION_TABLE
+
+if TYPE_CHECKING:
+    import alembic.config
 
 BUSY_TIMEOUT_MS = 60_000
-VERSION_TABLE = PREFIX + "alembic_version"
 
 
 def _use_well(engine: Engine) -> None:
@@ -114,24 +112,43 @@ def _address(url: str) -> URL:
 
 
 def _upgrade(engine: Engine, url: str) -> None:
-    config = migrations()
-    script = alembic.script.ScriptDirectory.from_config(config)
+    """Bring the tables up to date; a database that is up to date does not load Alembic."""
+    revisions = _revisions()
     with engine.begin() as connection:
-        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
-        current = context.get_current_revision()
-        if current == script.get_current_head():
+        current = _revision_of(connection)
+        if current == revisions[-1]:
             return
-        if current is not None and current not in {r.revision for r in script.walk_revisions()}:
+        if current is not None and current not in revisions:
             raise DatabaseUnusable(
                 f"--storage {url}: made by a newer Paredown (schema {current}); "
                 "install that version, or name another database"
             )
+        import alembic.command
+
+        config = migrations()
         config.attributes["connection"] = connection
         alembic.command.upgrade(config, "head")
 
 
-def migrations() -> alembic.config.Config:
+def _revisions() -> list[str]:
+    """Return the revisions of our tables, the present one last; their files are named by them."""
+    files = (resources.files("paredown.studies") / "migrations/versions").iterdir()
+    return sorted(file.name.partition("_")[0] for file in files if file.name[0].isdigit())
+
+
+def _revision_of(connection: Connection) -> str | None:
+    """Return the revision of a database's tables; None where there are none."""
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    versions = table(VERSION_TABLE, column("version_num"))
+    revision: str | None = connection.scalar(select(versions.c.version_num))
+    return revision
+
+
+def migrations() -> "alembic.config.Config":
     """Return Alembic's configuration for the migrations in this package."""
+    import alembic.config
+
     config = alembic.config.Config()
     config.set_main_option("script_location", str(resources.files("paredown.studies") / "migrations"))
     config.set_main_option("path_separator", "os")

@@ -10,6 +10,8 @@ from sqlalchemy import JSON, DateTime, Float, ForeignKey, Index, Integer, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 PREFIX = "paredown_"
+VERSION_TABLE = PREFIX + "alembic_version"
+"""Where Alembic keeps the revision of our tables, beside that of Optuna's."""
 
 
 class Table(DeclarativeBase):

@@ -4,9 +4,7 @@ from typing import Any
 
 from alembic import context
 
-from paredown.studies.tables import PREFIX, Table
-
-VERSION_TABLE = PREFIX + "alembic_version"
+from paredown.studies.tables import PREFIX, VERSION_TABLE, Table
 
 
 def _is_ours(name: str | None, kind: str, parents: Any) -> bool:
