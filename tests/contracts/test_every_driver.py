@@ -24,7 +24,7 @@ NAMES = [*DRIVERS, IN_TURN.name]
 BREAKS_EARLY = 1
 """A seed of random search with bad and good candidates among the first five."""
 
-pytestmark = pytest.mark.usefixtures("one_ray")
+pytestmark = [pytest.mark.usefixtures("one_ray"), pytest.mark.timeout(400)]
 
 
 @dataclass(frozen=True)
