@@ -230,15 +230,15 @@ def test_timeout_saves_and_says_so(alone: Path, capsys: pytest.CaptureFixture[st
     assert all(state == "done" for _, state in states)
 
 
-def test_a_search_whose_baseline_fails_is_aborted(tmp_path: Path) -> None:
-    (tmp_path / "tiny.yaml").write_text(STUDY.replace("epochs: 2,", "learning_rate: 1e+30, epochs: 2,", 1))
-    aborted = paredown(tmp_path, "search", "tiny.yaml")
-    assert aborted.returncode == 4, aborted.stderr
-    last = aborted.stderr.splitlines()[-1]
+def test_a_search_whose_baseline_fails_is_aborted(alone: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (alone / "tiny.yaml").write_text(STUDY.replace("epochs: 2,", "learning_rate: 1e+30, epochs: 2,", 1))
+    aborted = Said(capsys, "search", "tiny.yaml")
+    assert aborted.code == 4, aborted.err
+    last = aborted.err.splitlines()[-1]
     assert last.startswith("paredown: the search was aborted: the baseline (trial 0) failed: the loss of epoch ")
     assert last.endswith("; all that is finished is saved")
-    assert "Traceback" not in aborted.stderr
-    assert trial_states(tmp_path) == [(0, "failed")]
+    assert "Traceback" not in aborted.err
+    assert trial_states(alone) == [(0, "failed")]
 
 
 def trial_states(folder: Path) -> list[tuple[int, str]]:

@@ -1,12 +1,15 @@
 """Worker processes that die, hang or are stopped."""
 
 import itertools
+import sys
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any
 
 import pytest
 import toy_trials
 
+from paredown.search.drivers.in_process import PRELOADED, worker_context
 from paredown.search.errors import SearchAborted
 from paredown.search.run import SearchSummary, search
 from paredown.search.samplers.catalogue import SAMPLERS
@@ -43,6 +46,21 @@ def early_bad_seed(folder: Path, within: int) -> int:
         if sum(bad) == 1 and not bad[-1] and len({c.digest for c in drawn}) == within:
             return seed
     raise AssertionError
+
+
+def say_what_is_loaded(loaded: "SimpleQueue[list[str]]") -> None:
+    loaded.put([name for name in PRELOADED if name in sys.modules])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers start from nothing")
+def test_a_worker_starts_with_all_loaded_that_a_trial_needs() -> None:
+    context = worker_context()
+    loaded: SimpleQueue[list[str]] = context.SimpleQueue()
+    worker = context.Process(target=say_what_is_loaded, args=(loaded,))
+    worker.start()
+    worker.join(60)
+    assert worker.exitcode == 0
+    assert loaded.get() == PRELOADED
 
 
 @pytest.mark.parametrize(
