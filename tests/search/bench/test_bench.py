@@ -35,8 +35,8 @@ from paredown.search.samplers.catalogue import SAMPLERS
 from paredown.search.samplers.domain import Domain
 from paredown.search.samplers.sampler import Cost, Params, Problem
 
-DATA = Path(os.environ.get("PAREDOWN_DATA", "/work/shared/data"))
 ROOT = Path(__file__).parents[3]
+DATA = Path(os.environ.get("PAREDOWN_DATA", ROOT.parent / "shared/data"))
 
 
 def write_csv(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
