@@ -44,7 +44,14 @@ def load(name: str, folder: Path, **options: Any) -> Task:
 def task(request: pytest.FixtureRequest, tmp_path: Path) -> Task:
     make_folder(tmp_path / "photos", {"train": 6, "val": 4})
     (tmp_path / "mydata.py").write_text(MODULE)
-    options = {"image_folder": {"path": "photos"}, "python": {"function": "mydata:data"}}
+    rng = np.random.default_rng(0)
+    arrays = {f"{split}_images": rng.integers(0, 256, (12, 16, 16), dtype=np.uint8) for split in SPLITS}
+    np.savez(tmp_path / "data.npz", **arrays, **{f"{split}_labels": np.arange(12) % 3 for split in SPLITS})
+    options = {
+        "image_folder": {"path": "photos"},
+        "python": {"function": "mydata:data"},
+        "arrays": {"path": "data.npz"},
+    }
     return load(request.param, tmp_path, **options.get(request.param, {}))
 
 
