@@ -1,4 +1,4 @@
-"""The container: an ONNX model as one safetensors file; docs/compression.md describes the format.
+"""The container: an ONNX model as one safetensors file; docs/packed_file.md describes the format.
 
 It has two parts: the graph, with its initializers emptied (those of branches included), and the payload, in which the
 encoded initializers follow one another. A JSON header in the metadata records how each is encoded.
