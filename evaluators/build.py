@@ -103,7 +103,15 @@ def compress(
     for name, transform in transforms:
         example = torch.zeros(1, *shape, device=device)
         matter = values or name != transforms[-1][0]  # a later step may choose by them
-        material = TransformContext(example, images, labels, dict((decided or {}).get(name, {})), values=matter)
+        material = TransformContext(
+            example,
+            images,
+            labels,
+            dict((decided or {}).get(name, {})),
+            values=matter,
+            excluded=candidate.skip,
+            pinned=candidate.keep,
+        )
         model = transform(model, candidate.steps[name], material)
         taken |= {name: material.decided} if material.decided else {}
         skipped |= {name: material.skipped} if material.skipped else {}

@@ -19,27 +19,34 @@ class Candidate:
         family: Name of the architecture family.
         knobs: The family's active knobs.
         steps: Name of each active compression step and its active knobs.
+        skip: Names of layers that every step leaves alone, with `*`, `?` and `[...]`.
+        keep: The same of layers that keep their shape; their weights may be rounded or become zero.
     """
 
     family: str
     knobs: Knobs
     steps: Mapping[str, Knobs] = field(default_factory=dict)
+    skip: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
 
     def __hash__(self) -> int:
         return hash(self.digest)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain data that JSON can hold."""
+        """Return plain data that JSON can hold; what is excluded or kept stands in it only where there is any."""
+        patterns = {"skip": list(self.skip), "keep": list(self.keep)}
         return {
             "family": self.family,
             "knobs": dict(self.knobs),
             "steps": {name: dict(knobs) for name, knobs in self.steps.items()},
+            **{name: listed for name, listed in patterns.items() if listed},
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Candidate":
         """Return the candidate that `to_json` wrote."""
-        return cls(family=data["family"], knobs=dict(data["knobs"]), steps=dict(data["steps"]))
+        skip, keep = (tuple(data.get(name, ())) for name in ("skip", "keep"))
+        return cls(data["family"], dict(data["knobs"]), dict(data["steps"]), skip, keep)
 
     @property
     def digest(self) -> str:

@@ -6,11 +6,12 @@ The tree, checked by a test against the classes::
       SpaceError                   a knob, family or step that does not exist, or a value outside its range
         BaselineRefused            the same of a space's reference network
         NetworkRefused             spaces/user_network.py: a network of the user's that cannot be built
-        WeightsRefused             spaces/user_network.py: a file of weights that does not fit its network
+        WeightsRefused             spaces/checkpoint.py: a file of weights that does not fit its network
         HubRefused                 spaces/hubs.py: a network that timm or torchvision does not have
         ModelRefused               spaces/families/imported.py: `model` or `weights` of a study file
+        InfeasibleCandidate        a candidate that cannot be built or breaks a limit: rejected, not failed
+          Unfit                    evaluators/rehearsal.py: a network that would fail after it was trained
       ImportRefused                spaces/importing.py: `package.module:name` that cannot be imported
-      InfeasibleCandidate          a candidate that cannot be built or breaks a limit: rejected, not failed
       TaskError                    evaluators/errors.py: data that is missing, malformed or too little
       EvaluationError              evaluators/errors.py: a candidate that could not be trained or measured
         TeacherRefused             evaluators/training/teacher.py: a network that cannot teach
@@ -43,5 +44,5 @@ class BaselineRefused(SpaceError):
     """A knob of the reference network that does not exist or does not count, or a value outside its range."""
 
 
-class InfeasibleCandidate(ParedownError):
+class InfeasibleCandidate(SpaceError):
     """The candidate cannot be built, or breaks a limit that is known before training."""

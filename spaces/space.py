@@ -35,6 +35,8 @@ class SearchSpace:
     steps: Mapping[str, Step]
     knobs: Mapping[str, Knob]
     baseline: Candidate
+    skip: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
 
     def sample(self, trial: Suggester) -> Candidate:
         """Ask the sampler for every knob that leaves a choice and return the candidate."""
@@ -53,7 +55,8 @@ class SearchSpace:
         for name, step in self.steps.items():
             if values[f"{name}.{step.switch}"] != step.off:
                 steps[name] = _active(self.knobs, name, values, step.settle)
-        return Candidate(family, _active(self.knobs, family, values), steps)
+        skip, keep = (self.skip, self.keep) if steps else ((), ())
+        return Candidate(family, _active(self.knobs, family, values), steps, skip, keep)
 
     def values(self, candidate: Candidate) -> dict[str, Value]:
         """Return a value for every knob that leaves a choice: the candidate's, the lowest where inactive.

@@ -2,32 +2,20 @@
 
 import copy
 import inspect
-import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
+from paredown.spaces.checkpoint import WeightsRefused, read_checkpoint
 from paredown.spaces.errors import SpaceError
 from paredown.spaces.hubs import HubRefused, from_hub
 from paredown.spaces.importing import ImportRefused, import_callable
 
-LISTED = 5
-"""Maximum number of keys of a state dict that a message names."""
-NOT_NEEDED = "num_batches_tracked"
-"""Ending of the entries that count batches; old checkpoints may lack them, and nothing here depends on them."""
-
 
 class NetworkRefused(SpaceError):
     """The network cannot be built."""
-
-
-class WeightsRefused(SpaceError):
-    """The weights file cannot be loaded or does not fit."""
 
 
 def find_function(path: str, folder: Path) -> Callable[..., Any]:
@@ -98,7 +86,7 @@ def weights_file(folder: Path, weights: str) -> Path:
     return file
 
 
-def load_weights(network: nn.Module, file: Path, weights: str) -> None:
+def load_weights(network: nn.Module, file: Path, weights: str) -> tuple[str, ...]:
     """Load weights into a network, in place.
 
     Args:
@@ -106,47 +94,12 @@ def load_weights(network: nn.Module, file: Path, weights: str) -> None:
         file: A `.safetensors` file, or a state dict written by `torch.save`.
         weights: Name of the file in messages about weights that do not fit.
 
+    Returns:
+        What was done to the file's own names and numbers, in words.
+
     Raises:
         WeightsRefused: The file cannot be read, holds more than tensors, or does not fit.
     """
-    state, own = _state(file), network.state_dict()
-    missing = [name for name in own if name not in state and not name.endswith(NOT_NEEDED)]
-    other = [
-        f"{name} ({_sized(state[name])}, needed {_sized(own[name])})"
-        for name in own
-        if name in state and state[name].shape != own[name].shape
-    ]
-    problems = {"missing": missing, "unexpected": [n for n in state if n not in own], "of other shape": other}
-    if said := [f"{what}: {_listed(names)}" for what, names in problems.items() if names]:
-        raise WeightsRefused(f"{weights} does not fit the model; {'; '.join(said)}")
-    network.load_state_dict(state, strict=False)
-
-
-def _state(file: Path) -> dict[str, Tensor]:
-    try:
-        if file.suffix == ".safetensors":
-            state: Any = load_file(file)
-        else:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError) as error:
-        raise WeightsRefused(f"{file} cannot be read: {error}") from error
-    except pickle.UnpicklingError as error:  # its text is advice on how to load code all the same
-        raise WeightsRefused(
-            f"{file} is no state dict that loads with weights_only=True: it is damaged or holds more than "
-            "tensors, such as a whole network; write it by torch.save(network.state_dict(), ...)"
-        ) from error
-    except Exception as error:  # torch.load: pickle's, zipfile's and its own errors share no root
-        said = str(error).partition("\n")[0]
-        raise WeightsRefused(f"{file} is no state dict that loads with weights_only=True: {said}") from error
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsRefused(f"{file} holds no state dict, a mapping from names to tensors")
-    return dict(state)
-
-
-def _sized(tensor: Tensor) -> str:
-    return " x ".join(map(str, tensor.shape)) or "a number"
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more
+    checkpoint = read_checkpoint(network, file, weights)
+    network.load_state_dict(dict(checkpoint.state), strict=False)
+    return checkpoint.remarks

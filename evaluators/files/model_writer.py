@@ -112,7 +112,13 @@ class ModelWriter:
             assert rewrite is not None, "only those are named"
             images, labels = images_of(STEPS[name].calibration_images(knobs) if trained else CALIBRATION_IMAGES)
             calibration = RewriteContext(
-                images, labels, trained=trained, part=part, target=self.device.target, run=self._run
+                images,
+                labels,
+                trained=trained,
+                part=part,
+                target=self.device.target,
+                run=self._run,
+                excluded=self.candidate.skip,
             )
             model = rewrite(model, knobs, calibration)
             if calibration.skipped:

@@ -1,14 +1,22 @@
 """The exported model: written from a network, and made smaller."""
 
+import contextlib
+import copy
 import io
+import os
+import sys
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.jit._trace import TracerWarning
+from torch.nn.utils import parametrize
 
+from paredown.spaces.counting import plain_operators
 from paredown.spaces.families.family import ImageShape
 from paredown.spaces.transforms import DOMAIN_NOTE
 
@@ -33,13 +41,18 @@ def export_part(model: nn.Module, example: NDArray[np.float32], outputs: tuple[s
     """
     device = next(model.parameters()).device
     buffer = io.BytesIO()
-    with warnings.catch_warnings():
+    exported = _with_plain_weights(model)
+    with warnings.catch_warnings(), plain_operators(), _output_to_stderr():
         # The TorchScript exporter is deprecated, and ten times as fast: docs/decisions/0002.
         warnings.simplefilter("ignore", DeprecationWarning)
         # It says so of each slice that it leaves to the runtime; the outcome is compared with the network anyway.
         warnings.filterwarnings("ignore", "Constant folding - Only steps=1", UserWarning)
+        # Of recurrent layers, and of shapes in Python: rehearsal.py runs the file of a network of the user's on
+        # several images and compares.
+        warnings.filterwarnings("ignore", "Exporting a model to ONNX with a batch_size other than 1", UserWarning)
+        warnings.simplefilter("ignore", TracerWarning)
         torch.onnx.export(
-            model.cpu().eval(),
+            exported.cpu().eval(),
             (torch.from_numpy(example),),
             buffer,  # type: ignore[arg-type]  # a file object works and leaves no file
             input_names=["image"],
@@ -50,6 +63,35 @@ def export_part(model: nn.Module, example: NDArray[np.float32], outputs: tuple[s
         )
     model.to(device)
     return buffer.getvalue()
+
+
+@contextlib.contextmanager
+def _output_to_stderr() -> Iterator[None]:
+    """Have all that is printed, by native code too, on standard error: standard output is for a command's document."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def _with_plain_weights(model: nn.Module) -> nn.Module:
+    """Return the network with every computed weight (weight or spectral normalisation) as the number it comes to."""
+    if not any(parametrize.is_parametrized(module) for module in model.modules()):
+        return model
+    plain = copy.deepcopy(model).eval()
+    for module in [m for m in plain.modules() if parametrize.is_parametrized(m)]:
+        computed = {name: getattr(module, name).detach() for name in module._modules["parametrizations"]._modules}  # type: ignore[union-attr]
+        # Not by remove_parametrizations: it changes the class, which a copy shares with the network itself.
+        module.__class__ = type(module).__bases__[0]
+        del module._modules["parametrizations"]
+        for name, value in computed.items():
+            module.register_parameter(name, nn.Parameter(value))
+    return plain
 
 
 def slimmed(model: bytes) -> bytes:

@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-How = Literal["counted", "measured", "predicted"]
+How = Literal["counted", "lower bound", "measured", "predicted"]
 Comparison = Literal["better", "same", "worse"]
 PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -17,7 +17,7 @@ class Metric:
     Attributes:
         name: As users write it, with its unit where a number stands alone.
         unit: The unit in words of SI, "1" for a share.
-        how: Whether values are counted exactly, measured with spread, or predicted.
+        how: Whether values are counted exactly or from below, measured with spread, or predicted.
         higher_is_better: The direction.
         is_share: Whether it is a number between 0 and 1, whose changes are given in percentage points. Changes of
             other metrics are given in percent of the baseline's value.
@@ -110,6 +110,7 @@ class Measurement:
         spread: Half width of the 95 % confidence interval; 0 for what is counted.
         how: As in `Metric`.
         device: What it was measured on; empty where that does not matter.
+        note: What else must be known of the value, such as what a lower bound leaves out; not stored with a trial.
     """
 
     metric: str
@@ -117,10 +118,11 @@ class Measurement:
     spread: float = 0.0
     how: How = "counted"
     device: str = ""
+    note: str = field(default="", compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain data that JSON can hold."""
-        return asdict(self)
+        """Return plain data that JSON can hold, without the note."""
+        return {name: value for name, value in asdict(self).items() if name != "note"}
 
 
 @dataclass(frozen=True)

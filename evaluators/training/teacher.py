@@ -21,9 +21,9 @@ from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.tasks.task import Task
 from paredown.evaluators.training.data import TrainingData
 from paredown.evaluators.training.features import predict_with_features
+from paredown.spaces.checkpoint import WeightsRefused
 from paredown.spaces.user_network import (
     NetworkRefused,
-    WeightsRefused,
     call_function,
     find_function,
     load_weights,

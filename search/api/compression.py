@@ -1,7 +1,7 @@
 """Compression of one network from Python code: `compress`."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ def compress(
     finetune_epochs: int | None = None,
     training: Mapping[str, Any] | None = None,
     seed: int = 0,
+    skip: Sequence[str] = (),
+    keep: Sequence[str] = (),
     format: str = DEFAULT_FORMAT,
     progress: bool = True,
 ) -> Compression:
@@ -50,6 +52,8 @@ def compress(
         finetune_epochs: Epochs of fine-tuning after structural steps; None for 8.
         training: Further keys of the section `training` of a study file.
         seed: Random seed.
+        skip: Names of layers that every step leaves alone, with `*`, `?` and `[...]`; a name stands for all inside it.
+        keep: The same of layers that keep their shape; their weights may be rounded or become zero.
         format: Name of an export format.
         progress: Whether to show progress.
 
@@ -94,5 +98,7 @@ def compress(
             seed=seed,
             training=plan,
             format_name=format,
+            skip=skip,
+            keep=keep,
             on_epoch=on_epoch,
         )

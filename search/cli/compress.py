@@ -40,6 +40,13 @@ def compress(
     ] = None,
     resolution: Resolution = None,
     seed: Seed = 0,
+    skip: Annotated[
+        list[str] | None,
+        typer.Option(help="Leave layers alone, e.g. 'head' or 'stages.0.*'; any number of them.", metavar="PATTERN"),
+    ] = None,
+    keep: Annotated[
+        list[str] | None, typer.Option(help="Let layers keep their shape; any number of them.", metavar="PATTERN")
+    ] = None,
     format_name: Format = DEFAULT_FORMAT,
     as_json: AsJson = False,
 ) -> None:
@@ -62,6 +69,8 @@ def compress(
             finetune_epochs=finetune_epochs,
             seed=seed,
             format=format_name,
+            skip=skip or (),
+            keep=keep or (),
         )
     except KeyboardInterrupt:
         fail("stopped; nothing was written", STOPPED)
@@ -89,6 +98,7 @@ def document(done: "Compression") -> dict[str, Any]:
         "deltas": deltas(done.model, done.baseline),
         "slower_than_macs_suggest": faster_on_paper_only(done.model, done.baseline),
         "skipped": {step: dict(layers) for step, layers in done.skipped.items()},
+        "notes": dict(done.notes),
         "seconds": dict(done.seconds),
         "exported": str(done.folder),
     }
@@ -112,6 +122,8 @@ def _print(done: "Compression") -> None:
     print_table(["", "before", "after", "change"], rows)
     if faster_on_paper_only(done.model, done.baseline):
         typer.echo("fewer MACs, but not measurably faster on this machine")
+    for name, note in done.notes.items():
+        typer.echo(f"{name}: {note}")
     for step, layers in done.skipped.items():
         for reason in dict.fromkeys(layers.values()):
             names = [name for name, said in layers.items() if said == reason]

@@ -1,7 +1,7 @@
 """Compression of one network without a search, for those who know what they want."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from paredown.search.errors import ConfigError
 from paredown.search.one_network.setup import finished, set_up_single
 from paredown.search.one_network.step_arguments import check_steps, compressed
 from paredown.search.study_file.setup import Setup
+from paredown.search.trial.run_trial import look_untrained
 from paredown.spaces.knob import Knobs
 from paredown.studies.exporters.catalogue import DEFAULT_FORMAT, exporter_named
 from paredown.studies.exporters.exporter import Exporter, ExportRequest
@@ -35,6 +36,7 @@ class Compression:
         model: After, with `test_accuracy`.
         skipped: Layers that each step left alone, with the reason.
         folder: The exported model.
+        notes: Metric to what else must be known of its value, such as what a lower bound leaves out.
         seconds: Of each stage, before and after together.
         curve: Metrics after each epoch of the compressed network, fine-tuning included.
         network: The compressed network, trained, in evaluation mode.
@@ -44,6 +46,7 @@ class Compression:
     model: Model
     skipped: Mapping[str, Mapping[str, str]]
     folder: Path
+    notes: Mapping[str, str]
     seconds: Mapping[str, float]
     curve: tuple[tuple[int, Mapping[str, float]], ...]
     network: nn.Module
@@ -62,6 +65,8 @@ def compress_model(
     training: Mapping[str, Any] | None = None,
     format_name: str = DEFAULT_FORMAT,
     folder: Path | None = None,
+    skip: Sequence[str] = (),
+    keep: Sequence[str] = (),
     on_epoch: OnEpoch = lambda epoch, metrics: "",
 ) -> Compression:
     """Train or load a network, compress it, fine-tune it and export it.
@@ -81,6 +86,8 @@ def compress_model(
         training: The same, such as `{"epochs": 30, "finetune_epochs": 10}`.
         format_name: Name in the catalogue of exporters.
         folder: Where imports and relative paths start; None for the working directory.
+        skip: Names of layers that every step leaves alone, with `*`, `?` and `[...]`; a name stands for all inside it.
+        keep: The same of layers that keep their shape; their weights may be rounded or become zero.
         on_epoch: Told after each epoch of both.
 
     Raises:
@@ -100,9 +107,12 @@ def compress_model(
             "seed": seed,
             "training": training,
             "folder": folder,
+            "skip": skip,
+            "keep": keep,
         }
         setup = set_up_single(model, task, Path(work), **place)
         candidate = compressed(setup.space, steps)
+        look_untrained(candidate, setup.plan)  # what cannot be is known before anything is trained
         before, first = finished(setup.space.baseline, setup.plan, 0, on_epoch)
         after, second = before, first
         if candidate != setup.space.baseline:
@@ -114,7 +124,8 @@ def compress_model(
     runs = [first.facts["seconds"], second.facts["seconds"]][: 1 + after.trial]
     stages = dict.fromkeys(stage for run in runs for stage in run)
     seconds = {stage: round(sum(run.get(stage, 0.0) for run in runs), 3) for stage in stages}
-    return Compression(before, after, skipped, out, seconds, second.curve, network)
+    notes = second.facts.get("notes", {})
+    return Compression(before, after, skipped, out, notes, seconds, second.curve, network)
 
 
 def check_out(out: Path) -> None:

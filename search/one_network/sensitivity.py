@@ -22,6 +22,7 @@ from paredown.evaluators.tasks.task import Split
 from paredown.evaluators.training.data import TrainingData
 from paredown.evaluators.training.fit import layout
 from paredown.evaluators.training.inference import recalibrate, score
+from paredown.spaces.compression.layers import MatrixLayer, layers_to_reweigh
 
 MOST_IMAGES = 1000
 """So many validation images are looked at."""
@@ -137,9 +138,9 @@ METHODS: dict[str, Method] = {
 }
 
 
-def layers_of(network: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
-    """Return the layers that hold weights, by name, each once."""
-    return {name: layer for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)}
+def layers_of(network: nn.Module, skipped: dict[str, str] | None = None) -> dict[str, MatrixLayer]:
+    """Return the layers whose weights can be changed, by name, each once; what else holds weights goes to `skipped`."""
+    return layers_to_reweigh(network, {} if skipped is None else skipped)
 
 
 def measure(
@@ -162,9 +163,10 @@ def measure(
     work = copy.deepcopy(network).eval()
     work.to(memory_format=layout(work))  # type: ignore[call-overload]
     state = copy.deepcopy(work.state_dict())
-    before, layers = accuracy(work), layers_of(work)
+    left: dict[str, str] = {}
+    before, layers = accuracy(work), layers_of(work, left)
     drops: dict[str, dict[str, tuple[float, ...]]] = {name: {} for name in METHODS}
-    skipped: dict[str, dict[str, str]] = {name: {} for name in METHODS}
+    skipped = {name: dict(left) for name in METHODS}
     for name, layer in layers.items():
         weight = layer.weight.detach().clone()
         for method in METHODS.values():

@@ -1,6 +1,6 @@
 """One network, named on the command line or by a program: from its name to all that a trial of it needs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,8 @@ def set_up_single(
     seed: int = 0,
     training: Mapping[str, Any] | None = None,
     folder: Path | None = None,
+    skip: Sequence[str] = (),
+    keep: Sequence[str] = (),
 ) -> Setup:
     """Return the setup of a study whose baseline is one network.
 
@@ -54,6 +56,8 @@ def set_up_single(
         seed: Of weights and order of images.
         training: Keys of the section `training` of a study file.
         folder: Where imports and relative paths start; None for the working directory.
+        skip: Names of layers that every step leaves alone, with `*`, `?` and `[...]`.
+        keep: The same of layers that keep their shape.
 
     Raises:
         ConfigError: Something does not exist or does not fit; the message says what is allowed.
@@ -75,6 +79,8 @@ def set_up_single(
             "families": [family],
             "steps": list(STEPS),
             "baseline": {f"{family}.{knob}": value for knob, value in knobs.items()},
+            "skip": list(skip),
+            "keep": list(keep),
         },
         "training": {"max_seconds": NO_CAP_S, **(training or {})},
         "sampler": "random",

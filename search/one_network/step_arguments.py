@@ -76,7 +76,8 @@ def compressed(space: SearchSpace, steps: Mapping[str, Knobs]) -> Candidate:
                 raise ConfigError(f"step {name}: {knob}={value} has no effect here{only}")
     # What was given stays, also where a search would settle on something else: the step says what is wrong with it.
     given = {name: {**values, **steps[name]} for name, values in taken.items()}
-    return Candidate(space.baseline.family, space.baseline.knobs, given)
+    skip, keep = (space.skip, space.keep) if given else ((), ())
+    return Candidate(space.baseline.family, space.baseline.knobs, given, skip, keep)
 
 
 def _parts(rest: str, knobs: Mapping[str, Knob]) -> list[str]:

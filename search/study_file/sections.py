@@ -11,7 +11,9 @@ from pydantic import (
     Field,
     ModelWrapValidatorHandler,
     PrivateAttr,
+    SerializerFunctionWrapHandler,
     WithJsonSchema,
+    model_serializer,
     model_validator,
 )
 
@@ -115,12 +117,22 @@ class SpaceSection(Section):
         steps: Names of compression steps; they are applied in the order of the catalogue.
         knobs: Knob to a value (fixed), a list or `{low, high, step}` (narrowed), or null (dropped).
         baseline: Knob of the first family to its value in the reference network.
+        skip: Names of layers that every step leaves alone, with `*`, `?` and `[...]`; a name stands for all inside it.
+        keep: The same of layers that keep their shape; their weights may be rounded or become zero.
     """
 
     families: list[str] = Field(default=["mbconv"], min_length=1)
     steps: list[str] = Field(default_factory=list)
     knobs: dict[str, Any] = Field(default_factory=dict)
     baseline: dict[str, Any] = Field(default_factory=dict)
+    skip: list[str] = Field(default_factory=list)
+    keep: list[str] = Field(default_factory=list)
+
+    @model_serializer(mode="wrap")
+    def _as_before_there_were_patterns(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out patterns where there are none: a study that was begun without them agrees with itself."""
+        written: dict[str, Any] = handler(self)
+        return {key: value for key, value in written.items() if value or key not in ("skip", "keep")}
 
 
 class TrainingSection(Section):

@@ -1,6 +1,7 @@
 """The objects of a search, made from a checked study file."""
 
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from paredown.evaluators.build import input_shape
 from paredown.evaluators.errors import TaskError
 from paredown.evaluators.metrics.measurement import optimised_metrics
+from paredown.evaluators.rehearsal import Unfit, rehearse
 from paredown.evaluators.tasks.catalogue import TASKS
 from paredown.evaluators.tasks.spec import TaskSpec, load_task
 from paredown.evaluators.tasks.task import Task
@@ -21,12 +23,14 @@ from paredown.search.samplers.choosing import choose_sampler
 from paredown.search.samplers.knobs import distributions
 from paredown.search.samplers.sampler import Problem
 from paredown.search.study_file.consistency import check_consistency
+from paredown.search.study_file.layer_patterns import check_patterns
 from paredown.search.study_file.objectives import read_objectives
 from paredown.search.study_file.schema import StudyConfig
 from paredown.search.study_file.sections import BASELINE, TaskSection, TrainingSection
 from paredown.search.study_file.stored import families_of, space_of
 from paredown.search.trial.exit_settings import STEP, SWEPT
 from paredown.search.trial.plan import TrialPlan
+from paredown.spaces.checkpoint import read_checkpoint
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.errors import BaselineRefused, InfeasibleCandidate, SpaceError
 from paredown.spaces.families.catalogue import FAMILIES
@@ -35,6 +39,7 @@ from paredown.spaces.families.imported import NAME as IMPORTED
 from paredown.spaces.families.imported import ModelRefused, try_out
 from paredown.spaces.knob import Levels, Range
 from paredown.spaces.space import SearchSpace
+from paredown.spaces.user_network import weights_file
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ def _checked_space(config: StudyConfig, where: str, folder: Path, task: Task) ->
         families = families_of(config.space.families, config.model, config.weights, folder)
         space = space_of(config.space, task, families)
         if IMPORTED in families:
-            _try_out(families[IMPORTED], space, task)
+            _try_out(families[IMPORTED], space, task, where)
         if space.baseline.family != IMPORTED:
             _build_baseline(space, task)
     except InfeasibleCandidate as error:
@@ -119,6 +124,7 @@ def _checked_space(config: StudyConfig, where: str, folder: Path, task: Task) ->
         raise ConfigError(f"{where}: space.baseline: {error}") from error
     except SpaceError as error:
         raise ConfigError(f"{where}: space.knobs: {error}") from error
+    check_patterns(space, task, where)
     return space
 
 
@@ -149,12 +155,22 @@ def _build_baseline(space: SearchSpace, task: Task) -> None:
         family.build(knobs, input_shape(space.baseline, task), len(task.classes))
 
 
-def _try_out(family: Family, space: SearchSpace, task: Task) -> None:
+def _try_out(family: Family, space: SearchSpace, task: Task, where: str) -> None:
     highest = {name: knob.highest for name, knob in space.knobs.items()}
     knobs = {short: highest[f"{IMPORTED}.{short}"] for short in family.knobs(task.resolutions)}
     if space.baseline.family == IMPORTED:
         knobs = dict(space.baseline.knobs)
     try_out(family, knobs, task.channels, len(task.classes), task.resolutions)
+    side, classes = family.resolution(knobs), len(task.classes)
+    shape, weights = (task.channels, side, side), str(knobs["weights"])
+    network = family.build(knobs, shape, classes)
+    try:
+        rehearse(network, shape, classes)
+    except Unfit as error:
+        raise ModelRefused(f"model: {knobs['function']} cannot be used: {error}") from error
+    if weights:
+        for remark in read_checkpoint(network, weights_file(Path(str(knobs["folder"])), weights), weights).remarks:
+            sys.stderr.write(f"{where}: weights: {weights}: {remark}\n")
 
 
 def task_spec(section: TaskSection, where: str, folder: Path) -> TaskSpec:

@@ -1,6 +1,7 @@
 """Task and space of a study, made from its stored configuration."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,11 @@ def space_of(section: SpaceSection, task: Task, families: Mapping[str, Family]) 
     Raises:
         SpaceError: A knob does not exist, or a value is outside its range.
     """
-    return joint_space(
+    space = joint_space(
         families,
         {name: step for name, step in STEPS.items() if name in section.steps},
         task.resolutions,
         section.knobs,
         section.baseline,
     )
+    return replace(space, skip=tuple(section.skip), keep=tuple(section.keep))

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,4 +78,4 @@ def exit_facts(model: MultiExit, file: Path, shape: ImageShape, images: NDArray[
 
 def with_setting(candidate: Candidate, setting: Knobs) -> Candidate:
     """Return the candidate with other values of some of the step's knobs."""
-    return Candidate(candidate.family, candidate.knobs, {**candidate.steps, STEP: {**candidate.steps[STEP], **setting}})
+    return replace(candidate, steps={**candidate.steps, STEP: {**candidate.steps[STEP], **setting}})

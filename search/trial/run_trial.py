@@ -31,6 +31,7 @@ from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.evaluators.metrics.evaluation_input import EvaluationInput
 from paredown.evaluators.metrics.macs import exit_macs
 from paredown.evaluators.metrics.measurement import Measurement, broken_limits
+from paredown.evaluators.rehearsal import check_loads
 from paredown.evaluators.tasks.spec import load_task
 from paredown.evaluators.tasks.task import Task
 from paredown.evaluators.training.data import TrainingData
@@ -47,6 +48,7 @@ from paredown.spaces.compression.early_exit import rule_of
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.exits.network import MultiExit
 from paredown.spaces.families.family import ImageShape
+from paredown.spaces.families.imported import NAME as IMPORTED
 from paredown.studies.result import UNTRAINED, Derived, TrialResult, stopped_early
 
 MEASURED = ("model", "file", "data")
@@ -105,6 +107,7 @@ class _Trial:
             "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
             UNTRAINED: self.known,
             "skipped": self.skipped,
+            "notes": {name: m.note for name, m in self.measurements.items() if m.note},
             "precision": f"{precision}: {effect(precision, self.plan.training.device)}",
             **self.notes,
         }
@@ -170,7 +173,9 @@ class _Trial:
         """Look at what the untrained network already shows, and reject it where that breaks a limit."""
         counted = dict(self.plan.counted)
         limited = {o.metric.name for o in self.plan.objectives if o.limit is not None or self.plan.judged}
-        needs_file = any(EVALUATORS[name].needs == "file" for name in limited)
+        # Only of our own networks is it known that they can be exported.
+        is_imported = self.candidate.family == IMPORTED
+        needs_file = is_imported or any(EVALUATORS[name].needs == "file" for name in limited)
         if counted.keys() >= set(COUNTED) and not needs_file:  # the sampler has built and counted it before
             self.measurements |= {name: Measurement(name, counted[name]) for name in COUNTED}
             self._reject_if_broken()
@@ -182,6 +187,8 @@ class _Trial:
         if needs_file:
             with tempfile.TemporaryDirectory(prefix="paredown-") as folder:
                 written = self.writer.write(compressed, Path(folder, MODEL_FILE), trained=False)
+                if is_imported and self.candidate.steps:
+                    check_loads(written.file)
                 self._measure(self._evaluation_input(compressed, written.file), ("file",))
             self._reject_if_broken()
 
@@ -204,7 +211,7 @@ class _Trial:
                 compressed = stages.compress(model)
             self._note_skipped(compressed.skipped)
             with self._timed("finetune"):
-                stages.finetune(compressed.network, pretraining)
+                self._note_skipped(stages.finetune(compressed, pretraining))
         stages.recalibrate(compressed.network)
         return compressed
 
@@ -272,6 +279,16 @@ class _Trial:
             yield
         finally:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - start
+
+
+def look_untrained(candidate: Candidate, plan: TrialPlan) -> None:
+    """Build, compress, export and measure a candidate without training it.
+
+    Raises:
+        InfeasibleCandidate: A step cannot apply, or a limit is broken.
+        EvaluationError: It cannot be exported or measured.
+    """
+    _Trial(candidate, plan, lambda epoch, metrics: "").look()
 
 
 def measure_untrained(candidate: Candidate, plan: TrialPlan) -> dict[str, float]:

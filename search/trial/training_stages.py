@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -13,6 +13,7 @@ from torch import nn
 
 from paredown.evaluators.build import Compressed, compress
 from paredown.evaluators.errors import EvaluationError
+from paredown.evaluators.files.model_writer import Skipped
 from paredown.evaluators.files.names import TEACHER_FILE
 from paredown.evaluators.tasks.spec import load_task
 from paredown.evaluators.training.data import TrainingData
@@ -74,12 +75,17 @@ class TrainingStages:
         """Return the trained network after the structural steps."""
         return compress(model, self.candidate, self.shape, self.data)
 
-    def finetune(self, network: nn.Module, pretraining: Pretraining) -> None:
-        """Train a compressed network in place for what pretraining has left of the time."""
+    def finetune(self, compressed: Compressed, pretraining: Pretraining) -> Skipped:
+        """Train a compressed network in place for what pretraining has left of the time.
+
+        Returns:
+            Layers of which a step holds nothing, with the reason.
+        """
+        network = compressed.network
         training = self.plan.training
         deadline = time.monotonic() + training.max_seconds - pretraining.seconds
         with contextlib.ExitStack() as stack:
-            holds = [stack.enter_context(enter(network)) for enter in self._finetunings()]
+            held = {name: stack.enter_context(enter(compressed)) for name, enter in self._finetunings().items()}
             fit(
                 network,
                 self.data,
@@ -88,10 +94,11 @@ class TrainingStages:
                 learning_rate=training.learning_rate * FINETUNE_RATE,
                 deadline=deadline,
                 first_epoch=pretraining.epochs,
-                holds=holds,
+                holds=list(held.values()),
                 on_epoch=self.on_epoch,
                 terms=replace(self._loss_terms, proximals=()),  # it recovers under the zeros that training gave
             )
+        return {name: hold.skipped for name, hold in held.items() if hold.skipped}
 
     def recalibrate(self, network: nn.Module) -> None:
         """Estimate the batch statistics of a trained network anew; those of an untouched one are what it came with."""
@@ -104,13 +111,17 @@ class TrainingStages:
 
     def _proximals(self) -> list[Callable[[nn.Module, float], None]]:
         steps = [(STEPS[name].proximal, knobs) for name, knobs in self.candidate.steps.items()]
-        return [_at_rate(proximal, knobs) for proximal, knobs in steps if proximal is not None]
+        skip = self.candidate.skip
+        return [_at_rate(proximal, knobs, skip) for proximal, knobs in steps if proximal is not None]
 
-    def _finetunings(self) -> list[Callable[[nn.Module], contextlib.AbstractContextManager[Hold]]]:
-        steps = [(STEPS[name], self.candidate.steps[name]) for name in STEPS if name in self.candidate.steps]
-        target = self.plan.device.target
-        held = [(s.finetuning, knobs) for s, knobs in steps if s.finetuning is not None and s.finetunes(knobs)]
-        return [_with(hook, knobs, target) for hook, knobs in held]
+    def _finetunings(self) -> dict[str, Callable[[Compressed], contextlib.AbstractContextManager[Hold]]]:
+        """Return by step what holds something; what its transform left alone it leaves alone too."""
+        steps = {name: (STEPS[name], self.candidate.steps[name]) for name in STEPS if name in self.candidate.steps}
+        return {
+            name: _leaving(step.finetuning, name, knobs, self.plan.device.target, self.candidate.skip)
+            for name, (step, knobs) in steps.items()
+            if step.finetuning is not None and step.finetunes(knobs)
+        }
 
     def _teacher_targets(self) -> TeacherTargets | None:
         """Return what the teacher answers; None where no step asks, or where the baseline itself is trained."""
@@ -131,15 +142,15 @@ class TrainingStages:
         return None if plan.baseline is None else load_file(plan.baseline.folder / TEACHER_FILE)
 
 
-def _with(
-    hook: Finetuning, knobs: Knobs, target: Target
-) -> Callable[[nn.Module], contextlib.AbstractContextManager[Hold]]:
-    return lambda model: hook(model, knobs, target)
+def _leaving(
+    finetuning: Finetuning, step: str, knobs: Knobs, target: Target, skip: Sequence[str]
+) -> Callable[[Compressed], contextlib.AbstractContextManager[Hold]]:
+    return lambda done: finetuning(done.network, knobs, target, (*skip, *done.skipped.get(step, ())))
 
 
 def _with_knobs(loss: Loss, knobs: Knobs) -> CombinedLoss:
     return lambda task_loss, logits, teacher: loss(task_loss, logits, teacher, knobs)
 
 
-def _at_rate(proximal: Proximal, knobs: Knobs) -> Callable[[nn.Module, float], None]:
-    return lambda model, learning_rate: proximal(model, knobs, learning_rate)
+def _at_rate(proximal: Proximal, knobs: Knobs, skip: Sequence[str]) -> Callable[[nn.Module, float], None]:
+    return lambda model, learning_rate: proximal(model, knobs, learning_rate, skip)

@@ -14,7 +14,7 @@ Source:
 
 import copy
 import math
-import warnings
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,14 @@ import torch_pruning
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from paredown.spaces.compression.channel_proof import ChannelGraph, unproven
+from paredown.spaces.compression.layers import (
+    MATRIX_LAYERS,
+    computes_weight,
+    excluded,
+    shared_weights,
+    weighted,
+)
 from paredown.spaces.compression.step import Step, TransformContext
 from paredown.spaces.compression.surgery import calls_of
 from paredown.spaces.errors import InfeasibleCandidate
@@ -44,13 +52,15 @@ class _Group:
 
     Attributes:
         name: Of the layer at its root.
+        makers: Names of all layers whose output channels are in the group.
         scores: Importance of each index that can go, small ones go first; an index stands for one channel in
             each of the `blocks`.
-        blocks: The channels lie in so many blocks of equal length, which all lose the same indices: groups of a
-            convolution or of a normalisation.
+        blocks: Number of blocks of equal length in which the channels lie, which all lose the same indices: groups
+            of a convolution or of a normalisation, parts that are split off and meet again.
     """
 
     name: str
+    makers: list[str]
     scores: Tensor
     blocks: int
 
@@ -71,52 +81,92 @@ class _Group:
 def _prune(model: nn.Module, knobs: Knobs, material: TransformContext) -> nn.Module:
     CHANNEL_PRUNING.check(knobs)
     pruned = copy.deepcopy(model).eval()
-    calls = calls_of(pruned, material.example)
-    layers = {c.module: c.name for c in calls if isinstance(c.module, nn.Conv2d | nn.Linear)}
-    if len(layers) < 2:
+    order = [call.name for call in calls_of(pruned, material.example) if isinstance(call.module, MATRIX_LAYERS)]
+    if len(order) < 2:
         raise InfeasibleCandidate("channel_pruning: the network has no layer but its output layer")
-    output = list(layers)[-1]
     frozen = {name for name, p in pruned.named_parameters() if not p.requires_grad}
-    outputs = {layer: _outputs(layer) for layer in layers}
-    expected = calls[0].outputs
+    before = _shapes(pruned)
+    replayed = PRUNED in material.decided
+    stay = _staying(pruned, material)
     try:
-        with warnings.catch_warnings(), torch.enable_grad():
-            # Of parameters outside of layers, which it prunes along their last dimension: checked below.
-            warnings.filterwarnings("ignore", "Unwrapped parameters", UserWarning)
-            graph = torch_pruning.DependencyGraph().build_dependency(
-                pruned.requires_grad_(True), example_inputs=material.example, verbose=False
-            )
-        if PRUNED not in material.decided:
-            groups = _groups(pruned, graph, output, list(layers), knobs, material)
-            material.decided[PRUNED] = _decide(groups, knobs)
-        for name, channels in material.decided[PRUNED]:
-            layer = pruned.get_submodule(name)
-            prune = graph.get_pruner_of_module(layer).prune_out_channels
-            graph.get_pruning_group(layer, prune, channels).prune()
+        graph = ChannelGraph(pruned.requires_grad_(True), material.example)
+        groups = [] if replayed else _groups(graph, order, knobs, material, stay)
+        decided = material.decided[PRUNED] if replayed else _decide(groups, knobs)
+        if material.values or not replayed:  # else the weights, and the proof with them, come from elsewhere
+            decided = _proven(model, decided, groups, material)
+        unfit = set(material.skipped) - set(stay)
+        for name, channels in decided:
+            graph.group(name, channels).prune()
         shapes = calls_of(pruned, material.example)[0].outputs
     except Exception as error:  # whatever the graph cannot follow in a network of the user
         reason = f"{type(error).__name__}: {error}"
         raise InfeasibleCandidate(f"channel_pruning: the network cannot be pruned by its graph: {reason}") from error
-    if shapes != expected:
+    if shapes != (expected := calls_of(model, material.example)[0].outputs):
         raise InfeasibleCandidate(f"channel_pruning: the output would change from {expected[0]} to {shapes[0]}")
-    for layer, name in layers.items():
-        if layer is not output and _outputs(layer) == outputs[layer]:
-            material.skipped[name] = _why_kept(outputs[layer], knobs)
-    if all(_outputs(layer) == outputs[layer] for layer in layers):
-        raise InfeasibleCandidate("channel_pruning: no layer has channels that can go")
+    material.decided[PRUNED] = decided
+    _name_what_stays(before, _shapes(pruned), {order[-1], *dict(pruned.named_parameters())}, knobs, material)
+    if not decided:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in material.skipped.items())
+        cause = "the network cannot be pruned by its graph" if unfit else "no layer has channels that can go"
+        raise InfeasibleCandidate(f"channel_pruning: {cause}: {reasons}")
     for name, parameter in pruned.named_parameters():
         parameter.grad = None
         parameter.requires_grad_(name not in frozen)
     return pruned
 
 
+def _proven(
+    network: nn.Module, decided: list[list[Any]], groups: list[_Group], material: TransformContext
+) -> list[list[Any]]:
+    """Return what may go by the proof; what may not is named."""
+    reasons = unproven(network, material.example, [(name, channels) for name, channels in decided])
+    makers = {group.name: group.makers for group in groups}
+    for name, reason in reasons.items():
+        material.skipped |= dict.fromkeys(makers.get(name, [name]), reason)
+    return [[name, channels] for name, channels in decided if name not in reasons]
+
+
+def _staying(network: nn.Module, material: TransformContext) -> dict[str, str]:
+    """Return what holds weights whose channels must stay for another reason than the graph, with that reason."""
+    patterns, shared = (*material.excluded, *material.pinned), shared_weights(network)
+    found = {}
+    for name, module in weighted(network).items():
+        places = shared.get(id(getattr(module, "weight", None)), [])
+        if pattern := excluded(name, patterns):
+            found[name] = f"the user keeps {pattern!r} as it is"
+        elif others := [place for place in places if place != f"{name}.weight"]:
+            found[name] = f"shares its weight with {others[0]}"
+        elif isinstance(module, nn.Module) and computes_weight(module):
+            found[name] = "its weight is computed from other parameters"
+    return found
+
+
+def _shapes(network: nn.Module) -> dict[str, list[torch.Size]]:
+    """Return the shapes of what holds weights, by name."""
+    return {
+        name: [module.shape] if isinstance(module, nn.Parameter) else [p.shape for p in module.parameters()]
+        for name, module in weighted(network).items()
+    }
+
+
+def _name_what_stays(
+    before: Mapping[str, list[torch.Size]],
+    after: Mapping[str, list[torch.Size]],
+    no_makers: Collection[str],
+    knobs: Knobs,
+    material: TransformContext,
+) -> None:
+    """Name what keeps its output channels; what makes none that could go only where it keeps its whole shape."""
+    for name, shapes in before.items():
+        if after[name] == shapes or (name not in no_makers and after[name][0][0] == shapes[0][0]):
+            material.skipped.setdefault(name, _why_kept(shapes[0][0], knobs))
+        else:
+            material.skipped.pop(name, None)
+
+
 def kept_layers(network: nn.Module) -> list[nn.Module]:
     """Return the layers whose outputs must stay: a module may name such layers of its own in `kept`."""
     return [module.get_submodule(name) for module in network.modules() for name in getattr(module, "kept", ())]
-
-
-def _outputs(layer: nn.Conv2d | nn.Linear) -> int:
-    return layer.weight.shape[0]
 
 
 def _why_kept(channels: int, knobs: Knobs) -> str:
@@ -126,31 +176,46 @@ def _why_kept(channels: int, knobs: Knobs) -> str:
 
 
 def _groups(
-    network: nn.Module, graph: Any, output: nn.Module, layers: list[nn.Module], knobs: Knobs, material: TransformContext
+    graph: ChannelGraph, order: Sequence[str], knobs: Knobs, material: TransformContext, stay: Mapping[str, str]
 ) -> list[_Group]:
     """Return the groups that can lose channels, in the order in which their first layers run."""
+    network = graph.network
     importance = _importance(network, knobs, material)
     fallback = torch_pruning.importance.GroupMagnitudeImportance(p=2)
-    names = {module: name for name, module in network.named_modules()}
-    found = []
-    for group in graph.get_all_groups(
-        ignored_layers=[output, *kept_layers(network)], root_module_types=(nn.Conv2d, nn.Linear)
-    ):
-        root = group[0].dep.target.module
-        if _is_split_over_blocks(group, graph):
+    names: dict[object, str] = {module: name for name, module in weighted(network).items()}
+    kept = {id(layer) for layer in (network.get_submodule(order[-1]), *kept_layers(network))}
+    material.skipped |= stay
+    found, seen = [], set()
+    for name in order:
+        if name in seen or id(network.get_submodule(name)) in kept:
             continue
-        scores = importance(group)
-        scores = fallback(group) if scores is None else scores  # no batch normalisation in it
-        blocks = math.lcm(*(_blocks(dep.target.module) for dep, _ in group))
-        if len(scores) % blocks == 0:
-            scores = scores.view(blocks, -1).mean(0).cpu()
-            position = min(layers.index(dep.target.module) for dep, _ in group if dep.target.module in layers)
-            found.append((position, _Group(names[root], scores, blocks)))
+        try:
+            group = graph.group(name)
+            makers = [names[dep.target.module] for dep, _ in group if graph.makes(dep) and dep.target.module in names]
+            seen |= set(makers)
+            if any(id(dep.target.module) in kept for dep, _ in group if graph.makes(dep)):
+                continue
+            touched = [names[dep.target.module] for dep, _ in group if dep.target.module in names]
+            if holding := next((n for n in touched if n in stay), ""):
+                material.skipped |= {n: f"goes with {holding}, which {stay[holding]}" for n in makers if n not in stay}
+            elif _is_split_over_blocks(group, graph.graph):
+                material.skipped |= dict.fromkeys(makers, "a layer with groups has only some of its channels")
+            else:
+                scores = importance(group)
+                scores = fallback(group) if scores is None else scores  # no batch normalisation in it
+                blocks = math.lcm(graph.coupled(name), *(_blocks(dep.target.module) for dep, _ in group))
+                if len(scores) % blocks == 0:
+                    position = min(order.index(maker) for maker in makers if maker in order)
+                    scores = scores.view(blocks, -1).mean(0).cpu()
+                    found.append((position, _Group(name, makers, scores, blocks)))
+        except Exception as error:  # whatever the graph cannot follow in a network of the user: this group stays
+            said = str(error).partition("\n")[0][:200]
+            material.skipped[name] = f"its channels cannot be followed: {type(error).__name__}: {said}"
     return [group for _, group in sorted(found, key=lambda pair: pair[0])]
 
 
 def _blocks(module: nn.Module) -> int:
-    if isinstance(module, nn.Conv2d) and module.groups not in (1, module.out_channels):
+    if isinstance(module, MATRIX_LAYERS[:3]) and module.groups not in (1, module.out_channels):
         return module.groups
     return module.num_groups if isinstance(module, nn.GroupNorm) else 1
 
@@ -160,7 +225,7 @@ def _is_split_over_blocks(group: Any, graph: Any) -> bool:
     for dep, indices in group:
         module = dep.target.module
         if _blocks(module) > 1:
-            into = isinstance(module, nn.Conv2d) and graph.is_in_channel_pruning_fn(dep.handler)
+            into = isinstance(module, MATRIX_LAYERS[:3]) and graph.is_in_channel_pruning_fn(dep.handler)
             channels = module.in_channels if into else getattr(module, "out_channels", None) or module.num_channels
             if len(indices) != channels:
                 return True

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
+from paredown.spaces.compression.layers import MATRIX_LAYERS, layers_to_replace
 from paredown.spaces.compression.step import Step, TransformContext
 from paredown.spaces.compression.surgery import calls_of, replace
 from paredown.spaces.errors import InfeasibleCandidate
@@ -50,14 +51,15 @@ class ChannelOrder(nn.Module):
 def _group(model: nn.Module, knobs: Knobs, material: TransformContext) -> nn.Module:
     GROUPED_CONVOLUTION.check(knobs)
     groups, changed, grouped = int(knobs["groups"]), copy.deepcopy(model), 0
-    calls = [c for c in calls_of(changed, material.example) if isinstance(c.module, nn.Conv2d | nn.Linear)]
-    for at, call in enumerate(calls):
-        if isinstance(layer := call.module, nn.Conv2d):
-            if reason := _why_dense(layer, groups, at == 0, at == len(calls) - 1):
-                material.skipped[call.name] = reason
-            else:
-                replace(changed, layer, _grouped(layer, groups))
-                grouped += 1
+    layers = layers_to_replace(changed, material, (nn.Conv2d,))
+    ran = [c.module for c in calls_of(changed, material.example) if isinstance(c.module, MATRIX_LAYERS)]
+    for name, layer in layers.items():
+        assert isinstance(layer, nn.Conv2d), "that was asked for"
+        if reason := _why_dense(layer, groups, layer is ran[0], layer is ran[-1]):
+            material.skipped[name] = reason
+        else:
+            replace(changed, layer, _grouped(layer, groups))
+            grouped += 1
     if not grouped:
         reasons = "; ".join(dict.fromkeys(material.skipped.values())) or "the network has no convolution"
         raise InfeasibleCandidate(f"grouped_convolution: nothing can have {groups} groups: {reasons}")

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from paredown.spaces.compression.layers import excluded, weighted
 from paredown.spaces.compression.step import Step, TransformContext
 from paredown.spaces.compression.surgery import Calls, calls_of, replace
 from paredown.spaces.errors import InfeasibleCandidate
@@ -44,6 +45,8 @@ def _leave_out(model: nn.Module, knobs: Knobs, material: TransformContext) -> nn
         material.decided[REMOVED] = sorted(_least(shallow, blocks, count, str(knobs["criterion"]), material))
     for name in material.decided[REMOVED]:
         replace(shallow, shallow.get_submodule(name), nn.Identity())
+    for name in weighted(shallow):
+        material.skipped.setdefault(name, "stays: in no block that went")
     return shallow
 
 
@@ -54,8 +57,12 @@ def _removable(network: nn.Module, material: TransformContext) -> list[str]:
     chosen = [c for c in calls if c.name in can_go and not _is_chain(c, can_go)]
     outermost = [c for c in chosen if not any(c.name.startswith(f"{other.name}.") for other in chosen)]
     blocks = []
+    patterns = (*material.excluded, *material.pinned)
     for block in outermost:
-        if reason := _why_needed(network, block, calls[0].outputs, material.example):
+        inside = [f"{block.name}.{name}".rstrip(".") for name in ("", *weighted(block.module))]
+        if pattern := next((p for name in inside if (p := excluded(name, patterns))), ""):
+            material.skipped[block.name] = f"the user keeps {pattern!r} as it is"
+        elif reason := _why_needed(network, block, calls[0].outputs, material.example):
             material.skipped[block.name] = reason
         else:
             blocks.append(block.name)

@@ -1,10 +1,11 @@
 """Low rank: replace a layer by two or three thinner ones that multiply to nearly the same.
 
 A linear layer and a 1 x 1 convolution are split by the singular value decomposition, a k x k convolution
-by Tucker-2, or into a column and a row of kernels (spatial). Ranks are a share of the full rank, so that the shapes
-are known before training; by the rule `energy` they are, at most that share, as small as keeps so much of the sum
-of squared singular values, which depends on the trained weights. A layer whose factors would cost more than itself
-is left alone; so are depthwise and grouped convolutions, and those that pad with anything but zeros.
+by Tucker-2, or into a column and a row of kernels (spatial; convolutions along one or three axes take Tucker-2).
+Ranks are a share of the full rank, so that the shapes are known before training; by the rule `energy` they are, at most
+that share, as small as keeps so much of the sum of squared singular values, which depends on the trained weights. A
+layer whose factors would cost more than itself is left alone; so are depthwise and grouped convolutions, and those that
+pad with anything but zeros.
 
 Source:
     Denton et al., Exploiting Linear Structure, NeurIPS 2014, section 3 (SVD);
@@ -17,10 +18,12 @@ Source:
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from paredown.spaces.compression.layers import Convolution, MatrixLayer, layers_to_replace
 from paredown.spaces.compression.step import Step, TransformContext
 from paredown.spaces.compression.surgery import replace
 from paredown.spaces.errors import InfeasibleCandidate
@@ -42,11 +45,9 @@ def _factorise(model: nn.Module, knobs: Knobs, material: TransformContext) -> nn
     ranks: dict[str, list[int]] = {}
     found = False
     with torch.no_grad():
-        for name, layer in list(factored.named_modules()):
-            if not isinstance(layer, nn.Linear | nn.Conv2d):
-                continue
-            if isinstance(layer, nn.Conv2d) and (layer.groups > 1 or layer.padding_mode != "zeros"):
-                material.skipped[name] = f"has {layer.groups} groups, pads with {layer.padding_mode}"
+        for name, layer in layers_to_replace(factored, material).items():
+            if reason := _why_whole(layer):
+                material.skipped[name] = reason
                 continue
             found = True
             taken: list[int] = []
@@ -59,18 +60,28 @@ def _factorise(model: nn.Module, knobs: Knobs, material: TransformContext) -> nn
                     continue
             material.skipped[name] = "its factors would cost as much as the layer, or more"
     if not found:
-        raise InfeasibleCandidate("low_rank: the network has no linear layer and no dense convolution padded by zeros")
+        reasons = "; ".join(dict.fromkeys(f"{name} {reason}" for name, reason in material.skipped.items()))
+        raise InfeasibleCandidate(
+            "low_rank: the network has no linear layer and no dense convolution padded by zeros that it may split"
+            + (f": {reasons}" if reasons else "")
+        )
     if by_energy:
         material.decided[RANKS] = ranks
     return factored
 
 
-def _factors(layer: nn.Linear | nn.Conv2d, knobs: Knobs, rank: Rank, svd: Decomposition) -> nn.Module:
+def _why_whole(layer: MatrixLayer) -> str:
+    if not isinstance(layer, nn.Linear) and (layer.groups > 1 or layer.padding_mode != "zeros"):
+        return f"has {layer.groups} groups, pads with {layer.padding_mode}"
+    return ""
+
+
+def _factors(layer: MatrixLayer, knobs: Knobs, rank: Rank, svd: Decomposition) -> nn.Module:
     if isinstance(layer, nn.Linear):
         return _split_linear(layer, rank(layer.weight, min(layer.weight.shape)), svd)
-    if layer.kernel_size == (1, 1):
+    if set(layer.kernel_size) == {1}:
         return _split_pointwise(layer, rank(layer.weight.flatten(1), min(layer.in_channels, layer.out_channels)), svd)
-    if knobs.get("kernel", "tucker2") == "spatial":
+    if knobs.get("kernel", "tucker2") == "spatial" and isinstance(layer, nn.Conv2d):
         matrix = _columns_by_rows(layer.weight)
         return _split_spatially(layer, rank(matrix, min(matrix.shape)), svd)
     rank_in = rank(layer.weight.transpose(0, 1).flatten(1), layer.in_channels)
@@ -123,47 +134,47 @@ def _halves(matrix: Tensor, rank: int, svd: Decomposition) -> tuple[Tensor, Tens
 
 def _split_linear(layer: nn.Linear, rank: int, svd: Decomposition = _svd) -> nn.Module:
     left, right = _halves(layer.weight, rank, svd)
-    inner = nn.Linear(layer.in_features, rank, bias=False).to(layer.weight)
-    outer = nn.Linear(rank, layer.out_features, bias=layer.bias is not None).to(layer.weight)
-    inner.weight.copy_(right)
-    outer.weight.copy_(left)
-    _copy_bias(layer, outer)
-    return nn.Sequential(inner, outer)
+    inner = nn.Linear(layer.in_features, rank, bias=False)
+    outer = nn.Linear(rank, layer.out_features, bias=layer.bias is not None)
+    return _chain(layer, (inner, right), (outer, left))
 
 
-def _split_pointwise(layer: nn.Conv2d, rank: int, svd: Decomposition = _svd) -> nn.Module:
+def _split_pointwise(layer: Convolution, rank: int, svd: Decomposition = _svd) -> nn.Module:
     left, right = _halves(layer.weight.flatten(1), rank, svd)
-    stride = (layer.stride[0], layer.stride[1])
-    inner = nn.Conv2d(layer.in_channels, rank, 1, stride, _padding(layer), bias=False).to(layer.weight)
-    outer = nn.Conv2d(rank, layer.out_channels, 1, bias=layer.bias is not None).to(layer.weight)
-    inner.weight.copy_(right[:, :, None, None])
-    outer.weight.copy_(left[:, :, None, None])
-    _copy_bias(layer, outer)
-    return nn.Sequential(inner, outer)
+    kind = _kind(layer)
+    inner = kind(layer.in_channels, rank, 1, layer.stride, layer.padding, bias=False)
+    outer = kind(rank, layer.out_channels, 1, bias=layer.bias is not None)
+    return _chain(layer, (inner, right), (outer, left))
 
 
-def _tucker2(layer: nn.Conv2d, rank_in: int, rank_out: int, svd: Decomposition = _svd) -> nn.Module:
-    weight = layer.weight
+def _tucker2(layer: Convolution, rank_in: int, rank_out: int, svd: Decomposition = _svd) -> nn.Module:
+    weight, kind = layer.weight, _kind(layer)
     out_basis = svd(weight.flatten(1))[0][:, :rank_out]
     in_basis = svd(weight.transpose(0, 1).flatten(1))[0][:, :rank_in]
     rank_out, rank_in = out_basis.shape[1], in_basis.shape[1]
-    centre = torch.einsum("oikl,or,is->rskl", weight, out_basis, in_basis)
-    first = nn.Conv2d(layer.in_channels, rank_in, 1, bias=False).to(layer.weight)
-    middle = nn.Conv2d(
-        rank_in,
-        rank_out,
-        (layer.kernel_size[0], layer.kernel_size[1]),
-        (layer.stride[0], layer.stride[1]),
-        _padding(layer),
-        (layer.dilation[0], layer.dilation[1]),
-        bias=False,
-    ).to(weight)
-    last = nn.Conv2d(rank_out, layer.out_channels, 1, bias=layer.bias is not None).to(layer.weight)
-    first.weight.copy_(in_basis.T[:, :, None, None])
-    middle.weight.copy_(centre)
-    last.weight.copy_(out_basis[:, :, None, None])
-    _copy_bias(layer, last)
-    return nn.Sequential(first, middle, last)
+    centre = torch.einsum("oi...,or,is->rs...", weight, out_basis, in_basis)
+    first = kind(layer.in_channels, rank_in, 1, bias=False)
+    middle = kind(rank_in, rank_out, layer.kernel_size, layer.stride, layer.padding, layer.dilation, bias=False)
+    last = kind(rank_out, layer.out_channels, 1, bias=layer.bias is not None)
+    return _chain(layer, (first, in_basis.T), (middle, centre), (last, out_basis))
+
+
+def _kind(layer: Convolution) -> Any:
+    """Return the class of the library: its arguments have as many numbers as the weight has axes behind the second."""
+    return {3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}[layer.weight.ndim]
+
+
+def _chain(layer: MatrixLayer, *factors: tuple[MatrixLayer, Tensor]) -> nn.Module:
+    """Return the factors with their weights, the layer's bias on the last; trained where the layer is."""
+    for factor, weight in factors:
+        factor.to(layer.weight)
+        factor.weight.copy_(weight.reshape(factor.weight.shape))
+        factor.weight.requires_grad_(layer.weight.requires_grad)
+    last = factors[-1][0]
+    if layer.bias is not None and last.bias is not None:
+        last.bias.copy_(layer.bias)
+        last.bias.requires_grad_(layer.bias.requires_grad)
+    return nn.Sequential(*(factor for factor, _ in factors))
 
 
 def _columns_by_rows(weight: Tensor) -> Tensor:
@@ -185,7 +196,7 @@ def _split_spatially(layer: nn.Conv2d, rank: int, svd: Decomposition = _svd) -> 
         padding if isinstance(padding, str) else (padding[0], 0),
         (down, 1),
         bias=False,
-    ).to(layer.weight)
+    )
     second = nn.Conv2d(
         rank,
         layer.out_channels,
@@ -194,20 +205,9 @@ def _split_spatially(layer: nn.Conv2d, rank: int, svd: Decomposition = _svd) -> 
         padding if isinstance(padding, str) else (0, padding[1]),
         (1, across),
         bias=layer.bias is not None,
-    ).to(layer.weight)
-    first.weight.copy_(left.T.reshape(rank, layer.in_channels, height, 1))
-    second.weight.copy_(right.reshape(rank, width, layer.out_channels).permute(2, 0, 1)[:, :, None, :])
-    _copy_bias(layer, second)
-    return nn.Sequential(first, second)
-
-
-def _padding(layer: nn.Conv2d) -> str | tuple[int, int]:
-    return layer.padding if isinstance(layer.padding, str) else (layer.padding[0], layer.padding[1])
-
-
-def _copy_bias(source: nn.Linear | nn.Conv2d, target: nn.Linear | nn.Conv2d) -> None:
-    if source.bias is not None and target.bias is not None:
-        target.bias.copy_(source.bias)
+    )
+    rows = right.reshape(rank, width, layer.out_channels).permute(2, 0, 1)
+    return _chain(layer, (first, left.T), (second, rows))
 
 
 LOW_RANK = Step(

@@ -2,35 +2,27 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from paredown.spaces.compression.layers import layers_to_reweigh
 from paredown.spaces.compression.step import Hold
 
 
-def weights_of(network: nn.Module, skipped: dict[str, str] | None = None) -> dict[str, nn.Parameter]:
+def weights_of(
+    network: nn.Module, skipped: dict[str, str] | None = None, excluded: Sequence[str] = ()
+) -> dict[str, nn.Parameter]:
     """Return the weights of all convolutions and linear layers, by layer; biases and norms are none of them.
 
     Args:
         network: Is not changed.
-        skipped: Gets the layers whose weights cannot be set, with the reason.
+        skipped: Gets what else holds weights, with the reason why they cannot be set.
+        excluded: Names of layers that the user excludes, with `*`, `?` and `[...]`.
     """
-    found: dict[str, nn.Parameter] = {}
-    for name, layer in network.named_modules():
-        if not isinstance(layer, nn.Linear | nn.Conv2d):
-            continue
-        weight = dict(layer.named_parameters(recurse=False)).get("weight")
-        if weight is None:
-            reason = "its weight is computed from other parameters"
-        elif twin := next((other for other, known in found.items() if known is weight), None):
-            reason = f"it shares its weight with {twin}, where it is treated"
-        else:
-            found[name] = weight
-            continue
-        if skipped is not None:
-            skipped[name] = reason
-    return found
+    layers = layers_to_reweigh(network, {} if skipped is None else skipped, excluded)
+    return {name: cast(nn.Parameter, layer.weight) for name, layer in layers.items()}
 
 
 def least(tensors: Sequence[Tensor], count: int) -> list[Tensor]:
@@ -47,7 +39,7 @@ def least(tensors: Sequence[Tensor], count: int) -> list[Tensor]:
 
 
 @contextlib.contextmanager
-def zeros_kept(weights: Mapping[str, nn.Parameter]) -> Iterator[Hold]:
+def zeros_kept(weights: Mapping[str, nn.Parameter], skipped: Mapping[str, str]) -> Iterator[Hold]:
     """Keep every weight zero that is zero now."""
     zeros = [(weight, weight.detach() == 0) for weight in weights.values() if bool((weight == 0).any())]
 
@@ -57,4 +49,4 @@ def zeros_kept(weights: Mapping[str, nn.Parameter]) -> Iterator[Hold]:
             for weight, zero in zeros:
                 weight.masked_fill_(zero, 0.0)
 
-    yield Hold(after_step)
+    yield Hold(after_step, skipped=skipped)

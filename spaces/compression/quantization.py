@@ -40,12 +40,14 @@ TOLERANCES = {
 
 def _quantize(model: bytes, knobs: Knobs, calibration: RewriteContext) -> bytes:
     if knobs["weights"] == "fp16":
-        return to_float16(model)
+        return to_float16(model, calibration.excluded)
     if knobs["weights"] == "bf16":
-        return to_bfloat16(model)
+        return to_bfloat16(model, calibration.excluded)
     # Bytes and speed do not depend on the ranges, so the fastest method will do for the untrained network.
     method = str(knobs.get("calibration", "minmax")) if calibration.trained else "minmax"
-    integers = IntegerModel(model, knobs, calibration.images, method, calibration.target, calibration.part)
+    integers = IntegerModel(
+        model, knobs, calibration.images, method, calibration.target, calibration.part, calibration.excluded
+    )
     if not integers.layers:
         raise InfeasibleCandidate("quantization: the network has no layer with constant weights")
     calibration.skipped |= integers.untreated

@@ -14,6 +14,7 @@ Source:
 """
 
 import contextlib
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -24,10 +25,10 @@ from paredown.spaces.compression.target import Target
 from paredown.spaces.knob import Choice, Knobs
 
 
-def _shrink(network: nn.Module, knobs: Knobs, learning_rate: float) -> None:
+def _shrink(network: nn.Module, knobs: Knobs, learning_rate: float, excluded: Sequence[str] = ()) -> None:
     threshold = learning_rate * float(knobs["strength"])
     with torch.no_grad():
-        for weight in _treated(network, knobs).values():
+        for weight in _treated(network, knobs, {}, excluded).values():
             if knobs["kind"] == "l1":
                 weight.copy_(nn.functional.softshrink(weight, threshold))
             else:
@@ -39,13 +40,21 @@ def _root_mean_squares(weight: Tensor) -> Tensor:
     return weight.square().mean(tuple(range(1, weight.dim())), keepdim=True).sqrt().clamp_min(1e-30)
 
 
-def _held(model: nn.Module, knobs: Knobs, target: Target) -> contextlib.AbstractContextManager[Hold]:
-    return zeros_kept(_treated(model, knobs))
+def _held(
+    network: nn.Module, knobs: Knobs, target: Target, excluded: Sequence[str] = ()
+) -> contextlib.AbstractContextManager[Hold]:
+    skipped: dict[str, str] = {}
+    weights = _treated(network, knobs, skipped, excluded)
+    return zeros_kept(weights, skipped)
 
 
-def _treated(network: nn.Module, knobs: Knobs) -> dict[str, nn.Parameter]:
-    every = weights_of(network)
-    return every if knobs["kind"] == "l1" else {name: w for name, w in every.items() if w.dim() > 2}
+def _treated(
+    network: nn.Module, knobs: Knobs, skipped: dict[str, str], excluded: Sequence[str]
+) -> dict[str, nn.Parameter]:
+    weights = weights_of(network, skipped, excluded)
+    if knobs["kind"] == "group_lasso":
+        skipped |= dict.fromkeys((n for n, w in weights.items() if w.dim() == 2), "has no filters of a convolution")
+    return {name: weight for name, weight in weights.items() if name not in skipped}
 
 
 SPARSITY_PENALTY = Step(

@@ -1,9 +1,9 @@
 """What a compression step is."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,8 @@ class TransformContext:
             built again. Where it is not empty, the step does the same again instead of choosing.
         skipped: Layer to the reason why the step leaves it alone.
         values: Whether the weights that come out matter; where only their shapes do, a step may leave them at zero.
+        excluded: Names of layers that the user excludes from every step, with `*`, `?` and `[...]`.
+        pinned: The same of layers whose shape the user wants to stay; their weights may be rounded or become zero.
     """
 
     example: Tensor
@@ -39,6 +41,8 @@ class TransformContext:
     decided: dict[str, Any] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     values: bool = True
+    excluded: Sequence[str] = ()
+    pinned: Sequence[str] = ()
 
 
 Material = TransformContext
@@ -76,6 +80,7 @@ class RewriteContext:
         part: Where the model stands in a network with exits; None where it is the whole one.
         target: The device that the file is made for.
         run: Executes a model, for a rewrite that compares what it wrote; None where nothing can.
+        excluded: Names of layers that the user excludes from every step, with `*`, `?` and `[...]`.
     """
 
     images: NDArray[np.float32]
@@ -85,6 +90,7 @@ class RewriteContext:
     part: Part | None = None
     target: Target = field(default_factory=Target)
     run: RunModel | None = None
+    excluded: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -96,10 +102,12 @@ class Hold:
             a call with 1 must leave the property whole, whatever came before.
         settled: The share of fine-tuning from which on the network is what it will be; earlier epochs do not
             count as its best.
+        skipped: Layer to the reason why nothing of it is held.
     """
 
     after_step: Callable[[float], None]
     settled: float = 0.0
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
 
 Transform = Callable[[nn.Module, Knobs, TransformContext], nn.Module]
@@ -108,11 +116,22 @@ Transform = Callable[[nn.Module, Knobs, TransformContext], nn.Module]
 Attach = Callable[[nn.Module, Knobs, TransformContext], nn.Module]
 """(untrained network, knobs, material without images) -> what is trained in its place; the given one is not touched."""
 
-Finetuning = Callable[[nn.Module, Knobs, Target], AbstractContextManager[Hold]]
-"""(network, knobs, device of the file) -> context in which it is fine-tuned; on leaving, only weights have changed."""
 
-Proximal = Callable[[nn.Module, Knobs, float], None]
-"""(network, knobs, learning rate) -> None; a penalty's proximal operator, in place, after each step of training."""
+class Finetuning(Protocol):
+    """Opens the context in which a network is fine-tuned; on leaving it, only weights have changed."""
+
+    def __call__(
+        self, network: nn.Module, knobs: Knobs, target: Target, excluded: Sequence[str] = ()
+    ) -> AbstractContextManager[Hold]:
+        """Return the context; layers whose names match a pattern of `excluded` are left alone."""
+
+
+class Proximal(Protocol):
+    """A penalty's proximal operator, in place, after each step of training."""
+
+    def __call__(self, network: nn.Module, knobs: Knobs, learning_rate: float, excluded: Sequence[str] = ()) -> None:
+        """Shrink the weights; layers whose names match a pattern of `excluded` are left alone."""
+
 
 Loss = Callable[[Tensor, Tensor, Tensor, Knobs], Tensor]
 """(task loss, logits `n x classes`, teacher's logits `n x classes`, knobs) -> scalar loss."""

@@ -12,12 +12,13 @@ Source:
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
+from paredown.spaces.compression.layers import layers_to_replace, layers_to_reweigh
 from paredown.spaces.compression.step import Hold, Step, TransformContext
 from paredown.spaces.compression.surgery import replace
 from paredown.spaces.compression.target import Target
@@ -37,20 +38,23 @@ def _prune(model: nn.Module, knobs: Knobs, material: TransformContext) -> nn.Mod
     replayed, treated = dict(material.decided.get(KERNELS, {})), 0
     decide = KERNELS not in material.decided
     kernels: dict[str, list[int]] = {}
-    for name, layer in list(pruned.named_modules()):
-        if not isinstance(layer, nn.Conv2d):
-            continue
+    layers = layers_to_reweigh(pruned, material.skipped, material.excluded, (nn.Conv2d,))
+    fixed = TransformContext(material.example, excluded=material.excluded, pinned=material.pinned)
+    replaceable = layers_to_replace(pruned, fixed, (nn.Conv2d,))
+    for name, layer in layers.items():
+        assert isinstance(layer, nn.Conv2d), "that was asked for"
         if reason := _why_whole(layer, axis):
             material.skipped[name] = reason
             continue
         treated += 1
         _zero(layer.weight, axis, float(knobs["ratio"]))
         left = _left(layer) if decide else replayed.get(name)
-        if left is not None:
+        if left is not None and name in replaceable:
             kernels[name] = left
             replace(pruned, layer, _shrunk(layer, left))
     if not treated:
-        raise InfeasibleCandidate(f"stripe_pruning: no layer has more than one {axis}")
+        reasons = "; ".join(dict.fromkeys(material.skipped.values()))
+        raise InfeasibleCandidate(f"stripe_pruning: no layer has more than one {axis}: {reasons}")
     material.decided[KERNELS] = kernels
     return pruned
 
@@ -117,14 +121,13 @@ def _padding(layer: nn.Conv2d, dimension: int) -> tuple[int, int]:
 
 
 @contextmanager
-def _holding(network: nn.Module, knobs: Knobs, target: Target) -> Iterator[Hold]:
+def _holding(network: nn.Module, knobs: Knobs, target: Target, excluded: Sequence[str] = ()) -> Iterator[Hold]:
     """Keep the stripes at zero that are zero now."""
     masks = []
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d):
-            alive = layer.weight.detach().abs().sum(ALONG[str(knobs["axis"])], keepdim=True) > 0
-            if not alive.all():
-                masks.append((layer.weight, alive.to(layer.weight.dtype)))
+    for layer in layers_to_reweigh(network, {}, excluded, (nn.Conv2d,)).values():
+        alive = layer.weight.detach().abs().sum(ALONG[str(knobs["axis"])], keepdim=True) > 0
+        if not alive.all():
+            masks.append((layer.weight, alive.to(layer.weight.dtype)))
 
     def zero(progress: float) -> None:
         with torch.no_grad():

@@ -17,7 +17,7 @@ Source:
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,13 +27,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from paredown.spaces.compression.layers import MatrixLayer, layers_to_reweigh
+from paredown.spaces.compression.node_names import excluded_nodes
 from paredown.spaces.compression.step import Hold, RewriteContext, Step, TransformContext
 from paredown.spaces.compression.target import Target
 from paredown.spaces.errors import InfeasibleCandidate, SpaceError
 from paredown.spaces.knob import Choice, Knob, Knobs, Range
 from paredown.spaces.transforms import DOMAIN_NOTE, FRAMES, WAVELETS, Domain, without_noise
 
-Layer = nn.Conv1d | nn.Conv2d | nn.Linear
 SMALLEST_FILTER = 4
 """Filters of fewer weights are left alone."""
 
@@ -116,52 +117,47 @@ def _check(knobs: Knobs) -> None:
             raise SpaceError(f"transform_sparsity.{name}: {value!r} is not allowed; allowed: {knob}")
 
 
-def _reason_to_skip(layer: Layer) -> str:
+def _reason_to_skip(layer: MatrixLayer) -> str:
     width = layer.weight[0].numel()
     return f"filters of {width} weights are too short" if width < SMALLEST_FILTER else ""
 
 
-def _layers(model: nn.Module) -> Iterator[tuple[str, Layer]]:
-    for name, layer in model.named_modules():
-        if isinstance(layer, Layer):
-            yield name, layer
+def _layers(network: nn.Module, skipped: dict[str, str], excluded: Sequence[str]) -> dict[str, MatrixLayer]:
+    layers = layers_to_reweigh(network, skipped, excluded)
+    skipped |= {name: reason for name, layer in layers.items() if (reason := _reason_to_skip(layer))}
+    return {name: layer for name, layer in layers.items() if name not in skipped}
 
 
 def _sparsify(model: nn.Module, knobs: Knobs, material: TransformContext) -> nn.Module:
     _check(knobs)
     changed = copy.deepcopy(model)
-    treated = 0
-    for name, layer in _layers(changed):
-        if reason := _reason_to_skip(layer):
-            material.skipped[name] = reason
-        else:
-            coefficients, domain = sparsified(_array(layer), knobs)
-            _write(layer, coefficients, domain)
-            treated += 1
-    if not treated:
+    layers = _layers(changed, material.skipped, material.excluded)
+    if not layers:
         raise InfeasibleCandidate(f"transform_sparsity: no layer has filters of {SMALLEST_FILTER} weights or more")
+    for layer in layers.values():
+        coefficients, domain = sparsified(_array(layer), knobs)
+        _write(layer, coefficients, domain)
     return changed
 
 
-def _array(layer: Layer) -> NDArray[np.float32]:
+def _array(layer: MatrixLayer) -> NDArray[np.float32]:
     return layer.weight.detach().cpu().float().numpy()
 
 
-def _write(layer: Layer, coefficients: NDArray[np.float64], domain: Domain) -> None:
+def _write(layer: MatrixLayer, coefficients: NDArray[np.float64], domain: Domain) -> None:
     weights = domain.synthesise(coefficients, tuple(layer.weight.shape)).astype(np.float32)
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(weights))
 
 
 @contextmanager
-def _held(model: nn.Module, knobs: Knobs, target: Target) -> Iterator[Hold]:
+def _held(network: nn.Module, knobs: Knobs, target: Target, excluded: Sequence[str] = ()) -> Iterator[Hold]:
     """Project the weights back on the kept coefficients after each step."""
     _check(knobs)
-    supports: list[tuple[Layer, NDArray[np.bool_], Domain]] = []
-    for _, layer in _layers(model):
-        if not _reason_to_skip(layer):
-            coefficients, domain = sparsified(_array(layer), knobs)
-            supports.append((layer, coefficients != 0, domain))
+    supports: list[tuple[MatrixLayer, NDArray[np.bool_], Domain]] = []
+    for layer in _layers(network, {}, excluded).values():
+        coefficients, domain = sparsified(_array(layer), knobs)
+        supports.append((layer, coefficients != 0, domain))
 
     def project(progress: float) -> None:
         del progress
@@ -176,12 +172,13 @@ def _note(model: bytes, knobs: Knobs, calibration: RewriteContext) -> bytes:
     _check(knobs)
     proto = onnx.load_from_string(model)
     tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
+    kept = excluded_nodes(proto.graph, calibration.excluded)
     for node in proto.graph.node:
-        channel = _channel_axis(node)
+        channel = None if node.name in kept else _channel_axis(node)
         tensor = tensors.get(node.input[1]) if channel is not None else None
         if channel is None or tensor is None or tensor.doc_string.startswith(DOMAIN_NOTE):
             continue
-        if tensor.data_type != onnx.TensorProto.FLOAT or len(tensor.dims) not in (2, 3, 4):
+        if tensor.data_type != onnx.TensorProto.FLOAT or len(tensor.dims) not in (2, 3, 4, 5):
             calibration.skipped[tensor.name] = "its weights are not float32, or not those of a layer"
         elif math.prod(tensor.dims) // tensor.dims[channel] < SMALLEST_FILTER:
             calibration.skipped[tensor.name] = "its filters are too short"

@@ -17,7 +17,7 @@ Source:
 
 import contextlib
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,7 @@ UPDATES = 24
 
 def _prune(model: nn.Module, knobs: Knobs, material: TransformContext) -> nn.Module:
     pruned = copy.deepcopy(model)
-    weights = _treated(pruned, knobs, material.skipped)
+    weights = _treated(pruned, knobs, material.skipped, material.excluded)
     if not weights:
         raise InfeasibleCandidate("unstructured_pruning: no layer has weights that it can prune")
     # Before training there are no images: what is counted then is what the gradual schedule ends with.
@@ -47,9 +47,11 @@ def _prune(model: nn.Module, knobs: Knobs, material: TransformContext) -> nn.Mod
     return pruned
 
 
-def _finetuned(model: nn.Module, knobs: Knobs, target: Target) -> contextlib.AbstractContextManager[Hold]:
-    weights = _treated(model, knobs, {})
-    return _rising(weights, knobs) if knobs["schedule"] == "gradual" else zeros_kept(weights)
+def _finetuned(
+    network: nn.Module, knobs: Knobs, target: Target, excluded: Sequence[str] = ()
+) -> contextlib.AbstractContextManager[Hold]:
+    weights = _treated(network, knobs, {}, excluded)
+    return _rising(weights, knobs) if knobs["schedule"] == "gradual" else zeros_kept(weights, {})
 
 
 @contextlib.contextmanager
@@ -70,8 +72,10 @@ def _rising(weights: Mapping[str, nn.Parameter], knobs: Knobs) -> Iterator[Hold]
     yield Hold(after_step, settled=RAMP)
 
 
-def _treated(network: nn.Module, knobs: Knobs, skipped: dict[str, str]) -> dict[str, nn.Parameter]:
-    weights = weights_of(network, skipped)
+def _treated(
+    network: nn.Module, knobs: Knobs, skipped: dict[str, str], excluded: Sequence[str]
+) -> dict[str, nn.Parameter]:
+    weights = weights_of(network, skipped, excluded)
     if knobs["pattern"] == "none":
         return weights
     for name in [n for n, w in weights.items() if w.shape[1] % GROUP]:

@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from paredown.spaces.counting import counted
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.exits.modes import mark_dropouts, put_dropout_layers
 from paredown.spaces.module_mode import in_mode
@@ -86,10 +86,10 @@ class _Observer(fx.Interpreter):
         self.macs: dict[fx.Node, int] = {}
 
     def run_node(self, n: fx.Node) -> Any:
-        with FlopCounterMode(display=False) as counter:
-            result = super().run_node(n)
+        count = counted(lambda: super(_Observer, self).run_node(n))
+        result = count.output
         self.shapes[n] = tuple(result.shape) if isinstance(result, Tensor) else None
-        self.macs[n] = counter.get_total_flops() // 2
+        self.macs[n] = count.macs
         return result
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from paredown.spaces.checkpoint import WeightsRefused
 from paredown.spaces.errors import InfeasibleCandidate, SpaceError
 from paredown.spaces.families.family import Family, ImageShape
 from paredown.spaces.hubs import HUBS, version
@@ -22,7 +23,6 @@ from paredown.spaces.knob import Choice, Knob, Knobs, Range
 from paredown.spaces.module_mode import evaluating
 from paredown.spaces.user_network import (
     NetworkRefused,
-    WeightsRefused,
     call_function,
     find_function,
     load_weights,

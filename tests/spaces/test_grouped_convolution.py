@@ -100,6 +100,7 @@ def test_what_cannot_be_grouped_is_noted() -> None:
         "stem": "reads the image",
         "grouped": "has 4 groups already",
         "depthwise": "has 32 groups already",
+        "head": "is a Linear: only Conv2d are treated",
     }
     assert changed.shared[1].groups == 8  # type: ignore[index,union-attr]
     network = nn.Sequential(nn.Conv2d(1, 12, 3), nn.Conv2d(12, 16, 1), nn.Conv2d(16, 12, 1), nn.Conv2d(12, 5, 1))

@@ -367,20 +367,13 @@ def test_without_a_step_the_weights_are_on_the_grid_too() -> None:
     assert torch.allclose(on_grid(network[2].weight, 3), network[2].weight)
 
 
-def test_a_mask_of_another_step_holds() -> None:
-    network = nn.Sequential(nn.Flatten(), nn.Linear(192, 5))
-    mask = torch.rand(5, 192) < 0.5
-
-    class Mask(nn.Module):
-        def forward(self, weight: Tensor) -> Tensor:
-            return weight * mask
-
-    nn.utils.parametrize.register_parametrization(network[1], "weight", Mask())
-    with on_the_grid(network, WIDTHS, Target()):
+def test_a_weight_that_is_computed_from_others_is_left_alone_and_named() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.utils.parametrizations.weight_norm(nn.Linear(192, 5)))
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with on_the_grid(network, WIDTHS, Target()) as hold:
         network(torch.randn(4, *SHAPE)).sum().backward()
-    nn.utils.parametrize.remove_parametrizations(network[1], "weight")
-    assert torch.equal(network[1].weight[~mask], torch.zeros(int((~mask).sum())))
-    assert torch.allclose(on_grid(network[1].weight, 4), network[1].weight)
+    assert hold.skipped == {"1": "its weight is computed from other parameters"}
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
 def test_only_aware_knobs_ask_for_fine_tuning() -> None:

@@ -144,7 +144,8 @@ def test_what_has_no_stripes_is_noted_or_rejected() -> None:
     assert given.skipped["left"] == "its filters have one stripe"
     given = TransformContext(EXAMPLE)
     pruned(settled(Tangled()), given, axis="channel")
-    assert given.skipped == {"stem": "its filters have one channel", "depthwise": "its filters have one channel"}
+    one = "its filters have one channel"
+    assert given.skipped == {"stem": one, "depthwise": one, "head": "is a Linear: only Conv2d are treated"}
     with pytest.raises(InfeasibleCandidate, match="stripe_pruning: no layer has more than one row"):
         pruned(nn.Sequential(nn.Conv2d(4, 4, 1)), TransformContext(torch.zeros(1, 4, 4, 4)), axis="row")
 

@@ -10,14 +10,14 @@ Source:
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrize
 
+from paredown.spaces.compression.layers import layers_to_reweigh
 from paredown.spaces.compression.quantizing.grid import on_grid, straight_through
 from paredown.spaces.compression.quantizing.widths import width
 from paredown.spaces.compression.step import Hold
@@ -29,9 +29,10 @@ MOMENTUM = 0.1
 
 
 @contextmanager
-def on_the_grid(network: nn.Module, knobs: Knobs, target: Target) -> Iterator[Hold]:
+def on_the_grid(network: nn.Module, knobs: Knobs, target: Target, excluded: Sequence[str] = ()) -> Iterator[Hold]:
     """Let the network compute with quantised weights and activations; on leaving, its weights lie on their grids."""
-    layers = [m for m in network.modules() if isinstance(m, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear)]
+    skipped: dict[str, str] = {}
+    layers = list(layers_to_reweigh(network, skipped, excluded).values())
     felt = [_Felt(layer, bool(knobs.get("activations", "uint8") == "uint8")) for layer in layers]
     running = _Order(len(layers), knobs, target)
     for one in felt:
@@ -42,7 +43,7 @@ def on_the_grid(network: nn.Module, knobs: Knobs, target: Target) -> Iterator[Ho
             one.settle(running)
 
     try:
-        yield Hold(lambda progress: settle() if progress >= 1 else None)
+        yield Hold(lambda progress: settle() if progress >= 1 else None, skipped=skipped)
         settle()
     finally:
         for one in felt:
@@ -105,11 +106,8 @@ class _Felt:
     def settle(self, order: _Order) -> None:
         weight = self._layer.weight
         assert isinstance(weight, Tensor)
-        moved = on_grid(weight, order.bits(self._layer))
-        if parametrize.is_parametrized(self._layer, "weight"):  # another step's, such as a mask: written under it
-            weight = self._layer.parametrizations.weight.original  # type: ignore[union-attr]
         with torch.no_grad():
-            weight.copy_(moved)  # type: ignore[operator]
+            weight.copy_(on_grid(weight, order.bits(self._layer)))
 
     def _in_8_bits(self, x: Tensor) -> Tensor:
         """Return the input at its nearest of 256 points between its usual ends, zero among them."""

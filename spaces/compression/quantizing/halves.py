@@ -5,32 +5,53 @@ loaded: half the bytes, the speed of float32.
 """
 
 import warnings
+from collections.abc import Sequence
 
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from paredown.spaces.compression.node_names import excluded_nodes
+
 SMALLEST = 64
 """Numbers below which a tensor stays float32: the cast would take more bytes than it saves."""
 
 
-def to_float16(model: bytes) -> bytes:
-    """Return the ONNX model in float16, with inputs and outputs as they were."""
+def to_float16(model: bytes, excluded: Sequence[str] = ()) -> bytes:
+    """Return the ONNX model in float16, with inputs and outputs as they were.
+
+    Args:
+        model: ONNX.
+        excluded: Names of layers that stay float32, with `*`, `?` and `[...]`.
+    """
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     with warnings.catch_warnings():
         # Weights below the smallest float16 become that number; the converter warns of each one.
         warnings.simplefilter("ignore", UserWarning)
-        narrow = convert_float_to_float16(onnx.load_from_string(model), keep_io_types=True)
+        proto = onnx.load_from_string(model)
+        blocked = list(excluded_nodes(proto.graph, excluded))
+        narrow = convert_float_to_float16(proto, keep_io_types=True, node_block_list=blocked)
     return bytes(narrow.SerializeToString())
 
 
-def to_bfloat16(model: bytes) -> bytes:
-    """Return the ONNX model with its larger float32 tensors stored in bfloat16, to the nearest even."""
+def to_bfloat16(model: bytes, excluded: Sequence[str] = ()) -> bytes:
+    """Return the ONNX model with its larger float32 tensors stored in bfloat16, to the nearest even.
+
+    Args:
+        model: ONNX.
+        excluded: Names of layers that stay float32, with `*`, `?` and `[...]`.
+    """
     proto = onnx.load_from_string(model)
+    blocked = excluded_nodes(proto.graph, excluded)
+    kept = {name for node in proto.graph.node if node.name in blocked for name in node.input}
     casts = []
     for tensor in proto.graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or numpy_helper.to_array(tensor).size < SMALLEST:
+        if (
+            tensor.name in kept
+            or tensor.data_type != TensorProto.FLOAT
+            or numpy_helper.to_array(tensor).size < SMALLEST
+        ):
             continue
         name, shape = tensor.name, list(tensor.dims)
         values = torch.from_numpy(numpy_helper.to_array(tensor).copy()).to(torch.bfloat16)

@@ -12,7 +12,7 @@ import copy
 import logging
 import re
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from paredown.spaces.compression.node_names import excluded_nodes
 from paredown.spaces.compression.quantizing.grid import WIDEST, largest, on_grid, scales
 from paredown.spaces.compression.quantizing.ranges import activation_ranges
 from paredown.spaces.compression.quantizing.widths import width
@@ -32,6 +33,9 @@ from paredown.spaces.compression.target import Target
 from paredown.spaces.knob import Knobs
 
 INT8_END = largest(WIDEST)
+RECURRENT = ("LSTM", "GRU", "RNN")
+OTHER_WEIGHTS = (*RECURRENT, "Einsum", "MatMul", "Gemm", "Conv", "Gather")
+"""Operators that may hold weights beside those that are treated."""
 VECTOR = re.compile(r"out-of-range for weight .* with rank 1$")
 
 
@@ -63,6 +67,7 @@ class IntegerModel:
         calibration: str,
         target: Target,
         part: Part | None = None,
+        excluded: Sequence[str] = (),
     ) -> None:
         """Prepare the model: fuse, infer shapes, measure activations where they are quantised.
 
@@ -73,6 +78,7 @@ class IntegerModel:
             calibration: A method of `ranges.METHODS`.
             target: The device that the file is made for.
             part: Where the model stands in a network with exits; None where it is the whole one.
+            excluded: Names of layers that stay float32, with `*`, `?` and `[...]`.
         """
         proto = onnx.load_from_string(model)
         for at, node in enumerate(proto.graph.node):
@@ -81,7 +87,15 @@ class IntegerModel:
         self._whole = knobs.get("activations", "uint8") == "uint8"
         with tempfile.TemporaryDirectory(prefix="paredown-") as folder, _without_advice():
             self._model = _prepared(proto, Path(folder))
-            self.layers = _layers(self._model.graph, places, lambda at, layers: width(at, layers, knobs, target), part)
+            self._excluded = excluded_nodes(self._model.graph, excluded)
+            layers = _layers(
+                self._model.graph,
+                places,
+                lambda at, count: width(at, count, knobs, target),
+                part,
+                recurrent=not self._whole,
+            )
+            self.layers = tuple(layer for layer in layers if not self._excluded.keys() & set(layer.nodes))
             self._ranges = (
                 activation_ranges(Path(folder, "prepared.onnx"), _operators(), images, calibration)
                 if self._whole and self.layers
@@ -90,9 +104,18 @@ class IntegerModel:
 
     @property
     def untreated(self) -> dict[str, str]:
-        """Transposed convolutions to the reason why they have no width of their own."""
-        reason = "transposed convolution: " + ("8 bits" if self._whole else "float32")
-        return {node.name: reason for node in self._model.graph.node if node.op_type == "ConvTranspose"}
+        """Operators whose weights have no width of their own to the reason; positions and scales are none."""
+        treated = {name for layer in self.layers for name in layer.nodes}
+        matrices = {t.name for t in self._model.graph.initializer if sum(size > 1 for size in t.dims) > 1}
+        found = {}
+        for node in self._model.graph.node:
+            if pattern := self._excluded.get(node.name) if matrices & set(node.input) else None:
+                found[node.name] = f"the user keeps {pattern!r} as it is"
+            elif node.op_type == "ConvTranspose":
+                found[node.name] = "transposed convolution: " + ("8 bits" if self._whole else "float32")
+            elif node.name not in treated and node.op_type in OTHER_WEIGHTS and matrices & set(node.input):
+                found[node.name] = f"{node.op_type}: its weights stay float32"
+        return found
 
     def written(self, floating: Collection[Layer] = (), only: Layer | None = None) -> bytes:
         """Return the ONNX model.
@@ -109,6 +132,7 @@ class IntegerModel:
         from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
         model, overrides = copy.deepcopy(self._model), {}
+        floating = [name for layer in self.layers if layer not in chosen for name in layer.nodes]
         tensors = {tensor.name: tensor for tensor in model.graph.initializer}
         for layer in chosen:
             if layer.bits < WIDEST:
@@ -121,7 +145,7 @@ class IntegerModel:
             activation_qType=QuantType.QUInt8,
             tensors_range=self._ranges,
             nodes_to_quantize=list(only.nodes) if only else [],
-            nodes_to_exclude=[] if only else [n for layer in self.layers if layer not in chosen for n in layer.nodes],
+            nodes_to_exclude=[] if only else [*self._excluded, *floating],
             op_types_to_quantize=_operators(),
             extra_options={"TensorQuantOverrides": overrides},
         )
@@ -162,7 +186,10 @@ def _prepared(proto: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
     from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    quant_pre_process(proto, folder / "prepared.onnx")
+    try:
+        quant_pre_process(copy.deepcopy(proto), folder / "prepared.onnx")
+    except Exception:  # symbolic shapes of what it does not know, such as nn.MultiheadAttention: bare assertions
+        quant_pre_process(proto, folder / "prepared.onnx", skip_symbolic_shape=True)
     return load_model_with_shape_infer(folder / "prepared.onnx")
 
 
@@ -173,14 +200,21 @@ def _operators() -> list[str]:
 
 
 def _layers(
-    graph: onnx.GraphProto, places: Mapping[str, int], bits: Callable[[int, int], int], part: Part | None
+    graph: onnx.GraphProto,
+    places: Mapping[str, int],
+    bits: Callable[[int, int], int],
+    part: Part | None,
+    recurrent: bool,
 ) -> tuple[Layer, ...]:
     """Return the layers in the order in which they run; preparing the model has changed that of the nodes."""
     dims = {tensor.name: len(tensor.dims) for tensor in graph.initializer}
     sharing: dict[str, list[onnx.NodeProto]] = {}
     for node in sorted(graph.node, key=lambda node: places.get(node.name, len(places))):
-        if node.op_type in ("Conv", "Gemm", "MatMul") and dims.get(node.input[1], 0) >= 2:
-            sharing.setdefault(node.input[1], []).append(node)
+        weights = list(node.input[1:2]) if node.op_type in ("Conv", "Gemm", "MatMul") else []
+        weights += list(node.input[1:3]) if recurrent and node.op_type in RECURRENT else []
+        for weight in weights:
+            if dims.get(weight, 0) >= 2:
+                sharing.setdefault(weight, []).append(node)
     before, layers = (0, len(sharing)) if part is None else (part.before, part.layers)
     return tuple(
         Layer(tuple(n.name for n in nodes), weight, _axis(nodes[0], dims[weight]), bits(before + at, layers))
