@@ -80,6 +80,8 @@ def search(
     check_name(config.driver, DRIVERS, f"{where}: driver")
     driver = DRIVERS[config.driver]
     options = driver.checked(driver_options or {}, where)
+    if config.weights and not config.training.epochs:
+        listener.remark(f"{config.weights}: the network starts trained; training.epochs is 0, fine-tuning follows")
     measured = [] if _has_begun(url, config.study) else probe(setup, where)
     study = Study.create(url, config.study, setup.stored, setup.plan.objectives, str(setup.plan.folder))
     setup = _on_its_device(setup, study, listener)

@@ -149,7 +149,7 @@ def test_a_teacher_that_nobody_or_no_network_of_yours_is_asked_for_is_refused(tm
     module = folder_with(tmp_path, "teacher_unasked")
     without = STUDY.replace("steps: [distillation]", "steps: [low_rank]")
     assert "add distillation to space.steps" in refusal(tmp_path, f"{module}:any_size", text=without)
-    with pytest.raises(ConfigError, match="distillation: weights is of a network of yours"):
+    with pytest.raises(ConfigError, match="distillation: weights belongs to a network of yours"):
         setup(tmp_path, "baseline", ", weights: a.pt")
 
 
