@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from paredown.evaluators.errors import EvaluationError
+from paredown.evaluators.tasks.normalisation import Inputs
 from paredown.evaluators.training.inference import predict
 from paredown.spaces.module_mode import evaluating
 
@@ -53,7 +54,7 @@ def watch(model: nn.Module, example: Tensor) -> Iterator[Watched]:
 
 
 def predict_with_features(
-    model: nn.Module, images: NDArray[np.float32], batch_size: int = 256
+    model: nn.Module, images: Inputs, batch_size: int = 256
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
     """Return `n x classes` logits and `n x width` features for normalised `n x c x h x w`.
 

@@ -57,7 +57,7 @@ def test_pixels_are_normalised_and_scores_are_probabilities(tmp_path: Path) -> N
 
 def test_what_is_no_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "letter.png").write_text("dear reader")
-    with pytest.raises(TaskError, match=r"letter\.png: no image"):
+    with pytest.raises(TaskError, match=r"letter\.png is no image"):
         predict_images(exported(tmp_path / "m"), [tmp_path / "letter.png"])
     with pytest.raises(TaskError, match=r"absent\.png"):
         predict_images(tmp_path / "m", [tmp_path / "absent.png"])
