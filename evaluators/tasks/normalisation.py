@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from paredown.evaluators.tasks.images import Images, Rows, channel_statistics
+from paredown.evaluators.tasks.images import BATCH, Images, Rows, channel_statistics
 
 NORMALISED_BYTES = 256 << 20
 """Inputs that take no more are normalised at once, others by the batch."""
+BATCH_BYTES = 32 << 20
+"""Inputs of one batch take no more; what a network makes of them takes several times that."""
 LEAST_STD, LEAST_STD_OF_OTHERS = 1e-3, 1e-9
 """Least deviation that is divided by, on the scale of 0 to 1: of 8 bits, and of values of any other range."""
 
@@ -52,8 +54,10 @@ class Normalisation:
         values = images[:].astype(np.float32)
         if self.low:
             values -= np.float32(self.low)
-        scaled: NDArray[np.float32] = (values / np.float32(self.high - self.low) - mean) / std
-        return scaled
+        values /= np.float32(self.high - self.low)  # in place: images may be large
+        values -= mean
+        values /= std
+        return values
 
     def inputs(self, images: Images) -> "Inputs":
         """Return the images normalised: an array where it is small, else rows that are normalised when asked for."""
@@ -86,6 +90,11 @@ class NormalisedImages:
 
 Inputs = NDArray[np.float32] | NormalisedImages
 """Normalised images, `n x c x h x w`."""
+
+
+def batch_size(shape: tuple[int, ...]) -> int:
+    """Return how many images of `n x c x h x w` go through a network at once, so that large ones do not take much."""
+    return max(1, min(BATCH, BATCH_BYTES // (math.prod(shape[1:]) * np.dtype(np.float32).itemsize)))
 
 
 def normalisation_of(images: Images, values: ValueRange) -> Normalisation:
