@@ -35,7 +35,7 @@ def card(manifest: Manifest, exporter: Exporter) -> str:
         "## Use",
         "",
         "```",
-        "paredown predict . image.png",
+        f"paredown predict . {'image.png' if takes['dtype'] == 'uint8' else 'input.npy'}",
         "```",
         "",
         f"Input `image`: {preprocessing['layout']}, {preprocessing['mode']}, {takes['height']} x "
