@@ -13,6 +13,7 @@ The tree, checked by a test against the classes::
           Unfit                    evaluators/rehearsal.py: a network that would fail after it was trained
       ImportRefused                spaces/importing.py: `package.module:name` that cannot be imported
       TaskError                    evaluators/errors.py: data that is missing, malformed or too little
+        DamagedImage               evaluators/tasks/image_file.py: a file that is no image, or a damaged one
       EvaluationError              evaluators/errors.py: a candidate that could not be trained or measured
         TeacherRefused             evaluators/training/teacher.py: a network that cannot teach
       PackingError                 evaluators/errors.py: a packed file that is broken

@@ -1,4 +1,4 @@
-"""What all tests share: this folder and the benchmarks on the path, one thread each, and one Ray."""
+"""What all tests share: this folder and the benchmarks on the path, one thread each, one cache and one Ray."""
 
 import os
 import sys
@@ -12,6 +12,12 @@ sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 os.environ["PYTHONPATH"] = os.pathsep.join(p for p in (str(Path(__file__).parent), os.environ.get("PYTHONPATH")) if p)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: the networks are too small to gain by more
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # tests share their cores; spinning threads would starve them
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep decoded images out of the user's cache, also those of worker processes."""
+    os.environ["PAREDOWN_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")

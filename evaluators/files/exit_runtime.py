@@ -7,7 +7,7 @@ apart again here, so that a batch goes through each stage as one, without the im
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnx
@@ -80,6 +80,16 @@ class ExitPlan:
         return calm
 
 
+class Batches(Protocol):
+    """Images by the batch: an array `n x c x h x w`, or what makes them when they are asked for."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    def __getitem__(self, rows: slice, /) -> Floats:
+        """Return some of them."""
+
+
 def entropy_limit(threshold: float, classes: int) -> float:
     """Return the largest entropy, in nats, at which an image leaves."""
     return float((1 - threshold) * np.log(classes))
@@ -125,13 +135,13 @@ class BatchRuntime:
         self.plan, self._batch = plan, batch
         self._sessions = [open_session(model.SerializeToString(), threads) for model in stage_models(proto, plan)]
 
-    def run(self, images: Floats) -> Answers:
+    def run(self, images: Batches) -> Answers:
         """Return what becomes of normalised `n x c x h x w`."""
         parts = [self._run(images[i : i + self._batch]) for i in range(0, len(images), self._batch)]
         logits, taken = (np.concatenate(one) for one in zip(*parts, strict=True))
         return Answers(logits, taken, len(self._sessions))
 
-    def all_logits(self, images: Floats) -> list[Floats]:
+    def all_logits(self, images: Batches) -> list[Floats]:
         """Return `n x classes` of each exit, as if no image left before the end."""
         parts = []
         for i in range(0, len(images), self._batch):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from paredown.evaluators.files.exit_file import export_stages, stitched
 from paredown.evaluators.files.onnx_model import export, slimmed
 from paredown.evaluators.files.onnx_session import logits, open_session
 from paredown.evaluators.packing.container import ship
+from paredown.evaluators.tasks.images import Images
 from paredown.evaluators.tasks.task import Task
 from paredown.evaluators.training.data import TrainingData
 from paredown.spaces.candidate import Candidate
@@ -21,11 +22,10 @@ from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.compression.step import CALIBRATION_IMAGES, Part, RewriteContext
 from paredown.spaces.exits.network import MultiExit
 from paredown.spaces.exits.rules import ExitRule
-from paredown.spaces.families.family import ImageShape
+from paredown.spaces.families.family import ImageShape, longer_side
 from paredown.spaces.knob import Knobs
 
-Images = tuple[NDArray[np.float32], NDArray[np.int64]]
-Pixel = TypeVar("Pixel", np.uint8, np.float32)
+Labelled = tuple[NDArray[np.float32], NDArray[np.int64]]
 WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 
@@ -90,8 +90,8 @@ class ModelWriter:
         """Write the stages of a network with exits as one model that leaves by a rule."""
         ship(stitched(list(stages), rule, len(self.task.classes)), file)
 
-    def _images(self, count: int) -> Images:
-        data = TrainingData.of(self.task, self.shape[1])
+    def _images(self, count: int) -> Labelled:
+        data = TrainingData.of(self.task, longer_side(self.shape))
         images, labels = _spread(data.train.images, data.train.labels, count)
         return data.normalise(images), labels
 
@@ -104,7 +104,7 @@ class ModelWriter:
                 yield name, self.candidate.steps[name]
 
     def _rewritten(
-        self, model: bytes, images_of: Callable[[int], Images], trained: bool, part: Part | None = None
+        self, model: bytes, images_of: Callable[[int], Labelled], trained: bool, part: Part | None = None
     ) -> tuple[bytes, dict[str, dict[str, str]]]:
         skipped = {}
         for name, knobs in self._rewriting():
@@ -128,7 +128,7 @@ class ModelWriter:
         return model, skipped
 
 
-def _spread(images: NDArray[Pixel], labels: NDArray[np.int64], count: int) -> tuple[NDArray[Pixel], NDArray[np.int64]]:
+def _spread(images: Images, labels: NDArray[np.int64], count: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Return so many rows, spread over the set: an image folder is sorted by class."""
     every = max(1, len(images) // count)
     rows = slice(0, every * count, every)

@@ -7,6 +7,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from paredown.evaluators.errors import EvaluationError
+from paredown.evaluators.tasks.normalisation import Inputs
 
 BATCH = 64
 
@@ -33,7 +34,7 @@ def open_session(model: Path | bytes, threads: int = 1) -> onnxruntime.Inference
         raise EvaluationError(f"ONNX Runtime cannot load the model: {error}") from error
 
 
-def logits(session: onnxruntime.InferenceSession, images: NDArray[np.float32]) -> NDArray[np.float32]:
+def logits(session: onnxruntime.InferenceSession, images: Inputs) -> NDArray[np.float32]:
     """Return `n x classes` for `n x c x h x w`, in batches; one by one where the file takes no more."""
     entry = session.get_inputs()[0]
     batch = BATCH if isinstance(entry.shape[0], str) else entry.shape[0]

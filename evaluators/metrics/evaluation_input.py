@@ -17,6 +17,7 @@ from paredown.evaluators.metrics.measurement import Measurement, Metric
 if TYPE_CHECKING:
     from torch import nn
 
+    from paredown.evaluators.tasks.normalisation import Inputs
     from paredown.spaces.families.family import ImageShape
 
 
@@ -59,7 +60,7 @@ class EvaluationInput:
     shape: "ImageShape"
     file: Path | None = None
     packed: Path | None = None
-    images: NDArray[np.float32] | None = None
+    images: "Inputs | None" = None
     labels: NDArray[np.int64] | None = None
     baseline: Baseline | None = None
     threads: int = 1

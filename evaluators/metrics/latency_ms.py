@@ -27,6 +27,7 @@ from paredown.evaluators.metrics.evaluation_input import Baseline, EvaluationInp
 from paredown.evaluators.metrics.measurement import Measurement, Metric
 
 if TYPE_CHECKING:
+    from paredown.evaluators.tasks.normalisation import Inputs
     from paredown.spaces.families.family import ImageShape
 
 METRIC = Metric("latency_ms", "ms", "measured", untrained_tolerance=0.1)
@@ -76,7 +77,7 @@ def _measure(inputs: EvaluationInput) -> Measurement:
     return Measurement(METRIC.name, median, spread, "measured", str(this_device(inputs.threads)))
 
 
-def _stream(file: Path, images: NDArray[np.float32], baseline: Baseline | None, threads: int) -> Measurement:
+def _stream(file: Path, images: "Inputs", baseline: Baseline | None, threads: int) -> Measurement:
     """Return the mean over a stream of images, timed one by one between slices of the baseline."""
     from paredown.evaluators.files.exit_runtime import BatchRuntime
     from paredown.evaluators.files.onnx_session import open_session

@@ -9,7 +9,6 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +20,11 @@ from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.supernet import checkpoint
 from paredown.evaluators.supernet.checkpoint import Record
 from paredown.evaluators.supernet.supernet import Supernet
-from paredown.evaluators.tasks.task import Normalisation, Task, normalisation_at, split_at
+from paredown.evaluators.tasks.images import Images
+from paredown.evaluators.tasks.task import Task, normalisation_at, split_at
 from paredown.evaluators.training.data import augmented
 from paredown.evaluators.training.fit import TrainingPlan
+from paredown.spaces.families.family import longer_side
 
 RANDOM_NETWORKS = 2
 WARMUP = 0.1
@@ -96,14 +97,14 @@ def _accumulate(
     """Add the gradients of one step, and return the losses of the largest and the smallest network."""
     draw = dice.randrange(2**31)  # each network sees the same images, the same ones mirrored
     largest, smallest = dice.choice(supernet.largest), dice.choice(supernet.smallest)
-    output = supernet.logits(largest, images.batch(rows, supernet.shape(largest)[1], draw))
+    output = supernet.logits(largest, images.batch(rows, longer_side(supernet.shape(largest)), draw))
     loss = F.cross_entropy(output, images.labels[rows], label_smoothing=smoothing)
     loss.backward()  # type: ignore[no-untyped-call]
     soft = output.detach().softmax(1)
     others = [smallest, *(supernet.draw(dice) for _ in range(RANDOM_NETWORKS))]
     losses = []
     for candidate in others:
-        output = supernet.logits(candidate, images.batch(rows, supernet.shape(candidate)[1], draw))
+        output = supernet.logits(candidate, images.batch(rows, longer_side(supernet.shape(candidate)), draw))
         distilled = F.cross_entropy(output, soft)
         distilled.backward()  # type: ignore[no-untyped-call]
         losses.append(distilled.item())
@@ -121,28 +122,21 @@ def _batches(count: int, size: int, order: torch.Generator) -> Iterator[Tensor]:
     return iter(torch.randperm(count, generator=order).split(size))  # type: ignore[no-untyped-call]
 
 
-@dataclass(frozen=True)
-class _Scaled:
-    images: Tensor
-    normalisation: Normalisation
-
-
 class _Images:
     """The training images at every resolution that is asked for, each resized once."""
 
     def __init__(self, task: Task, device: torch.device) -> None:
         self._task, self._device = task, device
-        self._scaled: dict[int, _Scaled] = {}
+        self._scaled: dict[int, Images] = {}
         smallest = int(task.resolutions.lowest)
         self.labels = torch.from_numpy(split_at(task, "train", smallest).labels).to(device)
         self.count = len(self.labels)
 
     def batch(self, rows: Tensor, side: int, draw: int) -> Tensor:
-        """Return normalised, augmented `n x c x side x side`."""
+        """Return normalised, augmented images whose longer side is `side`."""
         if side not in self._scaled:
-            pixels = torch.from_numpy(split_at(self._task, "train", side).images).to(self._device)
-            self._scaled[side] = _Scaled(pixels, normalisation_at(self._task, side))
-        scaled = self._scaled[side]
-        images = torch.from_numpy(scaled.normalisation(scaled.images[rows].cpu().numpy())).to(self._device)
+            self._scaled[side] = split_at(self._task, "train", side).images
+        pixels = self._scaled[side][rows.cpu().numpy()]
+        images = torch.from_numpy(normalisation_at(self._task, side)(pixels)).to(self._device)
         generator = torch.Generator().manual_seed(draw)
         return augmented(images, self._task.augmentation, generator)

@@ -3,27 +3,22 @@
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
 from paredown.evaluators.errors import TaskError
+from paredown.evaluators.tasks.array_options import ArrayOptions
 from paredown.evaluators.tasks.python import task_of
-from paredown.evaluators.tasks.task import SPLITS, Augmentation, Loader, Task
+from paredown.evaluators.tasks.task import SPLITS, Loader, Task
 
 
-class ArraysOptions(BaseModel):
+class ArraysOptions(ArrayOptions):
     """What a study file may say.
 
     Attributes:
         path: File that NumPy's `savez` wrote, with `train_images`, `train_labels`, the same for `validation` and
             `test`, and perhaps `classes`, their names.
-        flip: Mirror half of the training images.
-        crop: Shift training images by up to this share of their side.
     """
 
-    model_config = ConfigDict(extra="forbid")
     path: str
-    flip: bool = False
-    crop: float = Field(default=0.0, ge=0, lt=0.5)
 
 
 def _load(options: ArraysOptions, folder: Path) -> Task:
@@ -38,7 +33,7 @@ def _load(options: ArraysOptions, folder: Path) -> Task:
         raise TaskError(f"path: {file} cannot be read as a file of NumPy's savez: {error}") from error
     splits = {split: (arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in SPLITS}
     given = splits | ({"classes": arrays["classes"].tolist()} if "classes" in arrays else {})
-    return task_of(given, "arrays", f"path: {file}", Augmentation(options.flip, options.crop))
+    return task_of(given, "arrays", f"path: {file}", options)
 
 
 ARRAYS = Loader("arrays", ArraysOptions, "path", _load)

@@ -8,13 +8,14 @@ import functools
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from pydantic import BaseModel, ConfigDict
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from paredown.evaluators.tasks.resizing import squared
-from paredown.evaluators.tasks.task import Loader, Split, SplitName, Task
+from paredown.evaluators.tasks.data_summary import DataSummary, summary_of
+from paredown.evaluators.tasks.images import at_size
+from paredown.evaluators.tasks.normalisation import EIGHT_BITS
+from paredown.evaluators.tasks.task import SPLITS, Loader, Split, SplitName, Task
 from paredown.spaces.knob import Range
 
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
@@ -40,7 +41,15 @@ def _load(options: DigitsOptions, folder: Path) -> Task:
         resolutions=Range(8, 32, 4),
         load=functools.partial(_split, seed=options.seed),
         digest=f"digits-{options.seed}",
+        summary=functools.partial(_summary, options.seed),
     )
+
+
+def _summary(seed: int) -> DataSummary:
+    splits = {name: _split(name, 8, seed=seed) for name in SPLITS}
+    images = {name: split.images[:] for name, split in splits.items()}
+    labels = {name: split.labels for name, split in splits.items()}
+    return summary_of(images, labels, tuple("0123456789"), str(EIGHT_BITS))
 
 
 def _split(name: SplitName, resolution: int, *, seed: int) -> Split:
@@ -56,8 +65,7 @@ def _split(name: SplitName, resolution: int, *, seed: int) -> Split:
     )
     rows = {"train": train, "validation": validation, "test": test}[name]
     grey = np.round(bunch.images[rows] * (255 / 16)).astype(np.uint8)
-    images = np.stack([squared(Image.fromarray(image), resolution, "L") for image in grey])
-    return Split(images, bunch.target[rows].astype(np.int64))
+    return Split(at_size(grey[:, None], resolution, resolution), bunch.target[rows].astype(np.int64))
 
 
 DIGITS = Loader("digits", DigitsOptions, "", _load)

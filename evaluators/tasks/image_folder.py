@@ -1,27 +1,40 @@
-"""Folders of images: `train/<class>/*`, `val/<class>/*` and, if there is one, `test/<class>/*`.
+"""Folders of images: `train/<class>/*`, `val/<class>/*` and, if there is one, `test/<class>/*`, at any depth.
 
-Without a test folder, half of the validation images of each class become the test set.
+Without a test folder, half of the validation images of each class become the test set. Every file is decoded once, when
+the task is loaded for the first time; see `paredown.evaluators.tasks.decoded_cache` for where the pixels are kept.
 """
 
 import functools
 import hashlib
+import os
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
-from sklearn.model_selection import train_test_split
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
 from paredown.evaluators.errors import TaskError
-from paredown.evaluators.tasks.resizing import squared
-from paredown.evaluators.tasks.task import Augmentation, Loader, Split, SplitName, Task, sampled
-from paredown.spaces.knob import Range
+from paredown.evaluators.tasks.data_summary import DataSummary, listed
+from paredown.evaluators.tasks.decoded_cache import IMAGES_FILE
+from paredown.evaluators.tasks.image_decoding import AnyFit, Decoded, decode
+from paredown.evaluators.tasks.image_listing import Files, Listing, list_images, subset
+from paredown.evaluators.tasks.images import StoredSplit
+from paredown.evaluators.tasks.options import before_fit, resolutions_of, stored_options, value_range
+from paredown.evaluators.tasks.task import (
+    SPLITS,
+    Augmentation,
+    Loader,
+    Split,
+    SplitName,
+    Task,
+    sampled,
+    size_at,
+)
 
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-LARGEST_SIDE = 224
-MULTIPLE = 4
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-"""What Pillow raises on a file that is no image, or a damaged one."""
+DAMAGED = "damaged files"
 
 
 class ImageFolderOptions(BaseModel):
@@ -33,6 +46,11 @@ class ImageFolderOptions(BaseModel):
         flip: Mirror half of the training images.
         crop: Shift training images by up to this share of their side.
         seed: Random seed of the subset and of the test split.
+        fit: How images come to one shape: `crop` to the middle square, `pad` with a border, `stretch`, or `keep` where
+            all have one aspect. `auto` is `keep` where that is so, else `pad`; `earlier` is what versions before this
+            option did.
+        skip_damaged: Go on without files that cannot be decoded.
+        range: Lowest and highest value of the pixels; without it, what 8 bits hold, or what is found.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -41,114 +59,158 @@ class ImageFolderOptions(BaseModel):
     flip: bool = True
     crop: float = Field(default=0.125, ge=0, lt=0.5)
     seed: int = 0
+    fit: AnyFit = "auto"
+    skip_damaged: bool = False
+    range: tuple[float, float] | None = None
 
-
-Files = tuple[tuple[Path, int], ...]
-"""Path and class of each image."""
+    @model_validator(mode="before")
+    @classmethod
+    def _of_before_fit(cls, data: Any, info: ValidationInfo) -> Any:
+        return before_fit(data, info)
 
 
 def _load(options: ImageFolderOptions, folder: Path) -> Task:
     root = folder / options.path
     if not root.is_dir():
         raise TaskError(f"path: no folder {root}; it must hold train/ and val/ with a folder a class")
-    classes = _classes(root / "train")
-    splits = {"train": _files(root / "train", classes), "validation": _files(root / "val", classes)}
-    if (root / "test").is_dir():
-        splits["test"] = _files(root / "test", classes)
-    else:
-        splits["validation"], splits["test"] = _halves(splits["validation"], options.seed, root / "val")
+    earlier = options.fit == "earlier"
+    listing = list_images(root, options.seed, earlier=earlier)
+    splits = dict(listing.splits)
     if options.images_per_class:
         few = max(1, options.images_per_class // 4)
         limits = {"train": options.images_per_class, "validation": few, "test": few}
-        splits = {name: _subset(files, limits[name], options.seed) for name, files in splits.items()}
-    mode, side = _look(splits)
+        splits = {name: subset(files, limits[name], options.seed) for name, files in splits.items()}
+    images = decode(splits, options.fit, _cache_key(splits, options.fit))
+    read = _without_damaged(splits, images, root, listing.classes, skip=options.skip_damaged)
+    values = value_range(images.look.dtype, images.lowest, images.highest, options.range)
+    look = images.look
+    same = look.dtype == "uint8" and look.is_square and not look.turned and images.channels in (1, 3)
+    same = same and (earlier or _lists_the_same(root, options.seed, listing))
     return Task(
         name="image_folder",
-        classes=classes,
-        channels=1 if mode == "L" else 3,
-        resolutions=Range(MULTIPLE * 2, max(MULTIPLE * 2, side // MULTIPLE * MULTIPLE), MULTIPLE),
-        load=functools.partial(_split, splits=splits, mode=mode),
+        classes=listing.classes,
+        channels=images.channels,
+        resolutions=resolutions_of(look.shape[1:]),
+        load=functools.partial(_split, splits=_stored(images, read)),
         digest=_digest(splits, root),
         augmentation=Augmentation(options.flip, options.crop),
+        native=look.shape[1:],
+        is_kept=True,
+        fit=look.fit,
+        values=values,
+        upright=not look.earlier,
+        options=stored_options(options, look.fit, reads_as_earlier=same),
+        summary=functools.partial(_summary, listing, splits, images, root, str(values)),
     )
 
 
-def _classes(folder: Path) -> tuple[str, ...]:
-    if not folder.is_dir():
-        raise TaskError(f"path: no folder {folder}; it must hold a folder of images for each class")
-    classes = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir()))
-    if len(classes) < 2:
-        raise TaskError(f"path: {folder} holds {len(classes)} class folders; at least 2 are needed")
-    return classes
-
-
-def _files(folder: Path, classes: tuple[str, ...]) -> Files:
-    if not folder.is_dir():
-        raise TaskError(f"path: no folder {folder}; it must hold a folder of images for each class")
-    if unknown := {entry.name for entry in folder.iterdir() if entry.is_dir()} - set(classes):
-        raise TaskError(f"path: {folder / sorted(unknown)[0]} is a class that train/ does not have")
-    files = []
-    for label, name in enumerate(classes):
-        inside = sorted((folder / name).glob("*")) if (folder / name).is_dir() else []
-        files += [(file, label) for file in inside if file.suffix.lower() in SUFFIXES]
-    sampled(np.array([label for _, label in files], dtype=np.int64), classes, f"path: {folder}")
-    return tuple(files)
-
-
-def _halves(files: Files, seed: int, folder: Path) -> tuple[Files, Files]:
-    labels = [label for _, label in files]
-    if min(np.bincount(labels)) < 2:
-        raise TaskError(f"path: {folder} needs 2 images of each class, since there is no test folder")
-    first, second = train_test_split(np.arange(len(files)), test_size=0.5, stratify=labels, random_state=seed)
-    return tuple(files[i] for i in sorted(first)), tuple(files[i] for i in sorted(second))
-
-
-def _subset(files: Files, limit: int, seed: int) -> Files:
-    rng = np.random.default_rng(seed)
-    chosen: list[int] = []
-    labels = np.array([label for _, label in files])
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        chosen += rng.permutation(rows)[:limit].tolist()
-    return tuple(files[i] for i in sorted(chosen))
-
-
-def _look(splits: dict[str, Files]) -> tuple[str, int]:
-    """Open every image; return "L" where all are grey, else "RGB", and the median short side."""
-    modes, sides = set(), []
-    for files in splits.values():
-        for file, _ in files:
-            with _opened(file) as image:
-                modes.add(image.mode)
-                sides.append(min(image.size))
-    mode = "L" if modes <= {"L", "1", "I;16", "I"} else "RGB"
-    return mode, min(LARGEST_SIDE, int(np.median(sides)))
-
-
-def _opened(file: Path) -> Image.Image:
+def _lists_the_same(root: Path, seed: int, listing: Listing) -> bool:
+    """Tell whether versions of before `fit` used the same files."""
     try:
-        return Image.open(file)
-    except UNREADABLE as error:
-        raise TaskError(f"path: {file} is no image that can be read ({error}); remove or replace it") from error
+        before = list_images(root, seed, earlier=True)
+    except TaskError:
+        return False
+    return before.classes == listing.classes and before.splits == listing.splits
 
 
-def _split(name: SplitName, resolution: int, *, splits: dict[str, Files], mode: str) -> Split:
-    images = []
-    for file, _ in splits[name]:
-        with _opened(file) as image:
-            try:
-                images.append(squared(image, resolution, mode))
-            except UNREADABLE as error:  # truncated: the header was fine, the pixels are not
-                raise TaskError(f"path: {file} is damaged ({error}); remove or replace it") from error
-    return Split(np.stack(images), np.array([label for _, label in splits[name]], dtype=np.int64))
+def _without_damaged(
+    splits: Mapping[SplitName, Files], images: Decoded, root: Path, classes: tuple[str, ...], *, skip: bool
+) -> dict[SplitName, NDArray[np.int64]]:
+    """Return the labels of the images that could be decoded.
+
+    Raises:
+        TaskError: Some could not and are not to be skipped, or a class has no other.
+    """
+    reasons = list(images.damaged.values())
+    if len(reasons) == 1 and not skip:
+        raise TaskError(f"path: {reasons[0]}; remove or replace it, or set skip_damaged: true")
+    if reasons and not skip:
+        raise TaskError(
+            f"path: {len(reasons):,} files are damaged or no images: {listed(reasons)}; remove or replace them, or set "
+            "skip_damaged: true"
+        )
+    labels, number = {}, 0
+    for name, files in splits.items():
+        kept = [label for at, (_, label) in enumerate(files, number) if at not in images.damaged]
+        labels[name] = np.array(kept, dtype=np.int64)
+        number += len(files)
+        sampled(labels[name], classes, f"path: {root}: {name} without damaged files")
+    return labels
 
 
-def _digest(splits: dict[str, Files], root: Path) -> str:
+def _stored(images: Decoded, labels: Mapping[SplitName, NDArray[np.int64]]) -> dict[SplitName, tuple[StoredSplit, Any]]:
+    total = sum(images.counts.values())
+    values = np.memmap(images.folder / IMAGES_FILE, images.look.dtype, "r", 0, (total, *images.look.shape))
+    splits: dict[SplitName, tuple[StoredSplit, Any]] = {}
+    start = 0
+    for name in SPLITS:
+        rows: Any = values[start : start + images.counts[name]]
+        splits[name] = StoredSplit(rows, images.channels, images.folder / f"statistics-{name}"), labels[name]
+        start += images.counts[name]
+    return splits
+
+
+def _split(name: SplitName, resolution: int, *, splits: dict[SplitName, tuple[StoredSplit, Any]]) -> Split:
+    stored, labels = splits[name]
+    native = stored.values.shape[2], stored.values.shape[3]
+    return Split(stored.at(*size_at(native, resolution)), labels)
+
+
+def _summary(
+    listing: Listing, splits: Mapping[SplitName, Files], images: Decoded, root: Path, values: str
+) -> DataSummary:
+    number, read, names = 0, iter(images.digests), list[str]()
+    counts: dict[str, dict[str, int]] = {}
+    contents: dict[str, list[tuple[str, str]]] = {}
+    for split, files in splits.items():
+        found: Counter[int] = Counter()
+        contents[split] = []
+        for file, label in files:
+            if number in images.damaged:
+                names.append(str(file.relative_to(root)))
+            else:
+                found[label] += 1
+                contents[split].append((next(read), str(file.relative_to(root))))
+            number += 1
+        counts[split] = {name: found[label] for label, name in enumerate(listing.classes)}
+    known = {digest for digest, _ in contents["train"]}
+    duplicates = {name: [file for digest, file in contents[name] if digest in known] for name in SPLITS[1:]}
+    look, notes = images.look, []
+    if look.fit != "keep" and not look.is_square:
+        said = {"crop": "cut to the middle square", "pad": "padded with a border", "stretch": "stretched to one shape"}
+        notes.append(f"images are {said[look.fit]}")
+    if look.turned:
+        notes.append(f"{look.turned:,} turned upright by their EXIF tag")
+    if images.channels != look.shape[0]:
+        notes.append("transparency is left out: every pixel is opaque")
+    return DataSummary(
+        (images.channels, *look.shape[1:]),
+        values,
+        counts,
+        {**listing.unused, **({DAMAGED: names} if names else {})},
+        notes,
+        {name: files for name, files in duplicates.items() if files},
+    )
+
+
+def _digest(splits: Mapping[SplitName, Files], root: Path) -> str:
+    """Return the digest of names, classes and sizes, in which a study knows its data."""
     listing = hashlib.sha256()
     for name, files in splits.items():
         for file, label in files:
-            listing.update(f"{name}/{file.relative_to(root)}/{label}/{file.stat().st_size}\n".encode())
+            listing.update(f"{name}/".encode() + os.fsencode(file.relative_to(root)))
+            listing.update(f"/{label}/{file.stat().st_size}\n".encode())
     return listing.hexdigest()
+
+
+def _cache_key(splits: Mapping[SplitName, Files], fit: str) -> str:
+    """Return the digest of paths, sizes and times: where one has changed, all are decoded again."""
+    listing = hashlib.sha256(f"1 {fit}\n".encode())
+    for name, files in splits.items():
+        for file, _ in files:
+            stat = file.stat()
+            listing.update(f"{name} {stat.st_size} {stat.st_mtime_ns} ".encode() + os.fsencode(file.absolute()) + b"\n")
+    return listing.hexdigest()[:32]
 
 
 IMAGE_FOLDER = Loader("image_folder", ImageFolderOptions, "path", _load)

@@ -1,44 +1,48 @@
 """A task from a function of the user's: `python: package.module:function`.
 
 The function takes no argument and returns a mapping with `train`, `validation` and `test`, each a pair of
-arrays (images, labels) or a sequence of (image, label), such as a PyTorch dataset. An image is a PIL image,
-or an array or tensor of `h x w`, `h x w x c` or `c x h x w`, in 0 to 255 (integers) or 0 to 1 (floats). An entry
+arrays (images, labels) or a sequence of (image, label), such as a PyTorch dataset. An image is a PIL image, or an array
+or tensor of `l` (a signal), `h x w`, `c x h x w` or `h x w x c`, of any numbers; labels are integers from 0. An entry
 `classes` names the classes.
 """
 
 import functools
-import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
 
 from paredown.evaluators.errors import TaskError
-from paredown.evaluators.tasks.resizing import in_8_bits, squared
-from paredown.evaluators.tasks.task import SPLITS, Augmentation, Loader, Split, SplitName, Task, sampled
+from paredown.evaluators.tasks.array_options import ArrayOptions
+from paredown.evaluators.tasks.data_summary import summary_of
+from paredown.evaluators.tasks.image_decoding import native_size, settled_fit
+from paredown.evaluators.tasks.images import at_size
+from paredown.evaluators.tasks.options import resolutions_of, stored_options, value_range
+from paredown.evaluators.tasks.python_data import Arrays, content_digest, read_labels, read_pixels, rows_of, unified
+from paredown.evaluators.tasks.resizing import fitted
+from paredown.evaluators.tasks.task import (
+    SPLITS,
+    Augmentation,
+    Loader,
+    Split,
+    SplitName,
+    Task,
+    sampled,
+    size_at,
+)
 from paredown.spaces.importing import ImportRefused, import_callable
-from paredown.spaces.knob import Range
-
-LARGEST_SIDE = 224
 
 
-class PythonOptions(BaseModel):
+class PythonOptions(ArrayOptions):
     """What a study file may say.
 
     Attributes:
         function: `package.module:function`, importable from the study file's folder.
-        flip: Mirror half of the training images.
-        crop: Shift training images by up to this share of their side.
     """
 
-    model_config = ConfigDict(extra="forbid")
     function: str
-    flip: bool = False
-    crop: float = Field(default=0.0, ge=0, lt=0.5)
 
 
 def _load(options: PythonOptions, folder: Path) -> Task:
@@ -46,111 +50,94 @@ def _load(options: PythonOptions, folder: Path) -> Task:
         function = import_callable(options.function, folder, "function")
     except ImportRefused as error:
         raise TaskError(f"function: {error}") from error
-    returned = function()
+    try:
+        returned = function()
+    except Exception as error:  # whatever the user's code raises is the user's to mend
+        raise TaskError(f"function: {options.function} raised {type(error).__name__}: {error}") from error
     if not isinstance(returned, Mapping):
         raise TaskError(f"function: {options.function} returned {type(returned).__name__}, not a mapping")
     if missing := [name for name in SPLITS if name not in returned]:
         raise TaskError(f"function: {options.function} returned no {missing[0]!r}; needed: {', '.join(SPLITS)}")
-    augmentation = Augmentation(options.flip, options.crop)
-    return task_of(returned, "python", f"function: {options.function}", augmentation)
+    return task_of(returned, "python", f"function: {options.function}", options)
 
 
-def task_of(data: Mapping[str, Any], name: str, where: str, augmentation: Augmentation) -> Task:
+def task_of(data: Mapping[str, Any], name: str, where: str, options: ArrayOptions) -> Task:
     """Return the task made of images and labels.
 
     Args:
         data: `train`, `validation` and `test` as the module's docstring says, and perhaps `classes`.
         name: Name of the task in the catalogue.
         where: How messages name the source of the data.
-        augmentation: For training.
+        options: What a study file says.
 
     Raises:
         TaskError: The data is malformed; the message names the split.
     """
-    splits = {split: _pairs(data[split], f"{where}: {split}") for split in SPLITS}
-    largest = max(int(labels.max()) for _, labels in splits.values())
+    labels, pixels = {}, {}
+    for split in SPLITS:
+        images, classes_of = rows_of(data[split], f"{where}: {split}")
+        labels[split] = read_labels(classes_of, len(images), f"{where}: {split}")
+        pixels[split] = read_pixels(images, f"{where}: {split}", options.channels, earlier=options.fit == "earlier")
+    largest = max(int(part.max()) for part in labels.values())
     classes = tuple(str(c) for c in data.get("classes", range(largest + 1)))
     if largest >= len(classes):
         raise TaskError(f"{where}: label {largest} has no name in classes")
     for split in SPLITS:
-        sampled(splits[split][1], classes, f"{where}: {split}")
-    images = splits["train"][0]
-    side = min(LARGEST_SIDE, min(images[0].size))
+        sampled(labels[split], classes, f"{where}: {split}")
+    arrays = unified(pixels, where, earlier=options.fit == "earlier")
+    return _task(name, options, classes, arrays, labels)
+
+
+def _task(
+    name: str,
+    options: ArrayOptions,
+    classes: tuple[str, ...],
+    arrays: Arrays,
+    labels: Mapping[SplitName, NDArray[np.int64]],
+) -> Task:
+    sizes = [(int(h), int(w)) for images in arrays.images.values() for _, h, w in (image.shape for image in images)]
+    fit = settled_fit(options.fit, sizes)
+    if options.fit == "keep" and len({h / w for h, w in sizes}) > 1:
+        raise TaskError(f"fit: keep needs images of one aspect; found {min(sizes)} and {max(sizes)} (h, w)")
+    native, train = native_size(sizes, fit), arrays.images["train"]
+    lowest, highest = min(float(image.min()) for image in train), max(float(image.max()) for image in train)
+    values = value_range(str(train[0].dtype), lowest, highest, options.range)
+    kept = {split: _at_native(images, native, fit) for split, images in arrays.images.items()}
+    channels = kept["train"].shape[1]
+    same = values.dtype == "uint8" and channels in (1, 3) and all(h == w for h, w in sizes)
+    stored = stored_options(options, fit, reads_as_earlier=same and arrays.is_exact_in_8_bits)
     return Task(
         name=name,
         classes=classes,
-        channels=1 if images[0].mode == "L" else 3,
-        resolutions=Range(8, max(8, side // 4 * 4), 4),
-        load=functools.partial(_split, splits=splits, mode=images[0].mode),
-        digest=_digest(splits),
-        augmentation=augmentation,
+        channels=channels,
+        resolutions=resolutions_of(native),
+        load=functools.partial(_split, images=kept, labels=dict(labels), native=native),
+        digest=content_digest(arrays, labels),
+        augmentation=Augmentation(options.flip, options.crop),
+        native=native,
+        is_kept=True,
+        fit=fit,
+        values=values,
+        options=stored,
+        summary=functools.partial(summary_of, kept, labels, classes, str(values)),
     )
 
 
-def _pairs(data: Any, where: str) -> tuple[list[Image.Image], NDArray[np.int64]]:
-    if isinstance(data, tuple) and len(data) == 2 and hasattr(data[0], "shape"):
-        images: Iterable[Any] = data[0]
-        labels = np.asarray(data[1])
-    else:
-        try:
-            rows = [data[i] for i in range(len(data))]
-            images = [row[0] for row in rows]
-            labels = np.asarray([int(row[1]) for row in rows])
-        except (TypeError, ValueError, IndexError, KeyError) as error:
-            raise TaskError(f"{where}: neither (images, labels) nor a sequence of (image, label): {error}") from error
-    pictures = [_picture(image, where) for image in images]
-    if not pictures or labels.shape != (len(pictures),):
-        raise TaskError(f"{where}: {len(pictures)} images and labels of shape {labels.shape}; needed: a label an image")
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise TaskError(f"{where}: labels must be integers from 0; got {labels.dtype}")
-    if labels.min() < 0:
-        raise TaskError(f"{where}: labels must be integers from 0; got {labels.min()}")
-    return pictures, labels.astype(np.int64)
-
-
-def _picture(image: Any, where: str) -> Image.Image:
-    if isinstance(image, Image.Image):
-        narrow = in_8_bits(image)
-        return narrow.convert("L" if narrow.mode in {"L", "1"} else "RGB")
-    array = np.asarray(image)
-    if not array.size or array.dtype.kind not in "buif":
-        raise TaskError(f"{where}: an image is {array.dtype} of shape {array.shape}; needed: numbers, at least one")
-    if not np.isfinite(array).all():
-        raise TaskError(f"{where}: an image has values that are not finite")
-    if np.issubdtype(array.dtype, np.floating):
-        if array.min() < 0 or array.max() > 1:
-            raise TaskError(f"{where}: floats must lie in 0 to 1; found {array.min():g} to {array.max():g}")
-        array = np.round(array * 255)
-    elif array.min() < 0 or array.max() > 255:
-        raise TaskError(f"{where}: integers must lie in 0 to 255; found {array.min()} to {array.max()}")
-    array = array.astype(np.uint8)
-    if array.ndim == 3 and array.shape[0] in (1, 3):
-        array = array.transpose(1, 2, 0)
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[:, :, 0]
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
-        raise TaskError(f"{where}: an image has shape {array.shape}; allowed: h x w, h x w x 3, 3 x h x w")
-    return Image.fromarray(array)
+def _at_native(images: Any, native: tuple[int, int], fit: Any) -> NDArray[Any]:
+    if isinstance(images, np.ndarray) and images.shape[2:] == native:
+        return images
+    return np.stack([fitted(image, *native, fit) for image in images])
 
 
 def _split(
     name: SplitName,
     resolution: int,
     *,
-    splits: dict[SplitName, tuple[list[Image.Image], NDArray[np.int64]]],
-    mode: str,
+    images: dict[SplitName, NDArray[Any]],
+    labels: dict[SplitName, NDArray[np.int64]],
+    native: tuple[int, int],
 ) -> Split:
-    images, labels = splits[name]
-    return Split(np.stack([squared(image, resolution, mode) for image in images]), labels)
-
-
-def _digest(splits: Mapping[SplitName, tuple[list[Image.Image], NDArray[np.int64]]]) -> str:
-    content = hashlib.sha256()
-    for images, labels in splits.values():
-        content.update(labels.tobytes())
-        for image in images:
-            content.update(image.tobytes())
-    return content.hexdigest()
+    return Split(at_size(images[name], *size_at(native, resolution)), labels[name])
 
 
 PYTHON = Loader("python", PythonOptions, "function", _load)

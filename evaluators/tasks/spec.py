@@ -1,7 +1,7 @@
 """Which task, as plain data that crosses processes, and the task itself."""
 
-import functools
 import json
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,10 @@ from typing import Any
 from paredown.evaluators.errors import TaskError
 from paredown.evaluators.tasks.catalogue import TASKS
 from paredown.evaluators.tasks.task import Task
+from paredown.evaluators.tasks.watching import tell_loaded
+
+KEPT = 8
+"""Tasks that a process keeps, each under its options as written and as settled."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +30,28 @@ class TaskSpec:
     options: str
     folder: Path
 
+    def canonical(self, options: Mapping[str, Any] | None = None) -> "TaskSpec":
+        """Return the same with its options, or others, in one order."""
+        given = json.loads(self.options) if options is None else options
+        return TaskSpec(self.name, json.dumps(given, sort_keys=True), self.folder)
 
-@functools.lru_cache(maxsize=4)
+
+_loaded: "OrderedDict[TaskSpec, Task]" = OrderedDict()
+
+
 def load_task(spec: TaskSpec) -> Task:
-    """Return the task, loaded once a process."""
-    loader = TASKS[spec.name]
-    return loader.load(loader.options.model_validate_json(spec.options), spec.folder)
+    """Return the task, loaded once a process: also under the options that a study stores of it."""
+    key = spec.canonical()
+    if key not in _loaded:
+        loader = TASKS[spec.name]
+        task = loader.load(loader.options.model_validate_json(spec.options), spec.folder)
+        tell_loaded(task.summary)
+        _loaded[key] = task
+        if task.options is not None:
+            _loaded[spec.canonical(task.options)] = task
+        while len(_loaded) > KEPT:
+            _loaded.popitem(last=False)
+    return _loaded[key]
 
 
 def stored_task(stored: Mapping[str, Any]) -> Task:

@@ -1,8 +1,9 @@
 """What a task is: images in splits, their classes, and what may be done to them."""
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,12 +12,17 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from paredown.evaluators.errors import TaskError
+from paredown.evaluators.tasks.data_summary import DataSummary
+from paredown.evaluators.tasks.images import Images, StoredImages
+from paredown.evaluators.tasks.normalisation import EIGHT_BITS, Normalisation, ValueRange, normalisation_of
+from paredown.evaluators.tasks.resizing import Fit
 from paredown.spaces.families.family import ImageShape
 from paredown.spaces.knob import Range
 
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
-CACHED_RESOLUTIONS = 6
+KEPT_BYTES = 256 << 20
+"""Splits at their resolutions are kept in memory up to this size; those in files take none."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +30,11 @@ class Split:
     """Images and classes.
 
     Attributes:
-        images: `n x c x h x w`, 0 to 255.
+        images: `n x c x h x w`, values in the task's range.
         labels: `n`, indices into the task's classes.
     """
 
-    images: NDArray[np.uint8]
+    images: Images
     labels: NDArray[np.int64]
 
 
@@ -52,11 +58,18 @@ class Task:
     Attributes:
         name: Name in the catalogue.
         classes: Names of the classes, in the order of the model's outputs.
-        channels: 1 for grey, 3 for RGB.
-        resolutions: Sides, in pixels, at which the images may be used.
+        channels: Number of channels: 1 for grey, 3 for RGB, or what the data has.
+        resolutions: Longer sides, in pixels, at which the images may be used.
         load: Reads a split at a resolution.
         digest: Changes when the data changes.
         augmentation: For training.
+        native: Height and width of the images as they are kept; every resolution has their aspect.
+        is_kept: Whether images are first brought to the native size, then to a resolution; else to that at once.
+        fit: How an image of another aspect comes to the task's.
+        values: Type and range of the values.
+        upright: Whether photos are turned as their tag says.
+        options: Options as a study stores them, those settled that were left to the data; None: as they are.
+        summary: Describes the data; None where there is nothing to say.
     """
 
     name: str
@@ -66,41 +79,49 @@ class Task:
     load: Callable[[SplitName, int], Split]
     digest: str
     augmentation: Augmentation = Augmentation()
+    native: tuple[int, int] = (1, 1)
+    is_kept: bool = False
+    fit: Fit = "crop"
+    values: ValueRange = EIGHT_BITS
+    upright: bool = True
+    options: Mapping[str, Any] | None = field(default=None, compare=False)
+    summary: Callable[[], DataSummary] | None = field(default=None, compare=False)
 
     def input_shape(self, resolution: int) -> ImageShape:
-        """Return channels, height and width of one input at a resolution."""
-        return self.channels, resolution, resolution
+        """Return channels, height and width of one input whose longer side is a resolution."""
+        height, width = size_at(self.native, resolution)
+        return self.channels, height, width
 
 
-@dataclass(frozen=True)
-class Normalisation:
-    """Mean and standard deviation of the training images, one a channel, on a scale of 0 to 1."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return `n x c x h x w` with zero mean and unit deviation over the training set."""
-        shape = (1, -1, 1, 1)
-        mean = np.asarray(self.mean, dtype=np.float32).reshape(shape)
-        std = np.asarray(self.std, dtype=np.float32).reshape(shape)
-        scaled: NDArray[np.float32] = (images.astype(np.float32) / np.float32(255) - mean) / std
-        return scaled
+def size_at(native: tuple[int, int], resolution: int) -> tuple[int, int]:
+    """Return height and width, in the native proportion, of which the longer one is a resolution."""
+    longer = max(native)
+    height, width = (max(1, round(side * resolution / longer)) for side in native)
+    return height, width
 
 
-@functools.lru_cache(maxsize=3 * CACHED_RESOLUTIONS)
+_kept: "OrderedDict[tuple[Task, SplitName, int], Split]" = OrderedDict()
+
+
 def split_at(task: Task, name: SplitName, resolution: int) -> Split:
-    """Return a split at a resolution, resized once and kept in memory."""
-    return task.load(name, resolution)
+    """Return a split at a resolution; those used last are kept in memory."""
+    key = (task, name, resolution)
+    if key not in _kept:
+        _kept[key] = task.load(name, resolution)
+        while len(_kept) > 1 and sum(_bytes_in_memory(split) for split in _kept.values()) > KEPT_BYTES:
+            _kept.popitem(last=False)
+    _kept.move_to_end(key)
+    return _kept[key]
 
 
-@functools.lru_cache(maxsize=CACHED_RESOLUTIONS)
+def _bytes_in_memory(split: Split) -> int:
+    return 0 if isinstance(split.images, StoredImages) else split.images.nbytes
+
+
+@functools.lru_cache(maxsize=64)
 def normalisation_at(task: Task, resolution: int) -> Normalisation:
     """Return the normalisation that the training images at a resolution give."""
-    images = split_at(task, "train", resolution).images
-    mean = images.mean(axis=(0, 2, 3)) / 255
-    std = images.std(axis=(0, 2, 3)) / 255
-    return Normalisation(tuple(round(float(m), 6) for m in mean), tuple(max(round(float(s), 6), 1e-3) for s in std))
+    return normalisation_of(split_at(task, "train", resolution).images, task.values)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from paredown.evaluators.errors import EvaluationError, TrialStopped
-from paredown.evaluators.training.data import TrainingData, augmented
+from paredown.evaluators.training.data import DeviceImages, TrainingData, augmented
 from paredown.evaluators.training.inference import score
 from paredown.evaluators.training.loss_terms import LossTerms, TrainingLoss, training_loss
 from paredown.evaluators.training.precision import Arithmetic, Precision, arithmetic
@@ -21,6 +21,8 @@ OnEpoch = Callable[[int, dict[str, float]], str]
 """(epoch, metrics) -> why to stop here; empty: go on. Raises TrialInterrupted where the whole search ends."""
 
 NO_TERMS = LossTerms()
+FIRST = torch.arange(1)
+"""One image, as an example."""
 
 
 @dataclass(frozen=True)
@@ -113,12 +115,12 @@ def fit(
     done = 0
     if epochs:
         model.to(memory_format=layout(model))  # type: ignore[call-overload]
-        images = torch.from_numpy(data.normalise(data.train.images)).to(plan.device)
+        images = DeviceImages(data.train.images, data.normalise, plan.device)
         labels = torch.from_numpy(data.train.labels).to(plan.device)
         settled = max((hold.settled for hold in holds), default=0.0)
         with (
             arithmetic(plan.precision, plan.device) as passes,
-            training_loss(terms, model, images, labels, plan.label_smoothing, plan.seed) as loss,
+            training_loss(terms, model, images[FIRST], labels, plan.label_smoothing, plan.seed) as loss,
         ):
             course = _Course(model, images, data, plan, loss, passes, holds, epochs, learning_rate)
             while done < epochs and not best.is_stale and (not done or time.monotonic() <= deadline):
@@ -143,7 +145,7 @@ class _Course:
     def __init__(
         self,
         model: nn.Module,
-        images: Tensor,
+        images: DeviceImages,
         data: TrainingData,
         plan: TrainingPlan,
         loss: TrainingLoss,

@@ -2,31 +2,28 @@
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from paredown.evaluators.tasks.task import Normalisation, Split
+from paredown.evaluators.tasks.normalisation import Inputs, Normalisation, batch_size
+from paredown.evaluators.tasks.task import Split
 from paredown.evaluators.training.data import TrainingData
 
 
 def score(model: nn.Module, split: Split, normalise: Normalisation) -> tuple[float, float]:
     """Return accuracy and cross-entropy of the network on a split."""
-    outputs = predict(model, normalise(split.images))
+    outputs = predict(model, normalise.inputs(split.images))
     labels = torch.from_numpy(split.labels)
     accuracy = (outputs.argmax(1) == labels).float().mean().item()
     return accuracy, F.cross_entropy(outputs, labels).item()
 
 
-def predict(model: nn.Module, images: NDArray[np.float32], batch_size: int = 256) -> Tensor:
+def predict(model: nn.Module, images: Inputs, batch: int | None = None) -> Tensor:
     """Return `n x classes` logits on the CPU for normalised `n x c x h x w`."""
-    device = next(model.parameters()).device
+    device, size = next(model.parameters()).device, batch or batch_size(images.shape)
     model.eval()
     with torch.inference_mode():
-        parts = [
-            model(torch.from_numpy(images[i : i + batch_size]).to(device)).cpu()
-            for i in range(0, len(images), batch_size)
-        ]
+        parts = [model(torch.from_numpy(images[i : i + size]).to(device)).cpu() for i in range(0, len(images), size)]
     return torch.cat(parts)
 
 
@@ -50,10 +47,10 @@ def recalibrate(model: nn.Module, data: TrainingData, images: int = 1024) -> Non
         norm.train()
     # Drawn, since folders hold their images class by class; in equal parts, since each counts the same.
     rows = np.random.default_rng(0).permutation(len(data.train.images))[:images]
-    inputs = torch.from_numpy(data.normalise(data.train.images[rows]))
     with torch.no_grad():
-        for batch in inputs.chunk(-(-len(inputs) // 256)):
-            if len(batch) > 1:
+        for part in torch.from_numpy(rows).chunk(-(-len(rows) // batch_size(data.train.images.shape))):
+            if len(part) > 1:
+                batch = torch.from_numpy(data.normalise(data.train.images[part.numpy()]))
                 model(batch.to(device))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

@@ -113,14 +113,14 @@ class Hint:
 
 @contextlib.contextmanager
 def training_loss(
-    terms: LossTerms, model: nn.Module, images: Tensor, labels: Tensor, smoothing: float, seed: int
+    terms: LossTerms, model: nn.Module, example: Tensor, labels: Tensor, smoothing: float, seed: int
 ) -> Iterator[TrainingLoss]:
     """Set up the loss of a training run.
 
     Args:
         terms: What counts.
         model: The student; watched where its features count.
-        images: Of training, `n x c x h x w`.
+        example: A training image, `1 x c x h x w`, on the device of training.
         labels: Their classes, `n`.
         smoothing: Share of probability spread over all classes.
         seed: Of the map of the features.
@@ -129,9 +129,9 @@ def training_loss(
     if lesson is None or lesson.features is None or not lesson.hint_weight:
         yield TrainingLoss(terms, labels, smoothing, None)
         return
-    with watch(model, images[:1]) as watched:
-        width = _width(model, images[:1], watched)
-        features = torch.from_numpy(lesson.features).float().to(images.device)
+    with watch(model, example) as watched:
+        width = _width(model, example, watched)
+        features = torch.from_numpy(lesson.features).float().to(example.device)
         hint = Hint(features, lesson.hint_weight, watched, width, torch.Generator().manual_seed(seed))
         yield TrainingLoss(terms, labels, smoothing, hint)
 

@@ -93,7 +93,7 @@ def check_teacher(network: nn.Module, spec: TeacherSpec, task: Task, sides: Iter
         TeacherRefused: It cannot, or its output is not `n x classes` of the task.
     """
     for side in sides:
-        shape, classes = (2, task.channels, side, side), len(task.classes)
+        shape, classes = (2, *task.input_shape(side)), len(task.classes)
         try:
             with torch.inference_mode():
                 output = network(torch.zeros(shape))
@@ -131,7 +131,7 @@ def taught(
     if not file.exists():
         data = TrainingData.of(task, side)
         network = build_teacher(spec, task).to(device)
-        logits, features = predict_with_features(network, data.normalise(data.train.images))
+        logits, features = predict_with_features(network, data.inputs("train"))
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".new-", dir=file.parent) as stage:
             save_file({"logits": logits} | ({} if features is None else {"features": features}), Path(stage, "file"))

@@ -2,13 +2,15 @@
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from safetensors.torch import save_file
 from torch import nn
 
+from paredown.search.api.data_display import reading_data
 from paredown.search.api.given_network import import_path
 from paredown.search.api.progress import display_console
 from paredown.search.api.task import Task
@@ -80,11 +82,15 @@ def compress(
             name, path = type(model).__name__, stack.enter_context(import_path(model))
         else:
             name = path = model
-        status = stack.enter_context(display_console().status(f"{name}: building") if progress else nullcontext())
+        status = None
+        if progress:
+            console = display_console()
+            status = stack.enter_context(console.status(f"{escape(name)}: building"))
+            stack.enter_context(reading_data(console, status))
 
         def on_epoch(epoch: int, metrics: dict[str, float]) -> str:
             if status is not None:
-                status.update(f"{name}: epoch {epoch + 1}, validation accuracy {metrics['accuracy']:.4f}")
+                status.update(f"{escape(name)}: epoch {epoch + 1}, validation accuracy {metrics['accuracy']:.4f}")
             return ""
 
         return compress_model(

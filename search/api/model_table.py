@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.markup import escape
+
 from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.evaluators.metrics.measurement import Comparison, Metric
 from paredown.spaces.compression.step_label import StepLabel
@@ -96,7 +98,7 @@ class ModelTable:
             else:
                 value, reference = model[metric.name], self.baseline[metric.name]
                 cells.append(f"{metric.format(value)}\n{coloured_change(metric, value, reference)}")
-        return [*cells, self._note(model)]
+        return [*cells, escape(self._note(model))]
 
     def _html_row(self, model: Model) -> str:
         cells = [f"<td>{model.trial}</td>"]

@@ -48,7 +48,7 @@ class ProgressDisplay(ProgressListener):
         self._began, self._finished_now = time.monotonic(), 0
         self._bar = Progress(
             SpinnerColumn(),
-            TextColumn("[bold]{task.description}[/]"),
+            TextColumn("{task.description}", style="bold", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("trials"),
@@ -177,7 +177,7 @@ class _SupernetBars:
         if self._bar is None or self._family != family:
             self.stop()
             columns = (BarColumn(), MofNCompleteColumn(), TextColumn("epochs"), TimeElapsedColumn())
-            text = TextColumn("[bold]{task.description}[/]")
+            text = TextColumn("{task.description}", style="bold", markup=False)
             self._bar = Progress(
                 text, *columns, TimeRemainingColumn(), console=self._console, disable=not _redraws(self._console)
             )

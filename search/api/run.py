@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from paredown.search import run
+from paredown.search.api.data_display import reading_data
 from paredown.search.api.progress import ProgressDisplay, display_console
 from paredown.search.api.storage import DEFAULT_STORAGE
 from paredown.search.api.study import Study
@@ -16,6 +17,7 @@ from paredown.search.listener import SILENT, ProgressListener
 from paredown.search.run import SearchSummary
 from paredown.search.study_file.schema import StudyConfig, checked_config, read_config
 from paredown.search.study_file.setup import set_up
+from paredown.search.study_file.stored import as_begun
 
 OBJECTIVES = ("accuracy", "latency_ms", "size_bytes")
 """Objectives of a study given as a mapping that names none."""
@@ -110,7 +112,8 @@ def search_study(
     config, where, folder = _configuration(study, given)
     console = display_console()
     listener = progress if isinstance(progress, ProgressListener) else ProgressDisplay(console) if progress else SILENT
-    with console.status("loading the task") if progress is True else nullcontext():
+    config = as_begun(config, storage)
+    with reading_data(console) if progress is True else nullcontext():
         setup = set_up(config, where, folder, Path(out or Path("paredown-out", config.study)))
     summary = run.search(setup, storage, listener=listener, where=where, driver_options=driver_options)
     return StudyRun(Study(summary.study, summary.reason), summary)

@@ -43,8 +43,8 @@ class Task:
         later.
 
         Args:
-            train: Images and labels of training: `n x h x w`, `n x h x w x c` or `n x c x h x w`, in 0 to 255 as
-                integers or 0 to 1 as floats; labels from 0.
+            train: Images and labels of training: `n x l` (signals), `n x h x w`, `n x h x w x c` or `n x c x h x w`, of
+                any numbers; labels from 0.
             validation: The same for choosing among networks.
             test: The same for the accuracy that is reported with an exported model.
             classes: Names of the classes; None for their numbers.

@@ -11,6 +11,7 @@ import typer
 
 from paredown.search.cli.bench import bench
 from paredown.search.cli.compress import compress
+from paredown.search.cli.data import data
 from paredown.search.cli.exit_codes import InterruptibleGroup, run_command
 from paredown.search.cli.export import export, predict, report
 from paredown.search.cli.families import families
@@ -47,6 +48,7 @@ COMMANDS = (
 for command in COMMANDS:
     app.command()(command)
 app.add_typer(bench, name="bench")
+app.add_typer(data, name="data")
 
 
 def _print_version(wanted: bool) -> None:

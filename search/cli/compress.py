@@ -119,7 +119,7 @@ def _print(done: "Compression") -> None:
             rows.append([name, metric.format(before), after, coloured_change(metric, done.model[name], before)])
         else:  # such as `exit_rate`: before, there are no exits
             rows.append([name, "-", after, ""])
-    print_table(["", "before", "after", "change"], rows)
+    print_table(["", "before", "after", "change"], rows, markup=True)
     if faster_on_paper_only(done.model, done.baseline):
         typer.echo("fewer MACs, but not measurably faster on this machine")
     for name, note in done.notes.items():

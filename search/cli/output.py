@@ -43,9 +43,17 @@ def fits(head: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     return sum(_widths(head, rows)) + 2 * (len(head) - 1) + LAST_COLUMN <= _console().width
 
 
-def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table as wide as the terminal."""
-    _print(_table(head, rows))
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, markup: bool = False) -> None:
+    """Print a table as wide as the terminal.
+
+    Args:
+        head: Names of the columns.
+        rows: Cells.
+        markup: Whether brackets in cells are Rich's markup; then texts of the user's must be escaped.
+    """
+    from rich.markup import escape
+
+    _print(_table(head, rows if markup else [[escape(cell) for cell in row] for row in rows]))
 
 
 def _console() -> "Console":

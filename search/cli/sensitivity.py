@@ -50,14 +50,17 @@ def sensitivity(
     console = progress_console()
     try:
         with console.status("loading"):
+            from rich.markup import escape
+
+            from paredown.search.api.data_display import reading_data
             from paredown.search.one_network.compress import check_parents
             from paredown.search.one_network.sensitivity import store
             from paredown.search.one_network.sensitivity_page import write_page
         check_parents(out)
-        with console.status(f"{model or study}: loading") as status:
+        with console.status(f"{escape(str(model or study))}: loading") as status, reading_data(console, status):
 
             def on_epoch(epoch: int, metrics: dict[str, float]) -> str:
-                status.update(f"{model}: epoch {epoch + 1}, validation accuracy {metrics['accuracy']:.4f}")
+                status.update(f"{escape(str(model))}: epoch {epoch + 1}, validation accuracy {metrics['accuracy']:.4f}")
                 return ""
 
             if model is None and opened is not None:
@@ -95,6 +98,7 @@ def _trained(
     from paredown.evaluators.files.names import WEIGHTS_FILE
     from paredown.evaluators.training.data import TrainingData
     from paredown.search.one_network.setup import finished, set_up_single
+    from paredown.spaces.families.family import longer_side
 
     with tempfile.TemporaryDirectory(prefix="paredown-") as work:
         setup = set_up_single(
@@ -102,7 +106,7 @@ def _trained(
         )
         trained, _ = finished(setup.space.baseline, setup.plan, 0, on_epoch)
         network, shape = rebuild(trained.candidate, setup.task, Path(work, trained.artifact, WEIGHTS_FILE))
-    return network, TrainingData.of(setup.task, shape[1])
+    return network, TrainingData.of(setup.task, longer_side(shape))
 
 
 def _baseline_of(study: "Study") -> "tuple[nn.Module, TrainingData]":
@@ -110,6 +114,7 @@ def _baseline_of(study: "Study") -> "tuple[nn.Module, TrainingData]":
     from paredown.evaluators.files.names import WEIGHTS_FILE
     from paredown.evaluators.tasks.spec import stored_task
     from paredown.evaluators.training.data import TrainingData
+    from paredown.spaces.families.family import longer_side
 
     baseline = study.baseline()
     if baseline is None:
@@ -118,7 +123,7 @@ def _baseline_of(study: "Study") -> "tuple[nn.Module, TrainingData]":
     if not file.is_file():
         raise ConfigError(f"study {study.name!r}: {file} is gone")
     network, shape = rebuild(baseline.candidate, task, file)
-    return network, TrainingData.of(task, shape[1])
+    return network, TrainingData.of(task, longer_side(shape))
 
 
 def _measured(network: "nn.Module", data: "TrainingData", name: str) -> "SensitivityMap":
@@ -126,7 +131,7 @@ def _measured(network: "nn.Module", data: "TrainingData", name: str) -> "Sensiti
 
     from paredown.search.one_network.sensitivity import count, measure
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=progress_console()) as progress:
         bar = progress.add_task(name, total=count(network))
         return measure(network, data, lambda layer: progress.update(bar, advance=1, description=layer))

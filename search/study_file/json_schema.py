@@ -56,10 +56,13 @@ def study_schema() -> Schema:
 
 
 def attribute_docs(described: type) -> dict[str, str]:
-    """Return what the section `Attributes:` of a docstring says about each attribute."""
-    _, _, section = (inspect.getdoc(described) or "").partition("\nAttributes:\n")
-    entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section.split("\n\n")[0], re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in entries}
+    """Return what the section `Attributes:` of a docstring says about each attribute, those of the bases included."""
+    docs: dict[str, str] = {}
+    for kind in reversed(described.__mro__):
+        _, _, section = inspect.cleandoc(kind.__doc__ or "").partition("\nAttributes:\n")
+        entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section.split("\n\n")[0], re.MULTILINE)
+        docs |= {name: " ".join(text.split()) for name, text in entries}
+    return docs
 
 
 def _complete(part: Schema, section: type[Section]) -> None:

@@ -131,7 +131,7 @@ def _checked_space(config: StudyConfig, where: str, folder: Path, task: Task) ->
 def _stored(config: StudyConfig, plan: TrialPlan, task: Task, space: SearchSpace) -> dict[str, Any]:
     """Return the configuration that later runs of the study must repeat."""
     stored = {
-        "task": {"name": plan.task.name, "options": json.loads(plan.task.options), "data": task.digest},
+        "task": {"name": plan.task.name, "options": _options(plan, task), "data": task.digest},
         "task_folder": str(plan.task.folder),
         "objectives": config.objectives,
         "limits": config.limits,
@@ -149,6 +149,10 @@ def _stored(config: StudyConfig, plan: TrialPlan, task: Task, space: SearchSpace
     return stored
 
 
+def _options(plan: TrialPlan, task: Task) -> dict[str, Any]:
+    return dict(json.loads(plan.task.options) if task.options is None else task.options)
+
+
 def _build_baseline(space: SearchSpace, task: Task) -> None:
     family, knobs = space.families[space.baseline.family], space.baseline.knobs
     with torch.device("meta"):
@@ -160,9 +164,9 @@ def _try_out(family: Family, space: SearchSpace, task: Task, where: str) -> None
     knobs = {short: highest[f"{IMPORTED}.{short}"] for short in family.knobs(task.resolutions)}
     if space.baseline.family == IMPORTED:
         knobs = dict(space.baseline.knobs)
-    try_out(family, knobs, task.channels, len(task.classes), task.resolutions)
-    side, classes = family.resolution(knobs), len(task.classes)
-    shape, weights = (task.channels, side, side), str(knobs["weights"])
+    try_out(family, knobs, task.input_shape, len(task.classes), task.resolutions)
+    shape, classes = task.input_shape(family.resolution(knobs)), len(task.classes)
+    weights = str(knobs["weights"])
     network = family.build(knobs, shape, classes)
     try:
         rehearse(network, shape, classes)

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from paredown.evaluators.device import Device, this_device
+from paredown.evaluators.tasks.catalogue import TASKS
 from paredown.evaluators.tasks.spec import stored_task
 from paredown.evaluators.tasks.task import Task
+from paredown.search.study_file.schema import StudyConfig
 from paredown.search.study_file.sections import SpaceSection
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.families.catalogue import FAMILIES
@@ -15,6 +17,8 @@ from paredown.spaces.families.family import Family
 from paredown.spaces.families.imported import NAME as IMPORTED
 from paredown.spaces.families.imported import imported
 from paredown.spaces.space import SearchSpace, joint_space
+from paredown.studies.errors import StudyError
+from paredown.studies.study import Study
 
 
 def stored_device(stored: Mapping[str, Any]) -> Device:
@@ -33,6 +37,25 @@ def families_of(names: list[str], model: str | None, weights: str | None, folder
     """Return the families of a study, including the user's own network if it has one."""
     families = {name: FAMILIES[name] for name in names}
     return families | ({IMPORTED: imported(model, folder, weights or "")} if model else {})
+
+
+def as_begun(config: StudyConfig, url: str) -> StudyConfig:
+    """Return a study file that reads its data as the study of its name has begun to.
+
+    Studies of before the option `fit` store none, and are read as they were then.
+    """
+    try:
+        stored = Study.open(url, config.study, lambda stored: ()).config["task"]
+    except StudyError:  # a new one; what is wrong with a database is said where the study is made
+        return config
+    section = config.task
+    if stored["name"] != section.name or "fit" in stored["options"] or "fit" in section.options:
+        return config
+    if "fit" not in TASKS[section.name].options.model_fields:
+        return config
+    return config.model_copy(
+        update={"task": section.model_copy(update={"options": {**section.options, "fit": "earlier"}})}
+    )
 
 
 def space_of(section: SpaceSection, task: Task, families: Mapping[str, Family]) -> SearchSpace:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from paredown.evaluators.files.exit_runtime import BatchRuntime, ExitPlan
 from paredown.evaluators.metrics.macs import exit_macs
+from paredown.evaluators.tasks.normalisation import Inputs
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.early_exit import rule_of
 from paredown.spaces.exits.network import MultiExit
@@ -69,7 +70,7 @@ def taken(rule: ExitRule, logits: Sequence[NDArray[np.float32]]) -> NDArray[np.i
     return exits
 
 
-def exit_facts(model: MultiExit, file: Path, shape: ImageShape, images: NDArray[np.float32]) -> dict[str, Any]:
+def exit_facts(model: MultiExit, file: Path, shape: ImageShape, images: Inputs) -> dict[str, Any]:
     """Return where a network's exits stand, the share of images and the MACs of each, the end last."""
     answers = BatchRuntime(file).run(images)
     rates = [round(rate, 4) for rate in answers.rates]

@@ -32,6 +32,7 @@ from paredown.evaluators.metrics.evaluation_input import EvaluationInput
 from paredown.evaluators.metrics.macs import exit_macs
 from paredown.evaluators.metrics.measurement import Measurement, broken_limits
 from paredown.evaluators.rehearsal import check_loads
+from paredown.evaluators.tasks.normalisation import Inputs
 from paredown.evaluators.tasks.spec import load_task
 from paredown.evaluators.tasks.task import Task
 from paredown.evaluators.training.data import TrainingData
@@ -47,7 +48,7 @@ from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.compression.early_exit import rule_of
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.exits.network import MultiExit
-from paredown.spaces.families.family import ImageShape
+from paredown.spaces.families.family import ImageShape, longer_side
 from paredown.spaces.families.imported import NAME as IMPORTED
 from paredown.studies.result import UNTRAINED, Derived, TrialResult, stopped_early
 
@@ -122,7 +123,7 @@ class _Trial:
 
     @cached_property
     def data(self) -> TrainingData:
-        return TrainingData.of(self.task, self.shape[1])
+        return TrainingData.of(self.task, longer_side(self.shape))
 
     @cached_property
     def writer(self) -> ModelWriter:
@@ -232,7 +233,7 @@ class _Trial:
             state = {k: v.cpu().clone(memory_format=torch.contiguous_format) for k, v in model.state_dict().items()}
             save_tensors(state, folder / WEIGHTS_FILE, {DECIDED: json.dumps(compressed.decided)})
             if self.plan.baseline is None:
-                logits, features = predict_with_features(model, self.data.normalise(self.data.train.images))
+                logits, features = predict_with_features(model, self.data.inputs("train"))
                 answers = {"logits": logits} | ({"features": features} if self.plan.keeps_features else {})
                 save_file({n: array for n, array in answers.items() if array is not None}, folder / TEACHER_FILE)
         return written
@@ -253,8 +254,8 @@ class _Trial:
             changed = {f"{STEP}.{knob}": value for knob, value in setting.items()}
             yield Derived(candidate, changed, measurements, keep(file.parent, self.plan.folder, candidate), facts)
 
-    def _images(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        return self.data.normalise(self.data.validation.images), self.data.validation.labels
+    def _images(self) -> tuple[Inputs, NDArray[np.int64]]:
+        return self.data.inputs("validation"), self.data.validation.labels
 
     def _evaluation_input(self, model: nn.Module, file: Path) -> EvaluationInput:
         packed, (images, labels) = file.with_name(PACKED_FILE), self._images()

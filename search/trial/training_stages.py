@@ -27,7 +27,7 @@ from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.compression.step import Finetuning, Hold, Loss, Proximal
 from paredown.spaces.compression.target import Target
-from paredown.spaces.families.family import ImageShape
+from paredown.spaces.families.family import ImageShape, longer_side
 from paredown.spaces.knob import Knobs
 
 FINETUNE_RATE = 0.5
@@ -138,7 +138,9 @@ class TrainingStages:
     def _teacher_answers(self) -> dict[str, NDArray[np.float32]] | None:
         plan = self.plan
         if plan.teacher is not None:
-            return taught(plan.teacher, load_task(plan.task), self.shape[1], plan.folder, plan.training.device)
+            return taught(
+                plan.teacher, load_task(plan.task), longer_side(self.shape), plan.folder, plan.training.device
+            )
         return None if plan.baseline is None else load_file(plan.baseline.folder / TEACHER_FILE)
 
 

@@ -101,7 +101,9 @@ def scaling(knobs: Knobs) -> tuple[float, float, int]:
     phi, alpha, beta = (float(knobs[name]) for name in ("phi", "alpha", "beta"))
     resolution = float(knobs["resolution_at_zero"]) * gamma(alpha, beta) ** phi
     nearest = round(resolution / MULTIPLE) * MULTIPLE
-    side = min(max(nearest, int(knobs["smallest_resolution"])), int(knobs["largest_resolution"]))
+    largest = int(knobs["largest_resolution"])
+    side = min(max(nearest, int(knobs["smallest_resolution"])), largest)
+    side = largest if side > largest - MULTIPLE else side  # it may be no multiple
     return alpha**phi, beta**phi, side
 
 

@@ -21,7 +21,7 @@ class Family:
         knobs: Maps the resolutions that a task allows to the family's knobs, without prefix.
         baseline: Maps the resolutions that a task allows to knobs of the reference network; knobs that it leaves out
             take their highest value.
-        resolution: Maps the knobs to the side of the square input, in pixels.
+        resolution: Maps the knobs to the longer side of the input, in pixels.
         build: Builds an untrained network, which maps `n x c x h x w` to `n x classes` logits, from the knobs, the
             shape of one input and the number of classes. It raises InfeasibleCandidate, with the reason, where the
             knobs and the input do not fit.
@@ -48,6 +48,11 @@ class Family:
     covering: Callable[[Knobs], Knobs] | None = None
 
 
+def longer_side(shape: ImageShape) -> int:
+    """Return the longer side of an input, in pixels: its resolution."""
+    return max(shape[1:])
+
+
 def check_side(family: str, shape: ImageShape, least: int, instead: str = "") -> None:
     """Refuse images that are too small for the strides of a network.
 
@@ -58,9 +63,10 @@ def check_side(family: str, shape: ImageShape, least: int, instead: str = "") ->
         instead: What else is allowed: a knob, its value and the smallest side that goes with it.
 
     Raises:
-        InfeasibleCandidate: A side of the image is smaller than the product.
+        InfeasibleCandidate: The longer side is smaller than the product. A shorter one may come down to 1, where
+            strides act no more.
     """
-    side = min(shape[1:])
+    side = longer_side(shape)
     if side < least:
         raise InfeasibleCandidate(
             f"{family}: images of {side} px are too small for its strides, {least} in all; allowed: from {least} px"

@@ -9,7 +9,7 @@ import contextlib
 import functools
 import hashlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -56,13 +56,15 @@ def imported(function: str, folder: Path, weights: str = "") -> Family:
         return _family(origin | {"digest": _digest(function, folder, weights)})
 
 
-def try_out(family: Family, knobs: Knobs, channels: int, classes: int, resolutions: Range) -> None:
+def try_out(
+    family: Family, knobs: Knobs, shape_at: Callable[[int], ImageShape], classes: int, resolutions: Range
+) -> None:
     """Build the network once, so that errors in it come up before anything is trained.
 
     Args:
         family: A family that `imported` returned.
         knobs: Knobs of the reference network.
-        channels: Number of input channels.
+        shape_at: Maps a resolution to the shape of an input.
         classes: Number of classes.
         resolutions: Resolutions that the task allows. Where the network cannot take the one in the knobs, the message
             lists those that it can take.
@@ -73,7 +75,7 @@ def try_out(family: Family, knobs: Knobs, channels: int, classes: int, resolutio
 
     def refusal(side: int) -> str:
         try:
-            family.build(knobs, (channels, side, side), classes)
+            family.build(knobs, shape_at(side), classes)
         except InfeasibleCandidate as error:
             return str(error).removeprefix(f"{NAME}: ")
         return ""

@@ -62,7 +62,9 @@ def scaling(knobs: Knobs) -> tuple[float, float, int]:
         return float(knobs["depth"]), float(knobs["width"]), int(knobs["resolution"])
     phi = float(knobs["phi"])
     resolution = float(knobs["smallest_resolution"]) * float(knobs["gamma"]) ** phi
-    side = min(_rounded(resolution), int(knobs.get("largest_resolution", sys.maxsize)))
+    largest = int(knobs.get("largest_resolution", sys.maxsize))
+    side = min(_rounded(resolution), largest)
+    side = largest if side > largest - MULTIPLE else side  # it may be no multiple
     return float(knobs["alpha"]) ** phi, float(knobs["beta"]) ** phi, side
 
 

@@ -24,7 +24,7 @@ def card(manifest: Manifest, exporter: Exporter) -> str:
     if manifest["slower_than_macs_suggest"]:
         lines += ["", "**Note:** it needs fewer MACs than the baseline, but is not measurably faster on this device."]
     device = manifest["metrics"].get("latency_ms", {}).get("device", "")
-    parity, preprocessing = manifest["parity"], manifest["preprocessing"]
+    parity, preprocessing, takes = manifest["parity"], manifest["preprocessing"], manifest["input"]
     lines += [
         "",
         "± is half of the 95 % confidence interval. `accuracy` is on the validation images that guided the search, "
@@ -35,11 +35,11 @@ def card(manifest: Manifest, exporter: Exporter) -> str:
         "## Use",
         "",
         "```",
-        "paredown predict . image.png",
+        f"paredown predict . {'image.png' if takes['dtype'] == 'uint8' else 'input.npy'}",
         "```",
         "",
-        f"Input `image`: {preprocessing['layout']}, {preprocessing['mode']}, {preprocessing['resolution']} x "
-        f"{preprocessing['resolution']} pixels ({preprocessing['resize']}; {preprocessing['scale']}; mean "
+        f"Input `image`: {preprocessing['layout']}, {preprocessing['mode']}, {takes['height']} x "
+        f"{takes['width']} pixels ({preprocessing['resize']}; {preprocessing['scale']}; mean "
         f"{preprocessing['mean']}, std {preprocessing['std']}). Output `logits`, one a class: "
         f"{', '.join(manifest['classes'][:20])}{', ...' if len(manifest['classes']) > 20 else ''}.",
         *exporter.card(manifest),

@@ -10,12 +10,15 @@ from torch import nn
 from paredown.evaluators.metrics.accuracy import share_correct
 from paredown.evaluators.metrics.measurement import Measurement
 from paredown.evaluators.metrics.test_accuracy import METRIC as TEST_ACCURACY
+from paredown.evaluators.tasks.images import BATCH
+from paredown.evaluators.tasks.normalisation import Inputs
 from paredown.evaluators.tasks.task import SplitName, normalisation_at, split_at
 from paredown.evaluators.training.inference import predict
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.compression.tolerance import FLOAT32, Tolerance
 from paredown.spaces.exits.network import MultiExit
+from paredown.spaces.families.family import longer_side
 from paredown.spaces.knob import Knobs
 from paredown.studies.exporters.exporter import Exporter, ExportRequest, Run
 
@@ -68,24 +71,23 @@ def _widest(candidate: Candidate) -> tuple[Tolerance, Knobs]:
     return min(given, key=lambda one: one[0].agreement, default=(FLOAT32, {}))
 
 
-def _images(request: ExportRequest, split_name: SplitName) -> tuple[Floats, NDArray[np.int64]]:
-    resolution = request.shape[1]
+def _images(request: ExportRequest, split_name: SplitName) -> tuple[Inputs, NDArray[np.int64]]:
+    resolution = longer_side(request.shape)
     split = split_at(request.task, split_name, resolution)
-    return normalisation_at(request.task, resolution)(split.images), split.labels
+    return normalisation_at(request.task, resolution).inputs(split.images), split.labels
 
 
-def _answers(request: ExportRequest, run: Run, images: Floats) -> Floats:
+def _answers(request: ExportRequest, run: Run, images: Inputs) -> Floats:
     """Return the logits of the file; with exits image by image, as it decides where it is deployed."""
-    if isinstance(request.network, MultiExit):
-        return np.concatenate([run(image[None]) for image in images])
-    return run(images)
+    size = 1 if isinstance(request.network, MultiExit) else BATCH
+    return np.concatenate([run(images[at : at + size]) for at in range(0, len(images), size)])
 
 
 def _agreement(expected: Floats, actual: Floats) -> float:
     return float((expected.argmax(1) == actual.argmax(1)).mean())
 
 
-def _largest_error(network: nn.Module, images: Floats, expected: Floats, actual: Floats) -> float:
+def _largest_error(network: nn.Module, images: Inputs, expected: Floats, actual: Floats) -> float:
     """Return the largest difference of a logit.
 
     With exits, an image may leave the file at another exit than the network, since rounding may decide at the
@@ -96,9 +98,10 @@ def _largest_error(network: nn.Module, images: Floats, expected: Floats, actual:
     return float(errors.min(0).max(initial=0.0))
 
 
-def _exits(network: MultiExit, images: Floats) -> Iterator[Floats]:
+def _exits(network: MultiExit, images: Inputs) -> Iterator[Floats]:
     """Yield the logits `n x classes` of each exit."""
     with torch.inference_mode():
-        batches = [network.all_logits(x) for x in torch.from_numpy(images).split(256)]  # type: ignore[no-untyped-call]
+        starts = range(0, len(images), BATCH)
+        batches = [network.all_logits(torch.from_numpy(images[at : at + BATCH])) for at in starts]
     for parts in zip(*batches, strict=True):
         yield torch.cat(parts).numpy()

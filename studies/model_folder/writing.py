@@ -17,8 +17,10 @@ from paredown.evaluators.files.names import CARD_FILE, MANIFEST_FILE
 from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.evaluators.metrics.measurement import Measurement
 from paredown.evaluators.metrics.test_accuracy import METRIC as TEST_ACCURACY
+from paredown.evaluators.tasks.input_format import InputFormat
 from paredown.evaluators.tasks.task import normalisation_at
 from paredown.spaces.exits.network import MultiExit
+from paredown.spaces.families.family import longer_side
 from paredown.studies.exporters.exporter import Exporter, ExportRequest, Manifest
 from paredown.studies.front import deltas, faster_on_paper_only
 from paredown.studies.model_folder.card import card
@@ -61,7 +63,8 @@ def write_model_folder(request: ExportRequest, exporter: Exporter, folder: Path)
 
 def _manifest(request: ExportRequest, exporter: Exporter, parity: dict[str, float], test: Measurement) -> Manifest:
     model, baseline, task = request.model, request.baseline, request.task
-    normalise, has_exits = normalisation_at(task, request.shape[1]), isinstance(request.network, MultiExit)
+    takes = InputFormat.of(task, request.shape)
+    normalise, has_exits = normalisation_at(task, longer_side(request.shape)), isinstance(request.network, MultiExit)
     measured = {**model.measurements, TEST_ACCURACY.name: test}
     return {
         "format": 1,
@@ -82,11 +85,12 @@ def _manifest(request: ExportRequest, exporter: Exporter, parity: dict[str, floa
         "skipped": {step: dict(layers) for step, layers in request.skipped.items()},
         "task": task.name,
         "classes": list(task.classes),
+        "input": takes.model_dump(mode="json"),
         "preprocessing": {
-            "mode": "L" if task.channels == 1 else "RGB",
-            "resolution": request.shape[1],
-            "resize": "crop to the central square, then bilinear",
-            "scale": "divide by 255, subtract mean, divide by std",
+            "mode": {1: "L", 3: "RGB"}.get(task.channels, f"{task.channels} channels"),
+            "resolution": longer_side(request.shape),
+            "resize": takes.resizing,
+            "scale": takes.scaling,
             "mean": list(normalise.mean),
             "std": list(normalise.std),
             "layout": "n x c x h x w, float32" + (", one image at a time" if has_exits else ""),

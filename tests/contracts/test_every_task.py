@@ -60,7 +60,7 @@ def test_splits_have_every_class_and_one_shape(task: Task) -> None:
     for name in SPLITS:
         split = split_at(task, name, side)
         assert split.images.dtype == np.uint8
-        assert split.images.shape == (len(split.labels), task.channels, side, side)
+        assert split.images.shape == (len(split.labels), *task.input_shape(side))
         assert split.labels.dtype == np.int64
         assert set(split.labels) == set(range(len(task.classes)))
 
@@ -89,7 +89,7 @@ def test_normalisation_centres_the_training_images(task: Task) -> None:
 def test_the_range_of_resolutions_is_what_it_says(task: Task) -> None:
     assert task.channels in (1, 3)
     for side in (int(task.resolutions.low), int(task.resolutions.high)):
-        assert split_at(task, "test", side).images.shape[1:] == (task.channels, side, side)
+        assert split_at(task, "test", side).images.shape[1:] == task.input_shape(side)
 
 
 def test_without_a_test_folder_each_class_is_halved(tmp_path: Path) -> None:

@@ -67,9 +67,11 @@ def test_what_fits_depends_on_the_terminal(monkeypatch: pytest.MonkeyPatch) -> N
     assert not fits(["layer", "a\nb"], [["x" * 59, "1"]])
 
 
-def test_markup_in_cells_is_no_text(capsys: pytest.CaptureFixture[str]) -> None:
-    print_table(["a", "b"], [["1", "[red]2[/]"]])
+def test_markup_in_cells_is_text_unless_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["a", "b"], [["1", "[red]2[/]"]], markup=True)
     assert lines(capsys)[1] == "1  2"
+    print_table(["a", "b"], [["[bold]", "[/]"]])
+    assert lines(capsys)[1] == "[bold]  [/]"
     assert printing.PIPE_WIDTH >= 200
 
 
