@@ -73,7 +73,7 @@ def attached(model: nn.Module, candidate: Candidate, shape: ImageShape) -> nn.Mo
     return model
 
 
-def compress(
+def apply_structural_steps(
     model: nn.Module,
     candidate: Candidate,
     shape: ImageShape,
@@ -131,7 +131,9 @@ def count_costs(candidate: Candidate, task: Task) -> dict[str, float] | None:
     """Return what is counted on the untrained, compressed network, by metric; None where it cannot be built."""
     shape = input_shape(candidate, task)
     try:
-        model = compress(build(candidate, shape, len(task.classes)), candidate, shape, values=False).network
+        model = apply_structural_steps(
+            build(candidate, shape, len(task.classes)), candidate, shape, values=False
+        ).network
     except InfeasibleCandidate:
         return None
     return {name: EVALUATORS[name].evaluate(EvaluationInput(model, shape)).value for name in COUNTED}
@@ -148,6 +150,6 @@ def rebuild(candidate: Candidate, task: Task, weights: Path) -> tuple[nn.Module,
     with safe_open(weights, framework="pt") as file:
         decided = present_names_in(model, json.loads((file.metadata() or {}).get(DECIDED, "{}")))
         state = present_state(model, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118  (no dict)
-    model = compress(model, candidate, shape, decided=decided, values=False).network
+    model = apply_structural_steps(model, candidate, shape, decided=decided, values=False).network
     model.load_state_dict(state)
     return model.eval(), shape

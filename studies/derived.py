@@ -15,12 +15,12 @@ from sqlalchemy.orm import Session
 from paredown.evaluators.metrics.measurement import Objective, violations
 from paredown.spaces.knob import Value
 from paredown.studies.process import LEASE_S, is_alive, this_process
-from paredown.studies.result import DERIVED, Derived
+from paredown.studies.result import DERIVED_KEY, Derived
 from paredown.studies.tables import MeasurementRow, TrialRow
 
 UNNUMBERED = "unnumbered"
 """State of a row whose trial in Optuna is not there yet; its number is negative until then."""
-MOST = 1000
+MAX_DERIVED = 1000
 
 
 def store(session: Session, parent: TrialRow, derived: Derived, place: int, objectives: Sequence[Objective]) -> None:
@@ -36,7 +36,7 @@ def store(session: Session, parent: TrialRow, derived: Derived, place: int, obje
     values = {name: m.value for name, m in derived.measurements.items()}
     row = TrialRow(
         study_id=parent.study_id,
-        number=-(MOST * parent.number + place + 1),
+        number=-(MAX_DERIVED * parent.number + place + 1),
         parent=parent.number,
         digest=derived.candidate.digest,
         candidate=derived.candidate.to_json(),
@@ -67,7 +67,7 @@ def number(engine: Engine, study: optuna.Study, study_id: int) -> list[tuple[opt
     if not waiting:
         return []
     trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
-    made = {trial.user_attrs[DERIVED]: trial for trial in trials.values() if DERIVED in trial.user_attrs}
+    made = {trial.user_attrs[DERIVED_KEY]: trial for trial in trials.values() if DERIVED_KEY in trial.user_attrs}
     for row in waiting:
         assert row.parent is not None, "rows without a number are derived ones"
         # Not within a transaction of ours: Optuna writes in one of its own.
@@ -98,8 +98,8 @@ def _add(
             state=TrialState.RUNNING,
             params={**parent.params, **changed},
             distributions=parent.distributions,
-            user_attrs={DERIVED: row_id},
+            user_attrs={DERIVED_KEY: row_id},
         )
     )
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    return next(trial for trial in running if trial.user_attrs.get(DERIVED) == row_id)
+    return next(trial for trial in running if trial.user_attrs.get(DERIVED_KEY) == row_id)

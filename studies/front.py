@@ -12,7 +12,7 @@ from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.evaluators.metrics.measurement import Measurement, Metric
 from paredown.spaces.candidate import Candidate
 
-MARGIN = 1.1
+REFERENCE_FACTOR = 1.1
 """The reference point of the hypervolume lies at so many times the baseline's cost."""
 
 
@@ -80,7 +80,7 @@ def _scaled(metric: Metric, model: Model, baseline: Model) -> float:
     if metric.higher_is_better and math.isfinite(metric.highest):
         return 1 - value / metric.highest
     cost, of_baseline = (reference, value) if metric.higher_is_better else (value, reference)
-    return cost / max(MARGIN * of_baseline, 1e-12)
+    return cost / max(REFERENCE_FACTOR * of_baseline, 1e-12)
 
 
 def deltas(model: Model, baseline: Model) -> dict[str, float]:

@@ -14,7 +14,7 @@ from paredown.studies.database import open_storage
 from paredown.studies.front import Model
 from paredown.studies.tables import CurveRow, MeasurementRow, StudyRow, TrialRow
 
-KEPT = frozenset({"device", "step_labels"})
+KEPT_KEYS = frozenset({"device", "step_labels"})
 """Keys of a configuration that stay as the study began with them: a later run adopts them, and need not agree."""
 
 
@@ -143,8 +143,8 @@ def list_studies(url: str) -> list[dict[str, Any]]:
 
 
 def differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return each key whose value differs, with the stored and the asked value; those in `KEPT` are not compared."""
-    keys = sorted((set(stored) | set(asked)) - KEPT)
+    """Return each key whose value differs, with the stored and the asked value; `KEPT_KEYS` are not compared."""
+    keys = sorted((set(stored) | set(asked)) - KEPT_KEYS)
     return {k: (stored.get(k), asked.get(k)) for k in keys if stored.get(k) != asked.get(k)}
 
 

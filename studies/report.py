@@ -17,7 +17,7 @@ from paredown.studies.result import FINISHED
 from paredown.studies.study import Study
 
 MAX_LISTED = 200
-LEAST_FOR_IMPORTANCES = 8
+MIN_TRIALS_FOR_IMPORTANCES = 8
 """Knob importances of fewer trials say nothing."""
 
 
@@ -84,7 +84,7 @@ def _figures(
 
 def knob_importances(study: Study, metrics: Sequence[Metric], models: Sequence[Model]) -> dict[str, dict[str, float]]:
     """Return by objective the share of each knob, of the ten largest; empty where there are too few trials."""
-    if len(models) < LEAST_FOR_IMPORTANCES:
+    if len(models) < MIN_TRIALS_FOR_IMPORTANCES:
         return {}
     found = {}
     for metric in metrics:

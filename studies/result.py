@@ -13,13 +13,13 @@ Outcome = Literal["done", "rejected", "failed", "stopped"]
 
 FINISHED = ("done", "stopped", "failed")
 """Outcomes that count towards the budget: these trials were trained, at least in part."""
-UNTRAINED = "untrained"
+UNTRAINED_KEY = "untrained"
 """Fact of a trial: what it measured before training, by metric."""
-STOPPED = "paredown:stopped"
+STOPPED_KEY = "paredown:stopped"
 """User attribute in Optuna and fact of a trial that was stopped early: `{"share": of its epochs that ran, "value": its
 first objective then}`. Samplers learn from it."""
 
-DERIVED = "paredown:derived"
+DERIVED_KEY = "paredown:derived"
 """User attribute in Optuna of a trial that was derived from another one: the id of its row."""
 
 
@@ -150,5 +150,5 @@ def stopped_early(
         facts: Seconds of each stage, and notes.
         curve: Metrics after each epoch.
     """
-    stopped = {STOPPED: {"share": share, "value": value}}
+    stopped = {STOPPED_KEY: {"share": share, "value": value}}
     return TrialResult("stopped", reason, measurements, "", {**facts, **stopped}, tuple(curve))

@@ -26,7 +26,7 @@ from paredown.studies.database import open_storage
 from paredown.studies.errors import StudyError, StudyNotFound
 from paredown.studies.process import LEASE_S, this_process
 from paredown.studies.records import Records, differences
-from paredown.studies.result import DERIVED, STOPPED, PendingTrial, TrialResult
+from paredown.studies.result import DERIVED_KEY, STOPPED_KEY, PendingTrial, TrialResult
 from paredown.studies.tables import CurveRow, MeasurementRow, StudyRow, TrialRow
 
 MAX_ATTEMPTS = 3
@@ -217,7 +217,7 @@ class Study(Records):
         ours = {*self._running, *(trial.number for trial in self._orphans)}
         for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             row = rows.get(frozen.number)
-            if frozen.number in ours or (row is None and (others or DERIVED in frozen.user_attrs)):
+            if frozen.number in ours or (row is None and (others or DERIVED_KEY in frozen.user_attrs)):
                 continue
             trial = optuna.trial.Trial(self._study, frozen._trial_id)
             if row is None or row.state == "waiting":
@@ -255,7 +255,7 @@ class Study(Records):
             for name, violation in violations(self.objectives, values, untrained=outcome == "stopped").items():
                 trial.set_constraint(name, violation)
         if outcome == "stopped":
-            trial.set_user_attr(STOPPED, facts[STOPPED])
+            trial.set_user_attr(STOPPED_KEY, facts[STOPPED_KEY])
         if outcome == "done":
             optimised = [values[metric.name] for metric in self.optimised_metrics]
             self._study.tell(trial, optimised, skip_if_finished=True)

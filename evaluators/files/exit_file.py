@@ -15,14 +15,13 @@ from onnx import helper
 
 from paredown.evaluators.files.exit_runtime import DECIDES, EXITS_KEY, ExitPlan, entropy_limit
 from paredown.evaluators.files.onnx_model import export_part, slimmed
-from paredown.evaluators.files.onnx_session import open_session
+from paredown.evaluators.files.onnx_session import BATCH_SIZE, open_session
 from paredown.spaces.exits.network import MultiExit
 from paredown.spaces.exits.rules import ExitRule
 from paredown.spaces.families.family import ImageShape
 
 Rewriting = Callable[[bytes, NDArray[np.float32]], bytes]
 """(ONNX model of a stage, inputs to calibrate it with, `n x ...`) -> what takes its place."""
-BATCH = 64
 
 
 def export_stages(
@@ -45,7 +44,7 @@ def export_stages(
             session = open_session(model)
             name = session.get_inputs()[0].name
             x = np.concatenate(
-                [session.run(["features"], {name: x[j : j + BATCH]})[0] for j in range(0, len(x), BATCH)]
+                [session.run(["features"], {name: x[j : j + BATCH_SIZE]})[0] for j in range(0, len(x), BATCH_SIZE)]
             )
             one = session.run(["features"], {name: one})[0]
     return stages

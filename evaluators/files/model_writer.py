@@ -26,7 +26,7 @@ from paredown.spaces.knob import Knobs
 
 Images = tuple[NDArray[np.float32], NDArray[np.int64]]
 Pixel = TypeVar("Pixel", np.uint8, np.float32)
-WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+NUMBERED_LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 
 Skipped = Mapping[str, Mapping[str, str]]
@@ -137,5 +137,5 @@ def _spread(images: NDArray[Pixel], labels: NDArray[np.int64], count: int) -> tu
 
 def _parts(model: MultiExit) -> Iterator[Part]:
     """Return where each stage with its exit stands among the layers of the whole network, in the order they run."""
-    counts = [sum(isinstance(m, WEIGHTED) for m in model.part(i).modules()) for i in range(len(model.stages))]
+    counts = [sum(isinstance(m, NUMBERED_LAYERS) for m in model.part(i).modules()) for i in range(len(model.stages))]
     yield from (Part(i, sum(counts[:i]), sum(counts)) for i in range(len(counts)))

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from paredown.evaluators.errors import EvaluationError
 
-BATCH = 64
+BATCH_SIZE = 64
+"""Maximum number of images that run at once, so that memory does not grow with the data set."""
 
 
 def open_session(model: Path | bytes, threads: int = 1) -> onnxruntime.InferenceSession:
@@ -36,6 +37,6 @@ def open_session(model: Path | bytes, threads: int = 1) -> onnxruntime.Inference
 def logits(session: onnxruntime.InferenceSession, images: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return `n x classes` for `n x c x h x w`, in batches; one by one where the file takes no more."""
     entry = session.get_inputs()[0]
-    batch = BATCH if isinstance(entry.shape[0], str) else entry.shape[0]
+    batch = BATCH_SIZE if isinstance(entry.shape[0], str) else entry.shape[0]
     parts = [session.run(None, {entry.name: images[i : i + batch]})[0] for i in range(0, len(images), batch)]
     return np.concatenate(parts)

@@ -21,7 +21,7 @@ MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 @dataclass
-class Record:
+class SupernetRecord:
     """How far the training of a supernet is.
 
     Attributes:
@@ -35,7 +35,9 @@ class Record:
     losses: list[tuple[float, float]] = field(default_factory=list)
 
 
-def save(file: Path, tensors: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, record: Record) -> None:
+def save(
+    file: Path, tensors: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, record: SupernetRecord
+) -> None:
     """Write the file in one step: whoever is killed leaves the old one or the new one."""
     stored = {f"{WEIGHT}/{name}": tensor for name, tensor in tensors.items()}
     for name, tensor in tensors.items():
@@ -47,7 +49,9 @@ def save(file: Path, tensors: Mapping[str, nn.Parameter], optimizer: torch.optim
     os.replace(fresh, file)
 
 
-def load(file: Path, tensors: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer | None = None) -> Record:
+def load(
+    file: Path, tensors: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer | None = None
+) -> SupernetRecord:
     """Put what a file holds into the tensors and the optimizer, and return how far training was.
 
     Args:
@@ -59,14 +63,14 @@ def load(file: Path, tensors: Mapping[str, nn.Parameter], optimizer: torch.optim
         EvaluationError: The file is damaged or holds other tensors.
     """
     if not file.exists():
-        return Record()
+        return SupernetRecord()
     try:
         return _read(file, tensors, {} if optimizer is None else optimizer.state)
     except SafetensorError as error:
         raise EvaluationError(f"{file} is damaged ({error}); delete it to train the supernet again") from error
 
 
-def _read(file: Path, tensors: Mapping[str, nn.Parameter], state: MutableMapping[Any, Any]) -> Record:
+def _read(file: Path, tensors: Mapping[str, nn.Parameter], state: MutableMapping[Any, Any]) -> SupernetRecord:
     with safe_open(file, framework="pt") as stored:
         known = set(stored.keys())
         with torch.no_grad():
@@ -76,4 +80,4 @@ def _read(file: Path, tensors: Mapping[str, nn.Parameter], state: MutableMapping
             kept: dict[str, Tensor] = {m: stored.get_tensor(f"{m}/{name}") for m in MOMENTS if f"{m}/{name}" in known}
             if kept:
                 state[tensor] = {m: v if m == "step" else v.to(tensor.device) for m, v in kept.items()}
-        return Record(**json.loads(stored.metadata()[RECORD]))
+        return SupernetRecord(**json.loads(stored.metadata()[RECORD]))

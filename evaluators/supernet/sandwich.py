@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.supernet import checkpoint
-from paredown.evaluators.supernet.checkpoint import Record
+from paredown.evaluators.supernet.checkpoint import SupernetRecord
 from paredown.evaluators.supernet.supernet import Supernet
 from paredown.evaluators.tasks.task import Normalisation, Task, normalisation_at, split_at
 from paredown.evaluators.training.data import augmented
@@ -29,11 +29,11 @@ RANDOM_NETWORKS = 2
 WARMUP = 0.1
 """Share of the steps in which the learning rate rises to its peak."""
 
-OnSupernetEpoch = Callable[[Record], bool]
+OnSupernetEpoch = Callable[[SupernetRecord], bool]
 """Told after each epoch, when it is saved; answers whether training goes on now."""
 
 
-def train(supernet: Supernet, task: Task, plan: TrainingPlan, file: Path, on_epoch: OnSupernetEpoch) -> Record:
+def train(supernet: Supernet, task: Task, plan: TrainingPlan, file: Path, on_epoch: OnSupernetEpoch) -> SupernetRecord:
     """Train a supernet, or go on where its file stands, and return how far it is.
 
     The result does not depend on where it was interrupted.

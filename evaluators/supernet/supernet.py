@@ -17,9 +17,9 @@ from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.families.family import ImageShape
 from paredown.spaces.space import SearchSpace
 
-DRAWS = 1000
+MAX_DRAWS = 1000
 """So many random candidates in a row that cannot be built end the training."""
-KEPT_NETWORKS = 64
+MAX_CACHED_NETWORKS = 64
 """So many built candidates are kept, the latest used."""
 
 
@@ -56,7 +56,7 @@ class Supernet:
                         if self._shared(corner, name) in covered:
                             slices[name].copy_(parameter)
                 missing -= covered
-        self.module = functools.lru_cache(maxsize=KEPT_NETWORKS)(self.build)
+        self.module = functools.lru_cache(maxsize=MAX_CACHED_NETWORKS)(self.build)
 
     def draw(self, dice: random.Random) -> Candidate:
         """Return a random candidate that can be built.
@@ -64,12 +64,14 @@ class Supernet:
         Raises:
             EvaluationError: None of many could be.
         """
-        for _ in range(DRAWS):
+        for _ in range(MAX_DRAWS):
             candidate = self.space.draw(dice.randrange(2**31))
             with contextlib.suppress(InfeasibleCandidate):
                 self.module(candidate)
                 return candidate
-        raise EvaluationError(f"none of {DRAWS} random networks of {self._family.name} can be built; narrow its knobs")
+        raise EvaluationError(
+            f"none of {MAX_DRAWS} random networks of {self._family.name} can be built; narrow its knobs"
+        )
 
     def shape(self, candidate: Candidate) -> ImageShape:
         """Return channels, height and width of one input."""

@@ -16,7 +16,7 @@ from paredown.spaces.exits.network import MultiExit
 CombinedLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(task loss, logits, teacher's logits) -> scalar loss."""
 
-Proximal = Callable[[nn.Module, float], None]
+BoundProximal = Callable[[nn.Module, float], None]
 """(network, learning rate) -> None: the proximal operator of a penalty, in place."""
 
 
@@ -42,12 +42,12 @@ class LossTerms:
     """What counts beside the task's own loss.
 
     Attributes:
-        lesson: Of a teacher; None without.
+        teacher: Of a teacher; None without.
         proximals: Of penalties: not added to the loss but minimised after each step of the optimizer.
     """
 
-    lesson: TeacherTargets | None = None
-    proximals: Sequence[Proximal] = ()
+    teacher: TeacherTargets | None = None
+    proximals: Sequence[BoundProximal] = ()
 
 
 class TrainingLoss:
@@ -59,8 +59,8 @@ class TrainingLoss:
 
     def __init__(self, terms: LossTerms, labels: Tensor, smoothing: float, hint: "Hint | None") -> None:
         self._terms, self._labels, self._smoothing, self._hint = terms, labels, smoothing, hint
-        lesson = terms.lesson
-        self._logits = None if lesson is None else torch.from_numpy(lesson.logits).float().to(labels.device)
+        teacher = terms.teacher
+        self._logits = None if teacher is None else torch.from_numpy(teacher.logits).float().to(labels.device)
         self.parameters: list[nn.Parameter] = [] if hint is None else [hint.map]
 
     def settle(self, model: nn.Module, learning_rate: float) -> None:
@@ -80,8 +80,8 @@ class TrainingLoss:
         if isinstance(model, MultiExit):
             early, output = model.early_loss(output, self._labels[rows]), output[-1]
         loss = F.cross_entropy(output, self._labels[rows], label_smoothing=self._smoothing)
-        if self._terms.lesson is not None and self._logits is not None:
-            loss = self._terms.lesson.combined(loss, output, self._logits[rows])
+        if self._terms.teacher is not None and self._logits is not None:
+            loss = self._terms.teacher.combined(loss, output, self._logits[rows])
         if self._hint is not None:
             loss = loss + self._hint(rows)
         return loss if early is None else loss + early
@@ -125,14 +125,14 @@ def training_loss(
         smoothing: Share of probability spread over all classes.
         seed: Of the map of the features.
     """
-    lesson = terms.lesson
-    if lesson is None or lesson.features is None or not lesson.hint_weight:
+    teacher = terms.teacher
+    if teacher is None or teacher.features is None or not teacher.hint_weight:
         yield TrainingLoss(terms, labels, smoothing, None)
         return
     with watch(model, images[:1]) as watched:
         width = _width(model, images[:1], watched)
-        features = torch.from_numpy(lesson.features).float().to(images.device)
-        hint = Hint(features, lesson.hint_weight, watched, width, torch.Generator().manual_seed(seed))
+        features = torch.from_numpy(teacher.features).float().to(images.device)
+        hint = Hint(features, teacher.hint_weight, watched, width, torch.Generator().manual_seed(seed))
         yield TrainingLoss(terms, labels, smoothing, hint)
 
 

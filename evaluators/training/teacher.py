@@ -72,12 +72,12 @@ def build_teacher(spec: TeacherSpec, task: Task) -> nn.Module:
         raise TeacherRefused(f"distillation.teacher: {error}") from error
     except WeightsRefused as error:
         raise TeacherRefused(f"distillation.weights: {error}") from error
-    if spec.digest and digest_of(network) != spec.digest:
+    if spec.digest and network_digest(network) != spec.digest:
         raise TeacherRefused(f"distillation.teacher: {spec.function} or its weights have changed since the study began")
     return network.eval()
 
 
-def digest_of(network: nn.Module) -> str:
+def network_digest(network: nn.Module) -> str:
     """Return the SHA-256 of a network's structure and weights."""
     digest = hashlib.sha256(repr(network).encode())
     for name, tensor in network.state_dict().items():
@@ -110,7 +110,7 @@ def check_teacher(network: nn.Module, spec: TeacherSpec, task: Task, sides: Iter
             )
 
 
-def taught(
+def teacher_outputs(
     spec: TeacherSpec, task: Task, resolution: int, folder: Path, device: torch.device
 ) -> dict[str, NDArray[np.float32]]:
     """Return what the teacher says of the training images: `logits`, `n x classes`, and `features`, `n x width`.

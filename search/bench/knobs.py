@@ -29,7 +29,7 @@ class TableKnob:
     distribution: BaseDistribution
     levels: Sequence[float] | None
 
-    def meant(self, value: Any) -> Any:
+    def nearest(self, value: Any) -> Any:
         """Return the value of the table that is nearest to a proposed one."""
         if self.levels is None:
             return value

@@ -27,7 +27,7 @@ class Goal:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class EvaluationOutcome:
     """What evaluating a proposal comes to.
 
     Attributes:
@@ -71,7 +71,7 @@ class Landscape(Protocol):
     def canonical(self, params: Params) -> Params:
         """Return the same knobs for two descriptions of one network."""
 
-    def outcome(self, params: Params) -> Outcome:
+    def outcome(self, params: Params) -> EvaluationOutcome:
         """Return what evaluating the proposal comes to."""
 
     def best_losses(self) -> NDArray[np.float64]:

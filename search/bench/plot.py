@@ -12,8 +12,8 @@ from paredown.search.bench.share import estimate
 from paredown.search.bench.standing import Standing
 from paredown.search.errors import ConfigError
 
-COLOURS = qualitative.D3
-LEAST = 1e-6
+LINE_COLOURS = qualitative.D3
+SMALLEST_GAP = 1e-6
 """A gap below this is none."""
 
 
@@ -35,9 +35,11 @@ def race_figure(places: Sequence[Standing], title: str) -> go.Figure:
     """Return mean curves with bands, on a logarithmic scale: the last hundredth of a front is the dearest."""
     figure = go.Figure()
     gaps = {place.sampler: [estimate(values) for values in zip(*place.curves, strict=True)] for place in places}
-    floor = 0.5 * min((1 - p.mean for points in gaps.values() for p in points if p.mean < 1 - LEAST), default=LEAST)
+    floor = 0.5 * min(
+        (1 - p.mean for points in gaps.values() for p in points if p.mean < 1 - SMALLEST_GAP), default=SMALLEST_GAP
+    )
     for number, (name, points) in enumerate(gaps.items()):
-        colour = COLOURS[number % len(COLOURS)]
+        colour = LINE_COLOURS[number % len(LINE_COLOURS)]
         at = list(range(1, len(points) + 1))
         upper = [max(floor, 1 - p.mean + (p.half_width or 0.0)) for p in points]
         lower = [max(floor, 1 - p.mean - (p.half_width or 0.0)) for p in points]

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from paredown.search.errors import ConfigError
 
-REFERENCE = re.compile(r"^(?:([0-9.eE+-]+)\s*[x*]\s*)?(max|min)$")
+REFERENCE_FORM = re.compile(r"^(?:([0-9.eE+-]+)\s*[x*]\s*)?(max|min)$")
 
 
 class _Section(BaseModel):
@@ -71,7 +71,7 @@ class ObjectiveSpec(_Section):
     @field_validator("reference")
     @classmethod
     def _reference(cls, value: float | str) -> float | str:
-        if isinstance(value, str) and not REFERENCE.match(value.strip()):
+        if isinstance(value, str) and not REFERENCE_FORM.match(value.strip()):
             raise ValueError(f"{value!r} is not allowed; allowed: a number, max, min, or e.g. 1.05 x max")
         return value
 

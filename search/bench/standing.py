@@ -9,7 +9,7 @@ from paredown.search.bench.landscape import Landscape
 from paredown.search.bench.race import Run
 from paredown.search.bench.share import Estimate, estimate, full_volume, shares
 
-LAST = 10
+LAST_ASKS = 10
 """So many of the last asks are looked at on their own: samplers slow down with what they know."""
 
 
@@ -34,7 +34,7 @@ class Standing:
     def ask_seconds(self) -> dict[str, float]:
         """Return what a proposal took."""
         every = [second for run in self.runs for second in run.ask_s]
-        last = [second for run in self.runs for second in run.ask_s[-LAST:]]
+        last = [second for run in self.runs for second in run.ask_s[-LAST_ASKS:]]
         return {
             "median": statistics.median(every),
             "mean": statistics.fmean(every),

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from paredown.search.bench.columns import Columns, read_columns
 from paredown.search.bench.knobs import TableKnob, read_knob
-from paredown.search.bench.landscape import Goal, Outcome
-from paredown.search.bench.spec import REFERENCE, BenchSpec, ObjectiveSpec, read_spec
+from paredown.search.bench.landscape import EvaluationOutcome, Goal
+from paredown.search.bench.spec import REFERENCE_FORM, BenchSpec, ObjectiveSpec, read_spec
 from paredown.search.errors import ConfigError
 from paredown.search.samplers.sampler import Cost, Params
 
@@ -37,7 +37,7 @@ class Rows:
         """Return the row and its knobs; -1 and what was proposed where there is no such row."""
         meant = params
         if self._snapping:
-            meant = {**params, **{k.name: k.meant(params[k.name]) for k in self._snapping if k.name in params}}
+            meant = {**params, **{k.name: k.nearest(params[k.name]) for k in self._snapping if k.name in params}}
         for present, rows in self._patterns.items():
             key = _key(meant, present)
             if key is not None and key in rows:
@@ -117,14 +117,14 @@ class TableLandscape:
         """Return the knobs of the row that is meant."""
         return self.rows.find(params)[1]
 
-    def outcome(self, params: Params) -> Outcome:
+    def outcome(self, params: Params) -> EvaluationOutcome:
         """Return what the row holds."""
         row, _ = self.rows.find(params)
         if row < 0:
-            return Outcome(None)
+            return EvaluationOutcome(None)
         if not self._good[row]:
-            return Outcome(row)
-        return Outcome(row, tuple(self._values[row].tolist()), tuple(self._losses[row].tolist()))
+            return EvaluationOutcome(row)
+        return EvaluationOutcome(row, tuple(self._values[row].tolist()), tuple(self._losses[row].tolist()))
 
     def best_losses(self) -> NDArray[np.float64]:
         """Return the true front."""
@@ -166,13 +166,15 @@ def build_table(spec: BenchSpec, columns: Columns, where: str) -> TableLandscape
     knobs = [read_knob(name, knob, columns, where) for name, knob in spec.knobs.items()]
     _refuse_twins(knobs, columns, where)
     goals = tuple(Goal(name, o.direction == "maximise", o.known) for name, o in spec.objectives.items())
-    told = [_numbers(columns, o.column or name, f"{where}: objectives.{name}") for name, o in spec.objectives.items()]
+    observed = [
+        _numbers(columns, o.column or name, f"{where}: objectives.{name}") for name, o in spec.objectives.items()
+    ]
     signs = np.array([-1.0 if goal.maximise else 1.0 for goal in goals])
     scored = [
         values if o.score is None else _numbers(columns, o.score, f"{where}: objectives.{name}.score")
-        for (name, o), values in zip(spec.objectives.items(), told, strict=True)
+        for (name, o), values in zip(spec.objectives.items(), observed, strict=True)
     ]
-    values, losses = np.column_stack(told), np.column_stack(scored) * signs
+    values, losses = np.column_stack(observed), np.column_stack(scored) * signs
     reference = np.array([_reference(o, column) for o, column in zip(spec.objectives.values(), scored, strict=True)])
     good = _finite(values, losses)
     if not (losses[good] < reference * signs).all(1).any():
@@ -180,7 +182,9 @@ def build_table(spec: BenchSpec, columns: Columns, where: str) -> TableLandscape
         raise ConfigError(
             f"{where}: reference: no network of {columns.where} is better than {point} in every objective"
         )
-    known = {name: column for name, column in zip(spec.objectives, told, strict=True) if spec.objectives[name].known}
+    known = {
+        name: column for name, column in zip(spec.objectives, observed, strict=True) if spec.objectives[name].known
+    }
     for name, one in (spec.known or {}).items():
         known[name] = _numbers(columns, one.column or name, f"{where}: known.{name}")
     for name, column in known.items():
@@ -203,7 +207,7 @@ def _numbers(columns: Columns, column: str, asker: str) -> NDArray[np.float64]:
 def _reference(spec: ObjectiveSpec, scored: NDArray[np.float64]) -> float:
     if not isinstance(spec.reference, str):
         return float(spec.reference)
-    match = REFERENCE.match(spec.reference.strip())
+    match = REFERENCE_FORM.match(spec.reference.strip())
     assert match is not None
     finite = scored[np.isfinite(scored)]
     if not len(finite):

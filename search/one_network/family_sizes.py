@@ -31,7 +31,7 @@ UNCOUNTED = (
     nn.Hardsigmoid,
 )
 """Layers without MACs whose output has the shape of their input."""
-RANDOM = (Tensor.uniform_, Tensor.normal_)
+RANDOM_FILLS = (Tensor.uniform_, Tensor.normal_)
 """What fills weights at first."""
 
 
@@ -102,7 +102,7 @@ class _Unfilled(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        return args[0] if func in RANDOM else func(*args, **(kwargs or {}))
+        return args[0] if func in RANDOM_FILLS else func(*args, **(kwargs or {}))
 
 
 def _bypass_uncounted(network: nn.Module) -> None:

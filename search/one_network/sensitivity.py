@@ -24,9 +24,9 @@ from paredown.evaluators.training.fit import layout
 from paredown.evaluators.training.inference import recalibrate, score
 from paredown.spaces.compression.layers import MatrixLayer, layers_to_reweigh
 
-MOST_IMAGES = 1000
+MAX_IMAGES = 1000
 """So many validation images are looked at."""
-CALIBRATION_IMAGES = 256
+STATISTICS_IMAGES = 256
 """From so many training images batch statistics are estimated."""
 
 Applied = Callable[[Tensor, float], Tensor]
@@ -153,11 +153,11 @@ def measure(
         data: Validation images to classify, training images to estimate batch statistics from.
         on_layer: Told the layer after each measurement.
     """
-    rows = np.random.default_rng(0).permutation(len(data.validation.images))[:MOST_IMAGES]
+    rows = np.random.default_rng(0).permutation(len(data.validation.images))[:MAX_IMAGES]
     looked_at = Split(data.validation.images[rows], data.validation.labels[rows])
 
     def accuracy(changed: nn.Module) -> float:
-        recalibrate(changed, data, CALIBRATION_IMAGES)
+        recalibrate(changed, data, STATISTICS_IMAGES)
         return score(changed, looked_at, data.normalise)[0]
 
     work = copy.deepcopy(network).eval()

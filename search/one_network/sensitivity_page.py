@@ -8,10 +8,10 @@ import plotly.io
 
 from paredown.search.one_network.sensitivity import METHODS, SensitivityMap, change
 
-ROW_PX, LEAST_PX = 22, 320
-COLOURS = ((0.0, "#f7f7f7"), (0.1, "#fde0c5"), (0.4, "#eb7f54"), (1.0, "#8c1d2f"))
+ROW_PX, MIN_HEIGHT_PX = 22, 320
+COLOUR_STOPS = ((0.0, "#f7f7f7"), (0.1, "#fde0c5"), (0.4, "#eb7f54"), (1.0, "#8c1d2f"))
 LEFT_ALONE = "#d9d9d9"
-LEAST_SCALE = 5.0
+MIN_SCALE_POINTS = 5.0
 """The darkest colour is at least so many points, so that noise does not look like a loss."""
 GAP = 0.4
 """Between methods, in columns."""
@@ -53,10 +53,15 @@ def heat_map(found: SensitivityMap) -> go.Figure:
         figure.add_annotation(text=f"<b>{method}</b><br>{found.units[method]}", x=middle, showarrow=False, **above)
     most = max((100 * drop for rows in found.drops.values() for row in rows.values() for drop in row), default=0.0)
     bar = {"title": {"text": "points lost"}, "thickness": 14, "outlinewidth": 0}
-    scale = {"colorscale": [list(stop) for stop in COLOURS], "cmin": 0, "cmax": max(LEAST_SCALE, most), "colorbar": bar}
+    scale = {
+        "colorscale": [list(stop) for stop in COLOUR_STOPS],
+        "cmin": 0,
+        "cmax": max(MIN_SCALE_POINTS, most),
+        "colorbar": bar,
+    }
     figure.update_layout(
         coloraxis=scale,
-        height=max(LEAST_PX, ROW_PX * len(layers) + 110),
+        height=max(MIN_HEIGHT_PX, ROW_PX * len(layers) + 110),
         margin={"l": 10, "r": 10, "t": 50, "b": 40},
         template="plotly_white",
     )

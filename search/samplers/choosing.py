@@ -41,37 +41,39 @@ def choose_sampler(
         ConfigError: There is no such sampler, it cannot be made, or it cannot do the study's objectives; the message
             says what is allowed.
     """
-    said = f"{where}: sampler: "
+    prefix = f"{where}: sampler: "
     make = SAMPLERS.get(name)
     if make is None:
         if ":" not in name:
-            raise ConfigError(f"{said}{name!r} does not exist; {ALLOWED}")
-        make = _makes(name, folder, said)
-        _try_out(make(problem), name, problem, metrics, said)
+            raise ConfigError(f"{prefix}{name!r} does not exist; {ALLOWED}")
+        make = _makes(name, folder, prefix)
+        _try_out(make(problem), name, problem, metrics, prefix)
     sampler = make(problem)
     return PolishedSampler(sampler, problem, local_search_trials) if local_search_trials else sampler
 
 
-def _makes(name: str, folder: Path, said: str) -> MakeSampler:
+def _makes(name: str, folder: Path, prefix: str) -> MakeSampler:
     try:
         found = import_callable(name, folder, "function or class")
     except ImportRefused as error:
-        raise ConfigError(f"{said}{error}; {ALLOWED}") from error
+        raise ConfigError(f"{prefix}{error}; {ALLOWED}") from error
     is_class = isinstance(found, type) and issubclass(found, BaseSampler)
 
     def make(problem: Problem) -> BaseSampler:
         try:
             sampler = found() if is_class else found(problem)
         except Exception as error:  # whatever the user's code raises is the user's to mend
-            raise ConfigError(f"{said}{name} cannot be made: {type(error).__name__}: {error}; {ALLOWED}") from error
+            raise ConfigError(f"{prefix}{name} cannot be made: {type(error).__name__}: {error}; {ALLOWED}") from error
         if not isinstance(sampler, BaseSampler):
-            raise ConfigError(f"{said}{name} returned {type(sampler).__name__}, which is no Optuna sampler; {ALLOWED}")
+            raise ConfigError(
+                f"{prefix}{name} returned {type(sampler).__name__}, which is no Optuna sampler; {ALLOWED}"
+            )
         return sampler
 
     return make
 
 
-def _try_out(sampler: BaseSampler, name: str, problem: Problem, metrics: Sequence[Metric], said: str) -> None:
+def _try_out(sampler: BaseSampler, name: str, problem: Problem, metrics: Sequence[Metric], prefix: str) -> None:
     storage = InMemoryStorage()
     directions = [StudyDirection.MAXIMIZE if m.higher_is_better else StudyDirection.MINIMIZE for m in metrics]
     level = optuna.logging.get_verbosity()
@@ -88,6 +90,6 @@ def _try_out(sampler: BaseSampler, name: str, problem: Problem, metrics: Sequenc
     except Exception as error:  # as above: samplers refuse with errors of many kinds
         objectives = f"{len(metrics)} objectives ({', '.join(m.name for m in metrics)})"
         raise ConfigError(
-            f"{said}{name} cannot do a study of {objectives}: {type(error).__name__}: {error}; allowed: "
+            f"{prefix}{name} cannot do a study of {objectives}: {type(error).__name__}: {error}; allowed: "
             f"{', '.join(SAMPLERS)}, or a sampler that takes {len(metrics)} objectives"
         ) from error

@@ -12,19 +12,19 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from threadpoolctl import threadpool_limits
 
-from paredown.search.samplers.domain import Domain
+from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.history import History
 from paredown.search.samplers.proposing import ProposingSampler, fresh_draw
 from paredown.search.samplers.sampler import Params, Problem
 from paredown.search.samplers.surrogate.surrogate_model import Batch, HyperparameterCache, SurrogateModel
 
-LEAST_DONE = 3
+MIN_DONE = 3
 """Below so many finished trials there is nothing to model."""
-MOST_START = 12
+MAX_START = 12
 """So many first networks at most are spread over the costs; in a short study an eighth of the trials."""
-START_DRAWS, NEAR = 256, 8
+START_DRAWS, START_NEAREST = 256, 8
 """A first network is the one most unlike those tried among so many nearest to the wanted cost, of so many draws."""
-DRAWS, NEIGHBOURS, GENERATIONS, PARENTS, CHILDREN = 400, 400, 3, 40, 120
+RANDOM_CANDIDATES, NEIGHBOURS, GENERATIONS, PARENTS, CHILDREN = 400, 400, 3, 40, 120
 """Candidates of one proposal: random ones, neighbours of the front, and children in each generation."""
 FINALISTS, ROUNDS = 3, 10
 """The costs of so many are counted exactly, in at most so many rounds, where the others' are estimated."""
@@ -42,21 +42,21 @@ class CostAwareSampler(ProposingSampler):
     def __init__(self, problem: Problem | None = None) -> None:
         super().__init__(problem)
         self._hyperparameters: HyperparameterCache = {}
-        self._start = max(LEAST_DONE, min(MOST_START, self._problem.trials // 8))
+        self._start = max(MIN_DONE, min(MAX_START, self._problem.trials // 8))
 
-    def propose(self, domain: Domain, history: History, rng: np.random.Generator) -> Params:
+    def propose(self, domain: KnobDomain, history: History, rng: np.random.Generator) -> Params:
         """Return the knobs of the next network."""
         with threadpool_limits(1):  # the matrices are small, and the other cores train
             return self._proposed(domain, history, rng)
 
-    def _proposed(self, domain: Domain, history: History, rng: np.random.Generator) -> Params:
-        if len(history.seen) < self._start or len(history.done) < LEAST_DONE:
+    def _proposed(self, domain: KnobDomain, history: History, rng: np.random.Generator) -> Params:
+        if len(history.seen) < self._start or len(history.done) < MIN_DONE:
             return self._spread(domain, history, rng)
         model = SurrogateModel(domain, history, self._problem.costs, self._hyperparameters)
         pool = _pool(domain, history, model, rng)
         return _best(pool, model) if pool.params else fresh_draw(domain, history, rng)
 
-    def _spread(self, domain: Domain, history: History, rng: np.random.Generator) -> Params:
+    def _spread(self, domain: KnobDomain, history: History, rng: np.random.Generator) -> Params:
         """Return an allowed network at the next of evenly spread costs, unlike those tried."""
         draws = [fresh_draw(domain, history, rng) for _ in range(START_DRAWS)]
         tried = [*history.done, *history.pending, *history.failed, *(p for p, _, _ in history.stopped)]
@@ -68,7 +68,7 @@ class CostAwareSampler(ProposingSampler):
                 logs = np.log(np.maximum(estimated[allowed, 0], 1e-12))
                 target = logs.min() + _place(len(tried), self._start) * np.ptp(logs)
                 order = np.argsort(np.abs(logs - target), kind="stable")
-                draws = [draws[allowed[i]] for i in order[:NEAR]]
+                draws = [draws[allowed[i]] for i in order[:START_NEAREST]]
         if not tried:
             return draws[0]
         distances = cdist(domain.encode(draws), domain.encode(tried)).min(1)
@@ -80,7 +80,7 @@ def _place(number: int, count: int) -> float:
     return float(np.random.default_rng(count).permutation(np.linspace(0, 1, count))[number % count])
 
 
-def _pool(domain: Domain, history: History, model: SurrogateModel, rng: np.random.Generator) -> Batch:
+def _pool(domain: KnobDomain, history: History, model: SurrogateModel, rng: np.random.Generator) -> Batch:
     """Return networks that were not tried: random ones, neighbours of the front, and their offspring."""
     known = set(history.seen)
 
@@ -95,7 +95,7 @@ def _pool(domain: Domain, history: History, model: SurrogateModel, rng: np.rando
 
     near = [other for params in model.best for other in domain.neighbours(params, rng)]
     chosen = [near[i] for i in rng.permutation(len(near))[:NEIGHBOURS]]
-    pool = fresh([*(domain.draw(rng) for _ in range(DRAWS)), *chosen])
+    pool = fresh([*(domain.draw(rng) for _ in range(RANDOM_CANDIDATES)), *chosen])
     losses = model.losses(pool)
     for _ in range(GENERATIONS if pool.params else 0):
         # One generation of NSGA-II on what is expected (Deb et al., IEEE TEC 2002): the best ranks have children.

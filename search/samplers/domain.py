@@ -18,7 +18,7 @@ REACH = 0.1
 Numeric = FloatDistribution | IntDistribution
 
 
-class Domain:
+class KnobDomain:
     """A set of knobs.
 
     Attributes:

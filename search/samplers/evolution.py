@@ -11,10 +11,10 @@ Source:
 import numpy as np
 from optuna.samplers import BaseSampler
 
-from paredown.search.samplers.domain import Domain
+from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.history import History
 from paredown.search.samplers.proposing import TRIES, ProposingSampler, fresh_draw
-from paredown.search.samplers.ranking import best_first
+from paredown.search.samplers.ranking import crowding_order
 from paredown.search.samplers.sampler import Params, Problem
 
 TRIES_OF_A_WINNER = 20
@@ -41,10 +41,10 @@ def tournament_size(population: int) -> int:
 class EvolutionSampler(ProposingSampler):
     """Aging evolution; the first `population_size` trials are random."""
 
-    def propose(self, domain: Domain, history: History, rng: np.random.Generator) -> Params:
+    def propose(self, domain: KnobDomain, history: History, rng: np.random.Generator) -> Params:
         """Return a network that differs in one knob from the winner of a tournament."""
         size = population_size(self._problem.trials)
-        if len(history.told) < size:
+        if len(history.finished) < size:
             return fresh_draw(domain, history, rng)
         for _ in range(TRIES // TRIES_OF_A_WINNER):
             winner = _winner(history, size, rng)
@@ -60,7 +60,7 @@ class EvolutionSampler(ProposingSampler):
 def _winner(history: History, size: int, rng: np.random.Generator) -> Params | None:
     alive = np.flatnonzero(history.feasible)[-size:]
     if len(alive):
-        order = best_first(history.losses[alive])
+        order = crowding_order(history.losses[alive])
         # The drawn one that stands first among all the living: ranks of the few drawn would hardly differ.
         drawn = rng.choice(len(alive), min(tournament_size(size), len(alive)), replace=False)
         return history.done[int(alive[order[drawn.min()]])]

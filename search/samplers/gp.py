@@ -15,7 +15,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler
 from optuna.trial import FrozenTrial
 
-from paredown.search.samplers.domain import Domain
+from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.history import read_history
 from paredown.search.samplers.proposing import fresh_draw
 from paredown.search.samplers.sampler import Problem
@@ -29,7 +29,7 @@ class FreshGPSampler(GPSampler):
     """
 
     def __init__(self, problem: Problem, **options: Any) -> None:
-        super().__init__(seed=problem.seed + problem.told, **options)
+        super().__init__(seed=problem.seed + problem.n_told, **options)
         self._problem = problem
 
     def sample_relative(
@@ -39,7 +39,7 @@ class FreshGPSampler(GPSampler):
         params = super().sample_relative(study, trial, search_space)
         if not params:
             return params
-        domain = Domain(search_space, self._problem.canonical)
+        domain = KnobDomain(search_space, self._problem.canonical)
         history = read_history(study, domain, exclude=trial.number)
         if domain.key(params) not in history.seen:
             return params

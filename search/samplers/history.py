@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from paredown.search.samplers.domain import Domain
+from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.sampler import Params
-from paredown.studies.result import STOPPED
+from paredown.studies.result import STOPPED_KEY
 
 
 @dataclass
@@ -29,7 +29,7 @@ class History:
         stopped: Knobs of those stopped early, the share of their training, their first objective as a loss.
         pending: Knobs of those that run.
         seen: Keys of all networks tried or running.
-        told: Knobs of all finished trials, whatever became of them, with the row of those done; else None.
+        finished: Knobs of all finished trials, whatever their outcome, with the row of those done; else None.
         signs: For each objective, what its values were multiplied by: -1 where it is maximised.
     """
 
@@ -42,7 +42,7 @@ class History:
     stopped: list[tuple[Params, float, float]] = field(default_factory=list)
     pending: list[Params] = field(default_factory=list)
     seen: set[tuple[Any, ...]] = field(default_factory=set)
-    told: list[tuple[Params, int | None]] = field(default_factory=list)
+    finished: list[tuple[Params, int | None]] = field(default_factory=list)
     signs: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
     @property
@@ -51,7 +51,7 @@ class History:
         return np.array([not any(v > 0 for v in one.values()) for one in self.violations], dtype=bool)
 
 
-def read_history(study: optuna.Study, domain: Domain, exclude: int | None = None) -> History:
+def read_history(study: optuna.Study, domain: KnobDomain, exclude: int | None = None) -> History:
     """Return the study's trials.
 
     Args:
@@ -73,7 +73,7 @@ def read_history(study: optuna.Study, domain: Domain, exclude: int | None = None
         if constraints:
             history.constraints.append((trial.params, dict(constraints)))
         is_done = trial.state == TrialState.COMPLETE and bool(np.isfinite(trial.values).all())
-        history.told.append((trial.params, len(history.done) if is_done else None))
+        history.finished.append((trial.params, len(history.done) if is_done else None))
         if is_done:
             history.done.append(trial.params)
             history.numbers.append(trial.number)
@@ -96,5 +96,5 @@ def union_space(study: optuna.Study) -> dict[str, BaseDistribution]:
 
 
 def _stopped(trial: FrozenTrial) -> tuple[float, float] | None:
-    said: Mapping[str, float] | None = trial.user_attrs.get(STOPPED)
-    return None if said is None else (float(said["share"]), float(said["value"]))
+    stopped: Mapping[str, float] | None = trial.user_attrs.get(STOPPED_KEY)
+    return None if stopped is None else (float(stopped["share"]), float(stopped["value"]))

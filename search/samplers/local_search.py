@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.samplers import BaseSampler
 
-from paredown.search.samplers.domain import Domain
+from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.history import History
 from paredown.search.samplers.proposing import ProposingSampler, fresh_draw
 from paredown.search.samplers.ranking import ranks
@@ -35,9 +35,9 @@ class LocalSearchSampler(ProposingSampler):
         super().__init__(problem)
         self._start = start_size(self._problem.trials) if start is None else start
 
-    def propose(self, domain: Domain, history: History, rng: np.random.Generator) -> Params:
+    def propose(self, domain: KnobDomain, history: History, rng: np.random.Generator) -> Params:
         """Return an untried neighbour of the front; a random network where there is none."""
-        if len(history.told) < self._start:
+        if len(history.finished) < self._start:
             return fresh_draw(domain, history, rng)
         members = _front(history)
         # A random order first: among members of equal count the seed decides, not their age.
@@ -61,7 +61,7 @@ def _front(history: History) -> list[Params]:
     return [params for (params, _), v in zip(history.constraints, violations, strict=True) if v == min(violations)]
 
 
-def _tried_neighbours(domain: Domain, history: History, members: list[Params]) -> NDArray[np.int64]:
+def _tried_neighbours(domain: KnobDomain, history: History, members: list[Params]) -> NDArray[np.int64]:
     """Return how many tried networks differ from each member in one knob."""
     keys = [*history.seen, *(domain.key(member) for member in members)]
     codes = np.empty((len(keys), len(domain.names)), dtype=np.int64)

@@ -17,4 +17,4 @@ def make_nsga3(problem: Problem) -> BaseSampler:
     """Return Optuna's NSGA-III with a population for at least five generations, 8 to 50."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return NSGAIIISampler(seed=problem.seed + problem.told, population_size=min(50, max(8, problem.trials // 5)))
+        return NSGAIIISampler(seed=problem.seed + problem.n_told, population_size=min(50, max(8, problem.trials // 5)))

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from paredown.search.samplers.local_search import LocalSearchSampler
 from paredown.search.samplers.sampler import Problem
-from paredown.studies.result import DERIVED, STOPPED
+from paredown.studies.result import DERIVED_KEY, STOPPED_KEY
 
 
 class PolishedSampler(BaseSampler):
@@ -79,7 +79,9 @@ class PolishedSampler(BaseSampler):
 def _counted(study: optuna.Study, exclude: int) -> int:
     return sum(
         trial.number != exclude
-        and DERIVED not in trial.user_attrs
-        and (trial.state in (TrialState.COMPLETE, TrialState.FAIL, TrialState.RUNNING) or STOPPED in trial.user_attrs)
+        and DERIVED_KEY not in trial.user_attrs
+        and (
+            trial.state in (TrialState.COMPLETE, TrialState.FAIL, TrialState.RUNNING) or STOPPED_KEY in trial.user_attrs
+        )
         for trial in study.get_trials(deepcopy=False)
     )

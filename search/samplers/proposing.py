@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial
 
-from paredown.search.samplers.domain import Domain
+from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.history import History, read_history, union_space
 from paredown.search.samplers.sampler import Params, Problem
 
@@ -30,7 +30,7 @@ class ProposingSampler(BaseSampler, ABC):
         self._problem = problem or Problem(secrets.randbits(31), 100)
 
     @abstractmethod
-    def propose(self, domain: Domain, history: History, rng: np.random.Generator) -> Params:
+    def propose(self, domain: KnobDomain, history: History, rng: np.random.Generator) -> Params:
         """Return the knobs of the next network.
 
         Args:
@@ -50,7 +50,7 @@ class ProposingSampler(BaseSampler, ABC):
         """Return the proposed knobs."""
         if not search_space:
             return {}
-        domain = Domain(search_space, self._problem.canonical)
+        domain = KnobDomain(search_space, self._problem.canonical)
         history = read_history(study, domain, exclude=trial.number)
         rng = np.random.default_rng([self._problem.seed, trial.number])
         return dict(self.propose(domain, history, rng))
@@ -63,7 +63,7 @@ class ProposingSampler(BaseSampler, ABC):
         return RandomSampler(int(seed)).sample_independent(study, trial, param_name, param_distribution)
 
 
-def fresh_draw(domain: Domain, history: History, rng: np.random.Generator) -> Mapping[str, Any]:
+def fresh_draw(domain: KnobDomain, history: History, rng: np.random.Generator) -> Mapping[str, Any]:
     """Return a uniform draw that was not tried yet, as far as `TRIES` draws find one."""
     for _ in range(TRIES):
         params = domain.draw(rng)

@@ -17,7 +17,7 @@ def make_qmc(problem: Problem) -> BaseSampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return QMCSampler(
-            seed=problem.seed + problem.told,
+            seed=problem.seed + problem.n_told,
             qmc_type="sobol",
             scramble=True,
             warn_asynchronous_seeding=False,

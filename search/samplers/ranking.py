@@ -37,7 +37,7 @@ def crowding(losses: NDArray[np.float64], rank: NDArray[np.int64]) -> NDArray[np
     return distance
 
 
-def best_first(losses: NDArray[np.float64]) -> NDArray[np.int64]:
+def crowding_order(losses: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the rows in order: by rank, within a rank the least crowded first, then the earliest."""
     rank = ranks(losses)
     return np.lexsort((-crowding(losses, rank), rank))

@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.samplers import BaseSampler
 
-from paredown.search.samplers.domain import Domain
+from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.history import History
 from paredown.search.samplers.proposing import TRIES, ProposingSampler, fresh_draw
 from paredown.search.samplers.sampler import Params, Problem
 
-LEVELS = 16
+CONTROLLER_LEVELS = 16
 """The controller tells apart so many values of a knob."""
 EXPONENT = -0.07
 """Of cost / target in the reward (MnasNet: twice the latency may buy 5 % of accuracy)."""
@@ -45,9 +45,9 @@ def learning_rate(trials: int) -> float:
 class ReinforceSampler(ProposingSampler):
     """A policy-gradient controller; it begins with all values equally likely."""
 
-    def propose(self, domain: Domain, history: History, rng: np.random.Generator) -> Params:
+    def propose(self, domain: KnobDomain, history: History, rng: np.random.Generator) -> Params:
         """Return a draw of the controller; the longer it draws known networks, the more evenly it draws."""
-        levels = [domain.levels(name, LEVELS) for name in domain.names]
+        levels = [domain.levels(name, CONTROLLER_LEVELS) for name in domain.names]
         rewards = trial_rewards(history, self._targets(history))
         logits = policy(levels, _actions(domain.names, levels, history), rewards, learning_rate(self._problem.trials))
         for attempt in range(TRIES):
@@ -85,7 +85,7 @@ def trial_rewards(history: History, targets: Mapping[int, float]) -> NDArray[np.
         targets: Of each objective, in its own direction.
     """
     if not len(history.losses):
-        return np.zeros(len(history.told))
+        return np.zeros(len(history.finished))
     is_maximised = history.signs < 0
     quality = int(np.argmax(is_maximised))
     earned = np.ones(len(history.losses))
@@ -100,7 +100,7 @@ def trial_rewards(history: History, targets: Mapping[int, float]) -> NDArray[np.
         earned *= (values / target) ** exponent
     earned /= 1 + np.array([sum(broken.values()) for broken in history.violations])
     worst = earned.min()
-    return np.array([worst if row is None else earned[row] for _, row in history.told])
+    return np.array([worst if row is None else earned[row] for _, row in history.finished])
 
 
 def policy(
@@ -136,10 +136,10 @@ def policy(
 
 
 def _actions(names: Sequence[str], levels: Sequence[Sequence[Any]], history: History) -> NDArray[np.int64]:
-    actions = np.empty((len(history.told), len(names)), dtype=np.int64)
+    actions = np.empty((len(history.finished), len(names)), dtype=np.int64)
     for column, (name, values) in enumerate(zip(names, levels, strict=True)):
         indices = {value: i for i, value in enumerate(values)}
-        held = [params.get(name) for params, _ in history.told]
+        held = [params.get(name) for params, _ in history.finished]
         for value in {*held} - indices.keys():
             indices[value] = _nearest(values, value)
         actions[:, column] = [indices[value] for value in held]

@@ -51,7 +51,7 @@ class Problem:
     Attributes:
         seed: Of all its draws.
         trials: Of the whole study.
-        told: How many trials the study has already: a sampler that counts its own draws begins at another seed.
+        n_told: How many trials the study has already: a sampler that counts its own draws begins at another seed.
         distributions: Every knob that leaves a choice; empty: learned from the study's trials.
         costs: What is known before training; None: nothing.
         canonical: Maps two descriptions of one network to one.
@@ -62,7 +62,7 @@ class Problem:
     distributions: Mapping[str, BaseDistribution] = field(default_factory=dict)
     costs: Costs | None = None
     canonical: Callable[[Params], Params] = dict
-    told: int = 0
+    n_told: int = 0
 
 
 MakeSampler = Callable[[Problem], BaseSampler]

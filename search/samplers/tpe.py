@@ -19,7 +19,7 @@ def make_tpe(problem: Problem) -> BaseSampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return TPESampler(
-            seed=problem.seed + problem.told,
+            seed=problem.seed + problem.n_told,
             multivariate=True,
             group=True,
             constant_liar=True,

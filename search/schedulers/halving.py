@@ -81,7 +81,7 @@ class Halving:
             return ""
         numbers = sorted(rung)  # by number, since workers reach a rung in any order
         place = numbers.index(number)
-        order, ranks = best_first(np.array([rung[n] for n in numbers]))
+        order, ranks = epsilon_net_order(np.array([rung[n] for n in numbers]))
         position, kept = order.index(place) + 1, math.ceil(len(rung) / self._factor)
         if position <= kept:
             return ""
@@ -96,7 +96,7 @@ class Halving:
             rung.pop(number, None)
 
 
-def best_first(losses: Losses) -> tuple[list[int], list[int]]:
+def epsilon_net_order(losses: Losses) -> tuple[list[int], list[int]]:
     """Return the order of points, best first, and the non-dominated rank of each, counted from 0.
 
     Within a rank they are ordered so that any number of first ones covers the rank well; see `epsilon_net`.

@@ -3,7 +3,7 @@
 from paredown.search.schedulers.halving import Halving
 from paredown.search.trial.plan import TrialPlan
 from paredown.spaces.candidate import Candidate
-from paredown.studies.result import UNTRAINED
+from paredown.studies.result import UNTRAINED_KEY
 from paredown.studies.study import Study
 
 
@@ -23,7 +23,7 @@ def resume(halving: Halving, study: Study, plan: TrialPlan) -> Halving:
     for row in study.rows():
         number, epochs = row["number"], plan.epochs(Candidate.from_json(row["candidate"]))
         final = {name: m.value for name, m in measured.get(number, {}).items() if name in names}
-        costs = final | row["facts"].get(UNTRAINED, {})
+        costs = final | row["facts"].get(UNTRAINED_KEY, {})
         for epoch, metrics in curves.get(number, []):
             halving.record(number, epoch + 1, epochs, halving.losses(costs | metrics))
     return halving

@@ -23,7 +23,7 @@ ABANDONED_S = 3600.0
 
 
 @dataclass(frozen=True)
-class Stored:
+class CacheEntry:
     """An entry.
 
     Attributes:
@@ -49,7 +49,7 @@ class CheckpointCache:
     def __init__(self, folder: Path, limit_bytes: float) -> None:
         self._folder, self._limit_bytes = folder, limit_bytes
 
-    def get(self, key: str) -> Stored | None:
+    def get(self, key: str) -> CacheEntry | None:
         """Return an entry, or None where there is none that can be read."""
         file = self._folder / f"{key}{SUFFIX}"
         try:
@@ -61,7 +61,7 @@ class CheckpointCache:
         except SafetensorError:  # damaged on the disk: it is made again
             file.unlink(missing_ok=True)
             return None
-        return Stored(state, _notes(stored))
+        return CacheEntry(state, _notes(stored))
 
     def put(self, key: str, state: Mapping[str, Tensor], notes: Mapping[str, str]) -> None:
         """Keep an entry, unless it alone is larger than the limit."""

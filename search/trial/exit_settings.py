@@ -19,9 +19,9 @@ from paredown.spaces.exits.rules import ExitRule
 from paredown.spaces.families.family import ImageShape
 from paredown.spaces.knob import Knobs
 
-MOST = 4
+MAX_SETTINGS = 4
 """So many further settings of one network are kept."""
-STEP, SWEPT = "early_exit", ("threshold", "first_margin")
+EXIT_STEP, SWEPT_KNOBS = "early_exit", ("threshold", "first_margin")
 """The step, and those of its knobs that act without training."""
 
 
@@ -42,7 +42,7 @@ def best_settings(
         macs: Up to each exit.
 
     Returns:
-        The knobs that change; at most `MOST`, spread over the MACs; none of two that decide alike.
+        The knobs that change; at most `MAX_SETTINGS`, spread over the MACs; none of two that decide alike.
     """
     if own["rule"] == "patience":
         return []
@@ -56,7 +56,7 @@ def best_settings(
     unbeaten = moocore.is_nondominated(np.array(list(points)))
     best = [point for point, is_best in zip(points, unbeaten, strict=True) if is_best and points[point]]
     kept = [points[point] for point in sorted(best, key=lambda point: point[1])]
-    spread = np.linspace(0, len(kept) - 1, MOST).round().astype(int) if kept else np.array([], dtype=int)
+    spread = np.linspace(0, len(kept) - 1, MAX_SETTINGS).round().astype(int) if kept else np.array([], dtype=int)
     return [kept[i] for i in np.unique(spread)]
 
 
@@ -78,4 +78,4 @@ def exit_facts(model: MultiExit, file: Path, shape: ImageShape, images: NDArray[
 
 def with_setting(candidate: Candidate, setting: Knobs) -> Candidate:
     """Return the candidate with other values of some of the step's knobs."""
-    return replace(candidate, steps={**candidate.steps, STEP: {**candidate.steps[STEP], **setting}})
+    return replace(candidate, steps={**candidate.steps, EXIT_STEP: {**candidate.steps[EXIT_STEP], **setting}})

@@ -81,17 +81,19 @@ def pretrain(
     cache = CheckpointCache(plan.folder / CACHE_FOLDER, plan.training.cache_bytes)
     key = pretraining_digest(candidate, plan)
     if (stored := cache.get(key) if plan.training.cache_bytes else None) is not None:
-        told = json.loads(stored.notes["told"])
-        for epoch, metrics in told["curve"]:
+        training_facts = json.loads(stored.notes["told"])
+        for epoch, metrics in training_facts["curve"]:
             if reason := on_epoch(epoch, metrics):
                 raise TrialStopped(reason)
         network.load_state_dict(present_state(network, stored.state))
         network.to(memory_format=layout(network))  # type: ignore[call-overload]
         torch.manual_seed(plan.training.seed)
-        return Pretraining(told["epochs"], told["seconds"], told["facts"] | {"trained_before": key[:16]})
+        return Pretraining(
+            training_facts["epochs"], training_facts["seconds"], training_facts["facts"] | {"trained_before": key[:16]}
+        )
     curve: Curve = []
 
-    def kept(epoch: int, metrics: dict[str, float]) -> str:
+    def record(epoch: int, metrics: dict[str, float]) -> str:
         curve.append((epoch, metrics))
         return on_epoch(epoch, metrics)
 
@@ -102,11 +104,11 @@ def pretrain(
     if plan.training.mode == "inherit":
         recalibrate(network, data)
     if plan.training.first_epochs:
-        epochs = fit(rate, kept)
+        epochs = fit(rate, record)
     seconds = time.monotonic() - began
     if plan.training.cache_bytes:
-        told = {"epochs": epochs, "seconds": seconds, "facts": facts, "curve": curve}
-        cache.put(key, network.state_dict(), {"told": json.dumps(told)})
+        training_facts = {"epochs": epochs, "seconds": seconds, "facts": facts, "curve": curve}
+        cache.put(key, network.state_dict(), {"told": json.dumps(training_facts)})
     torch.manual_seed(plan.training.seed)  # what follows draws the same whether training was done here or before
     return Pretraining(epochs, seconds, facts)
 

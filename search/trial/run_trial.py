@@ -22,7 +22,7 @@ from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_tensors
 from torch import nn
 
-from paredown.evaluators.build import COUNTED, DECIDED, Compressed, build, compress, input_shape
+from paredown.evaluators.build import COUNTED, DECIDED, Compressed, apply_structural_steps, build, input_shape
 from paredown.evaluators.errors import EvaluationError, TaskError, TrialInterrupted, TrialStopped
 from paredown.evaluators.files.exit_runtime import BatchRuntime
 from paredown.evaluators.files.model_writer import ModelWriter, Skipped, WrittenModel
@@ -39,7 +39,7 @@ from paredown.evaluators.training.features import predict_with_features
 from paredown.evaluators.training.fit import OnEpoch
 from paredown.evaluators.training.precision import effect
 from paredown.search.trial.artifact_folder import keep
-from paredown.search.trial.exit_settings import STEP, best_settings, exit_facts, with_setting
+from paredown.search.trial.exit_settings import EXIT_STEP, best_settings, exit_facts, with_setting
 from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial.training_stages import TrainingStages
 from paredown.spaces.candidate import Candidate
@@ -49,7 +49,7 @@ from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.exits.network import MultiExit
 from paredown.spaces.families.family import ImageShape
 from paredown.spaces.families.imported import NAME as IMPORTED
-from paredown.studies.result import UNTRAINED, Derived, TrialResult, stopped_early
+from paredown.studies.result import UNTRAINED_KEY, Derived, TrialResult, stopped_early
 
 MEASURED = ("model", "file", "data")
 """What evaluators of a trained network may need: all there is."""
@@ -105,7 +105,7 @@ class _Trial:
         precision = self.plan.training.precision
         return {
             "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
-            UNTRAINED: self.known,
+            UNTRAINED_KEY: self.known,
             "skipped": self.skipped,
             "notes": {name: m.note for name, m in self.measurements.items() if m.note},
             "precision": f"{precision}: {effect(precision, self.plan.training.device)}",
@@ -155,7 +155,7 @@ class _Trial:
                     derived = list(self._derived(compressed.network, written))
         return TrialResult("done", "", self.measurements, artifact, self.facts, tuple(self.curve), tuple(derived))
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Build, and measure what needs no training; raise where it breaks a limit."""
         self._set_up()
         self._check_before_training(self._built())
@@ -181,7 +181,7 @@ class _Trial:
             self._reject_if_broken()
             return
         with torch.random.fork_rng(devices=[]):  # what is trained draws the same whether this ran or not
-            compressed = compress(model, self.candidate, self.shape).network
+            compressed = apply_structural_steps(model, self.candidate, self.shape).network
         self._measure(EvaluationInput(compressed, self.shape), ("model",))
         self._reject_if_broken()
         if needs_file:
@@ -245,12 +245,12 @@ class _Trial:
         """Measure the trained network at other settings of its exits; the written file is that of each in turn."""
         file, (images, labels) = written.file, self._images()
         logits, macs = BatchRuntime(file).all_logits(images), exit_macs(model, self.shape)
-        for setting in best_settings(self.candidate.steps[STEP], dict(self.plan.swept), logits, labels, macs):
+        for setting in best_settings(self.candidate.steps[EXIT_STEP], dict(self.plan.swept), logits, labels, macs):
             candidate = with_setting(self.candidate, setting)
-            self.writer.write_stages(written.stages, rule_of(candidate.steps[STEP]), file)
+            self.writer.write_stages(written.stages, rule_of(candidate.steps[EXIT_STEP]), file)
             measurements = self._evaluated(self._evaluation_input(model, file), MEASURED)
             facts = {"exits": exit_facts(model, file, self.shape, images)}
-            changed = {f"{STEP}.{knob}": value for knob, value in setting.items()}
+            changed = {f"{EXIT_STEP}.{knob}": value for knob, value in setting.items()}
             yield Derived(candidate, changed, measurements, keep(file.parent, self.plan.folder, candidate), facts)
 
     def _images(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -295,5 +295,5 @@ def measure_untrained(candidate: Candidate, plan: TrialPlan) -> dict[str, float]
     """Return what a candidate shows before training, by metric: all that the plan's limits judge."""
     trial = _Trial(candidate, plan, lambda epoch, metrics: "")
     with contextlib.suppress(InfeasibleCandidate):
-        trial.look()
+        trial.check()
     return trial.known

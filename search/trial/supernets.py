@@ -14,7 +14,7 @@ from torch import nn
 
 from paredown.evaluators.build import attached, input_shape
 from paredown.evaluators.supernet import checkpoint, sandwich
-from paredown.evaluators.supernet.checkpoint import Record
+from paredown.evaluators.supernet.checkpoint import SupernetRecord
 from paredown.evaluators.supernet.supernet import Supernet
 from paredown.evaluators.tasks.spec import load_task
 from paredown.evaluators.tasks.task import Task
@@ -26,14 +26,14 @@ from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.space import SearchSpace, joint_space
 
-FOLDER = "supernet"
+SUPERNET_FOLDER = "supernet"
 """Folder of the supernets in that of the study."""
 IRRELEVANT = ("epochs", "finetune_epochs", "patience", "max_seconds", "mode", "inherit_epochs", "cache_bytes")
 """Parts of the plan that do not act on a supernet."""
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedSupernet:
     """A supernet at the end of its training.
 
     Attributes:
@@ -44,7 +44,7 @@ class Trained:
 
     supernet: Supernet
     digest: str
-    record: Record
+    record: SupernetRecord
 
 
 def prepare_supernets(plan: TrialPlan, deadline: float | None, listener: ProgressListener = SILENT) -> bool:
@@ -60,7 +60,7 @@ def prepare_supernets(plan: TrialPlan, deadline: float | None, listener: Progres
     epochs = plan.training.supernet_epochs
     for family in json.loads(plan.space)["families"]:
 
-        def after_epoch(record: Record, family: str = family) -> bool:
+        def after_epoch(record: SupernetRecord, family: str = family) -> bool:
             listener.supernet_epoch(family, record.epochs, epochs)
             return deadline is None or time.monotonic() < deadline
 
@@ -82,7 +82,7 @@ def prepare_supernets(plan: TrialPlan, deadline: float | None, listener: Progres
 
 def trained_supernet(
     plan: TrialPlan, family: str, on_epoch: sandwich.OnSupernetEpoch = lambda record: True, wait_s: float = -1
-) -> Trained:
+) -> TrainedSupernet:
     """Return a family's supernet: trained here, or by another process while this one waits, or before.
 
     Args:
@@ -96,13 +96,13 @@ def trained_supernet(
         EvaluationError: Training came to a loss that is not finite.
     """
     task, digest = load_task(plan.task), supernet_digest(plan, family)
-    file = plan.folder / FOLDER / f"{family}-{digest[:16]}.safetensors"
+    file = plan.folder / SUPERNET_FOLDER / f"{family}-{digest[:16]}.safetensors"
     if (found := _finished(file, plan, family, digest)) is not None:
         return found
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(file.with_suffix(".lock"), timeout=wait_s):
         supernet = _new(plan, family, task)
-        return Trained(supernet, digest, sandwich.train(supernet, task, plan.training, file, on_epoch))
+        return TrainedSupernet(supernet, digest, sandwich.train(supernet, task, plan.training, file, on_epoch))
 
 
 def inherit(candidate: Candidate, plan: TrialPlan, network: nn.Module) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def plan_facts(training: TrainingPlan, without: tuple[str, ...]) -> dict[str, An
     return {name: value for name, value in facts.items() if name not in without}
 
 
-def _finished(file: Path, plan: TrialPlan, family: str, digest: str) -> Trained | None:
+def _finished(file: Path, plan: TrialPlan, family: str, digest: str) -> TrainedSupernet | None:
     """Return the supernet where its training is at its end."""
     if not file.exists():
         return None
@@ -161,9 +161,9 @@ def _finished(file: Path, plan: TrialPlan, family: str, digest: str) -> Trained 
 
 
 @functools.lru_cache(maxsize=4)
-def _read(file: Path, changed_ns: int, plan: TrialPlan, family: str, digest: str) -> Trained:
+def _read(file: Path, changed_ns: int, plan: TrialPlan, family: str, digest: str) -> TrainedSupernet:
     supernet = _new(plan, family, load_task(plan.task))
-    return Trained(supernet, digest, checkpoint.load(file, supernet.tensors))
+    return TrainedSupernet(supernet, digest, checkpoint.load(file, supernet.tensors))
 
 
 def _new(plan: TrialPlan, family: str, task: Task) -> Supernet:

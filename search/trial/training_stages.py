@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from torch import nn
 
-from paredown.evaluators.build import Compressed, compress
+from paredown.evaluators.build import Compressed, apply_structural_steps
 from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.files.model_writer import Skipped
 from paredown.evaluators.files.names import TEACHER_FILE
@@ -20,7 +20,7 @@ from paredown.evaluators.training.data import TrainingData
 from paredown.evaluators.training.fit import OnEpoch, fit
 from paredown.evaluators.training.inference import recalibrate
 from paredown.evaluators.training.loss_terms import CombinedLoss, LossTerms, TeacherTargets
-from paredown.evaluators.training.teacher import taught
+from paredown.evaluators.training.teacher import teacher_outputs
 from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial.pretraining import Pretraining, pretrain
 from paredown.spaces.candidate import Candidate
@@ -73,7 +73,7 @@ class TrainingStages:
 
     def compress(self, model: nn.Module) -> Compressed:
         """Return the trained network after the structural steps."""
-        return compress(model, self.candidate, self.shape, self.data)
+        return apply_structural_steps(model, self.candidate, self.shape, self.data)
 
     def finetune(self, compressed: Compressed, pretraining: Pretraining) -> Skipped:
         """Train a compressed network in place for what pretraining has left of the time.
@@ -138,7 +138,7 @@ class TrainingStages:
     def _teacher_answers(self) -> dict[str, NDArray[np.float32]] | None:
         plan = self.plan
         if plan.teacher is not None:
-            return taught(plan.teacher, load_task(plan.task), self.shape[1], plan.folder, plan.training.device)
+            return teacher_outputs(plan.teacher, load_task(plan.task), self.shape[1], plan.folder, plan.training.device)
         return None if plan.baseline is None else load_file(plan.baseline.folder / TEACHER_FILE)
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from paredown.spaces.exits.rules import ExitRule
 
-TAUGHT = 0.5
+TEACHER_WEIGHT = 0.5
 """Share of the last exit's word in the loss of an earlier one; the labels have the rest."""
 TEMPERATURE = 2.0
 """Softens what the last exit says."""
@@ -85,7 +85,7 @@ class MultiExit(nn.Module):
 
     def part(self, index: int) -> nn.Module:
         """Return a stage with its head, from the stage before's result to logits and its own result."""
-        return Part(self.stages[index], self.heads[index] if index < len(self.heads) else None)
+        return StageWithHead(self.stages[index], self.heads[index] if index < len(self.heads) else None)
 
     def early_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the weighted loss of all exits but the last, a scalar.
@@ -100,11 +100,11 @@ class MultiExit(nn.Module):
         total = logits.new_zeros(())
         for own in logits[:-1]:
             soft = F.kl_div(F.log_softmax(own / TEMPERATURE, dim=1), teacher, reduction="batchmean", log_target=True)
-            total = total + (1 - TAUGHT) * F.cross_entropy(own, labels) + TAUGHT * TEMPERATURE**2 * soft
+            total = total + (1 - TEACHER_WEIGHT) * F.cross_entropy(own, labels) + TEACHER_WEIGHT * TEMPERATURE**2 * soft
         return self.weight * total
 
 
-class Part(nn.Module):
+class StageWithHead(nn.Module):
     """A stage with its head: logits `n x classes`, and what the next stage needs; logits alone for the last one."""
 
     def __init__(self, stage: nn.Module, head: nn.Module | None) -> None:

@@ -20,8 +20,8 @@ from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.exits.modes import mark_dropouts, put_dropout_layers
 from paredown.spaces.module_mode import in_mode
 
-WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Linear)
-LEFT = 2
+WEIGHTED_LAYERS = (nn.Conv1d, nn.Conv2d, nn.Linear)
+MIN_LAYERS_BEHIND = 2
 """Behind an exit there are at least so many layers with weights: a classifier alone is nothing to skip."""
 
 
@@ -122,7 +122,7 @@ def places(network: nn.Module, example: Tensor, names: Sequence[str] = ()) -> li
         shape = observer.shapes[node]
         if node not in names_of or node.op == "placeholder" or shape is None or len(shape) not in (3, 4):
             continue
-        if not _alone(nodes, i) or _weighted(graph, nodes[i + 1 :]) < LEFT:
+        if not _alone(nodes, i) or _weighted(graph, nodes[i + 1 :]) < MIN_LAYERS_BEHIND:
             continue
         later = next((observer.shapes[n] for n in nodes[i + 1 :] if n.op == "call_module"), None)
         ends_stage = node.op == "call_module" and _is_end(shape, later)
@@ -170,8 +170,8 @@ def _trace(network: nn.Module, names: Sequence[str]) -> _Trace:
     try:
         return _Trace(fx.GraphModule(network, tracer.trace(network)), tracer.results)
     except Exception as error:  # whatever the forward of any network raises while it is traced
-        said = str(error).partition("\n")[0][:200]
-        raise InfeasibleCandidate(f"early_exit: the network cannot be cut into stages: {said}") from error
+        message = str(error).partition("\n")[0][:200]
+        raise InfeasibleCandidate(f"early_exit: the network cannot be cut into stages: {message}") from error
     finally:
         for constant in set(vars(network)) - before:  # tracing leaves them there
             delattr(network, constant)
@@ -187,7 +187,7 @@ def _alone(nodes: Sequence[fx.Node], at: int) -> bool:
 
 def _weighted(graph: fx.GraphModule, nodes: Sequence[fx.Node]) -> int:
     layers = [graph.get_submodule(str(n.target)) for n in nodes if n.op == "call_module"]
-    return sum(isinstance(m, WEIGHTED) for layer in layers for m in layer.modules())
+    return sum(isinstance(m, WEIGHTED_LAYERS) for layer in layers for m in layer.modules())
 
 
 def _is_end(shape: tuple[int, ...], later: tuple[int, ...] | None) -> bool:

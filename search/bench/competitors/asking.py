@@ -12,7 +12,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from paredown.search.samplers.domain import Domain
+from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.sampler import Params, Problem
 
 
@@ -29,7 +29,7 @@ class AskingSampler(BaseSampler, ABC):
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self.domain = Domain(problem.distributions, problem.canonical)
+        self.domain = KnobDomain(problem.distributions, problem.canonical)
         self.goals = 0
 
     @abstractmethod

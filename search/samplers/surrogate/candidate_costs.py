@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from paredown.evaluators.build import COUNTED, count_costs
 from paredown.evaluators.metrics.measurement import Objective, optimised_metrics
 from paredown.evaluators.tasks.task import Task
-from paredown.search.samplers.domain import Domain
+from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.sampler import Cost, Params
 from paredown.search.samplers.surrogate.gaussian_process import Predict, fit, tune
 from paredown.spaces.candidate import Candidate
@@ -17,11 +17,11 @@ from paredown.studies.front import Model
 
 Array = NDArray[np.float64]
 
-FIRST = 64
+FIRST_COUNTED = 64
 """So many random candidates are counted before the first estimate."""
-REFIT = 1.2
+REFIT_FACTOR = 1.2
 """The model of costs is fitted anew when so many times as many candidates are counted."""
-MOST = 400
+MAX_FITTED = 400
 """The model of costs is fitted on the latest of the counted candidates, at most so many."""
 
 
@@ -45,7 +45,7 @@ class CandidateCosts:
     def __init__(
         self,
         space: SearchSpace,
-        domain: Domain,
+        domain: KnobDomain,
         task: Task,
         objectives: Sequence[Objective],
         known: Sequence[Model] = (),
@@ -80,9 +80,9 @@ class CandidateCosts:
     def estimate(self, params: Sequence[Params]) -> Array:
         """Return `n x k`, predicted."""
         if not self._fitted:
-            for seed in range(FIRST):
+            for seed in range(FIRST_COUNTED):
                 self._counted(self._space.draw(seed))
-        if len(self._counts) >= REFIT * self._fitted:
+        if len(self._counts) >= REFIT_FACTOR * self._fitted:
             self._fit()
         encoded = self._domain.encode(params)
         return np.column_stack([predict(encoded) for predict in self._predict])
@@ -98,7 +98,7 @@ class CandidateCosts:
 
     def _fit(self) -> None:
         self._fitted = len(self._counts)
-        possible = [digest for digest, costs in self._counts.items() if np.isfinite(costs).all()][-MOST:]
+        possible = [digest for digest, costs in self._counts.items() if np.isfinite(costs).all()][-MAX_FITTED:]
         if not possible:  # nothing could be built so far: all are taken to cost the same
             self._predict = [lambda new: np.ones(len(new))] * len(COUNTED)
             return

@@ -10,7 +10,7 @@ Array = NDArray[np.float64]
 
 MAX_CELLS = 14_000
 """The space of costs is cut into so many cells at most; of a larger front, near costs are taken for equal."""
-BATCH = 256
+CANDIDATES_AT_ONCE = 256
 
 
 def expected_improvement(front: Array, reference: Array, losses: Array, weights: Array, costs: Array) -> Array:
@@ -38,8 +38,8 @@ def expected_improvement(front: Array, reference: Array, losses: Array, weights:
     # p x K: the expected excess over each level at which the front can lie
     excess = np.clip(values[None, :, None] - losses[:, None, :], 0, None) @ weights
     gains = np.empty(len(costs))
-    for at in range(0, len(costs), BATCH):
-        rows = slice(at, at + BATCH)
+    for at in range(0, len(costs), CANDIDATES_AT_ONCE):
+        rows = slice(at, at + CANDIDATES_AT_ONCE)
         gains[rows] = (_volumes(edges, costs[rows]) * excess[rows][:, which]).sum(1)
     return gains
 

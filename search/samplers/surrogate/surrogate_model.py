@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, qmc
 
-from paredown.search.samplers.domain import Domain
+from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.history import History
 from paredown.search.samplers.sampler import Costs, Params
 from paredown.search.samplers.surrogate.expected_improvement import expected_improvement
@@ -21,11 +21,11 @@ Array = NDArray[np.float64]
 
 NODES = 12
 """Points of the Gauss-Hermite quadrature over the modelled loss."""
-DRAWS = 8
+COST_DRAWS = 8
 """Quasi-random draws of costs that are predicted, not counted."""
 CACHED_FITS = 64
 REFERENCE_DRAWS = 128
-MARGIN = 0.05
+REFERENCE_MARGIN = 0.05
 """Distance of the reference point from the worst cost seen, as a share of the range of costs."""
 
 HyperparameterCache = dict[bytes, Hyperparameters]
@@ -68,7 +68,7 @@ class SurrogateModel:
     """
 
     def __init__(
-        self, domain: Domain, history: History, costs: Costs | None, hyperparameters: HyperparameterCache
+        self, domain: KnobDomain, history: History, costs: Costs | None, hyperparameters: HyperparameterCache
     ) -> None:
         self._domain, self._history, self._costs, self._hyperparameters = domain, history, costs, hyperparameters
         self._columns = costs.columns if costs is not None else ()
@@ -99,7 +99,7 @@ class SurrogateModel:
         nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
         losses = self._transform.loss(mean[:, None] + spread[:, None] * nodes)
         weights = weights / weights.sum()
-        draws = self._axis_costs(batch.encoded, batch.costs, DRAWS)
+        draws = self._axis_costs(batch.encoded, batch.costs, COST_DRAWS)
         gains = [expected_improvement(self._front, self._reference, losses, weights, draw) for draw in draws]
         probabilities = [model(batch.encoded) for model in self._feasibility]
         return np.asarray(np.mean(gains, 0) * np.prod(probabilities, 0))
@@ -149,7 +149,7 @@ class SurrogateModel:
         # What nobody tried may cost more than all that was tried, and be worth it.
         drawn = [self._domain.draw(np.random.default_rng(i)) for i in range(REFERENCE_DRAWS)]
         everything = np.vstack([points, self.losses(self.batch(drawn))])
-        reference = everything.max(0) + MARGIN * np.ptp(everything, axis=0) + 1e-9
+        reference = everything.max(0) + REFERENCE_MARGIN * np.ptp(everything, axis=0) + 1e-9
         reference[0] = points[:, 0].max() + 1e-9
         points, tried = points[done.feasible], [done.done[i] for i in np.flatnonzero(done.feasible)]
         best = [tried[i] for i in np.flatnonzero(moocore.is_nondominated(points))] if tried else []
@@ -193,16 +193,16 @@ class SurrogateModel:
     def _fit_feasibility_models(self) -> list[FeasibilityModel]:
         """Return a model for each constraint that is no limit on a counted cost, and one for the risk of failure."""
         counted = {c.name for c in self._columns if c.limit is not None}
-        told: dict[str, list[tuple[Params, float]]] = {}
+        observed: dict[str, list[tuple[Params, float]]] = {}
         for params, constraints in self._history.constraints:
             for name, value in constraints.items():
                 if name not in counted:
-                    told.setdefault(name, []).append((params, value))
+                    observed.setdefault(name, []).append((params, value))
         failed = self._history.failed
         if failed:
-            told["failure"] = [*((p, -1.0) for p in self._history.done), *((p, 1.0) for p in failed)]
+            observed["failure"] = [*((p, -1.0) for p in self._history.done), *((p, 1.0) for p in failed)]
         models = []
-        for pairs in told.values():
+        for pairs in observed.values():
             networks, values = [p for p, _ in pairs], np.array([v for _, v in pairs])
             if (values > 0).any() and len(values) > 2:
                 models.append(fit_feasibility(self._encoded(networks, self._count(networks)), values, self._tuned))
