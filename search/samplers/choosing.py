@@ -1,4 +1,4 @@
-"""The sampler that a study file names: one of the catalogue, or one of the user's."""
+"""Makes the sampler that a study file names: one of the catalogue, or the user's own."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,20 +26,20 @@ def choose_sampler(
 ) -> BaseSampler:
     """Return a sampler for a problem.
 
-    A user's sampler is made twice: the first one is tried on a study of the same objectives and knobs that is
-    thrown away, so that what it cannot do is known before anything is trained.
+    A user's sampler is made twice: the first instance proposes for a throw-away study of the same objectives and knobs,
+    so that errors show before anything is trained.
 
     Args:
-        name: In the catalogue, or `package.module:name`.
-        problem: What is searched.
+        name: Name in the catalogue, or `package.module:name`.
+        problem: The problem that the sampler is made for.
         metrics: The objectives.
         where: How messages name the study file.
-        folder: Of the study file; modules in it can be imported.
-        local_search_trials: Number of trials at the end that are local search.
+        folder: Folder of the study file; modules in it can be imported.
+        local_search_trials: Number of trials at the end of the study that local search proposes.
 
     Raises:
-        ConfigError: There is no such sampler, it cannot be made, or it cannot do the study's objectives; the message
-            says what is allowed.
+        ConfigError: The sampler does not exist, cannot be made, or does not support the study's objectives; the
+            message says what is allowed.
     """
     prefix = f"{where}: sampler: "
     make = SAMPLERS.get(name)
@@ -62,7 +62,7 @@ def _makes(name: str, folder: Path, prefix: str) -> MakeSampler:
     def make(problem: Problem) -> BaseSampler:
         try:
             sampler = found() if is_class else found(problem)
-        except Exception as error:  # whatever the user's code raises is the user's to mend
+        except Exception as error:  # the user's code may raise anything; the user can fix it
             raise ConfigError(f"{prefix}{name} cannot be made: {type(error).__name__}: {error}; {ALLOWED}") from error
         if not isinstance(sampler, BaseSampler):
             raise ConfigError(
@@ -77,7 +77,7 @@ def _try_out(sampler: BaseSampler, name: str, problem: Problem, metrics: Sequenc
     storage = InMemoryStorage()
     directions = [StudyDirection.MAXIMIZE if m.higher_is_better else StudyDirection.MINIMIZE for m in metrics]
     level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it announces every new study
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # Optuna announces every new study
     try:
         storage.create_new_study(directions, "tried")
     finally:
@@ -87,9 +87,9 @@ def _try_out(sampler: BaseSampler, name: str, problem: Problem, metrics: Sequenc
         for value in (0.5, 0.25):
             trial = study.ask(dict(problem.distributions))
             study.tell(trial, [value] * len(metrics))
-    except Exception as error:  # as above: samplers refuse with errors of many kinds
+    except Exception as error:  # samplers refuse with errors of many kinds
         objectives = f"{len(metrics)} objectives ({', '.join(m.name for m in metrics)})"
         raise ConfigError(
-            f"{prefix}{name} cannot do a study of {objectives}: {type(error).__name__}: {error}; allowed: "
-            f"{', '.join(SAMPLERS)}, or a sampler that takes {len(metrics)} objectives"
+            f"{prefix}{name} does not support a study of {objectives}: {type(error).__name__}: {error}; allowed: "
+            f"{', '.join(SAMPLERS)}, or a sampler that supports {len(metrics)} objectives"
         ) from error

@@ -1,6 +1,6 @@
-"""Gaussian processes, one an objective, with expected hypervolume improvement.
+"""One Gaussian process per objective, with expected hypervolume improvement.
 
-Takes seconds an ask (Optuna's documentation: up to 500 trials); conditional knobs are drawn at random.
+A proposal takes seconds (Optuna's documentation advises at most 500 trials); conditional knobs are drawn at random.
 
 Source:
     Optuna's GPSampler; Ament et al., Unexpected Improvements to Expected Improvement for Bayesian Optimization,
@@ -22,10 +22,10 @@ from paredown.search.samplers.sampler import Problem
 
 
 class FreshGPSampler(GPSampler):
-    """Optuna's GPSampler; where it proposes a known network, a random one takes its place.
+    """Optuna's GPSampler with a random network in place of each known one that it proposes.
 
-    It knows nothing of failed trials and nearly always finds the same optimum of its criterion: after a network
-    that failed it would propose that network for ever.
+    GPSampler ignores failed trials and nearly always finds the same optimum of its acquisition function: after a
+    network has failed, it would propose that network for ever.
     """
 
     def __init__(self, problem: Problem, **options: Any) -> None:
@@ -35,7 +35,7 @@ class FreshGPSampler(GPSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Return Optuna's proposal, or a random one instead of a known one."""
+        """Return Optuna's proposal, or a random network in place of a known one."""
         params = super().sample_relative(study, trial, search_space)
         if not params:
             return params

@@ -1,4 +1,4 @@
-"""NSGA-III: as NSGA-II, but spread by reference points; meant for three and more objectives.
+"""NSGA-III: NSGA-II that spreads by reference points instead, for three and more objectives.
 
 Source:
     Deb, Jain, An Evolutionary Many-Objective Optimization Algorithm Using Reference-Point-Based Nondominated

@@ -13,7 +13,7 @@ from paredown.search.samplers.sampler import Problem
 
 
 def make_qmc(problem: Problem) -> BaseSampler:
-    """Return Optuna's quasi-Monte-Carlo sampler: Sobol, scrambled by the seed."""
+    """Return Optuna's quasi-Monte-Carlo sampler: a Sobol sequence, scrambled by the seed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return QMCSampler(

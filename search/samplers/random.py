@@ -1,4 +1,4 @@
-"""Random search: every knob drawn uniformly.
+"""Random search: it draws every knob uniformly.
 
 Source:
     Bergstra, Bengio, Random Search for Hyper-Parameter Optimization, JMLR 2012.

@@ -1,6 +1,7 @@
 """Tree-structured Parzen estimators, as the joint space needs them.
 
-Multivariate and grouped: knobs depend on each other. Constant liar: parallel workers do not propose the same.
+The estimator is multivariate and grouped, since knobs depend on each other. With a constant liar, parallel workers do
+not propose the same network.
 
 Source:
     Ozaki et al., Multiobjective Tree-Structured Parzen Estimator, JAIR 2022.

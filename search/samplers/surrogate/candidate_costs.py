@@ -1,4 +1,4 @@
-"""The costs of candidates before training: counted on the untrained network, estimated from those counted."""
+"""The costs of candidates before training: counted on the untrained network, or estimated from those counted."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -18,28 +18,28 @@ from paredown.studies.front import Model
 Array = NDArray[np.float64]
 
 FIRST_COUNTED = 64
-"""So many random candidates are counted before the first estimate."""
+"""Number of random candidates that are counted before the first estimate."""
 REFIT_FACTOR = 1.2
-"""The model of costs is fitted anew when so many times as many candidates are counted."""
+"""Factor by which the number of counted candidates grows until the model of costs is fitted again."""
 MAX_FITTED = 400
-"""The model of costs is fitted on the latest of the counted candidates, at most so many."""
+"""Maximum number of counted candidates, the latest ones, on which the model of costs is fitted."""
 
 
 class CandidateCosts:
     """Costs of a study's candidates; see `paredown.search.samplers.sampler.Costs`.
 
-    Counting builds and compresses the untrained network, some 50 ms; an estimate asks a Gaussian process over
-    the logarithms of all that was counted.
+    To count builds and compresses the untrained network, which takes about 50 ms; to estimate asks a Gaussian process
+    over the logarithms of the counted costs.
 
     Args:
         space: The joint space.
         domain: Its knobs as the sampler sees them.
-        task: Input and classes of the networks.
-        objectives: Of the study, with their limits.
+        task: The task, which gives the input and the classes of the networks.
+        objectives: Objectives of the study, with their limits.
         known: Finished trials, whose costs were counted already.
 
     Attributes:
-        columns: What is told.
+        columns: The costs, in order.
     """
 
     def __init__(
@@ -72,13 +72,13 @@ class CandidateCosts:
         return dict(zip(COUNTED, costs.tolist(), strict=True))
 
     def count(self, params: Sequence[Params]) -> Array:
-        """Return `n x k`; candidates that were counted before cost nothing."""
+        """Return `n x k` exact costs; candidates that were counted before take no time."""
         return np.array([self._counted(self._space.candidate(one)) for one in params]).reshape(
             len(params), len(self.columns)
         )
 
     def estimate(self, params: Sequence[Params]) -> Array:
-        """Return `n x k`, predicted."""
+        """Return `n x k` predicted costs."""
         if not self._fitted:
             for seed in range(FIRST_COUNTED):
                 self._counted(self._space.draw(seed))
@@ -99,7 +99,7 @@ class CandidateCosts:
     def _fit(self) -> None:
         self._fitted = len(self._counts)
         possible = [digest for digest, costs in self._counts.items() if np.isfinite(costs).all()][-MAX_FITTED:]
-        if not possible:  # nothing could be built so far: all are taken to cost the same
+        if not possible:  # no candidate could be built so far: all are taken to cost the same
             self._predict = [lambda new: np.ones(len(new))] * len(COUNTED)
             return
         encoded = self._domain.encode([self._space.values(self._candidates[digest]) for digest in possible])

@@ -264,10 +264,13 @@ def test_a_sampler_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     [
         ("mine:nothing", "mine:nothing returned NoneType, which is no Optuna sampler; allowed: cost_aware"),
         ("mine:gone", "mine has no function or class 'gone'; allowed: cost_aware"),
-        ("mine:Lame", r"mine:Lame cannot do a study of 2 objectives \(accuracy, size_bytes\): .*one trial is enough"),
+        (
+            "mine:Lame",
+            r"mine:Lame does not support a study of 2 objectives \(accuracy, size_bytes\): .*one trial is enough",
+        ),
         (
             "optuna.samplers:CmaEsSampler",
-            r"CmaEsSampler cannot do a study of 2 objectives .*; allowed: cost_aware, tpe, nsga2",
+            r"CmaEsSampler does not support a study of 2 objectives .*; allowed: cost_aware, tpe, nsga2",
         ),
     ],
 )
