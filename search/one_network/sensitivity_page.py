@@ -1,4 +1,4 @@
-"""The sensitivity map as one page that needs no network: a heat map of layers and strengths."""
+"""The sensitivity map as a self-contained page: a heat map of layers and strengths."""
 
 import html
 from pathlib import Path
@@ -12,15 +12,15 @@ ROW_PX, MIN_HEIGHT_PX = 22, 320
 COLOUR_STOPS = ((0.0, "#f7f7f7"), (0.1, "#fde0c5"), (0.4, "#eb7f54"), (1.0, "#8c1d2f"))
 LEFT_ALONE = "#d9d9d9"
 MIN_SCALE_POINTS = 5.0
-"""The darkest colour is at least so many points, so that noise does not look like a loss."""
+"""Minimum loss, in percentage points, of the darkest colour, so that noise does not look like a loss."""
 GAP = 0.4
-"""Between methods, in columns."""
+"""Gap between methods, in columns."""
 
 
 def heat_map(found: SensitivityMap) -> go.Figure:
-    """Return the figure: a row a layer, in the order of the network; a column a method and strength.
+    """Return the figure: one row per layer, in the order of the network; one column per method and strength.
 
-    Columns have numbers for places: as categories of two levels, strengths that several methods share are mixed up.
+    Columns are placed by number: as categories of two levels, strengths that several methods share would be mixed up.
     """
     figure, layers = go.Figure(), list(found.layers)
     places: list[float] = []
@@ -72,7 +72,7 @@ def heat_map(found: SensitivityMap) -> go.Figure:
 
 
 def _label(method: str, strength: float) -> str:
-    """Return a strength as people say it: a share in percent, bits as they are."""
+    """Return a strength as text: a share in percent, bits as a plain number."""
     return f"{strength:g}" if METHODS[method].off > 1 else f"{100 * strength:g} %"
 
 
@@ -81,15 +81,15 @@ def write_page(found: SensitivityMap, title: str, file: Path) -> None:
 
     Args:
         found: The map.
-        title: Names network and task.
-        file: Overwritten; its folder is made.
+        title: Title of the page; it names network and task.
+        file: File to write; it is overwritten, and its folder is made.
     """
     drawing = plotly.io.to_html(
         heat_map(found), full_html=False, include_plotlyjs=True, config={"displayModeBar": False, "responsive": True}
     )
     explained = (
         f"Accuracy {found.accuracy:.2%} on {found.images} validation images. Each cell is the change, in points, when "
-        "this layer alone is compressed that far, without fine-tuning. Grey: the method leaves the layer alone."
+        "this layer alone is compressed that far, without fine-tuning. Grey: the method does not apply to the layer."
     )
     page = (
         "<!doctype html>\n<html lang=en><meta charset=utf-8>"
