@@ -1,4 +1,4 @@
-"""A supernet on disk: weights, the optimizer's state and how far training is, in one file."""
+"""Stores a supernet on disk: weights, the optimizer's state and the record of the training, in one file."""
 
 import json
 import os
@@ -17,16 +17,16 @@ from paredown.evaluators.errors import EvaluationError
 RECORD = "record"
 WEIGHT = "weight"
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-"""What AdamW keeps of each parameter."""
+"""State that AdamW keeps for each parameter."""
 
 
 @dataclass
 class SupernetRecord:
-    """How far the training of a supernet is.
+    """The progress of the training of a supernet.
 
     Attributes:
-        epochs: Finished passes over the training images.
-        seconds: Spent on them, over all runs.
+        epochs: Number of finished passes over the training images.
+        seconds: Seconds that they took, over all runs.
         losses: Mean loss of the largest and of the smallest network in each epoch.
     """
 
@@ -38,11 +38,11 @@ class SupernetRecord:
 def save(
     file: Path, tensors: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, record: SupernetRecord
 ) -> None:
-    """Write the file in one step: whoever is killed leaves the old one or the new one."""
+    """Write the file atomically: a process that is killed leaves the old file or the new one."""
     stored = {f"{WEIGHT}/{name}": tensor for name, tensor in tensors.items()}
     for name, tensor in tensors.items():
-        kept = optimizer.state.get(tensor, {})
-        stored |= {f"{moment}/{name}": kept[moment] for moment in MOMENTS if moment in kept}
+        moments = optimizer.state.get(tensor, {})
+        stored |= {f"{moment}/{name}": moments[moment] for moment in MOMENTS if moment in moments}
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in stored.items()}
     fresh = file.with_suffix(".new")
     save_file(plain, fresh, {RECORD: json.dumps(asdict(record))})
@@ -52,12 +52,12 @@ def save(
 def load(
     file: Path, tensors: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer | None = None
 ) -> SupernetRecord:
-    """Put what a file holds into the tensors and the optimizer, and return how far training was.
+    """Load a file into the tensors and the optimizer, and return the progress of the training.
 
     Args:
-        file: As `save` wrote it; where there is none, nothing is touched.
-        tensors: By shared name.
-        optimizer: Of these tensors; None where training does not go on.
+        file: File that `save` wrote; where it does not exist, nothing changes.
+        tensors: Tensors by shared name.
+        optimizer: Optimizer of these tensors; None where training does not continue.
 
     Raises:
         EvaluationError: The file is damaged or holds other tensors.
@@ -77,7 +77,9 @@ def _read(file: Path, tensors: Mapping[str, nn.Parameter], state: MutableMapping
             for name, tensor in tensors.items():
                 tensor.copy_(stored.get_tensor(f"{WEIGHT}/{name}"))
         for name, tensor in tensors.items():
-            kept: dict[str, Tensor] = {m: stored.get_tensor(f"{m}/{name}") for m in MOMENTS if f"{m}/{name}" in known}
-            if kept:
-                state[tensor] = {m: v if m == "step" else v.to(tensor.device) for m, v in kept.items()}
+            moments: dict[str, Tensor] = {
+                m: stored.get_tensor(f"{m}/{name}") for m in MOMENTS if f"{m}/{name}" in known
+            }
+            if moments:
+                state[tensor] = {m: v if m == "step" else v.to(tensor.device) for m, v in moments.items()}
         return SupernetRecord(**json.loads(stored.metadata()[RECORD]))

@@ -1,4 +1,4 @@
-"""What training minimises: the task's loss, joined with what a teacher says; and what is minimised beside it."""
+"""The loss that training minimises: the task's loss, combined with a teacher's, and penalties minimised beside it."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -17,17 +17,17 @@ CombinedLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(task loss, logits, teacher's logits) -> scalar loss."""
 
 BoundProximal = Callable[[nn.Module, float], None]
-"""(network, learning rate) -> None: the proximal operator of a penalty, in place."""
+"""(network, learning rate) -> None: the proximal operator of a step's penalty with its knobs bound, in place."""
 
 
 @dataclass(frozen=True)
 class TeacherTargets:
-    """What a teacher says of the training images, and how it counts.
+    """A teacher's outputs for the training images, and how they enter the loss.
 
     Attributes:
-        logits: `n x classes`.
-        combined: Joins the task's loss with the teacher's.
-        features: What the teacher sees before it classifies, `n x width`; None without hints.
+        logits: The teacher's logits, `n x classes`.
+        combined: Function that combines the task's loss with the teacher's.
+        features: The teacher's features, `n x width`; None without hints.
         hint_weight: Weight of matching the features; 0 without hints.
     """
 
@@ -39,11 +39,12 @@ class TeacherTargets:
 
 @dataclass(frozen=True)
 class LossTerms:
-    """What counts beside the task's own loss.
+    """The terms beside the task's own loss.
 
     Attributes:
-        teacher: Of a teacher; None without.
-        proximals: Of penalties: not added to the loss but minimised after each step of the optimizer.
+        teacher: Targets of a teacher; None without one.
+        proximals: Proximal operators of penalties, applied after each step of the optimizer; the penalties are not
+            added to the loss.
     """
 
     teacher: TeacherTargets | None = None
@@ -54,7 +55,7 @@ class TrainingLoss:
     """The loss of a batch.
 
     Attributes:
-        parameters: Trained beside the network and thrown away afterwards.
+        parameters: Parameters that are trained with the network and discarded afterwards.
     """
 
     def __init__(self, terms: LossTerms, labels: Tensor, smoothing: float, hint: "Hint | None") -> None:
@@ -64,7 +65,7 @@ class TrainingLoss:
         self.parameters: list[nn.Parameter] = [] if hint is None else [hint.map]
 
     def settle(self, model: nn.Module, learning_rate: float) -> None:
-        """Minimise, after a step of that learning rate, what is not part of the loss."""
+        """Apply the proximal operators after an optimizer step of a learning rate."""
         for proximal in self._terms.proximals:
             proximal(model, learning_rate)
 
@@ -72,9 +73,9 @@ class TrainingLoss:
         """Return the scalar loss of the training images `rows`.
 
         Args:
-            model: That gave the output.
-            output: Logits, `n x classes`; `exits x n x classes` of a network with exits.
-            rows: Which images.
+            model: The network that gave the output.
+            output: Logits, `n x classes`; `exits x n x classes` for a network with exits.
+            rows: Indices of the images.
         """
         early = None
         if isinstance(model, MultiExit):
@@ -88,7 +89,7 @@ class TrainingLoss:
 
 
 class Hint:
-    """Distance of the student's features, linearly mapped, from the teacher's.
+    """The distance of the student's linearly mapped features from the teacher's.
 
     The teacher's features are scaled to a mean square of 1, so that the weight means the same for any teacher.
 
@@ -96,7 +97,7 @@ class Hint:
         Romero et al., FitNets: Hints for Thin Deep Nets, ICLR 2015, section 2.2, equation 3.
 
     Attributes:
-        map: From the student's features to the teacher's, `teacher's width x student's width`.
+        map: Matrix from the student's features to the teacher's, `teacher's width x student's width`.
     """
 
     def __init__(self, features: Tensor, weight: float, watched: Watched, width: int, random: torch.Generator) -> None:
@@ -106,7 +107,7 @@ class Hint:
         self.map = nn.Parameter(start.to(features.device))
 
     def __call__(self, rows: Tensor) -> Tensor:
-        """Return the weighted mean square distance of the latest batch, which were the images `rows`."""
+        """Return the weighted mean square distance for the latest batch, which holds the images `rows`."""
         mapped = F.linear(self._watched.features.float(), self.map)
         return self._weight * F.mse_loss(mapped, self._features[rows])
 
@@ -118,12 +119,12 @@ def training_loss(
     """Set up the loss of a training run.
 
     Args:
-        terms: What counts.
-        model: The student; watched where its features count.
-        images: Of training, `n x c x h x w`.
-        labels: Their classes, `n`.
-        smoothing: Share of probability spread over all classes.
-        seed: Of the map of the features.
+        terms: Terms beside the task's loss.
+        model: The student; its features are recorded where hints need them.
+        images: Training images, `n x c x h x w`.
+        labels: Classes of the images, `n`.
+        smoothing: Share of probability that is spread over all classes.
+        seed: Random seed of the map of the features.
     """
     teacher = terms.teacher
     if teacher is None or teacher.features is None or not teacher.hint_weight:
