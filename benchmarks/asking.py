@@ -23,7 +23,7 @@ from optuna.study import StudyDirection
 
 from paredown.search.bench.landscape import Landscape
 from paredown.search.samplers.catalogue import SAMPLERS
-from paredown.search.samplers.domain import Domain
+from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.sampler import Problem
 
 ROOT = Path(__file__).parents[1]
@@ -36,7 +36,7 @@ def filled(landscape: Landscape, sampler: str, trials: int) -> optuna.Study:
     problem = Problem(0, 2 * trials, free, landscape.costs, landscape.canonical)
     directions = [StudyDirection.MAXIMIZE if g.maximise else StudyDirection.MINIMIZE for g in landscape.goals]
     study = optuna.create_study(directions=directions, sampler=SAMPLERS[sampler](problem))
-    domain, rng = Domain(free, landscape.canonical), np.random.default_rng(0)
+    domain, rng = KnobDomain(free, landscape.canonical), np.random.default_rng(0)
     while len(study.get_trials(deepcopy=False)) < trials:
         params = domain.draw(rng)
         outcome = landscape.outcome(params)

@@ -36,7 +36,7 @@ from structural import METHODS, halving_ratio, theirs
 from torch import nn
 from transform_sparsity import masked, masks_over_all, masks_per_filter
 
-from paredown.evaluators.build import compress, rebuild
+from paredown.evaluators.build import apply_structural_steps, rebuild
 from paredown.evaluators.device import this_device
 from paredown.evaluators.files.names import MODEL_FILE, PACKED_FILE, WEIGHTS_FILE
 from paredown.evaluators.files.onnx_model import export, slimmed
@@ -141,7 +141,7 @@ class Trained:
 
         def pruned(ratio: float) -> nn.Module:
             alone = self.candidate({"channel_pruning": {**knobs, "ratio": ratio}})
-            return compress(network, alone, self.shape, self.data).network
+            return apply_structural_steps(network, alone, self.shape, self.data).network
 
         ratio = halving_ratio(pruned, self.macs, self.macs(network) / 2)
         return {**steps, "channel_pruning": {**knobs, "ratio": ratio}}

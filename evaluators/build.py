@@ -1,4 +1,4 @@
-"""From candidates to networks: build, apply structural steps, restore trained weights."""
+"""Turns candidates into networks: builds them, applies structural steps, restores trained weights."""
 
 import json
 from collections.abc import Mapping
@@ -25,11 +25,11 @@ from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.families.family import ImageShape
 
 COUNTED = tuple(n for n, e in EVALUATORS.items() if e.needs == "model" and e.metric.how == "counted")
-"""Metrics that the untrained network has exactly, such as `macs` and `params`."""
+"""Metrics that are exact on the untrained network, such as `macs` and `params`."""
 SAMPLED_IMAGES = 256
-"""So many training images are shown to a structural step."""
+"""Number of training images that a structural step may use."""
 DECIDED = "decided"
-"""Key of the weights file under which it says what the steps chose, as JSON."""
+"""Metadata key of the weights file that holds the decisions of the steps, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Compressed:
 
     Attributes:
         network: The network.
-        decided: What each step chose, by step.
-        skipped: Layers that each step left alone, with the reason.
+        decided: Decisions of each step, by step.
+        skipped: Layers that each step left unchanged, with the reason.
     """
 
     network: nn.Module
@@ -48,24 +48,24 @@ class Compressed:
 
 
 def input_shape(candidate: Candidate, task: Task) -> ImageShape:
-    """Return channels, height and width of what a candidate's network takes."""
+    """Return channels, height and width of the input of a candidate's network."""
     return task.input_shape(FAMILIES[candidate.family].resolution(candidate.knobs))
 
 
 def build(candidate: Candidate, shape: ImageShape, classes: int) -> nn.Module:
-    """Return the untrained network of a candidate, before compression; with exits where it has any.
+    """Return the untrained network of a candidate before compression, with its exits.
 
     Raises:
-        InfeasibleCandidate: The knobs and the input do not fit, or what is attached does not fit the network.
+        InfeasibleCandidate: The knobs do not fit the input, or a step cannot attach its layers to the network.
     """
     return attached(FAMILIES[candidate.family].build(candidate.knobs, shape, classes), candidate, shape)
 
 
 def attached(model: nn.Module, candidate: Candidate, shape: ImageShape) -> nn.Module:
-    """Return the network with what the candidate's steps attach to it; the network itself where there is nothing.
+    """Return the network with the layers that the candidate's steps attach to it; the network itself without any.
 
     Raises:
-        InfeasibleCandidate: What is attached does not fit the network.
+        InfeasibleCandidate: A step cannot attach its layers to the network.
     """
     for name, step in STEPS.items():
         if step.attach is not None and name in candidate.steps:
@@ -73,7 +73,7 @@ def attached(model: nn.Module, candidate: Candidate, shape: ImageShape) -> nn.Mo
     return model
 
 
-def compress(
+def apply_structural_steps(
     model: nn.Module,
     candidate: Candidate,
     shape: ImageShape,
@@ -82,28 +82,28 @@ def compress(
     *,
     values: bool = True,
 ) -> Compressed:
-    """Apply the structural steps.
+    """Apply the structural steps of a candidate to a network.
 
     Args:
-        model: Is not touched.
-        candidate: Names the steps and their knobs.
+        model: The network; it is not changed.
+        candidate: The candidate, which names the steps and their knobs.
         shape: Channels, height, width of one input.
-        data: What steps may look at; batch statistics are re-estimated from it after each step.
-        decided: What the steps chose before and shall do again.
-        values: Whether the weights that come out matter, or only their shapes.
+        data: Data that steps may use; batch statistics are re-estimated from it after each step.
+        decided: Earlier decisions of the steps, which they repeat.
+        values: Whether the resulting weights matter, or only their shapes.
 
     Raises:
         InfeasibleCandidate: A step cannot apply to this network.
     """
     device = next(model.parameters()).device
     images, labels = (None, None) if data is None else _sample(data, device)
-    taken: dict[str, dict[str, Any]] = {}
+    decisions: dict[str, dict[str, Any]] = {}
     skipped: dict[str, dict[str, str]] = {}
     transforms = [(name, step.transform) for name, step in STEPS.items() if step.transform and name in candidate.steps]
     for name, transform in transforms:
         example = torch.zeros(1, *shape, device=device)
-        matter = values or name != transforms[-1][0]  # a later step may choose by them
-        material = TransformContext(
+        matter = values or name != transforms[-1][0]  # a later step may decide by the weights
+        context = TransformContext(
             example,
             images,
             labels,
@@ -112,26 +112,28 @@ def compress(
             excluded=candidate.skip,
             pinned=candidate.keep,
         )
-        model = transform(model, candidate.steps[name], material)
-        taken |= {name: material.decided} if material.decided else {}
-        skipped |= {name: material.skipped} if material.skipped else {}
+        model = transform(model, candidate.steps[name], context)
+        decisions |= {name: context.decided} if context.decided else {}
+        skipped |= {name: context.skipped} if context.skipped else {}
         if data is not None:
             recalibrate(model, data)
-    return Compressed(model, taken, skipped)
+    return Compressed(model, decisions, skipped)
 
 
 def _sample(data: TrainingData, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return some training inputs and their classes, drawn: folders hold their images class by class."""
+    """Return randomly drawn training inputs and their classes; folders hold images class by class."""
     rows = np.random.default_rng(0).permutation(len(data.train.images))[:SAMPLED_IMAGES]
     images = torch.from_numpy(data.normalise(data.train.images[rows])).to(device)
     return images, torch.from_numpy(data.train.labels[rows]).to(device)
 
 
 def count_costs(candidate: Candidate, task: Task) -> dict[str, float] | None:
-    """Return what is counted on the untrained, compressed network, by metric; None where it cannot be built."""
+    """Return the costs of the untrained, compressed network, by metric; None where it cannot be built."""
     shape = input_shape(candidate, task)
     try:
-        model = compress(build(candidate, shape, len(task.classes)), candidate, shape, values=False).network
+        model = apply_structural_steps(
+            build(candidate, shape, len(task.classes)), candidate, shape, values=False
+        ).network
     except InfeasibleCandidate:
         return None
     return {name: EVALUATORS[name].evaluate(EvaluationInput(model, shape)).value for name in COUNTED}
@@ -141,13 +143,13 @@ def rebuild(candidate: Candidate, task: Task, weights: Path) -> tuple[nn.Module,
     """Return the trained network of a finished trial and the shape of its input.
 
     The untrained network takes the shapes that the steps decided on, then the stored weights. Weights that an earlier
-    version stored may have other names.
+    version stored under other names are renamed.
     """
     shape = input_shape(candidate, task)
     model = build(candidate, shape, len(task.classes))
     with safe_open(weights, framework="pt") as file:
         decided = present_names_in(model, json.loads((file.metadata() or {}).get(DECIDED, "{}")))
         state = present_state(model, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118  (no dict)
-    model = compress(model, candidate, shape, decided=decided, values=False).network
+    model = apply_structural_steps(model, candidate, shape, decided=decided, values=False).network
     model.load_state_dict(state)
     return model.eval(), shape

@@ -16,7 +16,7 @@ from paredown.search.drivers.driver import RunTrial
 from paredown.search.errors import check_name
 from paredown.search.listener import SILENT, ProgressListener, SearchStart
 from paredown.search.samplers.choosing import choose_sampler
-from paredown.search.samplers.domain import Domain
+from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.knobs import distributions
 from paredown.search.samplers.sampler import Params, Problem
 from paredown.search.samplers.surrogate.candidate_costs import CandidateCosts
@@ -122,7 +122,7 @@ def _has_begun(url: str, name: str) -> bool:
     """Return whether the study exists; its space was checked when it began, perhaps by milder rules."""
     try:
         Study.open(url, name, lambda stored: ())
-    except StudyError:  # what is wrong with a database is said where the study is made
+    except StudyError:  # the study reports what is wrong with the database when it is made
         return False
     return True
 
@@ -145,7 +145,7 @@ def _prepare(study: Study, setup: Setup, costs: CandidateCosts, where: str) -> N
 
 
 def problem_of(setup: Setup, study: Study, costs: CandidateCosts | None = None) -> Problem:
-    """Return what the sampler knows about the search."""
+    """Return the problem that the sampler is made for."""
     knobs, n_told = distributions(setup.space), sum(study.counts().values())
     costs = costs or _costs(setup, study)
     return Problem(setup.config.seed, setup.config.trials, knobs, costs, _canonical(setup), n_told)
@@ -153,12 +153,12 @@ def problem_of(setup: Setup, study: Study, costs: CandidateCosts | None = None) 
 
 def _costs(setup: Setup, study: Study) -> CandidateCosts:
     """Return the costs of candidates, those of the study's finished trials among them."""
-    domain = Domain(distributions(setup.space), _canonical(setup))
+    domain = KnobDomain(distributions(setup.space), _canonical(setup))
     return CandidateCosts(setup.space, domain, setup.task, setup.plan.objectives, study.models())
 
 
 def _canonical(setup: Setup) -> Callable[[Params], Params]:
-    """Return what maps two descriptions of one network to one."""
+    """Return the function that maps all descriptions of one network to the same one."""
     space = setup.space
 
     @functools.lru_cache(maxsize=100_000)

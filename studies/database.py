@@ -1,7 +1,7 @@
-"""The one place with an engine: opens the database, sets it up, brings the schema up to date.
+"""Opens the database, configures it and upgrades its schema; no other module makes an engine.
 
-SQLite is used as several processes need it: write-ahead log, a long busy timeout and `BEGIN IMMEDIATE`,
-without which two processes are handed the same waiting trial.
+SQLite is configured for several processes: write-ahead log, a long busy timeout and `BEGIN IMMEDIATE`, without which
+two processes would receive the same waiting trial.
 """
 
 import contextlib
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 BUSY_TIMEOUT_MS = 60_000
 
 
-def _use_well(engine: Engine) -> None:
-    """Attach the events; connections made before them are dropped.
+def _configure(engine: Engine) -> None:
+    """Attach the event listeners, and drop the connections that were made before.
 
-    Optuna opens a second connection inside a first transaction while it makes its tables, so
-    `BEGIN IMMEDIATE` can only come after that.
+    Optuna opens a second connection inside a transaction while it makes its tables, so that `BEGIN IMMEDIATE` is
+    possible only afterwards.
     """
-    event.listen(engine, "connect", _set_up)
+    event.listen(engine, "connect", _set_pragmas)
     event.listen(engine, "begin", _begin)
     engine.dispose()
 
 
 @contextlib.contextmanager
 def _one_at_a_time(file: Path | None) -> Iterator[None]:
-    """Let one process at a time make the tables of a SQLite file."""
+    """Ensure that one process at a time makes the tables of a SQLite file."""
     if file is None:
         yield
         return
@@ -50,7 +50,7 @@ def _one_at_a_time(file: Path | None) -> Iterator[None]:
         yield
 
 
-def _set_up(connection: Any, record: object) -> None:
+def _set_pragmas(connection: Any, record: object) -> None:
     del record
     connection.isolation_level = None  # no implicit BEGIN: ours follows
     connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
@@ -64,14 +64,14 @@ def _begin(connection: Connection) -> None:
 
 
 def open_storage(url: str, *, must_exist: bool = False) -> RDBStorage:
-    """Open the database, make or upgrade the tables, and return Optuna's view of it.
+    """Open the database, make or upgrade its tables, and return it as Optuna's storage.
 
     Args:
-        url: SQLAlchemy's form, such as `sqlite:///paredown.db`.
+        url: Address in SQLAlchemy's form, such as `sqlite:///paredown.db`.
         must_exist: Whether a missing SQLite file is an error instead of a new database.
 
     Raises:
-        DatabaseUnusable: It cannot be opened, is no database, or was made by a newer version.
+        DatabaseUnusable: The database cannot be opened, is no database, or was made by a newer version.
     """
     address = _address(url)
     file = Path(address.database) if address.get_backend_name() == "sqlite" and address.database else None
@@ -83,7 +83,7 @@ def open_storage(url: str, *, must_exist: bool = False) -> RDBStorage:
         with _one_at_a_time(file):
             storage = RDBStorage(url)
             if file is not None:
-                _use_well(storage.engine)
+                _configure(storage.engine)
             _upgrade(storage.engine, url)
     except sqlalchemy.exc.ArgumentError as error:
         raise DatabaseUnusable(f"--storage {url}: {error}") from error
@@ -94,7 +94,7 @@ def open_storage(url: str, *, must_exist: bool = False) -> RDBStorage:
         raise DatabaseUnusable(f"--storage {url}: cannot be used as a database: {reason}") from error
     except optuna.exceptions.StorageInternalError as error:
         raise DatabaseUnusable(f"--storage {url}: cannot be used as a database: {error.__cause__}") from error
-    except RuntimeError as error:  # Optuna's word for a schema newer or older than itself
+    except RuntimeError as error:  # Optuna raises it for a schema newer or older than its own
         raise DatabaseUnusable(f"--storage {url}: {error}") from error
     finally:
         optuna.logging.set_verbosity(level)

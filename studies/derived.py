@@ -1,7 +1,7 @@
-"""Trials derived from another one: what a trained model gives under another setting, without training.
+"""Trials derived from another one: the results of a trained model under another setting, without training.
 
-Their rows are written with their parent's, in one transaction, but without a number of their own: only Optuna gives
-numbers. Each then gets a trial of Optuna's and its number; what a kill interrupts is gone on with by `recover`.
+Their rows are written in the same transaction as their parent's, but without a number of their own, since only Optuna
+assigns numbers. Each row then gets a trial in Optuna and its number; `recover` continues what a kill interrupts.
 """
 
 import time
@@ -15,28 +15,29 @@ from sqlalchemy.orm import Session
 from paredown.evaluators.metrics.measurement import Objective, violations
 from paredown.spaces.knob import Value
 from paredown.studies.process import LEASE_S, is_alive, this_process
-from paredown.studies.result import DERIVED, Derived
+from paredown.studies.result import DERIVED_KEY, Derived
 from paredown.studies.tables import MeasurementRow, TrialRow
 
 UNNUMBERED = "unnumbered"
 """State of a row whose trial in Optuna is not there yet; its number is negative until then."""
-MOST = 1000
+MAX_DERIVED = 1000
+"""Maximum number of trials derived from one parent."""
 
 
 def store(session: Session, parent: TrialRow, derived: Derived, place: int, objectives: Sequence[Objective]) -> None:
-    """Write a derived trial's rows, beside those of its parent, which is not committed yet.
+    """Write the rows of a derived trial together with those of its parent, which is not committed yet.
 
     Args:
-        session: Of the parent's transaction.
-        parent: The trial that was trained.
-        derived: What it gave.
-        place: Among those of its parent.
-        objectives: With the limits that decide whether it is feasible.
+        session: Session of the parent's transaction.
+        parent: Row of the trial that was trained.
+        derived: The derived trial.
+        place: Index of the derived trial among those of its parent.
+        objectives: Objectives, with the limits that decide whether the trial is feasible.
     """
     values = {name: m.value for name, m in derived.measurements.items()}
     row = TrialRow(
         study_id=parent.study_id,
-        number=-(MOST * parent.number + place + 1),
+        number=-(MAX_DERIVED * parent.number + place + 1),
         parent=parent.number,
         digest=derived.candidate.digest,
         candidate=derived.candidate.to_json(),
@@ -56,10 +57,10 @@ def store(session: Session, parent: TrialRow, derived: Derived, place: int, obje
 
 
 def number(engine: Engine, study: optuna.Study, study_id: int) -> list[tuple[optuna.Trial, int]]:
-    """Give a trial of Optuna's to each row that has none, and return these with the ids of their rows.
+    """Add a trial in Optuna for each row that has none, and return these trials with the ids of their rows.
 
-    Rows of other processes that live are left to them. Called again after a kill it goes on: a trial that Optuna
-    has already is found by the row that it names.
+    Rows of other live processes are left to them. After a kill, the next call continues: it finds a trial that Optuna
+    already has by the row id in its attributes.
     """
     numbered = []
     with Session(engine, expire_on_commit=False) as session:
@@ -67,10 +68,10 @@ def number(engine: Engine, study: optuna.Study, study_id: int) -> list[tuple[opt
     if not waiting:
         return []
     trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
-    made = {trial.user_attrs[DERIVED]: trial for trial in trials.values() if DERIVED in trial.user_attrs}
+    made = {trial.user_attrs[DERIVED_KEY]: trial for trial in trials.values() if DERIVED_KEY in trial.user_attrs}
     for row in waiting:
         assert row.parent is not None, "rows without a number are derived ones"
-        # Not within a transaction of ours: Optuna writes in one of its own.
+        # Outside of our transactions: Optuna writes in one of its own.
         trial = made.get(row.id) or _add(study, trials[row.parent], row.facts["changed"], row.id)
         with Session(engine) as session:
             own = session.get_one(TrialRow, row.id)
@@ -92,14 +93,14 @@ def _is_ours(row: TrialRow) -> bool:
 def _add(
     study: optuna.Study, parent: optuna.trial.FrozenTrial, changed: Mapping[str, Value], row_id: int
 ) -> optuna.trial.FrozenTrial:
-    """Make Optuna's trial of the parent's knobs with a few changed, running until it is told."""
+    """Add a trial in Optuna with the parent's knobs, some of them changed; it runs until it is told its values."""
     study.add_trial(
         optuna.trial.create_trial(
             state=TrialState.RUNNING,
             params={**parent.params, **changed},
             distributions=parent.distributions,
-            user_attrs={DERIVED: row_id},
+            user_attrs={DERIVED_KEY: row_id},
         )
     )
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    return next(trial for trial in running if trial.user_attrs.get(DERIVED) == row_id)
+    return next(trial for trial in running if trial.user_attrs.get(DERIVED_KEY) == row_id)

@@ -4,7 +4,7 @@ from paredown.spaces.errors import ParedownError
 
 
 class StudyError(ParedownError):
-    """A study cannot be opened, or contradicts what was asked of it."""
+    """A study cannot be opened, or contradicts the request."""
 
 
 class StudyNotFound(StudyError):
@@ -16,8 +16,8 @@ class DatabaseUnusable(StudyError):
 
 
 class NothingFits(StudyError):
-    """No model of the study keeps the limits asked for."""
+    """No model of the study keeps the given limits."""
 
 
 class ExportRefused(StudyError):
-    """An exported model does not do what the network in the study does."""
+    """An exported model disagrees with the network in the study, or cannot be exported."""

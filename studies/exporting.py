@@ -1,4 +1,4 @@
-"""Models out of a study: into folders, and the front with a report at the end of a search."""
+"""Exports models of a study into folders, and the front with a report at the end of a search."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ from paredown.studies.study import Study
 
 @dataclass(frozen=True)
 class Exported:
-    """What became of models that were to leave a study.
+    """The result of an export.
 
     Attributes:
-        folders: Folders of the exported ones.
-        refused: Why the others were not exported.
+        folders: Folders of the exported models.
+        refused: Errors of the models that were refused.
     """
 
     folders: tuple[Path, ...]
@@ -33,10 +33,10 @@ class Exported:
 
 @dataclass(frozen=True)
 class Finished(Exported):
-    """What the end of a search leaves.
+    """The exported front and the report at the end of a search.
 
     Attributes:
-        report: The page about the study.
+        report: Page about the study.
     """
 
     report: Path
@@ -45,18 +45,18 @@ class Finished(Exported):
 def export_models(
     study: Study, models: Sequence[Model], out: Path, format_name: str = DEFAULT_FORMAT
 ) -> Iterator[Path | ExportRefused]:
-    """Export models one after the other; yield the folder of each, or why it was refused.
+    """Export models one after the other; yield the folder of each, or the error that refuses it.
 
-    The study keeps the accuracy on the test images that the first export of a trial's own file measures.
+    The study stores the accuracy on the test images that the first export of a trial's own file measures.
 
     Args:
-        study: Where the models are from.
-        models: What to export.
-        out: Folder in which each model gets its own.
+        study: Study of the models.
+        models: Models to export.
+        out: Folder in which each model gets its own folder.
         format_name: Name in the catalogue of exporters.
 
     Raises:
-        StudyError: There is no such format.
+        StudyError: The format does not exist.
         TaskError: The data of the study is gone or has changed.
     """
     exporter = exporter_named(format_name, "format")
@@ -100,7 +100,7 @@ def finish(study: Study) -> Finished:
 
 
 def folder_name(model: Model, exporter: Exporter) -> str:
-    """Return the name of a model's folder: formats beside the default one do not replace its folders."""
+    """Return the name of a model's folder; other formats do not replace the folder of the default one."""
     return f"trial-{model.trial:04d}" + ("" if exporter.name == DEFAULT_FORMAT else f"-{exporter.name}")
 
 

@@ -1,4 +1,4 @@
-"""Figures of a study: each from plain data, so that what is drawn can be checked without a browser."""
+"""Draws the figures of a study from plain data, so that they can be checked without a browser."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -11,13 +11,13 @@ from paredown.studies.front import Model, front, hypervolume
 
 BLUE, ORANGE, GREY, GREEN = "#2563eb", "#ea580c", "#9ca3af", "#059669"
 MAX_AXES = 14
-"""Parallel coordinates with more axes cannot be read."""
+"""Maximum number of axes with which parallel coordinates are readable."""
 
 
 def front_figure(
     models: Sequence[Model], best: Sequence[Model], baseline: Model, metrics: Sequence[Metric]
 ) -> go.Figure:
-    """Return the first objective against each other one, chosen by a menu."""
+    """Return the first objective against each other objective, which a menu chooses."""
     figure = go.Figure()
     y, others = metrics[0], metrics[1:]
     numbers = {m.trial for m in best} | {baseline.trial}
@@ -62,7 +62,7 @@ def front_figure(
     figure.update_xaxes(type="log", minorloglabels="complete", exponentformat="SI")
     shown = [m[y.name] for m in (*best, baseline)]
     room = max(0.35 * (max(shown) - min(shown)), 0.02 * abs(max(shown)))
-    # The first view is of the front; far worse trials are a double click away.
+    # The first view shows the front; a double click shows far worse trials.
     figure.update_yaxes(range=[min(shown) - room, max(shown) + 0.4 * room])
     if len(others) > 1:
         figure.update_layout(updatemenus=[{"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.16, "yanchor": "top"}])
@@ -72,7 +72,7 @@ def front_figure(
 def front_figure_3d(
     models: Sequence[Model], best: Sequence[Model], baseline: Model, metrics: Sequence[Metric]
 ) -> go.Figure:
-    """Return three objectives in space."""
+    """Return three objectives in a figure of three dimensions."""
     figure = go.Figure()
     numbers = {m.trial for m in best} | {baseline.trial}
     z, x, y = metrics
@@ -97,17 +97,17 @@ def front_figure_3d(
 
 
 def hypervolume_history(models: Sequence[Model], metrics: Sequence[Metric], baseline: Model) -> list[tuple[int, float]]:
-    """Return after each finished trial its number and the hypervolume so far."""
+    """Return the number of each finished trial with the hypervolume so far."""
     history: list[tuple[int, float]] = []
-    kept: list[Model] = []
+    best: list[Model] = []
     for model in models:
-        kept = front([*kept, model], metrics)
-        history.append((model.trial, hypervolume(kept, metrics, baseline)))
+        best = front([*best, model], metrics)
+        history.append((model.trial, hypervolume(best, metrics, baseline)))
     return history
 
 
 def hypervolume_figure(history: Sequence[tuple[int, float]]) -> go.Figure:
-    """Return the hypervolume as steps."""
+    """Return the hypervolume over trials as a step curve."""
     numbers, shares = zip(*history, strict=True)
     figure = go.Figure(go.Scatter(x=numbers, y=shares, mode="lines", line={"shape": "hv", "color": GREEN, "width": 3}))
     figure.update_layout(xaxis_title="trial", yaxis_title="hypervolume")
@@ -115,7 +115,7 @@ def hypervolume_figure(history: Sequence[tuple[int, float]]) -> go.Figure:
 
 
 def importances_figure(importances: dict[str, dict[str, float]]) -> go.Figure:
-    """Return bars: a group a knob, a colour an objective."""
+    """Return a bar chart with one group per knob and one colour per objective."""
     total = {k: sum(shares.get(k, 0) for shares in importances.values()) for s in importances.values() for k in s}
     knobs = sorted(total, key=lambda k: total[k])[-10:]
     figure = go.Figure()
@@ -154,7 +154,7 @@ def parallel_figure(models: Sequence[Model], metrics: Sequence[Metric]) -> go.Fi
 def curves_figure(
     curves: dict[int, list[tuple[int, dict[str, float]]]], highlighted: set[int], stopped: Collection[int] = ()
 ) -> go.Figure:
-    """Return validation accuracy over epochs, a line a trial: the front's in colour, stopped ones dashed to a cross."""
+    """Return validation accuracy over epochs, one line per trial: the front in colour, stopped trials dashed."""
     figure = go.Figure()
     for number, points in curves.items():
         on_front, ends_early = number in highlighted, number in stopped

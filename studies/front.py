@@ -12,18 +12,18 @@ from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.evaluators.metrics.measurement import Measurement, Metric
 from paredown.spaces.candidate import Candidate
 
-MARGIN = 1.1
-"""The reference point of the hypervolume lies at so many times the baseline's cost."""
+REFERENCE_FACTOR = 1.1
+"""Factor of the baseline's cost at which the reference point of the hypervolume lies."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A finished trial, as people and programs see it.
+    """A finished trial as people and programs see it.
 
     Attributes:
-        trial: Its number.
-        candidate: What was built.
-        measurements: By metric name.
+        trial: Number of the trial.
+        candidate: Candidate that was built.
+        measurements: Measurements by metric name.
         artifact: Folder of its files, relative to the study's folder.
         feasible: Whether it keeps every limit.
     """
@@ -39,31 +39,31 @@ class Model:
 
 
 def losses(models: Sequence[Model], metrics: Sequence[Metric]) -> NDArray[np.float64]:
-    """Return `n x m`, one row a model, every metric minimised."""
+    """Return losses `n x m`, with one row per model and every metric minimised."""
     rows = [[metric.loss(model[metric.name]) for metric in metrics] for model in models]
     return np.array(rows, dtype=np.float64).reshape(len(models), len(metrics))
 
 
 def front(models: Sequence[Model], metrics: Sequence[Metric]) -> list[Model]:
-    """Return the feasible models that no other one beats, best in the first metric first.
+    """Return the feasible, non-dominated models, the best in the first metric first.
 
-    Of models with equal values the earliest trial is kept.
+    Of models with equal values, only the earliest trial stays.
     """
     feasible = sorted((m for m in models if m.feasible), key=lambda m: m.trial)
     if not feasible:
         return []
     points = losses(feasible, metrics)
-    kept = moocore.is_nondominated(points)
+    is_best = moocore.is_nondominated(points)
     order = np.lexsort(points.T[::-1])
-    return [feasible[i] for i in order if kept[i]]
+    return [feasible[i] for i in order if is_best[i]]
 
 
 def hypervolume(models: Sequence[Model], metrics: Sequence[Metric], baseline: Model) -> float:
     """Return the share of the box between perfection and the reference point that the models dominate.
 
-    Costs reach from 0 to 1.1 times the baseline's, shares such as accuracy from their highest value to 0; of what can
-    rise without end, such as a throughput, the reciprocal is a cost. Each axis is scaled to 1, so the result lies
-    between 0 and 1 whatever the units.
+    The axis of a cost reaches from 0 to 1.1 times the baseline's cost, that of a share such as accuracy from its
+    highest value to 0. For a metric that can rise without bound, such as a throughput, the reciprocal is a cost. Each
+    axis is scaled to 1, so that the result lies between 0 and 1 whatever the units.
 
     Source:
         Zitzler, Thiele, Multiobjective Evolutionary Algorithms: A Comparative Case Study, IEEE TEC 1999.
@@ -80,14 +80,14 @@ def _scaled(metric: Metric, model: Model, baseline: Model) -> float:
     if metric.higher_is_better and math.isfinite(metric.highest):
         return 1 - value / metric.highest
     cost, of_baseline = (reference, value) if metric.higher_is_better else (value, reference)
-    return cost / max(MARGIN * of_baseline, 1e-12)
+    return cost / max(REFERENCE_FACTOR * of_baseline, 1e-12)
 
 
 def deltas(model: Model, baseline: Model) -> dict[str, float]:
-    """Return how each metric differs from the baseline's.
+    """Return the change of each metric against the baseline.
 
-    Costs as a share of the baseline's (-0.5 is half of it), shares such as accuracy and rates as a difference. Left out
-    is what the baseline has not, what has no share because the baseline has 0 of it, and what is no known metric.
+    The change of a cost is a share of the baseline's (-0.5 halves it), that of a share such as accuracy a difference.
+    Metrics that are unknown, that the baseline lacks, or that have no share because the baseline has 0 are left out.
     """
     metrics = known_metrics()
     both = [name for name in model.measurements if name in baseline.measurements and name in metrics]

@@ -1,4 +1,4 @@
-"""Leases: which processes run trials of a study, and which trials lost theirs."""
+"""Leases, which show the processes that run trials of a study, and the trials whose process died."""
 
 import time
 from collections.abc import Collection

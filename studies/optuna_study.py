@@ -1,4 +1,4 @@
-"""Optuna's side of a study, made and opened without its announcements."""
+"""Makes and opens Optuna's study, without Optuna's log messages."""
 
 import contextlib
 import warnings
@@ -11,7 +11,7 @@ from paredown.evaluators.metrics.measurement import Metric
 
 
 def create(storage: RDBStorage, name: str, metrics: Sequence[Metric]) -> optuna.Study:
-    """Open Optuna's study, or make it; its objectives are named, so that its dashboard names them."""
+    """Open Optuna's study, or make it; its objectives are named for Optuna's dashboard."""
     with _quiet():
         study = optuna.create_study(
             storage=storage,
@@ -27,7 +27,7 @@ def load(storage: RDBStorage, name: str) -> optuna.Study:
     """Open Optuna's study.
 
     Raises:
-        KeyError: There is none of that name.
+        KeyError: There is no study of that name.
     """
     with _quiet():
         return optuna.load_study(storage=storage, study_name=name)
@@ -41,7 +41,7 @@ def importances(study: optuna.Study, metrics: Sequence[Metric], metric: str) -> 
     """
     index = [m.name for m in metrics].index(metric)
     with _quiet(), warnings.catch_warnings():
-        # It warns that it looks at low values: those are what is wanted of a loss.
+        # It warns that it looks at low values, which are the good ones of a loss.
         warnings.simplefilter("ignore", UserWarning)
         return optuna.importance.get_param_importances(
             study, target=lambda trial: metrics[index].loss(trial.values[index])
@@ -50,7 +50,7 @@ def importances(study: optuna.Study, metrics: Sequence[Metric], metric: str) -> 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Optuna from announcing what our own display says, and that metric names are experimental."""
+    """Suppress Optuna's log messages, which our display replaces, and its warning of experimental metric names."""
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:

@@ -1,4 +1,4 @@
-"""Who runs a trial, and whether that process still lives."""
+"""Identifies the process that runs a trial, and checks whether it is still alive."""
 
 import os
 import socket
@@ -6,7 +6,7 @@ import socket
 import psutil
 
 LEASE_S = 120.0
-"""A process of another machine that has not renewed its lease for so long is taken for dead."""
+"""Seconds without a renewed lease after which a process of another machine is taken for dead."""
 
 
 def this_process() -> str:
@@ -15,10 +15,10 @@ def this_process() -> str:
 
 
 def is_alive(owner: str, lease_until: float, now: float) -> bool:
-    """Return whether the owner of a lease still lives.
+    """Return whether the owner of a lease is alive.
 
-    On this machine the process itself is looked for, so a killed one is known at once; elsewhere the lease
-    decides.
+    On this machine, the process table decides, so that a killed process is noticed at once; for other machines, the
+    lease decides.
     """
     host, _, rest = owner.partition("/")
     pid, _, started = rest.partition("/")

@@ -1,4 +1,4 @@
-"""What a study's tables say: the reading half of a study."""
+"""Reads the tables of a study."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -14,18 +14,18 @@ from paredown.studies.database import open_storage
 from paredown.studies.front import Model
 from paredown.studies.tables import CurveRow, MeasurementRow, StudyRow, TrialRow
 
-KEPT = frozenset({"device", "step_labels"})
-"""Keys of a configuration that stay as the study began with them: a later run adopts them, and need not agree."""
+KEPT_KEYS = frozenset({"device", "step_labels"})
+"""Keys of a configuration that keep their first values: a later run adopts them and need not agree."""
 
 
 class Records:
-    """Reads the trials of one study, and keeps its sensitivity map.
+    """Reads the trials of one study, and stores its sensitivity map.
 
     Attributes:
-        name: Of the study.
+        name: Name of the study.
         config: The parts of the study file that all its runs agree on.
-        folder: Where models and reports go.
-        objectives: What is optimised and limited.
+        folder: Folder of models and reports.
+        objectives: Metrics that are optimised or limited.
     """
 
     def __init__(self, storage: RDBStorage, row: StudyRow, objectives: Sequence[Objective]) -> None:
@@ -57,7 +57,7 @@ class Records:
             ]
 
     def measured(self) -> dict[int, dict[str, Measurement]]:
-        """Return what is measured of each trial, also of those that are not done, by number and metric."""
+        """Return the measurements of each trial in any state, by number and metric."""
         query = select(TrialRow.number, MeasurementRow).join_from(TrialRow, MeasurementRow)
         measured: dict[int, dict[str, Measurement]] = {}
         with Session(self._storage.engine) as session:
@@ -67,13 +67,13 @@ class Records:
         return measured
 
     def baseline(self) -> Model | None:
-        """Return the finished reference trial, or None while there is none."""
+        """Return the finished reference trial; None while there is none."""
         digest = self.baseline_candidate.digest
         return next((m for m in self.models() if m.candidate.digest == digest), None)
 
     @property
     def baseline_candidate(self) -> Candidate:
-        """The reference, run first."""
+        """The reference, which runs first."""
         return Candidate.from_json(self.config["baseline"])
 
     def rows(self) -> list[dict[str, Any]]:
@@ -98,23 +98,23 @@ class Records:
         return curves
 
     def sensitivity(self) -> dict[str, Any] | None:
-        """Return the map that `keep_sensitivity` was given last."""
+        """Return the map that `keep_sensitivity` stored last; None where there is none."""
         with Session(self._storage.engine) as session:
             return session.scalar(select(StudyRow.sensitivity).where(StudyRow.id == self._id))
 
     def keep_sensitivity(self, found: Mapping[str, Any]) -> None:
-        """Store what each layer of a network costs, in the place of an earlier map."""
+        """Store a sensitivity map in place of an earlier one."""
         with Session(self._storage.engine) as session:
             session.execute(update(StudyRow).where(StudyRow.id == self._id).values(sensitivity=dict(found)))
             session.commit()
 
     @property
     def step_labels(self) -> dict[str, StepLabel]:
-        """How tables call the steps of the study, by name; empty for one made before studies kept that."""
+        """Label of each step of the study in tables, by name; empty for a study of an earlier version."""
         return labels_from_json(self.config.get("step_labels", {}))
 
     def counts(self) -> dict[str, int]:
-        """Return how many trials are in each state; those derived from others, all done, count as `derived`."""
+        """Return the number of trials in each state; derived trials, which are all done, count as `derived`."""
         with Session(self._storage.engine) as session:
             return _states(session, self._id)
 
@@ -128,7 +128,7 @@ class Records:
 
 
 def list_studies(url: str) -> list[dict[str, Any]]:
-    """Return name, age, folder and trials by state of each study in the database."""
+    """Return name, date, folder and number of trials by state of each study in the database."""
     storage = open_storage(url, must_exist=True)
     with Session(storage.engine) as session:
         return [
@@ -142,10 +142,10 @@ def list_studies(url: str) -> list[dict[str, Any]]:
         ]
 
 
-def differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return each key whose value differs, with the stored and the asked value; those in `KEPT` are not compared."""
-    keys = sorted((set(stored) | set(asked)) - KEPT)
-    return {k: (stored.get(k), asked.get(k)) for k in keys if stored.get(k) != asked.get(k)}
+def differences(stored: Mapping[str, Any], requested: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return each key whose value differs, with the stored and the requested value; `KEPT_KEYS` are not compared."""
+    keys = sorted((set(stored) | set(requested)) - KEPT_KEYS)
+    return {k: (stored.get(k), requested.get(k)) for k in keys if stored.get(k) != requested.get(k)}
 
 
 def _states(session: Session, study_id: int) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""One self-contained page that shows a study: figures, table, what failed. Works without a network."""
+"""Writes a self-contained page about a study: figures, table, failed trials. It needs no internet connection."""
 
 import html
 import re
@@ -17,16 +17,17 @@ from paredown.studies.result import FINISHED
 from paredown.studies.study import Study
 
 MAX_LISTED = 200
-LEAST_FOR_IMPORTANCES = 8
-"""Knob importances of fewer trials say nothing."""
+"""Maximum number of trials in a list of reasons."""
+MIN_TRIALS_FOR_IMPORTANCES = 8
+"""Minimum number of trials with which knob importances are meaningful."""
 
 
 def write_report(study: Study, file: Path) -> None:
     """Write the page of a study.
 
     Args:
-        study: With or without finished trials.
-        file: Overwritten; its folder is made.
+        study: Study, with or without finished trials.
+        file: File to write; it is overwritten, and its folder is made.
     """
     models, baseline = study.models(), study.baseline()
     metrics = study.optimised_metrics
@@ -42,7 +43,7 @@ def write_report(study: Study, file: Path) -> None:
         "trials": _listed(study, "Stopped early", {"stopped"})
         + _listed(study, "Failed and rejected", {"failed", "rejected"}),
     }
-    # In one pass, so that a study named like a field stays a name.
+    # All fields in one pass, so that a study that is named like a field is not replaced.
     file.write_text(re.sub(r"\{\{(\w+)\}\}", lambda field: values[field[1]], page))
 
 
@@ -83,12 +84,12 @@ def _figures(
 
 
 def knob_importances(study: Study, metrics: Sequence[Metric], models: Sequence[Model]) -> dict[str, dict[str, float]]:
-    """Return by objective the share of each knob, of the ten largest; empty where there are too few trials."""
-    if len(models) < LEAST_FOR_IMPORTANCES:
+    """Return the importances of the knobs by objective; empty where there are too few trials."""
+    if len(models) < MIN_TRIALS_FOR_IMPORTANCES:
         return {}
     found = {}
     for metric in metrics:
-        if len({m[metric.name] for m in models}) > 1:  # where all are equal nothing matters
+        if len({m[metric.name] for m in models}) > 1:  # where all values are equal, no knob matters
             found[metric.name] = study.importances(metric.name)
     return found
 
@@ -141,7 +142,7 @@ def _cell(metric: Metric, model: Model, baseline: Model) -> str:
 
 
 def _change(metric: Metric, model: Model, baseline: Model) -> str:
-    """Return how a metric differs from the baseline's, in the colour of its comparison; nothing where it has none."""
+    """Return the change of a metric in the colour of its comparison; an empty text where the baseline lacks it."""
     if metric.name not in baseline.measurements:
         return ""
     value, reference = model[metric.name], baseline[metric.name]
@@ -150,7 +151,7 @@ def _change(metric: Metric, model: Model, baseline: Model) -> str:
 
 
 def _listed(study: Study, title: str, states: set[str]) -> str:
-    """Return the reasons of all trials in these states as a section; nothing where there are none."""
+    """Return a section with the reasons of all trials in some states; an empty text where there are none."""
     rows = [row for row in study.rows() if row["state"] in states]
     if not rows:
         return ""

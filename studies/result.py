@@ -1,4 +1,4 @@
-"""What a trial is asked and what it came to: plain data that crosses processes and networks."""
+"""The request and the result of a trial: plain data that crosses processes and networks."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,15 +12,16 @@ from paredown.spaces.knob import Value
 Outcome = Literal["done", "rejected", "failed", "stopped"]
 
 FINISHED = ("done", "stopped", "failed")
-"""Outcomes that count towards the budget: these trials were trained, at least in part."""
-UNTRAINED = "untrained"
-"""Fact of a trial: what it measured before training, by metric."""
-STOPPED = "paredown:stopped"
-"""User attribute in Optuna and fact of a trial that was stopped early: `{"share": of its epochs that ran, "value": its
-first objective then}`. Samplers learn from it."""
+"""Outcomes that count towards the budget: trials that were trained, at least in part."""
+UNTRAINED_KEY = "untrained"
+"""Key among the facts of a trial: its measurements before training, by metric."""
+STOPPED_KEY = "paredown:stopped"
+"""Key among the facts and Optuna's user attributes of a trial that was stopped early.
 
-DERIVED = "paredown:derived"
-"""User attribute in Optuna of a trial that was derived from another one: the id of its row."""
+Its value is `{"share": share of its epochs that ran, "value": its first objective by then}`; samplers learn from it.
+"""
+DERIVED_KEY = "paredown:derived"
+"""Key among Optuna's user attributes of a trial that was derived from another one: the id of its row."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class PendingTrial:
     """A trial to run.
 
     Attributes:
-        number: Its number in the study.
-        candidate: What to build.
+        number: Number in the study.
+        candidate: Candidate to build.
     """
 
     number: int
@@ -38,14 +39,14 @@ class PendingTrial:
 
 @dataclass(frozen=True)
 class Derived:
-    """What a trained model gives under another setting, without training.
+    """The result of a trained model under another setting, without training.
 
     Attributes:
-        candidate: The trial's own, but for the setting.
-        changed: The knobs that differ, by their dotted names.
-        measurements: By metric name.
+        candidate: Candidate of the trial with the other setting.
+        changed: Values of the knobs that differ, by their dotted names.
+        measurements: Measurements by metric name.
         artifact: Folder of its files, relative to the study's folder.
-        facts: As those of a trial.
+        facts: Facts like those of a trial.
     """
 
     candidate: Candidate
@@ -56,7 +57,7 @@ class Derived:
 
     @property
     def is_finite(self) -> bool:
-        """Whether all measurements are."""
+        """Whether all measurements are finite."""
         return all(math.isfinite(m.value) for m in self.measurements.values())
 
     def to_json(self) -> dict[str, Any]:
@@ -71,7 +72,7 @@ class Derived:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Derived":
-        """Return what `to_json` wrote."""
+        """Return the derived trial that `to_json` wrote."""
         measurements = {name: Measurement(**m) for name, m in data["measurements"].items()}
         candidate = Candidate.from_json(data["candidate"])
         return cls(candidate, data["changed"], measurements, data["artifact"], data["facts"])
@@ -79,16 +80,16 @@ class Derived:
 
 @dataclass(frozen=True)
 class TrialResult:
-    """The outcome of a trial.
+    """The result of a trial.
 
     Attributes:
-        outcome: done, rejected before training, stopped early, or failed.
-        reason: Why it is not done.
-        measurements: By metric name.
+        outcome: Outcome: done, rejected before training, stopped early, or failed.
+        reason: Why it is not done; empty where it is.
+        measurements: Measurements by metric name.
         artifact: Folder of its files, relative to the study's folder.
-        facts: Seconds of each stage, what was measured before training, and notes.
+        facts: Seconds of each stage, measurements before training, and notes.
         curve: Metrics after each epoch.
-        derived: What else the trained model gives; each becomes a trial of its own.
+        derived: Results of the trained model under other settings; each becomes a trial of its own.
     """
 
     outcome: Outcome
@@ -112,7 +113,7 @@ class TrialResult:
         }
 
     def if_finite(self) -> "TrialResult":
-        """Return the result without derived ones that are not finite, or a failure where it is not finite itself."""
+        """Return the result without derived trials that are not finite, or a failure where it is not finite itself."""
         for m in self.measurements.values():
             if not math.isfinite(m.value):
                 return TrialResult("failed", f"{m.metric} is {m.value}", {}, "", self.facts, self.curve)
@@ -140,15 +141,15 @@ def stopped_early(
     facts: Mapping[str, Any],
     curve: Sequence[tuple[int, Mapping[str, float]]],
 ) -> TrialResult:
-    """Return the result of a trial that was judged and ended early.
+    """Return the result of a trial that was judged and stopped early.
 
     Args:
-        reason: Why.
-        share: Of its epochs that ran.
-        value: Its first objective by then.
-        measurements: What was known by then.
+        reason: Why it was stopped.
+        share: Share of its epochs that ran.
+        value: Value of its first objective by then.
+        measurements: Measurements by then.
         facts: Seconds of each stage, and notes.
         curve: Metrics after each epoch.
     """
-    stopped = {STOPPED: {"share": share, "value": value}}
+    stopped = {STOPPED_KEY: {"share": share, "value": value}}
     return TrialResult("stopped", reason, measurements, "", {**facts, **stopped}, tuple(curve))

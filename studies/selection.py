@@ -1,4 +1,4 @@
-"""Which model for this target: the best one that keeps the limits."""
+"""Selects the best model that keeps given limits."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,15 +16,15 @@ def best_models(study: Study) -> list[Model]:
 def select(models: Sequence[Model], objectives: Sequence[Metric], limits: Sequence[Objective]) -> Model:
     """Return the best model that keeps every limit.
 
-    Best is the first objective; where models are equal in it, the next one decides, and so on.
+    The best model has the best value of the first objective; the next objectives decide ties in order.
 
     Args:
-        models: Finished trials; infeasible ones are left out.
-        objectives: Metrics in order of weight.
-        limits: Each with its worst acceptable value.
+        models: Finished trials; infeasible ones are ignored.
+        objectives: Metrics in order of importance.
+        limits: Limits, each with its worst acceptable value.
 
     Raises:
-        NothingFits: None keeps them; the message names the nearest one and what it breaks.
+        NothingFits: No model keeps the limits; the message names the nearest model and the limits that it breaks.
     """
     feasible = [m for m in models if m.feasible]
     measured = {name for m in feasible for name in m.measurements}
@@ -44,7 +44,7 @@ def select(models: Sequence[Model], objectives: Sequence[Metric], limits: Sequen
 
 
 def chosen_among(models: Sequence[Model], numbers: Sequence[int]) -> list[Model]:
-    """Return the models of some trials, in that order.
+    """Return the models of the given trials, in that order.
 
     Raises:
         NothingFits: A trial is not finished or does not exist.

@@ -1,8 +1,8 @@
-"""A study: candidates out, results in, everything in one database.
+"""A study, which hands out candidates, receives results, and stores all of it in one database.
 
-Optuna's trial state is the commit mark. `tell` writes our rows in one transaction, then Optuna's state; a
-kill in between leaves a trial that the next opener finishes. A trial whose process died is run again under
-its own number.
+Optuna's trial state is the commit mark. `tell` writes our rows in one transaction, then Optuna's state; after a kill in
+between, the next process that opens the study finishes the trial. A trial whose process died runs again under its own
+number.
 """
 
 import time
@@ -26,15 +26,15 @@ from paredown.studies.database import open_storage
 from paredown.studies.errors import StudyError, StudyNotFound
 from paredown.studies.process import LEASE_S, this_process
 from paredown.studies.records import Records, differences
-from paredown.studies.result import DERIVED, STOPPED, PendingTrial, TrialResult
+from paredown.studies.result import DERIVED_KEY, STOPPED_KEY, PendingTrial, TrialResult
 from paredown.studies.tables import CurveRow, MeasurementRow, StudyRow, TrialRow
 
 MAX_ATTEMPTS = 3
-"""A trial whose process died so often fails."""
+"""Number of attempts after which a trial whose process dies each time fails."""
 
 
 class Study(Records):
-    """Owns all SQL of one study."""
+    """A study in the database: it hands out trials and stores their results."""
 
     def __init__(
         self, storage: RDBStorage, row: StudyRow, objectives: Sequence[Objective], study: optuna.Study
@@ -52,11 +52,12 @@ class Study(Records):
         """Open a study, or make it where it does not exist.
 
         Args:
-            url: Of the database.
-            name: Of the study.
-            config: What later runs must agree with, as plain data; its key `baseline` holds the reference.
-            objectives: What is optimised and limited.
-            folder: Where models and reports go.
+            url: Address of the database.
+            name: Name of the study.
+            config: Configuration that later runs must agree with, as plain data; its key `baseline` holds the
+                reference.
+            objectives: Metrics that are optimised or limited.
+            folder: Folder of models and reports.
 
         Raises:
             DatabaseUnusable: The database cannot be used.
@@ -84,9 +85,9 @@ class Study(Records):
         """Open a study that exists.
 
         Args:
-            url: Of the database.
-            name: Of the study.
-            objectives: Reads them from the stored configuration.
+            url: Address of the database.
+            name: Name of the study.
+            objectives: Function that reads the objectives from the stored configuration.
 
         Raises:
             DatabaseUnusable: The database cannot be used.
@@ -105,28 +106,28 @@ class Study(Records):
         return cls(storage, row, objectives(row.config), study)
 
     def use(self, sampler: BaseSampler) -> None:
-        """Choose who proposes candidates."""
+        """Set the sampler that proposes candidates."""
         self._study.sampler = sampler
 
     def enqueue(self, knobs: Sequence[Mapping[str, Value]]) -> None:
-        """Let the given values of the knobs be asked first, in a study that has no trial yet."""
+        """Queue values of the knobs as the first trials, in a study that has no trial yet."""
         if not self._study.get_trials(deepcopy=False):
             for values in (one for i, one in enumerate(knobs) if one not in knobs[:i]):
                 self._study.enqueue_trial(dict(values))
 
     def ask(self, sample: Callable[[Suggester], Candidate]) -> PendingTrial | None:
-        """Return a trial to run, or None where there is nothing to run this time.
+        """Return a trial to run, or None where this proposal needs no run.
 
-        Orphans that `recover` found come first, and the baseline before all others. A network that is known
-        already is told at once with the values it had, so the sampler learns and nothing runs twice.
+        Orphans that `recover` found come first, and the baseline before all others. For a network that is already
+        known, the sampler observes its earlier values at once, so that nothing runs twice.
 
         Args:
-            sample: Draws a candidate from a sampler.
+            sample: Function that draws a candidate from a sampler.
         """
         trial = self._orphans.pop(0) if self._orphans else self._study.ask()
         candidate = sample(cast(Suggester, trial))
         with Session(self._storage.engine, expire_on_commit=False) as session:
-            # All in one transaction, so that two processes do not both find a network unknown.
+            # All in one transaction, so that a network is unknown to one process alone.
             known = None
             if self._needs_baseline(session):
                 candidate = self.baseline_candidate
@@ -158,11 +159,11 @@ class Study(Records):
         return PendingTrial(trial.number, Candidate.from_json(row.candidate))
 
     def tell(self, number: int, result: TrialResult) -> TrialResult:
-        """Record what a trial came to and return it as recorded.
+        """Store the result of a trial, and return it as stored.
 
-        What was derived from it becomes a trial each, unless the network is known already. A measurement that is not
+        Each derived trial becomes a trial of its own, unless its network is already known. A measurement that is not
         finite makes the trial fail. A trial that another process took over, because this one seemed dead, is left to
-        that one.
+        that process.
         """
         trial, row_id = self._running.pop(number)
         result = result.if_finite()
@@ -200,14 +201,14 @@ class Study(Records):
         leases.renew(self._storage.engine, self._id, numbers)
 
     def leave(self) -> None:
-        """Say that this process runs no more trials; the next one runs those that are not finished."""
+        """Release the trials of this process that are not finished; the next process runs them."""
         leases.release(self._storage.engine, self._id)
         self._running.clear()
 
     def recover(self) -> int:
-        """Settle the trials of processes that died, and return how many will run again.
+        """Take over the trials of processes that died, and return the number of those that will run again.
 
-        Those whose results are stored are told; the others are given out first by `ask`, under their own
+        Trials whose results are stored are finished in Optuna; `ask` hands out the others first, under their own
         numbers.
         """
         others = leases.release_dead(self._storage.engine, self._id)
@@ -217,7 +218,7 @@ class Study(Records):
         ours = {*self._running, *(trial.number for trial in self._orphans)}
         for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             row = rows.get(frozen.number)
-            if frozen.number in ours or (row is None and (others or DERIVED in frozen.user_attrs)):
+            if frozen.number in ours or (row is None and (others or DERIVED_KEY in frozen.user_attrs)):
                 continue
             trial = optuna.trial.Trial(self._study, frozen._trial_id)
             if row is None or row.state == "waiting":
@@ -231,10 +232,10 @@ class Study(Records):
         return len(self._orphans)
 
     def retry(self, values: Callable[[Candidate], Mapping[str, Value]]) -> int:
-        """Queue the failed trials again and return how many they are.
+        """Queue the failed trials again, and return their number.
 
         Args:
-            values: From a candidate to the value of each knob.
+            values: Function that returns the value of each knob of a candidate.
         """
         with Session(self._storage.engine) as session:
             failed = session.scalars(self._rows().where(TrialRow.state == "failed")).all()
@@ -255,12 +256,12 @@ class Study(Records):
             for name, violation in violations(self.objectives, values, untrained=outcome == "stopped").items():
                 trial.set_constraint(name, violation)
         if outcome == "stopped":
-            trial.set_user_attr(STOPPED, facts[STOPPED])
+            trial.set_user_attr(STOPPED_KEY, facts[STOPPED_KEY])
         if outcome == "done":
             optimised = [values[metric.name] for metric in self.optimised_metrics]
             self._study.tell(trial, optimised, skip_if_finished=True)
         else:
-            # A rejected trial is not a failed one: a sampler told FAIL would try the same region again.
+            # Rejected trials are PRUNED: samplers ignore FAIL and would try the same region again.
             state = TrialState.FAIL if outcome == "failed" else TrialState.PRUNED
             self._study.tell(trial, state=state, skip_if_finished=True)
 
@@ -270,11 +271,11 @@ class Study(Records):
             state, row_id, facts = (row.state, row.id, row.facts) if row else ("retried", 0, {})
         if state in {"done", "rejected", "stopped", derived.UNNUMBERED}:
             self._finish(trial, "done" if state == derived.UNNUMBERED else state, self._values(row_id), facts)
-        else:  # the other one still runs, failed or was queued again
+        else:  # the other trial still runs, failed or was queued again
             self._finish(trial, "failed", {}, {})
 
     def _needs_baseline(self, session: Session) -> bool:
-        """Return whether the baseline is neither done nor in work; a failed one is tried again."""
+        """Return whether the baseline is neither done nor running; a failed baseline runs again."""
         if not self._has_baseline:
             states = ("running", "waiting", "done")
             query = self._rows().where(TrialRow.digest == self.baseline_candidate.digest)
@@ -284,7 +285,7 @@ class Study(Records):
         return False
 
     def _known(self, session: Session, digest: str) -> int | None:
-        """Return the trial after which a candidate need not run again: the latest one; None where there is none."""
+        """Return the number of the latest trial of the same network that need not run again; None without one."""
         states = ("running", "waiting", "done", "rejected", "stopped", "failed", derived.UNNUMBERED)
         query = select(TrialRow.number).where(TrialRow.study_id == self._id, TrialRow.digest == digest)
         return session.scalar(query.where(TrialRow.state.in_(states)).order_by(TrialRow.number.desc()).limit(1))

@@ -1,4 +1,4 @@
-"""The stable JSON that scripts read, built from models."""
+"""Builds the stable JSON that scripts read."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ from paredown.studies.front import Model, deltas, faster_on_paper_only
 
 
 def model_summary(model: Model, baseline: Model | None, folder: str) -> dict[str, Any]:
-    """Return a model as plain data: metrics, how far to trust them, and how it differs from the baseline."""
+    """Return a model as plain data: its metrics, their spreads, and its changes against the baseline."""
     return {
         "trial": model.trial,
         "candidate": model.candidate.to_json(),
@@ -24,7 +24,7 @@ def model_summary(model: Model, baseline: Model | None, folder: str) -> dict[str
 def front_summary(
     study: str, objectives: Sequence[str], baseline: Model | None, models: Sequence[Model], folder: str
 ) -> dict[str, Any]:
-    """Return a front as plain data; deltas of shares are differences, those of other metrics shares of the baseline."""
+    """Return a front as plain data; the change of a share is a difference, any other a share of the baseline's."""
     return {
         "study": study,
         "objectives": list(objectives),

@@ -1,6 +1,6 @@
-"""Our tables, beside Optuna's in one database.
+"""Our tables, which stand beside Optuna's in one database.
 
-No foreign key leads into Optuna's tables: its dashboard may delete a study there without asking us.
+No foreign key refers to Optuna's tables, since its dashboard may delete a study there.
 """
 
 from datetime import datetime
@@ -15,16 +15,16 @@ VERSION_TABLE = PREFIX + "alembic_version"
 
 
 class Table(DeclarativeBase):
-    """Root of the tables."""
+    """Base class of the tables."""
 
 
 class StudyRow(Table):
-    """A study: what was asked for.
+    """A study and its configuration.
 
     Attributes:
         config: The parts of the study file that later runs must agree with.
-        folder: Where models and reports go.
-        sensitivity: The latest map of what each layer costs, as JSON; None until one was made.
+        folder: Folder of models and reports.
+        sensitivity: The latest sensitivity map, as JSON; None before the first one.
     """
 
     __tablename__ = PREFIX + "studies"
@@ -38,19 +38,20 @@ class StudyRow(Table):
 
 
 class TrialRow(Table):
-    """A trial: the candidate, what became of it and why.
+    """A trial with its candidate and its result.
 
     Attributes:
-        number: Optuna's; negative for a moment where a derived trial has none yet.
-        parent: Number of the trial whose trained model it is, under another setting; None for one of its own.
-        state: running, waiting (its process ended), done, rejected, stopped, failed, duplicate, retried or unnumbered.
-        reason: Why it is not done.
+        number: Number of the trial in Optuna; negative while a derived trial has none yet.
+        parent: Number of the trial from which it was derived; None for a trial with its own training.
+        state: State: running, waiting (its process ended), done, rejected, stopped, failed, duplicate, retried or
+            unnumbered.
+        reason: Why it is not done; empty where it is.
         feasible: Whether it keeps every limit; None until it is done.
         artifact: Folder of its files, relative to the study's folder.
-        facts: Seconds of each stage, what was measured before training, and notes.
+        facts: Seconds of each stage, measurements before training, and notes.
         owner: The process that runs it, `host/pid/start time`.
         lease_until: Unix time after which another process may take the trial for lost.
-        attempt: How often the trial was started.
+        attempt: Number of times that the trial was started.
     """
 
     __tablename__ = PREFIX + "trials"

@@ -15,7 +15,7 @@ from typing import Any
 from paredown.evaluators.metrics.measurement import Measurement
 from paredown.search.study_file.schema import StudyConfig
 from paredown.search.study_file.setup import Setup, set_up
-from paredown.studies.result import UNTRAINED, TrialResult, stopped_early
+from paredown.studies.result import UNTRAINED_KEY, TrialResult, stopped_early
 
 BAD = 5
 """The kernel whose candidates misbehave; the baseline's is another."""
@@ -82,9 +82,9 @@ def judged(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResu
         accuracy = final["accuracy"] * (1 - 0.5 ** (epoch + 1))
         curve.append((epoch, {"accuracy": accuracy}))
         if reason := on_epoch(epoch, {"accuracy": accuracy, "size_bytes": costs["size_bytes"]}):
-            return stopped_early(reason, (epoch + 1) / epochs, accuracy, known, {UNTRAINED: costs}, curve)
+            return stopped_early(reason, (epoch + 1) / epochs, accuracy, known, {UNTRAINED_KEY: costs}, curve)
     measurements = {name: Measurement(name, value) for name, value in final.items()}
-    return TrialResult("done", "", measurements, "trials/toy", {UNTRAINED: costs}, tuple(curve))
+    return TrialResult("done", "", measurements, "trials/toy", {UNTRAINED_KEY: costs}, tuple(curve))
 
 
 def some_fail(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 
-from paredown.search.bench.landscape import Goal, Outcome
-from paredown.search.samplers.domain import Domain
+from paredown.search.bench.landscape import EvaluationOutcome, Goal
+from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.sampler import Cost, Params
 
 
@@ -77,10 +77,10 @@ class FunctionLandscape:
         """Return the knobs: each proposal is a network of its own."""
         return params
 
-    def outcome(self, params: Params) -> Outcome:
+    def outcome(self, params: Params) -> EvaluationOutcome:
         """Return what is computed."""
         network, key = self.compute(params), tuple(params[name] for name in self.distributions)
-        return Outcome(key, network.values, self._losses(network) if network.values is not None else None)
+        return EvaluationOutcome(key, network.values, self._losses(network) if network.values is not None else None)
 
     def best_losses(self) -> NDArray[np.float64]:
         """Return the front of a long run: mutants and crossings of the front so far, by their mean values.
@@ -101,7 +101,7 @@ class FunctionLandscape:
         return tuple(-v if g.maximise else v for g, v in zip(self.goals, network.mean, strict=True))
 
     def _reference_run(self, batch: int = 500) -> NDArray[np.float64]:
-        domain, rng = Domain(self.distributions), np.random.default_rng(0)
+        domain, rng = KnobDomain(self.distributions), np.random.default_rng(0)
         front: list[Params] = []
         losses = np.empty((0, len(self.goals)))
         for _ in range(0, self.reference_evaluations, batch):
@@ -114,7 +114,7 @@ class FunctionLandscape:
             front, losses = [front[i] for i in kept], losses[kept]
         return losses
 
-    def _child(self, front: Sequence[Params], domain: Domain, rng: np.random.Generator) -> Params:
+    def _child(self, front: Sequence[Params], domain: KnobDomain, rng: np.random.Generator) -> Params:
         if not front or rng.random() < 0.1:
             return domain.draw(rng)
         parent = front[int(rng.integers(len(front)))]

@@ -1,8 +1,8 @@
-"""Files with exits, made from networks: one ONNX model whose `If` skips what follows an exit that is taken.
+"""Writes networks with exits as one ONNX model, in which an `If` skips all that follows an exit that is taken.
 
-Each stage is exported and rewritten by itself, so that quantization and the like treat it as any other model; then
-the stages are put into each other: behind an exit an `If` holds in one branch the exit's logits, in the other one all
-that follows. The file takes one image at a time.
+Each stage is exported and rewritten by itself, so that steps such as quantization treat it as any other model. Then
+the stages are nested: behind each exit, one branch of an `If` holds the exit's logits and the other branch all that
+follows. The file takes one image at a time.
 """
 
 from collections.abc import Callable
@@ -15,26 +15,25 @@ from onnx import helper
 
 from paredown.evaluators.files.exit_runtime import DECIDES, EXITS_KEY, ExitPlan, entropy_limit
 from paredown.evaluators.files.onnx_model import export_part, slimmed
-from paredown.evaluators.files.onnx_session import open_session
+from paredown.evaluators.files.onnx_session import BATCH_SIZE, open_session
 from paredown.spaces.exits.network import MultiExit
 from paredown.spaces.exits.rules import ExitRule
 from paredown.spaces.families.family import ImageShape
 
 Rewriting = Callable[[bytes, NDArray[np.float32]], bytes]
-"""(ONNX model of a stage, inputs to calibrate it with, `n x ...`) -> what takes its place."""
-BATCH = 64
+"""(ONNX model of a stage, calibration inputs of the stage, `n x ...`) -> the rewritten model."""
 
 
 def export_stages(
     network: MultiExit, shape: ImageShape, images: NDArray[np.float32], rewrite: Rewriting
 ) -> list[bytes]:
-    """Return each stage with its exit as an ONNX model, rewritten; the batch is free.
+    """Return each stage with its exit as a rewritten ONNX model with a free batch size.
 
     Args:
-        network: With exits.
+        network: A network with exits.
         shape: Channels, height, width of one input.
-        images: To calibrate with, normalised, `n x c x h x w`; what comes out of a stage calibrates the next one.
-        rewrite: Applied to each stage.
+        images: Calibration images, normalised, `n x c x h x w`; the outputs of a stage calibrate the next one.
+        rewrite: Function that rewrites each stage.
     """
     stages: list[bytes] = []
     x, one = images, np.zeros((1, *shape), np.float32)
@@ -45,19 +44,19 @@ def export_stages(
             session = open_session(model)
             name = session.get_inputs()[0].name
             x = np.concatenate(
-                [session.run(["features"], {name: x[j : j + BATCH]})[0] for j in range(0, len(x), BATCH)]
+                [session.run(["features"], {name: x[j : j + BATCH_SIZE]})[0] for j in range(0, len(x), BATCH_SIZE)]
             )
             one = session.run(["features"], {name: one})[0]
     return stages
 
 
 def stitched(stages: list[bytes], rule: ExitRule, classes: int) -> bytes:
-    """Return the stages as one model that leaves where the rule says so.
+    """Return the stages as one model that leaves at the first exit that the rule accepts.
 
     Args:
-        stages: From `export_stages`.
-        rule: When to leave.
-        classes: Of the task.
+        stages: ONNX models from `export_stages`.
+        rule: Rule of the exits.
+        classes: Number of classes of the task.
     """
     models = _same_opset([onnx.load_from_string(stage) for stage in stages])
     names: list[tuple[str, str, str]] = []
@@ -107,7 +106,7 @@ def stitched(stages: list[bytes], rule: ExitRule, classes: int) -> bytes:
 def _decision(
     rule: ExitRule, logits: list[str], classes: int
 ) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto], str]:
-    """Return nodes and constants that tell whether to leave at the last of some exits, and the name of their word."""
+    """Return nodes and constants that decide whether to leave at the last of some exits, and their output's name."""
     at = len(logits) - 1
     own, answer = f"{DECIDES}{at}_", f"{DECIDES}{at}_leave"
     nodes: list[onnx.NodeProto] = []
@@ -142,7 +141,7 @@ def _decision(
 
 
 def _same_opset(models: list[onnx.ModelProto]) -> list[onnx.ModelProto]:
-    """Return the models at one version of ONNX's operators: rewriting may have raised that of some."""
+    """Return the models at the same operator set version, which rewriting may have raised for some of them."""
     versions = [next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx")) for model in models]
     latest = max(versions)
     return [
@@ -152,7 +151,7 @@ def _same_opset(models: list[onnx.ModelProto]) -> list[onnx.ModelProto]:
 
 
 def _rename(graph: onnx.GraphProto, prefix: str, fixed: dict[str, str]) -> None:
-    """Put a prefix before all names of a graph but those that are given."""
+    """Put a prefix before all names of a graph but the fixed ones, which are replaced as given."""
 
     def name(old: str) -> str:
         return old and fixed.get(old, prefix + old)
@@ -165,7 +164,7 @@ def _rename(graph: onnx.GraphProto, prefix: str, fixed: dict[str, str]) -> None:
 
 
 def _in_order(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """Return the nodes so that each comes after those it needs: converters append, and nested graphs must be sorted."""
+    """Return the nodes in topological order: converters append nodes, and nested graphs must be sorted."""
     made = {name: at for at, node in enumerate(graph.node) for name in node.output}
     needs = {at: [made[name] for name in node.input if name in made] for at, node in enumerate(graph.node)}
     return [graph.node[at] for at in TopologicalSorter(needs).static_order()]

@@ -1,7 +1,7 @@
-"""Files with exits without PyTorch: what they hold, and batches through them.
+"""Runs files with exits on batches, without PyTorch.
 
-Such a file takes one image at a time; a nested `If` behind each exit holds all that follows. Its stages are taken
-apart again here, so that a batch goes through each stage as one, without the images that left before.
+Such a file takes one image at a time; a nested `If` behind each exit holds all that follows. This module splits the
+file into its stages again, so that each stage runs on one batch, without the images that left before.
 """
 
 import json
@@ -17,21 +17,21 @@ from numpy.typing import NDArray
 from paredown.evaluators.files.onnx_session import open_session
 
 EXITS_KEY = "paredown.exits"
-"""Metadata of the file: how it decides and what its stages are called, as JSON."""
+"""Metadata key of the file that holds its rule and the names of its stages, as JSON."""
 DECIDES = "decide"
-"""Names of the nodes that decide begin with it."""
+"""Prefix of the names of nodes that decide whether to leave."""
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class ExitPlan:
-    """What a file with exits says of itself.
+    """The exits of a file, as its metadata describe them.
 
     Attributes:
-        rule: confidence, entropy or patience.
-        thresholds: Of confidence and entropy, for each exit but the last; one alone is that of all.
-        stages: Of each the names of its input, its logits and its features; the last one has no features.
+        rule: Name of the rule: confidence, entropy or patience.
+        thresholds: Threshold of confidence or entropy for each exit but the last; a single one applies to all exits.
+        stages: Names of input, logits and features of each stage; the last stage has no features.
     """
 
     rule: str
@@ -50,19 +50,19 @@ class ExitPlan:
 
     @classmethod
     def from_json(cls, text: str | None) -> "ExitPlan | None":
-        """Return the plan that `to_json` wrote; None of None."""
+        """Return the plan that `to_json` wrote; None where the text is None."""
         if text is None:
             return None
         plan: dict[str, Any] = json.loads(text)
         stages = tuple((entry, logits, features) for entry, logits, features in plan["stages"])
-        thresholds = plan["thresholds"] if "thresholds" in plan else [plan["threshold"]]  # as older files have it
+        thresholds = plan["thresholds"] if "thresholds" in plan else [plan["threshold"]]  # the key of older files
         return cls(plan["rule"], tuple(thresholds), stages)
 
     def leaves(self, logits: list[Floats]) -> NDArray[np.bool_]:
         """Return for each image whether it leaves at the last of the exits passed so far, `n`.
 
         Args:
-            logits: `n x classes` of each exit passed, in order.
+            logits: Logits of each exit passed so far, `n x classes`, in order.
         """
         if self.rule == "patience":
             if len(logits) == 1:
@@ -97,12 +97,12 @@ def entropy_limit(threshold: float, classes: int) -> float:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a batch came to.
+    """The outputs of a batch.
 
     Attributes:
-        logits: `n x classes`, of each image from the exit at which it left.
-        taken: That exit, `n`, counted from 0.
-        exits: How many there are, the end counted too.
+        logits: Logits of each image from the exit at which it left, `n x classes`.
+        taken: Index of that exit, `n`, counted from 0.
+        exits: Number of exits, including the end.
     """
 
     logits: Floats
@@ -111,15 +111,15 @@ class Answers:
 
     @property
     def rates(self) -> list[float]:
-        """The share of images at each exit, the end last."""
+        """Share of images that left at each exit, the end last."""
         return [float((self.taken == exit_).mean()) for exit_ in range(self.exits)]
 
 
 class BatchRuntime:
-    """Runs the stages of a file with exits on batches; images that left are not in the next stage's batch.
+    """Runs the stages of a file with exits on batches; images that left are dropped from the next stage's batch.
 
     Args:
-        file: The model, or its path.
+        file: ONNX model, or the path of its file.
         batch: Number of images that run at once.
         threads: Threads that execute each stage.
 
@@ -136,7 +136,7 @@ class BatchRuntime:
         self._sessions = [open_session(model.SerializeToString(), threads) for model in stage_models(proto, plan)]
 
     def run(self, images: Batches) -> Answers:
-        """Return what becomes of normalised `n x c x h x w`."""
+        """Return the outputs for normalised images, `n x c x h x w`."""
         parts = [self._run(images[i : i + self._batch]) for i in range(0, len(images), self._batch)]
         logits, taken = (np.concatenate(one) for one in zip(*parts, strict=True))
         return Answers(logits, taken, len(self._sessions))

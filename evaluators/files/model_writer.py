@@ -1,4 +1,4 @@
-"""From a candidate's network to its file: exported, rewritten by the steps, packed."""
+"""Writes a candidate's network to its file: it exports the network, lets the steps rewrite it, and packs it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,11 +26,12 @@ from paredown.spaces.families.family import ImageShape, longer_side
 from paredown.spaces.knob import Knobs
 
 Labelled = tuple[NDArray[np.float32], NDArray[np.int64]]
-WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+NUMBERED_LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+"""Layers among which a stage's `Part` is counted."""
 
 
 Skipped = Mapping[str, Mapping[str, str]]
-"""Step to the layers that it left alone, each with the reason."""
+"""Layers that each step left unchanged, with the reason, by step."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class WrittenModel:
 
     Attributes:
         file: The ONNX model; the packed file lies beside it.
-        skipped: Layers that each step left alone, with the reason.
-        stages: ONNX model of each stage of a network with exits; empty for others.
+        skipped: Layers that each step left unchanged, with the reason.
+        stages: ONNX model of each stage of a network with exits; empty for other networks.
     """
 
     file: Path
@@ -53,8 +54,8 @@ class ModelWriter:
     """Writes the files of one candidate.
 
     Attributes:
-        candidate: Names the steps that rewrite.
-        task: Its training images calibrate.
+        candidate: The candidate, which names the steps that rewrite.
+        task: The task, whose training images calibrate.
         shape: Channels, height, width of one input.
         device: The device that the files are made for.
     """
@@ -129,13 +130,13 @@ class ModelWriter:
 
 
 def _spread(images: Images, labels: NDArray[np.int64], count: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Return so many rows, spread over the set: an image folder is sorted by class."""
+    """Return `count` rows, spread evenly over the data: an image folder is sorted by class."""
     every = max(1, len(images) // count)
     rows = slice(0, every * count, every)
     return images[rows], labels[rows]
 
 
 def _parts(model: MultiExit) -> Iterator[Part]:
-    """Return where each stage with its exit stands among the layers of the whole network, in the order they run."""
-    counts = [sum(isinstance(m, WEIGHTED) for m in model.part(i).modules()) for i in range(len(model.stages))]
+    """Return the place of each stage with its exit among the layers of the whole network, in the order they run."""
+    counts = [sum(isinstance(m, NUMBERED_LAYERS) for m in model.part(i).modules()) for i in range(len(model.stages))]
     yield from (Part(i, sum(counts[:i]), sum(counts)) for i in range(len(counts)))

@@ -1,4 +1,4 @@
-"""The exported model: written from a network, and made smaller."""
+"""Exports a network as an ONNX model, and makes the model smaller."""
 
 import contextlib
 import copy
@@ -35,9 +35,9 @@ def export_part(model: nn.Module, example: NDArray[np.float32], outputs: tuple[s
     """Return a network, or a part of one, as an ONNX model with the input `image` and a free batch size.
 
     Args:
-        model: Returns a tensor for each output.
+        model: Module that returns a tensor for each output.
         example: One input, `1 x ...`.
-        outputs: Their names.
+        outputs: Names of the outputs.
     """
     device = next(model.parameters()).device
     buffer = io.BytesIO()
@@ -45,7 +45,7 @@ def export_part(model: nn.Module, example: NDArray[np.float32], outputs: tuple[s
     with warnings.catch_warnings(), plain_operators(), _output_to_stderr():
         # The TorchScript exporter is deprecated, and ten times as fast: docs/decisions/0002.
         warnings.simplefilter("ignore", DeprecationWarning)
-        # It says so of each slice that it leaves to the runtime; the outcome is compared with the network anyway.
+        # It warns of each slice that it leaves to the runtime; the file is compared with the network anyway.
         warnings.filterwarnings("ignore", "Constant folding - Only steps=1", UserWarning)
         # Of recurrent layers, and of shapes in Python: rehearsal.py runs the file of a network of the user's on
         # several images and compares.
@@ -95,11 +95,11 @@ def _with_plain_weights(model: nn.Module) -> nn.Module:
 
 
 def slimmed(model: bytes) -> bytes:
-    """Return the same ONNX model with short names and no remarks.
+    """Return the same ONNX model with short names and without documentation strings.
 
-    Names, shapes of intermediate values and notes are a third of the file of a small int8 network; no runtime
-    needs them. Inputs and outputs of the model keep their names, weights the note of where they are sparse.
-    Negative zeros, left where a mask met a negative weight, become zeros: so they are stored as such.
+    Names, shapes of intermediate values and notes are a third of the file of a small int8 network; no runtime needs
+    them. Inputs and outputs of the model keep their names; weights keep the note of the domain in which they are
+    sparse. Negative zeros, which a mask leaves of negative weights, become zeros, so that they are stored as such.
     """
     proto = onnx.load_from_string(model)
     graph = proto.graph

@@ -1,4 +1,4 @@
-"""The one place that opens a model in ONNX Runtime; needs no PyTorch."""
+"""Opens models in ONNX Runtime; this is the only place that does, and it needs no PyTorch."""
 
 from pathlib import Path
 
@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.tasks.normalisation import Inputs
 
-BATCH = 64
+BATCH_SIZE = 64
+"""Maximum number of images that run at once, so that memory does not grow with the data set."""
 
 
 def open_session(model: Path | bytes, threads: int = 1) -> onnxruntime.InferenceSession:
@@ -17,7 +18,7 @@ def open_session(model: Path | bytes, threads: int = 1) -> onnxruntime.Inference
 
     Args:
         model: ONNX model, or the path of its file.
-        threads: Threads that execute it, the caller's included; see `Device.threads`.
+        threads: Number of threads that execute it, including the caller's; see `Device.threads`.
 
     Raises:
         EvaluationError: ONNX Runtime cannot load the model.
@@ -35,8 +36,8 @@ def open_session(model: Path | bytes, threads: int = 1) -> onnxruntime.Inference
 
 
 def logits(session: onnxruntime.InferenceSession, images: Inputs) -> NDArray[np.float32]:
-    """Return `n x classes` for `n x c x h x w`, in batches; one by one where the file takes no more."""
+    """Return logits `n x classes` for images `n x c x h x w`, in batches; one by one where the file takes one image."""
     entry = session.get_inputs()[0]
-    batch = BATCH if isinstance(entry.shape[0], str) else entry.shape[0]
+    batch = BATCH_SIZE if isinstance(entry.shape[0], str) else entry.shape[0]
     parts = [session.run(None, {entry.name: images[i : i + batch]})[0] for i in range(0, len(images), batch)]
     return np.concatenate(parts)

@@ -28,7 +28,7 @@ from paredown.evaluators.packing.encodings.dense import DENSE
 from paredown.spaces.errors import SpaceError
 from paredown.spaces.transforms import DOMAIN_NOTE, Domain
 
-Part = NDArray[np.uint8]
+PackedPart = NDArray[np.uint8]
 HEADER, GRAPH, PAYLOAD = "paredown.packed", "graph", "payload"
 FORMAT = 1
 SMALL_BYTES, MOST_TIMES, MOST_BYTES = 1 << 26, 4096, (1 << 31) - 1
@@ -106,7 +106,7 @@ def _assembled(model: onnx.ModelProto, stored: Sequence[Encoded | None], compres
             tensor.dims[:], tensor.data_type, tensor.name = shape, kind, name
     graph = emptied.SerializeToString(deterministic=True)
     payload = b"".join(encoded.payload for encoded in stored if encoded is not None)
-    parts: dict[str, Part] = {}
+    parts: dict[str, PackedPart] = {}
     header: dict[str, Any] = {"format": FORMAT}
     for name, raw in ((GRAPH, graph), (PAYLOAD, payload)):
         done, data = compress(raw, compression)
@@ -181,7 +181,7 @@ def _limit(packed: bytes) -> int:
     return min(MOST_BYTES, max(SMALL_BYTES, MOST_TIMES * len(packed)))
 
 
-def _opened(packed: bytes) -> tuple[dict[str, Any], dict[str, Part]]:
+def _opened(packed: bytes) -> tuple[dict[str, Any], dict[str, PackedPart]]:
     try:
         parts = load(packed)
     except SafetensorError as error:
@@ -196,7 +196,7 @@ def _opened(packed: bytes) -> tuple[dict[str, Any], dict[str, Part]]:
     return header, parts
 
 
-def _part(header: dict[str, Any], parts: dict[str, Part], name: str, limit: int) -> bytes:
+def _part(header: dict[str, Any], parts: dict[str, PackedPart], name: str, limit: int) -> bytes:
     done, size = header[name]
     if not isinstance(size, int) or not 0 <= size <= limit:
         raise PackingError(f"the packed file is broken: {name} of {size!r} bytes, the limit is {limit}")

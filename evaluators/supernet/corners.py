@@ -1,4 +1,4 @@
-"""The extreme networks of a family's space: between them lie the shapes of all others."""
+"""The extreme networks of a family's space, between whose shapes lie those of all others."""
 
 import itertools
 import math
@@ -13,7 +13,7 @@ from paredown.spaces.knob import Choice, Knob, Knobs, Value
 from paredown.spaces.space import SearchSpace
 
 Shapes = dict[str, tuple[int, ...]]
-"""Of each parameter, by its name in the supernet."""
+"""Shape of each parameter by its name in the supernet."""
 
 
 def shared_shapes(family: Family, candidate: Candidate, channels: int, classes: int) -> Shapes:
@@ -22,7 +22,7 @@ def shared_shapes(family: Family, candidate: Candidate, channels: int, classes: 
     Raises:
         InfeasibleCandidate: The family cannot build it.
     """
-    assert family.shared_names is not None, "asked only of families that share weights"
+    assert family.shared_names is not None, "only families that share weights have shared shapes"
     side = family.resolution(candidate.knobs)
     with torch.device("meta"):
         network = family.build(candidate.knobs, (channels, side, side), classes)
@@ -35,19 +35,19 @@ def shared_shapes(family: Family, candidate: Candidate, channels: int, classes: 
 class Corners:
     """Candidates of a space of one family among which each shared tensor has its largest sizes.
 
-    From all knobs at their highest, one knob after the other is moved to where the network has more parameters, until
-    none is left to move; so also from all at their lowest, to where it has fewer. Corners are these two and all that
-    differ from them in one knob, for each value of the knobs on which others depend, and the baseline, which may lie
-    outside. That is enough where each size grows or falls with a knob whatever the others are; a family in which that
-    does not hold names networks that cover others.
+    A greedy search starts from all knobs at their highest and moves one knob at a time to where the network has more
+    parameters, until no move helps; a second one starts from all knobs at their lowest, towards fewer parameters. The
+    corners are the two results and all networks that differ from them in one knob, for each value of the knobs on
+    which others depend, and the baseline, which may lie outside. They are enough where each size is monotone in each
+    knob, whatever the other knobs are; a family in which that does not hold names networks that cover others.
 
     Args:
-        space: Of one family.
-        channels: Of the images.
-        classes: Of the task.
+        space: Space of one family.
+        channels: Number of channels of the images.
+        classes: Number of classes of the task.
 
     Attributes:
-        shapes: Of the parameters of each corner that can be built, or of the network that covers it.
+        shapes: Shapes of the parameters of each corner that can be built, or of the network that covers it.
     """
 
     def __init__(self, space: SearchSpace, channels: int, classes: int) -> None:
@@ -101,7 +101,7 @@ class Corners:
 
 
 def parameters(shapes: Shapes) -> int:
-    """Return how many parameters a network has."""
+    """Return the number of parameters of a network."""
     return sum(math.prod(shape) for shape in shapes.values())
 
 

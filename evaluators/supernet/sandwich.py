@@ -1,4 +1,4 @@
-"""Training of a supernet: at each step its largest, its smallest and two random networks, the largest as teacher.
+"""Trains a supernet: at each step its largest, its smallest and two random networks, with the largest as teacher.
 
 Source:
     Yu, Huang, Universally Slimmable Networks, ICCV 2019, sections 3.2 (sandwich rule) and 3.3 (in-place
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.supernet import checkpoint
-from paredown.evaluators.supernet.checkpoint import Record
+from paredown.evaluators.supernet.checkpoint import SupernetRecord
 from paredown.evaluators.supernet.supernet import Supernet
 from paredown.evaluators.tasks.images import Images
 from paredown.evaluators.tasks.task import Task, normalisation_at, split_at
@@ -30,21 +30,21 @@ RANDOM_NETWORKS = 2
 WARMUP = 0.1
 """Share of the steps in which the learning rate rises to its peak."""
 
-OnSupernetEpoch = Callable[[Record], bool]
-"""Told after each epoch, when it is saved; answers whether training goes on now."""
+OnSupernetEpoch = Callable[[SupernetRecord], bool]
+"""Called after each epoch, once it is saved; returns whether training continues now."""
 
 
-def train(supernet: Supernet, task: Task, plan: TrainingPlan, file: Path, on_epoch: OnSupernetEpoch) -> Record:
-    """Train a supernet, or go on where its file stands, and return how far it is.
+def train(supernet: Supernet, task: Task, plan: TrainingPlan, file: Path, on_epoch: OnSupernetEpoch) -> SupernetRecord:
+    """Train a supernet, continuing from its file, and return the progress.
 
-    The result does not depend on where it was interrupted.
+    The result does not depend on where training was interrupted.
 
     Args:
-        supernet: Its tensors are trained in place.
-        task: Images, at every resolution that candidates ask for.
-        plan: How.
-        file: Read first, written after each epoch.
-        on_epoch: May end training for now.
+        supernet: The supernet, whose tensors are trained in place.
+        task: Task with images at every resolution that candidates need.
+        plan: Plan of the training.
+        file: File that is read first and written after each epoch.
+        on_epoch: Called after each epoch; may end training for now.
 
     Raises:
         EvaluationError: A loss is not finite.
@@ -55,10 +55,10 @@ def train(supernet: Supernet, task: Task, plan: TrainingPlan, file: Path, on_epo
     record = checkpoint.load(file, supernet.tensors, optimizer)
     images = _Images(task, plan.device)
     while record.epochs < plan.supernet_epochs:
-        began = time.monotonic()
+        start = time.monotonic()
         losses = _epoch(supernet, images, plan, optimizer, record.epochs)
         record.epochs, record.losses = record.epochs + 1, [*record.losses, losses]
-        record.seconds += time.monotonic() - began
+        record.seconds += time.monotonic() - start
         file.parent.mkdir(parents=True, exist_ok=True)
         checkpoint.save(file, supernet.tensors, optimizer, record)
         if not on_epoch(record):
@@ -70,7 +70,7 @@ def _epoch(
     supernet: Supernet, images: "_Images", plan: TrainingPlan, optimizer: torch.optim.Optimizer, epoch: int
 ) -> tuple[float, float]:
     """Train for one epoch and return the mean losses of the largest and the smallest network."""
-    seed = plan.seed * 1_000_003 + epoch  # an epoch draws the same whether training was interrupted before it or not
+    seed = plan.seed * 1_000_003 + epoch  # an epoch draws alike whether training was interrupted before it or not
     order, dice = torch.Generator().manual_seed(seed), random.Random(seed)
     torch.manual_seed(seed)
     batches = [rows for rows in _batches(images.count, plan.batch_size, order) if len(rows) > 1]
@@ -95,7 +95,7 @@ def _accumulate(
     supernet: Supernet, images: "_Images", rows: Tensor, smoothing: float, dice: random.Random
 ) -> tuple[float, float]:
     """Add the gradients of one step, and return the losses of the largest and the smallest network."""
-    draw = dice.randrange(2**31)  # each network sees the same images, the same ones mirrored
+    draw = dice.randrange(2**31)  # all networks see the same augmented images
     largest, smallest = dice.choice(supernet.largest), dice.choice(supernet.smallest)
     output = supernet.logits(largest, images.batch(rows, longer_side(supernet.shape(largest)), draw))
     loss = F.cross_entropy(output, images.labels[rows], label_smoothing=smoothing)
@@ -112,7 +112,7 @@ def _accumulate(
 
 
 def _rate(share: float) -> float:
-    """Return the learning rate over its peak: a linear rise, then half a cosine."""
+    """Return the learning rate as a share of its peak: a linear warm-up, then half a cosine."""
     if share < WARMUP:
         return share / WARMUP + 1e-3
     return 0.5 * (1 + math.cos(math.pi * (share - WARMUP) / (1 - WARMUP)))
@@ -123,7 +123,7 @@ def _batches(count: int, size: int, order: torch.Generator) -> Iterator[Tensor]:
 
 
 class _Images:
-    """The training images at every resolution that is asked for, each resized once."""
+    """The training images at every resolution that is needed; each resolution is computed once."""
 
     def __init__(self, task: Task, device: torch.device) -> None:
         self._task, self._device = task, device

@@ -1,26 +1,26 @@
-"""Which part of a shared tensor a candidate's parameter is."""
+"""Slices the parameters of candidates from shared tensors."""
 
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
 SPATIAL = 2
-"""In tensors of convolutions, sizes from this one on are those of the kernel."""
+"""First spatial dimension of the weights of a convolution."""
 CONVOLUTION_DIMENSIONS = 4
 
 
 def sliced(shared: Tensor, shape: Sequence[int]) -> Tensor:
-    """Return the view of a shared tensor that has a shape.
+    """Return a view of a given shape on a shared tensor.
 
-    Taken are the leading output and input channels and the centre of the kernel; in tensors of fewer than four
-    dimensions the leading part of each.
+    The view takes the leading output and input channels and the centre of the kernel; in tensors of fewer than four
+    dimensions, it takes the leading part of each dimension.
 
     Args:
-        shared: `out x in x h x w` of a convolution, or any other shape.
-        shape: At most the shared one in each dimension.
+        shared: Shared tensor: `out x in x h x w` for a convolution, or any other shape.
+        shape: Shape of the view, at most that of the shared tensor in each dimension.
 
     Raises:
-        ValueError: The shape does not fit in.
+        ValueError: The shape does not fit into the shared tensor.
 
     Source:
         Yu et al., Slimmable Neural Networks, ICLR 2019, section 3 (leading channels); Cai et al., Once-for-All,

@@ -1,4 +1,4 @@
-"""The supernet: shared tensors whose slices are the parameters of every candidate of a family."""
+"""The supernet: shared tensors, slices of which are the parameters of every candidate of a family."""
 
 import contextlib
 import functools
@@ -17,22 +17,21 @@ from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.families.family import ImageShape
 from paredown.spaces.space import SearchSpace
 
-DRAWS = 1000
-"""So many random candidates in a row that cannot be built end the training."""
-KEPT_NETWORKS = 64
-"""So many built candidates are kept, the latest used."""
+MAX_DRAWS = 1000
+"""Number of random candidates in a row that cannot be built after which training fails."""
+MAX_CACHED_NETWORKS = 64
+"""Maximum number of built networks that are cached, the most recently used."""
 
 
 class Supernet:
     """The shared tensors of a space of one family.
 
     Attributes:
-        space: Candidates of one family.
-        tensors: By shared name; each has the largest sizes that any candidate needs.
-        largest: The candidates with the most parameters at the highest resolution; they differ in knobs that cost
-            neither.
-        smallest: Those with the fewest, at the lowest and the highest resolution: one that is never trained on large
-            images would inherit little for them.
+        space: Space of one family.
+        tensors: Tensors by shared name; each has the largest sizes that any candidate needs.
+        largest: Candidates with the most parameters at the highest resolution; only knobs that change neither differ.
+        smallest: Candidates with the fewest parameters, at the lowest and the highest resolution: a network that is
+            never trained on large images would inherit little for them.
     """
 
     def __init__(self, space: SearchSpace, channels: int, classes: int, seed: int) -> None:
@@ -47,7 +46,7 @@ class Supernet:
         torch.manual_seed(seed)
         self.tensors = {name: nn.Parameter(_random(shape)) for name, shape in limits.items()}
         missing = set(limits)
-        for corner in sorted(sizes, key=sizes.__getitem__, reverse=True):  # first values are those of the family
+        for corner in sorted(sizes, key=sizes.__getitem__, reverse=True):  # the families' own initial values
             if covered := {name for name, shape in corners[corner].items() if shape == limits[name]} & missing:
                 network = self.build(corner)
                 slices = self.slices(corner, network)
@@ -56,20 +55,22 @@ class Supernet:
                         if self._shared(corner, name) in covered:
                             slices[name].copy_(parameter)
                 missing -= covered
-        self.module = functools.lru_cache(maxsize=KEPT_NETWORKS)(self.build)
+        self.module = functools.lru_cache(maxsize=MAX_CACHED_NETWORKS)(self.build)
 
     def draw(self, dice: random.Random) -> Candidate:
         """Return a random candidate that can be built.
 
         Raises:
-            EvaluationError: None of many could be.
+            EvaluationError: None of `MAX_DRAWS` random candidates can be built.
         """
-        for _ in range(DRAWS):
+        for _ in range(MAX_DRAWS):
             candidate = self.space.draw(dice.randrange(2**31))
             with contextlib.suppress(InfeasibleCandidate):
                 self.module(candidate)
                 return candidate
-        raise EvaluationError(f"none of {DRAWS} random networks of {self._family.name} can be built; narrow its knobs")
+        raise EvaluationError(
+            f"none of {MAX_DRAWS} random networks of {self._family.name} can be built; narrow its knobs"
+        )
 
     def shape(self, candidate: Candidate) -> ImageShape:
         """Return channels, height and width of one input."""
@@ -84,7 +85,7 @@ class Supernet:
         """Return the views of shared tensors that are the parameters of a candidate's network, by their names there.
 
         Raises:
-            ValueError: A parameter has no shared tensor, or is larger than it.
+            ValueError: A parameter has no shared tensor or is larger than its shared tensor.
         """
         views = {}
         for name, parameter in network.named_parameters():
@@ -98,13 +99,13 @@ class Supernet:
         return views
 
     def logits(self, candidate: Candidate, images: Tensor) -> Tensor:
-        """Return `n x classes` of a candidate in training; gradients flow into the shared tensors.
+        """Return the logits `n x classes` of a candidate in training; gradients flow into the shared tensors.
 
-        Batch normalisation takes the statistics of the batch.
+        Batch normalisation uses the statistics of the batch.
 
         Args:
-            candidate: Of the space.
-            images: Normalised, `n x c x h x w`.
+            candidate: Candidate of the space.
+            images: Normalised images, `n x c x h x w`.
         """
         network = self.module(candidate).to(images.device)
         inputs = images.contiguous(memory_format=layout(network))
@@ -112,20 +113,20 @@ class Supernet:
         return output
 
     def copy_slice_into(self, candidate: Candidate, network: nn.Module) -> None:
-        """Copy the candidate's slice into its network; batch statistics are not shared and must be estimated anew."""
+        """Copy the candidate's slice into its network; batch statistics are not shared and must be re-estimated."""
         views = self.slices(candidate, network)
         with torch.no_grad():
             for name, parameter in network.named_parameters():
                 parameter.copy_(views[name])
 
     def _shared(self, candidate: Candidate, name: str) -> str:
-        """Return the name that a parameter of a candidate's network has here."""
+        """Return the name in the supernet of a parameter of a candidate's network."""
         assert self._family.shared_names is not None, "only families that share weights have a supernet"
         return self._family.shared_names(candidate.knobs, name)
 
 
 def _random(shape: tuple[int, ...]) -> Tensor:
-    """Return first values for where no corner has any: those of PyTorch's layers, zeros in vectors."""
+    """Return initial values for parts that no corner covers: those of PyTorch's layers, and zeros in vectors."""
     tensor = torch.zeros(shape)
     if tensor.dim() > 1:
         nn.init.kaiming_uniform_(tensor, a=math.sqrt(5))

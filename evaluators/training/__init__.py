@@ -1,1 +1,1 @@
-"""Training a network: data, loss, epochs, teacher."""
+"""Trains a network: data, loss, epochs, teacher."""

@@ -1,4 +1,4 @@
-"""The images that a network is trained on: normalised, augmented, at one resolution."""
+"""The training and validation images of a task at one resolution, and their augmentation."""
 
 import math
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ CUDA_SHARE = 0.25
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The images of one task at one resolution, on their way to the device."""
+    """The images of one task at one resolution, with their normalisation and augmentation."""
 
     train: Split
     validation: Split
@@ -77,7 +77,7 @@ def _room(device: torch.device) -> float:
 
 
 def augmented(batch: Tensor, augmentation: Augmentation, random: torch.Generator) -> Tensor:
-    """Return `n x c x h x w` with some images mirrored and each one shifted."""
+    """Return a batch `n x c x h x w` with random mirroring and a random shift of each image."""
     n, _, height, width = batch.shape
     if augmentation.flip:
         mirrored = (torch.rand(n, generator=random) < 0.5).to(batch.device)

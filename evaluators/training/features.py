@@ -1,4 +1,4 @@
-"""What a network sees before it classifies: the input of its last layer with weights."""
+"""The features of a network: the input of its last layer with weights."""
 
 import contextlib
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from paredown.spaces.module_mode import evaluating
 
 
 class Watched:
-    """The features of the latest batch that went through a watched network."""
+    """Holds the features of the latest batch that passed through a watched network."""
 
     def __init__(self) -> None:
         self._latest: Tensor | None = None
@@ -33,11 +33,11 @@ class Watched:
 
 @contextlib.contextmanager
 def watch(model: nn.Module, example: Tensor) -> Iterator[Watched]:
-    """Watch what goes into the layer with weights that runs last, the classifier.
+    """Record the input of the layer with weights that runs last, the classifier.
 
     Args:
-        model: Its outputs do not change.
-        example: One input, `1 x c x h x w`, to find that layer.
+        model: The network; its outputs do not change.
+        example: One input, `1 x c x h x w`, with which that layer is found.
 
     Raises:
         EvaluationError: The network has no such layer.

@@ -1,4 +1,4 @@
-"""Training: fit a network and keep its best epoch."""
+"""Fits a network and keeps the weights of its best epoch."""
 
 import copy
 import time
@@ -18,7 +18,7 @@ from paredown.evaluators.training.precision import Arithmetic, Precision, arithm
 from paredown.spaces.compression.step import Hold
 
 OnEpoch = Callable[[int, dict[str, float]], str]
-"""(epoch, metrics) -> why to stop here; empty: go on. Raises TrialInterrupted where the whole search ends."""
+"""(epoch, metrics) -> why the trial stops here, or an empty text; raises TrialInterrupted where the search ends."""
 
 NO_TERMS = LossTerms()
 FIRST = torch.arange(1)
@@ -38,14 +38,14 @@ class TrainingPlan:
         label_smoothing: Share of probability that is spread over all classes.
         patience: Number of epochs without gain on the validation images after which training stops.
         max_seconds: Seconds after which training and fine-tuning of one candidate stop.
-        accelerator: "auto" takes CUDA where there is one.
+        accelerator: Device for training; "auto" takes CUDA where it is available.
         seed: Random seed of weights, order of images and augmentation.
         precision: Number format of the forward and backward passes; weights are float32 throughout.
-        mode: "scratch" trains each candidate from random weights, "inherit" starts from its slice of a supernet.
+        mode: Start of training: random weights ("scratch") or the slice of a supernet ("inherit").
         supernet_epochs: Number of passes over the training images that train the supernet.
         inherit_epochs: Maximum number of passes that train a candidate after it has inherited.
-        cache_bytes: Limit of the folder that keeps trained, uncompressed networks for candidates that differ in
-            compression alone; 0 keeps none.
+        cache_bytes: Maximum size of the folder that keeps trained, uncompressed networks for candidates that differ
+            in compression alone; 0 keeps none.
     """
 
     epochs: int = 20
@@ -66,7 +66,7 @@ class TrainingPlan:
 
     @property
     def first_epochs(self) -> int:
-        """For how many epochs a candidate is trained at most before it is compressed."""
+        """Maximum number of epochs for which a candidate is trained before it is compressed."""
         return self.inherit_epochs if self.mode == "inherit" else self.epochs
 
     @property
@@ -90,21 +90,21 @@ def fit(
     holds: Sequence[Hold] = (),
     on_epoch: OnEpoch = lambda epoch, metrics: "",
 ) -> int:
-    """Train the network in place, leave its best epoch's weights in it and return how many epochs ran.
+    """Train the network in place, leave the weights of its best epoch in it, and return the number of epochs that ran.
 
-    Best is the highest validation accuracy, then the lowest validation loss.
+    The best epoch has the highest validation accuracy, then the lowest validation loss.
 
     Args:
-        model: On the plan's device; maps `n x c x h x w` to `n x classes`.
+        model: The network, on the plan's device; maps `n x c x h x w` to `n x classes`.
         data: Training and validation images.
-        plan: Everything but what the other arguments say.
-        epochs: At most so many; with 0 the weights change only where a hold changes them.
+        plan: Plan of the training; the other arguments take precedence.
+        epochs: Maximum number of epochs; with 0, the weights change only where a hold changes them.
         learning_rate: Peak of the one-cycle schedule.
         deadline: `time.monotonic()` after which no new epoch starts.
         first_epoch: Number of the first epoch, for `on_epoch`.
-        terms: What counts beside the task's loss.
-        holds: Called after each step; epochs before they are settled do not count as the best.
-        on_epoch: Told after each epoch; may stop the trial.
+        terms: Terms beside the task's loss.
+        holds: Constraints applied after each step; epochs before they are settled cannot be the best.
+        on_epoch: Called after each epoch; may stop the trial.
 
     Raises:
         EvaluationError: The loss is not finite.
@@ -186,7 +186,7 @@ class _Course:
 
 
 class _Best:
-    """The best epoch so far, and for how many epochs there was none better."""
+    """The best epoch so far, and the number of epochs since then."""
 
     def __init__(self, model: nn.Module, patience: int) -> None:
         self._model, self._patience, self._since = model, patience, 0
@@ -195,7 +195,7 @@ class _Best:
 
     @property
     def is_stale(self) -> bool:
-        """Whether patience is at its end."""
+        """Whether the patience is exhausted."""
         return self._since >= self._patience
 
     def compare(self, accuracy: float, loss: float) -> None:
@@ -206,16 +206,17 @@ class _Best:
             self._state = copy.deepcopy(self._model.state_dict())
 
     def restore(self) -> None:
-        """Put the weights of the best epoch back; those of the latest stay where none was compared."""
+        """Restore the weights of the best epoch; the latest weights stay where no epoch was compared."""
         if self._state:
             self._model.load_state_dict(self._state)
 
 
 def layout(model: nn.Module) -> torch.memory_format:
-    """Return how images and weights lie in memory while a network is trained: channels last, which is faster.
+    """Return the memory format of images and weights during training: channels last, which is faster.
 
-    Not where a 1 x 1 convolution has strides and channels that are no multiple of 8: PyTorch's backward pass then
-    writes beyond its memory on CPUs (seen with PyTorch 2.13 at 2, 3, 4 and 5 input channels), which ends the process.
+    The exception is a network with a strided 1 x 1 convolution whose channels are no multiple of 8: PyTorch's backward
+    pass then writes beyond its memory on CPUs (seen with PyTorch 2.13 at 2, 3, 4 and 5 input channels) and kills the
+    process.
     """
     convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
     strided = [c for c in convolutions if set(c.kernel_size) == {1} and max(c.stride) > 1]
@@ -225,7 +226,7 @@ def layout(model: nn.Module) -> torch.memory_format:
 
 
 def keep(holds: Sequence[Hold], progress: float) -> None:
-    """Tell the holds how far fine-tuning is."""
+    """Apply the holds, which depend on the progress of fine-tuning, 0 to 1."""
     with torch.no_grad():
         for hold in holds:
             hold.after_step(progress)

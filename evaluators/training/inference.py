@@ -1,4 +1,4 @@
-"""A trained network at work: its outputs, its score, its batch statistics."""
+"""Runs a trained network: its outputs, its score, its batch statistics."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from paredown.evaluators.training.data import TrainingData
 
 
 def score(model: nn.Module, split: Split, normalise: Normalisation) -> tuple[float, float]:
-    """Return accuracy and cross-entropy of the network on a split."""
+    """Return the accuracy and the cross-entropy of a network on a split."""
     outputs = predict(model, normalise.inputs(split.images))
     labels = torch.from_numpy(split.labels)
     accuracy = (outputs.argmax(1) == labels).float().mean().item()
@@ -28,9 +28,9 @@ def predict(model: nn.Module, images: Inputs, batch: int | None = None) -> Tenso
 
 
 def recalibrate(model: nn.Module, data: TrainingData, images: int = 1024) -> None:
-    """Estimate the statistics of batch normalisation anew from training images.
+    """Re-estimate the statistics of batch normalisation from training images.
 
-    After a structural change the stored ones describe another network.
+    After a structural change, the stored statistics are those of another network.
 
     Source:
         Li et al., EagleEye, ECCV 2020, section 3.3 (adaptive batch normalisation).
@@ -45,7 +45,7 @@ def recalibrate(model: nn.Module, data: TrainingData, images: int = 1024) -> Non
         norm.reset_running_stats()
         norm.momentum = None  # cumulative average
         norm.train()
-    # Drawn, since folders hold their images class by class; in equal parts, since each counts the same.
+    # Drawn at random, since folders hold images class by class; in equal batches, since each counts the same.
     rows = np.random.default_rng(0).permutation(len(data.train.images))[:images]
     with torch.no_grad():
         for part in torch.from_numpy(rows).chunk(-(-len(rows) // batch_size(data.train.images.shape))):

@@ -1,4 +1,4 @@
-"""What training minimises: the task's loss, joined with what a teacher says; and what is minimised beside it."""
+"""The loss that training minimises: the task's loss, combined with a teacher's, and penalties minimised beside it."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -16,18 +16,18 @@ from paredown.spaces.exits.network import MultiExit
 CombinedLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(task loss, logits, teacher's logits) -> scalar loss."""
 
-Proximal = Callable[[nn.Module, float], None]
-"""(network, learning rate) -> None: the proximal operator of a penalty, in place."""
+BoundProximal = Callable[[nn.Module, float], None]
+"""(network, learning rate) -> None: the proximal operator of a step's penalty with its knobs bound, in place."""
 
 
 @dataclass(frozen=True)
 class TeacherTargets:
-    """What a teacher says of the training images, and how it counts.
+    """A teacher's outputs for the training images, and how they enter the loss.
 
     Attributes:
-        logits: `n x classes`.
-        combined: Joins the task's loss with the teacher's.
-        features: What the teacher sees before it classifies, `n x width`; None without hints.
+        logits: The teacher's logits, `n x classes`.
+        combined: Function that combines the task's loss with the teacher's.
+        features: The teacher's features, `n x width`; None without hints.
         hint_weight: Weight of matching the features; 0 without hints.
     """
 
@@ -39,32 +39,33 @@ class TeacherTargets:
 
 @dataclass(frozen=True)
 class LossTerms:
-    """What counts beside the task's own loss.
+    """The terms beside the task's own loss.
 
     Attributes:
-        lesson: Of a teacher; None without.
-        proximals: Of penalties: not added to the loss but minimised after each step of the optimizer.
+        teacher: Targets of a teacher; None without one.
+        proximals: Proximal operators of penalties, applied after each step of the optimizer; the penalties are not
+            added to the loss.
     """
 
-    lesson: TeacherTargets | None = None
-    proximals: Sequence[Proximal] = ()
+    teacher: TeacherTargets | None = None
+    proximals: Sequence[BoundProximal] = ()
 
 
 class TrainingLoss:
     """The loss of a batch.
 
     Attributes:
-        parameters: Trained beside the network and thrown away afterwards.
+        parameters: Parameters that are trained with the network and discarded afterwards.
     """
 
     def __init__(self, terms: LossTerms, labels: Tensor, smoothing: float, hint: "Hint | None") -> None:
         self._terms, self._labels, self._smoothing, self._hint = terms, labels, smoothing, hint
-        lesson = terms.lesson
-        self._logits = None if lesson is None else torch.from_numpy(lesson.logits).float().to(labels.device)
+        teacher = terms.teacher
+        self._logits = None if teacher is None else torch.from_numpy(teacher.logits).float().to(labels.device)
         self.parameters: list[nn.Parameter] = [] if hint is None else [hint.map]
 
     def settle(self, model: nn.Module, learning_rate: float) -> None:
-        """Minimise, after a step of that learning rate, what is not part of the loss."""
+        """Apply the proximal operators after an optimizer step of a learning rate."""
         for proximal in self._terms.proximals:
             proximal(model, learning_rate)
 
@@ -72,23 +73,23 @@ class TrainingLoss:
         """Return the scalar loss of the training images `rows`.
 
         Args:
-            model: That gave the output.
-            output: Logits, `n x classes`; `exits x n x classes` of a network with exits.
-            rows: Which images.
+            model: The network that gave the output.
+            output: Logits, `n x classes`; `exits x n x classes` for a network with exits.
+            rows: Indices of the images.
         """
         early = None
         if isinstance(model, MultiExit):
             early, output = model.early_loss(output, self._labels[rows]), output[-1]
         loss = F.cross_entropy(output, self._labels[rows], label_smoothing=self._smoothing)
-        if self._terms.lesson is not None and self._logits is not None:
-            loss = self._terms.lesson.combined(loss, output, self._logits[rows])
+        if self._terms.teacher is not None and self._logits is not None:
+            loss = self._terms.teacher.combined(loss, output, self._logits[rows])
         if self._hint is not None:
             loss = loss + self._hint(rows)
         return loss if early is None else loss + early
 
 
 class Hint:
-    """Distance of the student's features, linearly mapped, from the teacher's.
+    """The distance of the student's linearly mapped features from the teacher's.
 
     The teacher's features are scaled to a mean square of 1, so that the weight means the same for any teacher.
 
@@ -96,7 +97,7 @@ class Hint:
         Romero et al., FitNets: Hints for Thin Deep Nets, ICLR 2015, section 2.2, equation 3.
 
     Attributes:
-        map: From the student's features to the teacher's, `teacher's width x student's width`.
+        map: Matrix from the student's features to the teacher's, `teacher's width x student's width`.
     """
 
     def __init__(self, features: Tensor, weight: float, watched: Watched, width: int, random: torch.Generator) -> None:
@@ -106,7 +107,7 @@ class Hint:
         self.map = nn.Parameter(start.to(features.device))
 
     def __call__(self, rows: Tensor) -> Tensor:
-        """Return the weighted mean square distance of the latest batch, which were the images `rows`."""
+        """Return the weighted mean square distance for the latest batch, which holds the images `rows`."""
         mapped = F.linear(self._watched.features.float(), self.map)
         return self._weight * F.mse_loss(mapped, self._features[rows])
 
@@ -118,21 +119,21 @@ def training_loss(
     """Set up the loss of a training run.
 
     Args:
-        terms: What counts.
-        model: The student; watched where its features count.
+        terms: Terms beside the task's loss.
+        model: The student; its features are recorded where hints need them.
         example: A training image, `1 x c x h x w`, on the device of training.
-        labels: Their classes, `n`.
-        smoothing: Share of probability spread over all classes.
-        seed: Of the map of the features.
+        labels: Classes of the training images, `n`.
+        smoothing: Share of probability that is spread over all classes.
+        seed: Random seed of the map of the features.
     """
-    lesson = terms.lesson
-    if lesson is None or lesson.features is None or not lesson.hint_weight:
+    teacher = terms.teacher
+    if teacher is None or teacher.features is None or not teacher.hint_weight:
         yield TrainingLoss(terms, labels, smoothing, None)
         return
     with watch(model, example) as watched:
         width = _width(model, example, watched)
-        features = torch.from_numpy(lesson.features).float().to(example.device)
-        hint = Hint(features, lesson.hint_weight, watched, width, torch.Generator().manual_seed(seed))
+        features = torch.from_numpy(teacher.features).float().to(example.device)
+        hint = Hint(features, teacher.hint_weight, watched, width, torch.Generator().manual_seed(seed))
         yield TrainingLoss(terms, labels, smoothing, hint)
 
 

@@ -1,7 +1,7 @@
-"""Precision of training: which numbers the forward and backward passes compute with.
+"""The precision of training: the number format of the forward and backward passes.
 
-Weights, their gradients and the optimizer's state are float32 throughout; what ships is another matter, the
-step `quantization`.
+Weights, their gradients and the optimizer's state are float32 throughout. The precision of the exported file is another
+matter: the step `quantization`.
 
 Source:
     Micikevicius et al., Mixed Precision Training, ICLR 2018, sections 3.1 (float32 master weights) and 3.2
@@ -22,12 +22,12 @@ HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """How one training run computes.
+    """The arithmetic of one training run.
 
     Attributes:
-        device: Where.
-        dtype: Of the passes under autocast; None without.
-        scaler: Keeps float16 gradients from underflowing on CUDA; elsewhere it does nothing.
+        device: Device of the computation.
+        dtype: Type of the passes under autocast; None without autocast.
+        scaler: Scaler that keeps float16 gradients from underflowing on CUDA; it does nothing elsewhere.
     """
 
     device: torch.device
@@ -39,7 +39,7 @@ class Arithmetic:
         return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None)
 
     def step(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        """Compute gradients and let the optimizer step; the gradients of the step before are dropped."""
+        """Drop the gradients of the previous step, compute new ones and let the optimizer step."""
         optimizer.zero_grad()
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.step(optimizer)
@@ -63,7 +63,7 @@ def arithmetic(precision: Precision, device: torch.device) -> Iterator[Arithmeti
 
 
 def effect(precision: Precision, device: torch.device) -> str:
-    """Return in words what a precision comes to on a device, for the record of a trial."""
+    """Return a description of a precision's effect on a device, for the facts of a trial."""
     if precision == "fp32":
         return "float32"
     if precision == "tf32":
@@ -81,5 +81,5 @@ def _dtype(precision: Precision, device: torch.device) -> torch.dtype | None:
     if dtype is None or not torch.amp.is_autocast_available(device.type):
         return None
     if dtype == torch.float16 and device.type == "cpu":
-        return None  # it is slow there, and its gradients would need loss scaling
+        return None  # float16 is slow on CPUs, and its gradients would need loss scaling
     return dtype

@@ -1,7 +1,7 @@
-"""A teacher of the user's: any network that classifies the task's images, run once a study and resolution.
+"""A user's teacher: any network that classifies the task's images, run once per study and resolution.
 
-What it says of the training images is a file in the study's folder, named by the digest of the network and the data,
-so that workers share it. It is written beside and renamed: two that compute it at once write the same.
+Its outputs for the training images are stored in the study's folder, in a file named by the digest of network and data,
+so that workers share them. The file is replaced atomically: two workers that compute it at once write the same content.
 """
 
 import hashlib
@@ -32,20 +32,20 @@ from paredown.spaces.user_network import (
 
 
 class TeacherRefused(EvaluationError):
-    """A teacher cannot be built or does not fit the task; the message begins with the study file's key."""
+    """A teacher cannot be built or does not fit the task; the message begins with the key in the study file."""
 
 
 @dataclass(frozen=True)
 class TeacherSpec:
-    """Enough to build a teacher in another process.
+    """The specification from which any process can build a teacher.
 
     Attributes:
         function: `package.module:function`, called without arguments or with `channels` and `classes`; or `timm:NAME`,
             `torchvision:NAME`.
-        folder: Is searched for it, and is where a relative path of the weights starts.
-        weights: A safetensors file, or a state dict that torch wrote; empty: as the function returns it.
-        resolution: Side of its input, in pixels; 0: the student's.
-        digest: Of its structure and weights; empty before it was first built.
+        folder: Folder that is searched for the module, and in which relative paths of the weights start.
+        weights: A safetensors file, or a state dict that torch wrote; empty for the weights that the function sets.
+        resolution: Side of its input, in pixels; 0 for the student's.
+        digest: Digest of its structure and weights; empty before it is first built.
     """
 
     function: str
@@ -59,12 +59,12 @@ def build_teacher(spec: TeacherSpec, task: Task) -> nn.Module:
     """Return the teacher, in evaluation mode.
 
     Raises:
-        TeacherRefused: It cannot be built, or it is not the one that the digest is of.
+        TeacherRefused: The teacher cannot be built, or it does not match its digest.
     """
     try:
         function = find_function(spec.function, spec.folder)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # a network that is drawn is the same in every worker
+            torch.manual_seed(0)  # random weights are the same in every worker
             network = call_function(function, spec.function, task.channels, len(task.classes))
         if spec.weights:
             load_weights(network, weights_file(spec.folder, spec.weights), spec.weights)
@@ -72,12 +72,12 @@ def build_teacher(spec: TeacherSpec, task: Task) -> nn.Module:
         raise TeacherRefused(f"distillation.teacher: {error}") from error
     except WeightsRefused as error:
         raise TeacherRefused(f"distillation.weights: {error}") from error
-    if spec.digest and digest_of(network) != spec.digest:
+    if spec.digest and network_digest(network) != spec.digest:
         raise TeacherRefused(f"distillation.teacher: {spec.function} or its weights have changed since the study began")
     return network.eval()
 
 
-def digest_of(network: nn.Module) -> str:
+def network_digest(network: nn.Module) -> str:
     """Return the SHA-256 of a network's structure and weights."""
     digest = hashlib.sha256(repr(network).encode())
     for name, tensor in network.state_dict().items():
@@ -87,17 +87,17 @@ def digest_of(network: nn.Module) -> str:
 
 
 def check_teacher(network: nn.Module, spec: TeacherSpec, task: Task, sides: Iterable[int]) -> None:
-    """Run a teacher once at each side of its input.
+    """Check a teacher by running it once at each side of its input.
 
     Raises:
-        TeacherRefused: It cannot, or its output is not `n x classes` of the task.
+        TeacherRefused: The teacher cannot run, or its output is not `n x classes` of the task.
     """
     for side in sides:
         shape, classes = (2, *task.input_shape(side)), len(task.classes)
         try:
             with torch.inference_mode():
                 output = network(torch.zeros(shape))
-        except Exception as error:  # whatever the user's network raises is the user's to mend
+        except Exception as error:  # the user's network may raise anything; the user can fix it
             raise TeacherRefused(
                 f"distillation.teacher: {spec.function} cannot take {' x '.join(map(str, shape))} images: "
                 f"{type(error).__name__}: {error}; distillation.resolution names the side that it takes"
@@ -110,20 +110,20 @@ def check_teacher(network: nn.Module, spec: TeacherSpec, task: Task, sides: Iter
             )
 
 
-def taught(
+def teacher_outputs(
     spec: TeacherSpec, task: Task, resolution: int, folder: Path, device: torch.device
 ) -> dict[str, NDArray[np.float32]]:
-    """Return what the teacher says of the training images: `logits`, `n x classes`, and `features`, `n x width`.
+    """Return the teacher's outputs for the training images: `logits`, `n x classes`, and `features`, `n x width`.
 
     Args:
         spec: The teacher.
         task: The data.
         resolution: Side of the student's input.
-        folder: The study's; the answer is kept there.
-        device: Where the teacher runs.
+        folder: Folder of the study, in which the outputs are stored.
+        device: Device on which the teacher runs.
 
     Raises:
-        TeacherRefused: The teacher cannot be built any more.
+        TeacherRefused: The teacher can no longer be built.
     """
     side = spec.resolution or resolution
     name = hashlib.sha256(f"{spec.digest} {task.digest}".encode()).hexdigest()[:16]

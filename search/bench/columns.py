@@ -19,9 +19,9 @@ class Columns:
     """A table.
 
     Attributes:
-        where: How messages name it.
-        cells: Cells by column, equally many.
-        rows: How messages name each row.
+        where: Name of the table in messages.
+        cells: Cells by column; all columns have the same length.
+        rows: Name of each row in messages.
     """
 
     where: str
@@ -29,11 +29,11 @@ class Columns:
     rows: Sequence[str]
 
     def pick(self, column: str, asker: str) -> list[Any]:
-        """Return the cells of a column, or one position of each: `test_acc[0]`.
+        """Return the cells of a column, or the element at one position of each cell: `test_acc[0]`.
 
         Args:
-            column: A name; a column that is named so counts before a position.
-            asker: How messages name what asks for it.
+            column: Name of a column, or name and position; a column of exactly this name takes precedence.
+            asker: Name in messages of the key that needs the column.
 
         Raises:
             ConfigError: There is no such column or position.
@@ -50,7 +50,7 @@ class Columns:
         """Return the cells of a column as numbers, NaN where a cell is empty.
 
         Raises:
-            ConfigError: A cell holds something else; the message names the row.
+            ConfigError: A cell is no number; the message names the row.
         """
         return [
             math.nan if is_empty(cell) else self._number(cell, row, column, asker)
@@ -80,22 +80,22 @@ class Columns:
 
 
 def is_empty(cell: Any) -> bool:
-    """Return whether a cell holds nothing."""
+    """Return whether a cell is empty."""
     if isinstance(cell, str):
         return cell.strip().lower() in {"", "nan"}
     return cell is None or (isinstance(cell, float) and math.isnan(cell))
 
 
 def read_columns(path: Path, key: str) -> Columns:
-    """Return a file of networks; its suffix says the format.
+    """Read a file of networks in the format that its suffix names.
 
     Args:
-        path: Of a file that ends in .csv, .parquet or .json. JSON may be a list of records, a mapping of columns to
-            lists, or a mapping of networks to records.
+        path: Path of a file that ends in .csv, .parquet or .json. JSON may be a list of records, a mapping of columns
+            to lists, or a mapping of networks to records.
         key: Name of the column that holds the keys of a mapping of networks.
 
     Raises:
-        ConfigError: It cannot be read, is no table, or is empty; the message names the file.
+        ConfigError: The file cannot be read, is no table, or is empty; the message names it.
     """
     where = str(path)
     readers: dict[str, Callable[[Path], Columns]] = {
@@ -117,7 +117,7 @@ def read_columns(path: Path, key: str) -> Columns:
 
 
 def _read_csv(path: Path) -> Columns:
-    """Cells stay text, so that `00120` keeps its zeros."""
+    """Read a CSV file; its cells stay text, so that `00120` keeps its zeros."""
     with path.open(newline="") as file:
         lines = csv.reader(file)
         head = next(lines, [])
@@ -148,7 +148,7 @@ def _read_json(path: Path, key: str) -> Columns:
         if len(found) < len(pairs):
             names = [name for name, _ in pairs]
             twice = next(name for name in names if names.count(name) > 1)
-            raise ConfigError(f"{path}: {twice!r} is there twice: entries {_places(names, twice)}")
+            raise ConfigError(f"{path}: {twice!r} appears twice: entries {_places(names, twice)}")
         return found
 
     try:

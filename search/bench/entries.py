@@ -1,4 +1,4 @@
-"""Who races: samplers of the catalogue, outside tools, and a user's own by import path."""
+"""Entrants of a race: samplers of the catalogue, outside tools, and the user's own by import path."""
 
 import importlib
 import importlib.util
@@ -9,11 +9,11 @@ from paredown.search.samplers.catalogue import SAMPLERS
 from paredown.search.samplers.sampler import MakeSampler
 
 ALL = "all"
-"""Stands for every sampler of the catalogue."""
+"""Name that stands for every sampler of the catalogue."""
 
 
 def entries(text: str) -> list[str]:
-    """Return the samplers named in a list such as `tpe,nsga2`, each once.
+    """Return the samplers in a comma-separated list such as `tpe,nsga2`, each once.
 
     Raises:
         ConfigError: One of them does not exist or is not installed.
@@ -28,11 +28,11 @@ def entries(text: str) -> list[str]:
 
 
 def sampler_named(name: str) -> MakeSampler:
-    """Return what makes a sampler.
+    """Return the function that makes a sampler.
 
     Args:
-        name: In the catalogue of samplers, in the catalogue of outside tools, or `package.module:name` of a function
-            that takes a `Problem`.
+        name: Name in the catalogue of samplers or in that of outside tools, or `package.module:name` of a function that
+            takes a `Problem`.
 
     Raises:
         ConfigError: There is no such sampler, or its tool is not installed.

@@ -1,4 +1,4 @@
-"""The knobs of a table: their cells as values, their ranges, and which value of the table a proposal means."""
+"""The knobs of a table: their values, their ranges, and the value of the table nearest to a proposal."""
 
 import bisect
 import math
@@ -15,13 +15,14 @@ from paredown.search.errors import ConfigError
 
 @dataclass(frozen=True)
 class TableKnob:
-    """A knob.
+    """A knob of a table.
 
     Attributes:
-        name: As in the spec.
-        cells: Its value in each network, None where the network has no such knob.
-        distribution: What is searched.
-        levels: Values that occur, in order, where a proposal means the nearest one; None: proposals are exact.
+        name: Name in the spec.
+        cells: Value in each network, None where the network has no such knob.
+        distribution: The distribution that samplers draw from.
+        levels: Values that occur, in order, where a proposal is snapped to the nearest one; None where proposals are
+            exact.
     """
 
     name: str
@@ -29,7 +30,7 @@ class TableKnob:
     distribution: BaseDistribution
     levels: Sequence[float] | None
 
-    def meant(self, value: Any) -> Any:
+    def nearest(self, value: Any) -> Any:
         """Return the value of the table that is nearest to a proposed one."""
         if self.levels is None:
             return value
@@ -42,13 +43,13 @@ def read_knob(name: str, spec: KnobSpec, columns: Columns, where: str) -> TableK
     """Return a knob of the spec with its cells.
 
     Args:
-        name: Of the knob.
-        spec: What is said of it.
+        name: Name of the knob.
+        spec: Its entry in the spec.
         columns: The table.
-        where: How messages name the spec file.
+        where: Name of the spec file in messages.
 
     Raises:
-        ConfigError: A cell is empty or holds what the spec does not allow; the message names the row.
+        ConfigError: A cell is empty or holds a value that the spec does not allow; the message names the row.
     """
     asker = f"{where}: knobs.{name}"
     column = spec.column or name
@@ -115,7 +116,7 @@ def _distribution(spec: KnobSpec, present: list[Any], asker: str) -> tuple[BaseD
     levels = sorted(set(spec.values or present) | {v for v in (spec.low, spec.high) if v is not None})
     occurring = sorted(set(present))
     if spec.log and levels[0] <= 0:
-        raise ConfigError(f"{asker}: log: needs values above 0; the least is {levels[0]:g}")
+        raise ConfigError(f"{asker}: log: needs values above 0; the smallest is {levels[0]:g}")
     if spec.type == "int":
         whole = [int(level) for level in levels]
         step = 1 if spec.log else math.gcd(*(level - whole[0] for level in whole)) or 1

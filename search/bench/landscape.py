@@ -1,4 +1,4 @@
-"""What a race runs over: networks whose results are known without training them."""
+"""The landscape of a race: networks whose results are known without training them."""
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ class Goal:
     """An objective of the race.
 
     Attributes:
-        name: As in the spec.
-        maximise: The direction.
+        name: Name in the spec.
+        maximise: Whether higher values are better.
         known: Whether samplers may know it before a network is evaluated.
     """
 
@@ -27,13 +27,13 @@ class Goal:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What evaluating a proposal comes to.
+class EvaluationOutcome:
+    """The outcome of evaluating a proposal.
 
     Attributes:
-        network: Equal for proposals of one network; None for a proposal that is no network of the landscape.
-        values: What the sampler is told, in the units of the goals; None where the network fails.
-        losses: What the score counts, minimised: of the mean over several runs, where those are known.
+        network: Identity of the network, equal for all proposals of it; None where the landscape has no such network.
+        values: Values that the sampler observes, in the units of the goals; None where the network fails.
+        losses: Losses that the score counts, minimised: those of the mean over several runs, where it is known.
     """
 
     network: Hashable | None
@@ -46,7 +46,7 @@ class Landscape(Protocol):
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Name of the landscape, for display."""
 
     @property
     def goals(self) -> tuple[Goal, ...]:
@@ -54,7 +54,7 @@ class Landscape(Protocol):
 
     @property
     def distributions(self) -> Mapping[str, BaseDistribution]:
-        """Every knob."""
+        """Distribution of every knob."""
 
     @property
     def reference(self) -> NDArray[np.float64]:
@@ -62,20 +62,20 @@ class Landscape(Protocol):
 
     @property
     def costs(self) -> Costs | None:
-        """What samplers may know before a network is evaluated; None: nothing."""
+        """Costs that samplers may know before a network is evaluated; None where they may know none."""
 
     @property
     def complete(self) -> bool:
-        """Whether `best_losses` holds the true front; else it is approached from below."""
+        """Whether `best_losses` holds the true front; otherwise its hypervolume is a lower bound."""
 
     def canonical(self, params: Params) -> Params:
-        """Return the same knobs for two descriptions of one network."""
+        """Return the same knobs for all descriptions of one network."""
 
-    def outcome(self, params: Params) -> Outcome:
-        """Return what evaluating the proposal comes to."""
+    def outcome(self, params: Params) -> EvaluationOutcome:
+        """Evaluate a proposal."""
 
     def best_losses(self) -> NDArray[np.float64]:
-        """Return losses that hold the front, as far as it is known."""
+        """Return losses that contain the front, as far as it is known."""
 
     def describe(self) -> dict[str, int]:
-        """Return figures for people, e.g. how many networks there are."""
+        """Return figures for display, e.g. the number of networks."""

@@ -1,4 +1,4 @@
-"""Curves of a race: what is missing of the hypervolume over evaluations, mean and 95 % interval."""
+"""Curves of a race: the missing share of the hypervolume over evaluations, mean and 95 % interval."""
 
 import importlib.util
 import math
@@ -12,16 +12,16 @@ from paredown.search.bench.share import estimate
 from paredown.search.bench.standing import Standing
 from paredown.search.errors import ConfigError
 
-COLOURS = qualitative.D3
-LEAST = 1e-6
-"""A gap below this is none."""
+LINE_COLOURS = qualitative.D3
+SMALLEST_GAP = 1e-6
+"""A missing share below this counts as none."""
 
 
 def checked_plot(file: Path) -> None:
     """Check that a plot can be written before a race begins.
 
     Raises:
-        ConfigError: The suffix is not known, the folder is not there, or what it needs is not installed.
+        ConfigError: The suffix is not known, the folder does not exist, or a package that it needs is not installed.
     """
     if file.suffix not in {".html", ".svg"}:
         raise ConfigError(f"--plot: {file} is not allowed; allowed: a file that ends in .html or .svg")
@@ -32,12 +32,14 @@ def checked_plot(file: Path) -> None:
 
 
 def race_figure(places: Sequence[Standing], title: str) -> go.Figure:
-    """Return mean curves with bands, on a logarithmic scale: the last hundredth of a front is the dearest."""
+    """Return mean curves with bands, on a logarithmic scale, since the last hundredth of a front takes longest."""
     figure = go.Figure()
     gaps = {place.sampler: [estimate(values) for values in zip(*place.curves, strict=True)] for place in places}
-    floor = 0.5 * min((1 - p.mean for points in gaps.values() for p in points if p.mean < 1 - LEAST), default=LEAST)
+    floor = 0.5 * min(
+        (1 - p.mean for points in gaps.values() for p in points if p.mean < 1 - SMALLEST_GAP), default=SMALLEST_GAP
+    )
     for number, (name, points) in enumerate(gaps.items()):
-        colour = COLOURS[number % len(COLOURS)]
+        colour = LINE_COLOURS[number % len(LINE_COLOURS)]
         at = list(range(1, len(points) + 1))
         upper = [max(floor, 1 - p.mean + (p.half_width or 0.0)) for p in points]
         lower = [max(floor, 1 - p.mean - (p.half_width or 0.0)) for p in points]
@@ -62,7 +64,7 @@ def race_figure(places: Sequence[Standing], title: str) -> go.Figure:
 
 
 def write_plot(places: Sequence[Standing], title: str, file: Path) -> None:
-    """Write the curves as one page or as a picture."""
+    """Write the curves as an HTML page or an SVG picture, as the suffix says."""
     figure = race_figure(places, title)
     if file.suffix == ".svg":
         figure.write_image(file)

@@ -1,13 +1,13 @@
-"""The race: samplers propose networks, a landscape answers, the hypervolume is counted.
+"""The race: samplers propose networks, a landscape evaluates them, and the score is the hypervolume.
 
-Each sampler runs once per seed, in an Optuna study in memory, by ask and tell. Every proposal is an evaluation:
+Each sampler runs once per seed, by ask and tell, in an Optuna study in memory. Every proposal is an evaluation:
 
-- a network is told its values (of the first run, where there are several);
-- a network that fails is told FAIL;
-- a proposal that is no network of the landscape is told FAIL and counted as `outside`;
-- a network proposed before is told the same values again and counted as `duplicates`: it brings nothing.
+- for a network, the sampler observes its values (those of the first run, where there are several);
+- for a network that fails, the sampler observes FAIL;
+- a proposal that is no network of the landscape fails too and counts as `outside`;
+- for a network proposed before, the sampler observes the same values again; it counts as `duplicates`.
 
-Runs are spread over processes that compute with one thread each, so that results do not depend on how many there are.
+The runs are spread over processes with one thread each, so that results do not depend on the number of processes.
 """
 
 import multiprocessing
@@ -39,16 +39,16 @@ ONE_THREAD = {
 
 @dataclass
 class Run:
-    """One sampler with one seed.
+    """The run of one sampler with one seed.
 
     Attributes:
-        sampler: Its name.
-        seed: Of all its draws.
-        losses: What each evaluation is scored with; None where there was no result.
+        sampler: Name of the sampler.
+        seed: Random seed of all draws.
+        losses: Losses that the score counts, for each evaluation; None where there was no result.
         ask_s: Seconds that each proposal took.
-        failed: How many networks failed.
-        outside: How many proposals were no network of the landscape.
-        duplicates: How many networks had been proposed before.
+        failed: Number of networks that failed.
+        outside: Number of proposals that were no network of the landscape.
+        duplicates: Number of networks that had been proposed before.
     """
 
     sampler: str
@@ -64,7 +64,7 @@ def run_once(landscape: Landscape, sampler: str, seed: int, trials: int) -> Run:
     """Run one sampler with one seed.
 
     Raises:
-        ConfigError: There is no such sampler, or it cannot do the objectives.
+        ConfigError: The sampler does not exist or does not support the objectives.
     """
     distributions = dict(landscape.distributions)
     free = {name: d for name, d in distributions.items() if not d.single()}
@@ -79,7 +79,9 @@ def run_once(landscape: Landscape, sampler: str, seed: int, trials: int) -> Run:
         except ValueError as error:
             if number:
                 raise
-            raise ConfigError(f"--samplers: {sampler} cannot do {len(directions)} objectives here: {error}") from error
+            raise ConfigError(
+                f"--samplers: {sampler} does not support {len(directions)} objectives here: {error}"
+            ) from error
         run.ask_s.append(time.perf_counter() - start)
         outcome = landscape.outcome(trial.params)
         run.outside += outcome.network is None
@@ -106,18 +108,18 @@ def race(
     """Run every sampler with every seed.
 
     Args:
-        landscape: What answers.
-        samplers: Their names; see `entries.sampler_named`.
-        seeds: One run each.
-        trials: Evaluations of a run.
-        workers: Processes; None: one a core.
-        on_run: Called here when a run has ended.
+        landscape: The landscape that evaluates proposals.
+        samplers: Names of samplers; see `entries.sampler_named`.
+        seeds: Random seeds; each sampler runs once with each.
+        trials: Number of evaluations in a run.
+        workers: Number of processes; None for one per core.
+        on_run: Called in this process when a run has ended.
 
     Returns:
         The runs, by sampler and seed in the given order.
 
     Raises:
-        ConfigError: There is no such sampler, or it cannot do the objectives.
+        ConfigError: A sampler does not exist or does not support the objectives.
     """
     for name in samplers:
         sampler_named(name)
@@ -143,7 +145,7 @@ def race(
 
 
 _landscape: Landscape | None = None
-"""Of this worker process."""
+"""The landscape of this worker process."""
 
 
 def _start(landscape: Landscape) -> None:
@@ -151,7 +153,7 @@ def _start(landscape: Landscape) -> None:
 
     global _landscape
     _landscape = landscape
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process ends its workers
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 

@@ -1,4 +1,4 @@
-"""How much of the true front's hypervolume the evaluated networks reach, and how sure that is."""
+"""The share of the true front's hypervolume that the evaluated networks reach, with its confidence interval."""
 
 import math
 import statistics
@@ -19,8 +19,8 @@ class Estimate:
     """A mean over seeds.
 
     Attributes:
-        mean: Over the seeds.
-        half_width: Of its 95 % confidence interval; None for a single seed.
+        mean: Mean over the seeds.
+        half_width: Half the width of the 95 % confidence interval of the mean; None for a single seed.
     """
 
     mean: float
@@ -28,7 +28,7 @@ class Estimate:
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """Return the mean and its 95 % interval by Student's t."""
+    """Return the mean and its 95 % confidence interval by Student's t."""
     if len(values) < 2:
         return Estimate(statistics.fmean(values), None)
     error = statistics.stdev(values) / math.sqrt(len(values))
@@ -36,7 +36,7 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 
 def full_volume(landscape: Landscape, runs: Iterable[Run]) -> float:
-    """Return the hypervolume of the true front; of an incomplete landscape, of all that was ever evaluated."""
+    """Return the hypervolume of the true front; for an incomplete landscape, that of all evaluated networks."""
     known = [landscape.best_losses()]
     if not landscape.complete:
         known += [

@@ -1,4 +1,4 @@
-"""The spec: what the columns of a table of evaluated networks mean."""
+"""The spec, which says what the columns of a table of evaluated networks mean."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from paredown.search.errors import ConfigError
 
-REFERENCE = re.compile(r"^(?:([0-9.eE+-]+)\s*[x*]\s*)?(max|min)$")
+REFERENCE_FORM = re.compile(r"^(?:([0-9.eE+-]+)\s*[x*]\s*)?(max|min)$")
 
 
 class _Section(BaseModel):
@@ -20,13 +20,14 @@ class KnobSpec(_Section):
     """A knob.
 
     Attributes:
-        column: Where its values are; `arch[0]` is the first character or element of each cell. None: the knob's name.
-        type: How it is searched.
-        values: All allowed values, in order; None: those of the table.
-        low: Start of a range; None: the least value of the table.
-        high: End of a range; None: the largest value of the table.
+        column: Column of its values; `arch[0]` is the first character or element of each cell. None for the column of
+            the knob's name.
+        type: Kind of the knob: a choice, or a range of whole or real numbers.
+        values: All allowed values, in order; None for those of the table.
+        low: Start of a range; None for the smallest value of the table.
+        high: End of a range; None for the largest value of the table.
         log: Whether a range is searched on a logarithmic scale.
-        optional: Whether a network may be without it: its cell is empty.
+        optional: Whether a network may lack the knob; its cell is then empty.
     """
 
     column: str | None = None
@@ -50,10 +51,10 @@ class ObjectiveSpec(_Section):
     """An objective.
 
     Attributes:
-        column: What the sampler is told; None: the objective's name.
-        direction: Better is more or less.
+        column: Column of the values that the sampler observes; None for the column of the objective's name.
+        direction: Whether higher or lower values are better.
         known: Whether samplers may know it before a network is evaluated.
-        score: Column that the score counts instead, e.g. the mean of several runs; None: the same one.
+        score: Column that the score counts instead, e.g. the mean of several runs; None for the same column.
         reference: Coordinate of the reference point: a number, or e.g. `1.05 x max` of the table.
     """
 
@@ -71,7 +72,7 @@ class ObjectiveSpec(_Section):
     @field_validator("reference")
     @classmethod
     def _reference(cls, value: float | str) -> float | str:
-        if isinstance(value, str) and not REFERENCE.match(value.strip()):
+        if isinstance(value, str) and not REFERENCE_FORM.match(value.strip()):
             raise ValueError(f"{value!r} is not allowed; allowed: a number, max, min, or e.g. 1.05 x max")
         return value
 
@@ -85,7 +86,7 @@ class ObjectiveSpec(_Section):
 
 
 class KnownSpec(_Section):
-    """A column that is known before training, and no objective."""
+    """A column that is known before training and is no objective."""
 
     column: str | None = None
 
@@ -95,9 +96,9 @@ class BenchSpec(_Section):
 
     Attributes:
         key: Name of the column that holds the keys of a JSON file of the form `{network: {...}, ...}`.
-        knobs: What is searched.
-        objectives: What the score is made of, at least two.
-        known: What else is known before training.
+        knobs: The knobs that are searched.
+        objectives: The objectives, at least two.
+        known: Further columns that are known before training.
     """
 
     key: str = "key"
@@ -125,7 +126,7 @@ def read_spec(path: Path) -> BenchSpec:
     """Return a checked spec file.
 
     Raises:
-        ConfigError: The file is missing, is no YAML, or says something that is not allowed; the message names
+        ConfigError: The file is missing, is no YAML, or contains something that is not allowed; the message names
             file and key.
     """
     try:
@@ -143,11 +144,11 @@ def checked_spec(data: Any, where: str) -> BenchSpec:
     """Return a spec from plain data.
 
     Args:
-        data: As YAML holds it.
-        where: How messages name it.
+        data: Content of the YAML file.
+        where: Name of the file in messages.
 
     Raises:
-        ConfigError: It says something that is not allowed.
+        ConfigError: The data contains something that is not allowed.
     """
     if not isinstance(data, dict):
         raise ConfigError(f"{where}: must hold the keys knobs and objectives")

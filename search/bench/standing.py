@@ -1,4 +1,4 @@
-"""The result of a race: one standing a sampler."""
+"""The result of a race: the standing of each sampler."""
 
 import statistics
 from collections.abc import Sequence
@@ -9,17 +9,17 @@ from paredown.search.bench.landscape import Landscape
 from paredown.search.bench.race import Run
 from paredown.search.bench.share import Estimate, estimate, full_volume, shares
 
-LAST = 10
-"""So many of the last asks are looked at on their own: samplers slow down with what they know."""
+LAST_ASKS = 10
+"""Number of the last proposals whose time is also reported by itself: samplers slow down as trials accumulate."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """How one sampler did.
+    """The standing of one sampler.
 
     Attributes:
-        sampler: Its name.
-        runs: One a seed.
+        sampler: Name of the sampler.
+        runs: Its runs, one per seed.
         curves: Share of the hypervolume after each evaluation, by run.
     """
 
@@ -28,13 +28,13 @@ class Standing:
     curves: Sequence[Sequence[float]]
 
     def share(self, evaluations: int) -> Estimate:
-        """Return the share after so many evaluations."""
+        """Return the share of the hypervolume after a number of evaluations."""
         return estimate([curve[evaluations - 1] for curve in self.curves])
 
     def ask_seconds(self) -> dict[str, float]:
-        """Return what a proposal took."""
+        """Return the seconds that a proposal took: median and mean, over all proposals and over the last ones."""
         every = [second for run in self.runs for second in run.ask_s]
-        last = [second for run in self.runs for second in run.ask_s[-LAST:]]
+        last = [second for run in self.runs for second in run.ask_s[-LAST_ASKS:]]
         return {
             "median": statistics.median(every),
             "mean": statistics.fmean(every),
@@ -43,7 +43,7 @@ class Standing:
         }
 
     def per_run(self, count: str) -> float:
-        """Return the mean over seeds of a count of a run: `failed`, `outside` or `duplicates`."""
+        """Return the mean over seeds of one count of the runs: `failed`, `outside` or `duplicates`."""
         return statistics.fmean(getattr(run, count) for run in self.runs)
 
 
@@ -58,17 +58,17 @@ def standings(landscape: Landscape, runs: Sequence[Run]) -> list[Standing]:
 
 
 def checkpoints(asked: Sequence[int], trials: int) -> list[int]:
-    """Return the evaluations at which shares are shown: those asked for, as far as the race goes, and its end."""
+    """Return the evaluations at which shares are shown: the requested ones within the race, and its end."""
     return sorted({at for at in asked if at <= trials} | {trials})
 
 
 def document(landscape: Landscape, places: Sequence[Standing], at: Sequence[int]) -> dict[str, Any]:
-    """Return all of it as plain data.
+    """Return the result of a race as plain data.
 
     Args:
-        landscape: What answered.
-        places: Of each sampler.
-        at: Checkpoints.
+        landscape: The landscape of the race.
+        places: Standing of each sampler.
+        at: Evaluations at which shares are shown.
     """
     return {
         "landscape": landscape.name,

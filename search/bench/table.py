@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from paredown.search.bench.columns import Columns, read_columns
 from paredown.search.bench.knobs import TableKnob, read_knob
-from paredown.search.bench.landscape import Goal, Outcome
-from paredown.search.bench.spec import REFERENCE, BenchSpec, ObjectiveSpec, read_spec
+from paredown.search.bench.landscape import EvaluationOutcome, Goal
+from paredown.search.bench.spec import REFERENCE_FORM, BenchSpec, ObjectiveSpec, read_spec
 from paredown.search.errors import ConfigError
 from paredown.search.samplers.sampler import Cost, Params
 
@@ -21,7 +21,8 @@ from paredown.search.samplers.sampler import Cost, Params
 class Rows:
     """Finds the row of a network.
 
-    A row says which knobs its network has. A proposal sets all knobs; it means the row whose knobs agree with it.
+    A row names the knobs that its network has. A proposal sets all knobs; it stands for the row whose knobs agree with
+    it.
     """
 
     def __init__(self, knobs: Sequence[TableKnob]) -> None:
@@ -34,18 +35,18 @@ class Rows:
             self._patterns.setdefault(present, {}).setdefault(key, row)
 
     def find(self, params: Params) -> tuple[int, Params]:
-        """Return the row and its knobs; -1 and what was proposed where there is no such row."""
-        meant = params
+        """Return the row and its knobs; -1 and the proposed knobs where there is no such row."""
+        snapped = params
         if self._snapping:
-            meant = {**params, **{k.name: k.meant(params[k.name]) for k in self._snapping if k.name in params}}
+            snapped = {**params, **{k.name: k.nearest(params[k.name]) for k in self._snapping if k.name in params}}
         for present, rows in self._patterns.items():
-            key = _key(meant, present)
+            key = _key(snapped, present)
             if key is not None and key in rows:
-                return rows[key], {name: meant[name] for name in present}
-        return -1, meant
+                return rows[key], {name: snapped[name] for name in present}
+        return -1, snapped
 
     def clashes(self) -> tuple[int, int] | None:
-        """Return two rows that one proposal may mean, if there are any."""
+        """Return two rows that one proposal may stand for; None where there are none."""
         patterns = list(self._patterns.items())
         for i, (present, rows) in enumerate(patterns):
             for other, other_rows in patterns[i + 1 :]:
@@ -71,21 +72,21 @@ def _key(params: Params, names: tuple[str, ...]) -> tuple[Any, ...] | None:
 
 @dataclass
 class TableCosts:
-    """Known columns of a table; exact, so that estimates are counts."""
+    """Known columns of a table; they are exact, so that an estimate equals a count."""
 
     columns: tuple[Cost, ...]
     rows: Rows
     values: NDArray[np.float64]
 
     def estimate(self, params: Sequence[Params]) -> NDArray[np.float64]:
-        """Return `n x k` costs; a row of NaN for what is not in the table."""
+        """Return `n x k` costs; a row of NaN for networks that are not in the table."""
         if not params:
             return np.empty((0, len(self.columns)))
         found = np.array([self.rows.find(one)[0] for one in params])
         return np.where(found[:, None] >= 0, self.values[found], np.nan)
 
     def count(self, params: Sequence[Params]) -> NDArray[np.float64]:
-        """Return the same."""
+        """Return the same as `estimate`."""
         return self.estimate(params)
 
 
@@ -114,17 +115,17 @@ class TableLandscape:
         self.costs = TableCosts(columns, self.rows, np.column_stack(list(known.values()))) if known else None
 
     def canonical(self, params: Params) -> Params:
-        """Return the knobs of the row that is meant."""
+        """Return the knobs of the row that a proposal stands for."""
         return self.rows.find(params)[1]
 
-    def outcome(self, params: Params) -> Outcome:
-        """Return what the row holds."""
+    def outcome(self, params: Params) -> EvaluationOutcome:
+        """Return the results of the row that a proposal stands for."""
         row, _ = self.rows.find(params)
         if row < 0:
-            return Outcome(None)
+            return EvaluationOutcome(None)
         if not self._good[row]:
-            return Outcome(row)
-        return Outcome(row, tuple(self._values[row].tolist()), tuple(self._losses[row].tolist()))
+            return EvaluationOutcome(row)
+        return EvaluationOutcome(row, tuple(self._values[row].tolist()), tuple(self._losses[row].tolist()))
 
     def best_losses(self) -> NDArray[np.float64]:
         """Return the true front."""
@@ -133,7 +134,7 @@ class TableLandscape:
         return front
 
     def describe(self) -> dict[str, int]:
-        """Return how many networks there are, how many fail and how many are on the true front."""
+        """Return the numbers of networks, of failing networks, and of networks on the true front."""
         return {
             "networks": len(self._good),
             "failing": int((~self._good).sum()),
@@ -142,10 +143,10 @@ class TableLandscape:
 
 
 def read_table(table: Path, spec: Path) -> TableLandscape:
-    """Return the landscape of two files.
+    """Read the landscape of a table and its spec.
 
     Raises:
-        ConfigError: One of them cannot be read, or they do not fit each other.
+        ConfigError: One of the files cannot be read, or they do not fit each other.
     """
     checked = read_spec(spec)
     return build_table(checked, read_columns(table, checked.key), str(spec))
@@ -155,24 +156,26 @@ def build_table(spec: BenchSpec, columns: Columns, where: str) -> TableLandscape
     """Return the landscape of a table.
 
     Args:
-        spec: What its columns mean.
+        spec: The spec of its columns.
         columns: The table.
-        where: How messages name the spec.
+        where: Name of the spec in messages.
 
     Raises:
-        ConfigError: A column or cell is not what the spec says, a network is there twice, or no network is better
-            than the reference point.
+        ConfigError: A column or cell does not match the spec, a network appears twice, or no network is better than the
+            reference point.
     """
     knobs = [read_knob(name, knob, columns, where) for name, knob in spec.knobs.items()]
     _refuse_twins(knobs, columns, where)
     goals = tuple(Goal(name, o.direction == "maximise", o.known) for name, o in spec.objectives.items())
-    told = [_numbers(columns, o.column or name, f"{where}: objectives.{name}") for name, o in spec.objectives.items()]
+    observed = [
+        _numbers(columns, o.column or name, f"{where}: objectives.{name}") for name, o in spec.objectives.items()
+    ]
     signs = np.array([-1.0 if goal.maximise else 1.0 for goal in goals])
     scored = [
         values if o.score is None else _numbers(columns, o.score, f"{where}: objectives.{name}.score")
-        for (name, o), values in zip(spec.objectives.items(), told, strict=True)
+        for (name, o), values in zip(spec.objectives.items(), observed, strict=True)
     ]
-    values, losses = np.column_stack(told), np.column_stack(scored) * signs
+    values, losses = np.column_stack(observed), np.column_stack(scored) * signs
     reference = np.array([_reference(o, column) for o, column in zip(spec.objectives.values(), scored, strict=True)])
     good = _finite(values, losses)
     if not (losses[good] < reference * signs).all(1).any():
@@ -180,7 +183,9 @@ def build_table(spec: BenchSpec, columns: Columns, where: str) -> TableLandscape
         raise ConfigError(
             f"{where}: reference: no network of {columns.where} is better than {point} in every objective"
         )
-    known = {name: column for name, column in zip(spec.objectives, told, strict=True) if spec.objectives[name].known}
+    known = {
+        name: column for name, column in zip(spec.objectives, observed, strict=True) if spec.objectives[name].known
+    }
     for name, one in (spec.known or {}).items():
         known[name] = _numbers(columns, one.column or name, f"{where}: known.{name}")
     for name, column in known.items():
@@ -203,7 +208,7 @@ def _numbers(columns: Columns, column: str, asker: str) -> NDArray[np.float64]:
 def _reference(spec: ObjectiveSpec, scored: NDArray[np.float64]) -> float:
     if not isinstance(spec.reference, str):
         return float(spec.reference)
-    match = REFERENCE.match(spec.reference.strip())
+    match = REFERENCE_FORM.match(spec.reference.strip())
     assert match is not None
     finite = scored[np.isfinite(scored)]
     if not len(finite):
@@ -217,7 +222,7 @@ def _refuse_twins(knobs: Sequence[TableKnob], columns: Columns, where: str) -> N
         if key in seen:
             shown = ", ".join(f"{k.name}={v}" for k, v in zip(knobs, key, strict=True) if v is not None)
             raise ConfigError(
-                f"{columns.where}: {columns.rows[seen[key]]} and {columns.rows[row]} are one network: {shown}"
+                f"{columns.where}: {columns.rows[seen[key]]} and {columns.rows[row]} are the same network: {shown}"
             )
         seen[key] = row
     clash = Rows(knobs).clashes()

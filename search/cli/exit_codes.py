@@ -16,8 +16,8 @@ SYSTEM_REFUSES = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
     *(errno.EISDIR, errno.ENOTDIR),
 )
-"""A full disk, a folder that may not be written, a file in the place of one: the user's to mend, and any line may meet
-them."""
+"""Error numbers that the user can fix and that any line may raise: a full disk, no write permission, a file in place
+of a folder."""
 
 
 def fail(message: str, code: int) -> NoReturn:

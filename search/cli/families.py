@@ -27,7 +27,7 @@ def families(
     variants: Annotated[bool, typer.Option("--variants", help="List the named networks at their own sizes.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
 ) -> None:
-    """List the architecture families: knobs, networks, and MACs from the least to the most; the digits by default."""
+    """List the architecture families: their knobs, number of networks and range of MACs; for the digits by default."""
     for option, value in (("--channels", channels), ("--classes", classes)):
         if value < 1:
             raise ConfigError(f"{option}: {value} is not allowed; allowed: whole numbers from 1")

@@ -63,7 +63,7 @@ def _console() -> "Console":
 
 
 def _print(table: "RenderableType") -> None:
-    """Print without the blanks that fill up the last column: where lines are cut or copied they are in the way."""
+    """Print without the blanks that pad the last column, which disturb where lines are cut or copied."""
     console = _console()
     with console.capture() as captured:
         console.print(table)

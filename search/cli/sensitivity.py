@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # for annotations alone: these load torch, and --help must no
     from paredown.studies.study import Study
 
 FILE = "sensitivity.json"
-"""In the study's folder."""
+"""Name of the map's file in the study's folder."""
 
 
 def sensitivity(

@@ -1,1 +1,1 @@
-"""Work on one network without a search: compression, sensitivity, sizes of families."""
+"""Work on one network without a search: compression, sensitivity, and the sizes of families."""

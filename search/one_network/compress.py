@@ -1,4 +1,4 @@
-"""Compression of one network without a search, for those who know what they want."""
+"""Compresses one network with given steps, without a search."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from paredown.search.errors import ConfigError
 from paredown.search.one_network.setup import finished, set_up_single
 from paredown.search.one_network.step_arguments import check_steps, compressed
 from paredown.search.study_file.setup import Setup
-from paredown.search.trial.run_trial import look_untrained
+from paredown.search.trial.run_trial import check_untrained
 from paredown.spaces.knob import Knobs
 from paredown.studies.exporters.catalogue import DEFAULT_FORMAT, exporter_named
 from paredown.studies.exporters.exporter import Exporter, ExportRequest
@@ -29,15 +29,15 @@ from paredown.studies.model_folder.writing import write_model_folder
 
 @dataclass(frozen=True)
 class Compression:
-    """One network before and after.
+    """One network before and after compression.
 
     Attributes:
-        baseline: Before, with `test_accuracy`.
-        model: After, with `test_accuracy`.
-        skipped: Layers that each step left alone, with the reason.
-        folder: The exported model.
-        notes: Metric to what else must be known of its value, such as what a lower bound leaves out.
-        seconds: Of each stage, before and after together.
+        baseline: The network before compression, with `test_accuracy`.
+        model: The network after compression, with `test_accuracy`.
+        skipped: Layers that each step left unchanged, with the reason.
+        folder: Folder of the exported model.
+        notes: Remark on the value of a metric, by metric, such as what a lower bound leaves out.
+        seconds: Seconds that each stage took for both networks together.
         curve: Metrics after each epoch of the compressed network, fine-tuning included.
         network: The compressed network, trained, in evaluation mode.
     """
@@ -71,31 +71,31 @@ def compress_model(
 ) -> Compression:
     """Train or load a network, compress it, fine-tune it and export it.
 
-    It runs two trials as a search would: the network as it is, then the compressed one with the first as its
-    reference and teacher. Both are trained from the same random weights, unless there are weights.
+    It runs two trials as a search does: the unchanged network, then the compressed one with the first as its reference
+    and teacher. Both start from the same random weights, unless `weights` names a file.
 
     Args:
-        model: As `paredown.search.one_network.setup.set_up_single`.
-        task: The same.
-        steps: Knobs of each step by its name; order is the catalogue's.
-        label: How manifest and card name the network; None for `model`.
+        model: The network; see `paredown.search.one_network.setup.set_up_single`.
+        task: The task; see `set_up_single`.
+        steps: Knobs of each step by its name; the steps run in the order of the catalogue.
+        label: Name of the network in manifest and card; None for `model`.
         out: Folder of the exported model: its files, `manifest.json`, `README.md`.
-        weights: As `set_up_single`.
-        resolution: The same.
-        seed: The same.
-        training: The same, such as `{"epochs": 30, "finetune_epochs": 10}`.
+        weights: File of weights; see `set_up_single`.
+        resolution: Side of the images, in pixels; see `set_up_single`.
+        seed: Random seed of weights and order of images.
+        training: Keys of the section `training`, such as `{"epochs": 30, "finetune_epochs": 10}`.
         format_name: Name in the catalogue of exporters.
-        folder: Where imports and relative paths start; None for the working directory.
-        skip: Names of layers that every step leaves alone, with `*`, `?` and `[...]`; a name stands for all inside it.
-        keep: The same of layers that keep their shape; their weights may be rounded or become zero.
-        on_epoch: Told after each epoch of both.
+        folder: Folder in which imports and relative paths start; None for the working directory.
+        skip: Names of layers that no step changes, with `*`, `?` and `[...]`; a name includes all layers inside it.
+        keep: Names of layers that keep their shape, in the same form; their weights may be rounded or become zero.
+        on_epoch: Called after each epoch of both trials.
 
     Raises:
-        ConfigError: Something does not exist or does not fit; the message says what is allowed.
+        ConfigError: A name does not exist, or a value is not allowed; the message says what is allowed.
         StudyError: The format does not exist.
         InfeasibleCandidate: A step cannot apply to this network.
         EvaluationError: Training or measuring failed.
-        ExportRefused: File and network disagree.
+        ExportRefused: The exported file and the network disagree.
     """
     check_steps(steps)
     exporter = exporter_named(format_name, "format")
@@ -112,7 +112,7 @@ def compress_model(
         }
         setup = set_up_single(model, task, Path(work), **place)
         candidate = compressed(setup.space, steps)
-        look_untrained(candidate, setup.plan)  # what cannot be is known before anything is trained
+        check_untrained(candidate, setup.plan)  # errors show before anything is trained
         before, first = finished(setup.space.baseline, setup.plan, 0, on_epoch)
         after, second = before, first
         if candidate != setup.space.baseline:
@@ -132,11 +132,11 @@ def check_out(out: Path) -> None:
     """Refuse, before anything is trained, a folder that holds anything but an exported model or cannot be made.
 
     Raises:
-        ConfigError: It does, or cannot.
+        ConfigError: The folder holds something else or cannot be made.
     """
     if out.exists() and not (out.is_dir() and ((out / MANIFEST_FILE).is_file() or not any(out.iterdir()))):
         raise ConfigError(
-            f"out: {out} exists and is no exported model; name a folder that is new, empty or one of those"
+            f"out: {out} exists and is no exported model; name a new folder, an empty one, or that of an exported model"
         )
     check_parents(out)
 
@@ -145,7 +145,7 @@ def check_parents(out: Path) -> None:
     """Refuse a path whose folders cannot be made.
 
     Raises:
-        ConfigError: One of them is a file.
+        ConfigError: One of the folders is a file.
     """
     for parent in out.absolute().parents:
         if parent.exists() and not parent.is_dir():
@@ -161,7 +161,7 @@ def _exported(
     exporter: Exporter,
     out: Path,
 ) -> tuple[Model, nn.Module]:
-    """Export a model; return it with its accuracy on the test images, and its network."""
+    """Export a model, and return it with its accuracy on the test images, and its network."""
     task: Task = setup.task
     artifact = setup.plan.folder / model.artifact
     network, shape = rebuild(model.candidate, task, artifact / WEIGHTS_FILE)

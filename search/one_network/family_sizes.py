@@ -1,4 +1,4 @@
-"""What each family can build for a task: its knobs, how many networks, from how few MACs to how many."""
+"""What each family can build for a task: its knobs, the number of its networks, and their range of MACs."""
 
 import contextlib
 import itertools
@@ -31,18 +31,18 @@ UNCOUNTED = (
     nn.Hardsigmoid,
 )
 """Layers without MACs whose output has the shape of their input."""
-RANDOM = (Tensor.uniform_, Tensor.normal_)
-"""What fills weights at first."""
+RANDOM_FILLS = (Tensor.uniform_, Tensor.normal_)
+"""Functions that fill weights with random values."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """What a network comes to.
+    """The size of a network.
 
     Attributes:
         resolution: Side of its input, in pixels.
-        macs: Multiply-accumulates of one image.
-        params: Its parameters.
+        macs: Number of multiply-accumulate operations for one image.
+        params: Number of parameters.
     """
 
     resolution: int
@@ -52,15 +52,15 @@ class Size:
 
 @dataclass(frozen=True)
 class FamilyRange:
-    """A family on a task.
+    """What a family can build for a task.
 
     Attributes:
-        family: Which.
-        knobs: With their allowed values, without the family's name.
-        networks: Combinations of active knobs.
-        baseline: The reference network; None where it cannot be built.
-        least: The network of fewest MACs of those that `family_range` looks at; None where none can be built.
-        most: The one of most MACs.
+        family: The family.
+        knobs: Knobs by name, without the family's prefix.
+        networks: Number of combinations of active knobs.
+        baseline: Size of the reference network; None where it cannot be built.
+        least: Size with the fewest MACs among the networks that `family_range` builds; None where none can be built.
+        most: Size with the most MACs among them; None where none can be built.
         refusal: Why the baseline cannot be built; empty where it can.
     """
 
@@ -74,14 +74,14 @@ class FamilyRange:
 
 
 def size(family: Family, knobs: Knobs, channels: int, classes: int, resolution: int | None = None) -> Size:
-    """Return MACs and parameters of a network; shapes alone are computed, so B7 takes no memory.
+    """Return MACs and parameters of a network; only shapes are computed, so that EfficientNet-B7 takes no memory.
 
     Args:
-        family: What to build.
-        knobs: Its active knobs.
-        channels: Of the input.
-        classes: Of the output.
-        resolution: In pixels; None for that of the knobs.
+        family: Family of the network.
+        knobs: Active knobs of the network.
+        channels: Number of channels of the input.
+        classes: Number of classes.
+        resolution: Side of the input, in pixels; None for the one that the knobs give.
 
     Raises:
         InfeasibleCandidate: The knobs cannot be built at that resolution.
@@ -97,16 +97,16 @@ def size(family: Family, knobs: Knobs, channels: int, classes: int, resolution: 
 
 
 class _Unfilled(TorchFunctionMode):
-    """Leaves out random first values: a tensor without memory has none, but takes as long to be told so."""
+    """Skips random initialization: a meta tensor holds no values, but the call would take as long."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        return args[0] if func in RANDOM else func(*args, **(kwargs or {}))
+        return args[0] if func in RANDOM_FILLS else func(*args, **(kwargs or {}))
 
 
 def _bypass_uncounted(network: nn.Module) -> None:
-    """Put identities in place of layers that keep the shape and have no MACs: on meta tensors they take the time."""
+    """Replace layers that keep the shape and have no MACs by identities: on meta tensors they take most of the time."""
     for module in list(network.modules()):
         for name, child in module.named_children():
             if isinstance(child, UNCOUNTED):
@@ -114,14 +114,12 @@ def _bypass_uncounted(network: nn.Module) -> None:
 
 
 def family_range(family: Family, channels: int, classes: int, resolutions: Range) -> FamilyRange:
-    """Return what a family can build on a task.
-
-    Looked at are the baseline and the extremes of the space.
+    """Return what a family can build for a task, measured on the baseline and on the extremes of the space.
 
     Args:
-        family: Which.
-        channels: Of the task's images.
-        classes: How many the task has.
+        family: The family.
+        channels: Number of channels of the images.
+        classes: Number of classes of the task.
         resolutions: Sides that the task allows, in pixels.
     """
     space = joint_space({family.name: family}, {}, resolutions, {}, {})
@@ -137,23 +135,24 @@ def family_range(family: Family, channels: int, classes: int, resolutions: Range
 
 
 class Extremes:
-    """Networks of fewest and of most MACs of a space of one family.
+    """Finds the networks with the fewest and the most MACs in a space of one family.
 
-    The MACs rise with every range, but not always along a choice: which stem is cheaper depends on the images. So each
-    value of each choice is tried on the smallest network, at the lowest resolution and at the highest; the cheapest and
-    the costliest are joined with the lower and the upper ends of the ranges. The corners, where every knob is at one
-    end, are looked at, too. All that once for each value of the knobs on which others depend. Where a network cannot be
-    built at a resolution, the next one is taken. Where the costliest has not the largest resolution, a lower
-    coefficient of compound scaling may bring a larger one, so there the ranges are tried, too.
+    The MACs rise with every range, but not always along a choice: which stem is cheaper depends on the images. The
+    search therefore tries each value of each choice on the smallest network, at the lowest resolution and at the
+    highest, and combines the cheapest values with the lower ends of the ranges, the costliest with the upper ends. It
+    also tries the corners, where every knob is at one end. It repeats all that for each value of the knobs on which
+    others depend. Where a network cannot be built at a resolution, the next resolution takes its place. Where the
+    costliest network does not have the largest resolution, a lower coefficient of compound scaling may give a larger
+    one, so that the ranges are tried there too.
 
     Args:
-        space: Of one family.
-        channels: Of the images.
-        classes: Of the task.
+        space: Space of one family.
+        channels: Number of channels of the images.
+        classes: Number of classes of the task.
         resolutions: Sides that the task allows, in pixels.
 
     Attributes:
-        sizes: Of the extremes that can be built.
+        sizes: Sizes of the extremes that can be built.
     """
 
     def __init__(self, space: SearchSpace, channels: int, classes: int, resolutions: Range) -> None:
@@ -177,7 +176,7 @@ class Extremes:
             yield dict(zip(names, values, strict=True))
 
     def _choices(self, low: dict[str, Value], fixed: set[str], *, largest: bool) -> dict[str, Value]:
-        """Return the value of fewest or of most MACs of each choice, all but the resolution being at its lowest."""
+        """Return the value of each choice with the fewest or the most MACs; other knobs but the resolution are low."""
         found: dict[str, Value] = {}
         for name, knob in self._space.knobs.items():
             if isinstance(knob, Choice) and not knob.is_fixed and name not in fixed:
@@ -190,7 +189,7 @@ class Extremes:
         return found
 
     def _lower_ranges(self, values: dict[str, Value], most: Size) -> None:
-        """Lower each range while the MACs rise."""
+        """Lower each range as long as that raises the MACs."""
         for name, knob in self._space.knobs.items():
             for value in () if isinstance(knob, Choice) else reversed(knob.values[:-1]):
                 tried = self._size(values | {name: value}, largest=True)
@@ -199,7 +198,7 @@ class Extremes:
                 values, most = values | {name: value}, tried
 
     def _size(self, values: dict[str, Value], *, largest: bool) -> Size | None:
-        """Return the size at the lowest or highest resolution at which the network can be built, None without one."""
+        """Return the size at the lowest or highest resolution at which the network can be built; None without one."""
         name = f"{self._family.name}.resolution"
         sides = self._space.knobs[name].values
         for side in reversed(sides) if largest else sides:
@@ -215,7 +214,7 @@ class Extremes:
 
 
 def networks(knobs: Mapping[str, Knob]) -> int:
-    """Return how many combinations of active knobs there are."""
+    """Return the number of combinations of active knobs."""
     deciding = sorted({knob.only_if[0] for knob in knobs.values() if knob.only_if})
     total = 0
     for values in itertools.product(*(_values(knobs[name]) for name in deciding)):

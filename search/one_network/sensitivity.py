@@ -1,7 +1,7 @@
-"""The sensitivity map: what accuracy each layer costs when it alone is compressed, by method and strength.
+"""The sensitivity map: the loss of accuracy when a single layer is compressed, by method and strength.
 
-Each layer that holds weights is changed in a copy of the trained network, batch statistics are estimated anew, and the
-validation images are classified; nothing is fine-tuned.
+For each layer with weights, the measurement changes that layer in a copy of the trained network, re-estimates the batch
+statistics and classifies the validation images, without fine-tuning.
 
 Source:
     Li et al., Pruning Filters for Efficient ConvNets, ICLR 2017, section 3.2 (sensitivity of layers).
@@ -24,10 +24,10 @@ from paredown.evaluators.training.fit import layout
 from paredown.evaluators.training.inference import recalibrate, score
 from paredown.spaces.compression.layers import MatrixLayer, layers_to_reweigh
 
-MOST_IMAGES = 1000
-"""So many validation images are looked at."""
-CALIBRATION_IMAGES = 256
-"""From so many training images batch statistics are estimated."""
+MAX_IMAGES = 1000
+"""Maximum number of validation images that are classified."""
+STATISTICS_IMAGES = 256
+"""Number of training images from which batch statistics are estimated."""
 
 Applied = Callable[[Tensor, float], Tensor]
 """(weights `out x ...`, strength) -> weights of the same shape."""
@@ -38,12 +38,12 @@ class Method:
     """A way to compress one layer.
 
     Attributes:
-        name: As maps and plots name it.
-        unit: What its strengths are.
-        strengths: From the mildest to the strongest.
-        off: The strength at which it does nothing.
-        apply: Returns compressed weights.
-        reason: From a layer to why the method leaves it alone; empty where it does not.
+        name: Name in maps and plots.
+        unit: Meaning of its strengths.
+        strengths: Strengths, from the mildest to the strongest.
+        off: Strength at which it changes nothing.
+        apply: Function that returns compressed weights.
+        reason: Function that returns why the method does not apply to a layer; empty where it does.
     """
 
     name: str
@@ -59,13 +59,13 @@ class SensitivityMap:
     """Accuracy drops, by method, layer and strength.
 
     Attributes:
-        accuracy: Of the network as it is.
-        images: Validation images looked at.
-        layers: Names in the order of the network, with the number of weights of each.
-        strengths: Of each method, from the mildest to the strongest.
-        units: Of each method's strengths.
+        accuracy: Accuracy of the unchanged network.
+        images: Number of validation images.
+        layers: Number of weights of each layer by name, in the order of the network.
+        strengths: Strengths of each method, from the mildest to the strongest.
+        units: Meaning of each method's strengths.
         drops: Method to layer to the drop at each strength, as a share of images; negative where accuracy rose.
-        skipped: Method to layer to the reason why it was left alone.
+        skipped: Method to layer to the reason why the method does not apply.
     """
 
     accuracy: float
@@ -89,7 +89,7 @@ class SensitivityMap:
 
 
 def zeroed(weight: Tensor, ratio: float) -> Tensor:
-    """Return the weights with that share of them, the smallest, set to zero."""
+    """Return the weights with a share of them, the smallest, set to zero."""
     count = round(weight.numel() * ratio)
     smallest = weight.abs().flatten().argsort(stable=True)[:count]
     flat = weight.flatten().clone()
@@ -98,7 +98,7 @@ def zeroed(weight: Tensor, ratio: float) -> Tensor:
 
 
 def rounded(weight: Tensor, bits: float) -> Tensor:
-    """Return the weights on a symmetric grid of that many bits, one scale for each output channel.
+    """Return the weights rounded to a symmetric grid of a number of bits, with one scale per output channel.
 
     Source:
         Jacob et al., CVPR 2018, section 2.1, without a zero point.
@@ -110,7 +110,7 @@ def rounded(weight: Tensor, bits: float) -> Tensor:
 
 
 def flattened(weight: Tensor, ratio: float) -> Tensor:
-    """Return the nearest weights whose matrix `out x (in * k * k)` has that share of the full rank.
+    """Return the nearest weights whose matrix `out x (in * k * k)` has a share of the full rank.
 
     Source:
         Eckart, Young, The approximation of one matrix by another of lower rank, Psychometrika 1936.
@@ -139,26 +139,26 @@ METHODS: dict[str, Method] = {
 
 
 def layers_of(network: nn.Module, skipped: dict[str, str] | None = None) -> dict[str, MatrixLayer]:
-    """Return the layers whose weights can be changed, by name, each once; what else holds weights goes to `skipped`."""
+    """Return the layers whose weights can change, each once, by name; other layers with weights go to `skipped`."""
     return layers_to_reweigh(network, {} if skipped is None else skipped)
 
 
 def measure(
     network: nn.Module, data: TrainingData, on_layer: Callable[[str], None] = lambda layer: None
 ) -> SensitivityMap:
-    """Compress each layer of a trained network alone, and return what accuracy that costs.
+    """Compress each layer of a trained network by itself, and return the loss of accuracy.
 
     Args:
-        network: Is not touched.
-        data: Validation images to classify, training images to estimate batch statistics from.
-        on_layer: Told the layer after each measurement.
+        network: The network; it is not changed.
+        data: Validation images to classify, and training images to estimate batch statistics from.
+        on_layer: Called with the name of the layer after each measurement.
     """
-    rows = np.random.default_rng(0).permutation(len(data.validation.images))[:MOST_IMAGES]
-    looked_at = Split(data.validation.images[rows], data.validation.labels[rows])
+    rows = np.random.default_rng(0).permutation(len(data.validation.images))[:MAX_IMAGES]
+    validation = Split(data.validation.images[rows], data.validation.labels[rows])
 
     def accuracy(changed: nn.Module) -> float:
-        recalibrate(changed, data, CALIBRATION_IMAGES)
-        return score(changed, looked_at, data.normalise)[0]
+        recalibrate(changed, data, STATISTICS_IMAGES)
+        return score(changed, validation, data.normalise)[0]
 
     work = copy.deepcopy(network).eval()
     work.to(memory_format=layout(work))  # type: ignore[call-overload]
@@ -193,13 +193,13 @@ def measure(
 
 
 def change(drop: float, decimals: int = 1) -> str:
-    """Return a drop, a share of images, as the change of accuracy in points."""
+    """Return a drop, given as a share of images, as a change of accuracy in percentage points."""
     points = round(-100 * drop, decimals)
     return f"{points:+.{decimals}f}" if points else f"{0:.{decimals}f}"
 
 
 def count(network: nn.Module) -> int:
-    """Return how many measurements a map takes."""
+    """Return the number of measurements that a map takes."""
     methods = METHODS.values()
     return sum(len(m.strengths) for layer in layers_of(network).values() for m in methods if not m.reason(layer))
 

@@ -1,4 +1,4 @@
-"""The sensitivity map as one page that needs no network: a heat map of layers and strengths."""
+"""The sensitivity map as a self-contained page: a heat map of layers and strengths."""
 
 import html
 from pathlib import Path
@@ -8,19 +8,19 @@ import plotly.io
 
 from paredown.search.one_network.sensitivity import METHODS, SensitivityMap, change
 
-ROW_PX, LEAST_PX = 22, 320
-COLOURS = ((0.0, "#f7f7f7"), (0.1, "#fde0c5"), (0.4, "#eb7f54"), (1.0, "#8c1d2f"))
+ROW_PX, MIN_HEIGHT_PX = 22, 320
+COLOUR_STOPS = ((0.0, "#f7f7f7"), (0.1, "#fde0c5"), (0.4, "#eb7f54"), (1.0, "#8c1d2f"))
 LEFT_ALONE = "#d9d9d9"
-LEAST_SCALE = 5.0
-"""The darkest colour is at least so many points, so that noise does not look like a loss."""
+MIN_SCALE_POINTS = 5.0
+"""Minimum loss, in percentage points, of the darkest colour, so that noise does not look like a loss."""
 GAP = 0.4
-"""Between methods, in columns."""
+"""Gap between methods, in columns."""
 
 
 def heat_map(found: SensitivityMap) -> go.Figure:
-    """Return the figure: a row a layer, in the order of the network; a column a method and strength.
+    """Return the figure: one row per layer, in the order of the network; one column per method and strength.
 
-    Columns have numbers for places: as categories of two levels, strengths that several methods share are mixed up.
+    Columns are placed by number: as categories of two levels, strengths that several methods share would be mixed up.
     """
     figure, layers = go.Figure(), list(found.layers)
     places: list[float] = []
@@ -53,10 +53,15 @@ def heat_map(found: SensitivityMap) -> go.Figure:
         figure.add_annotation(text=f"<b>{method}</b><br>{found.units[method]}", x=middle, showarrow=False, **above)
     most = max((100 * drop for rows in found.drops.values() for row in rows.values() for drop in row), default=0.0)
     bar = {"title": {"text": "points lost"}, "thickness": 14, "outlinewidth": 0}
-    scale = {"colorscale": [list(stop) for stop in COLOURS], "cmin": 0, "cmax": max(LEAST_SCALE, most), "colorbar": bar}
+    scale = {
+        "colorscale": [list(stop) for stop in COLOUR_STOPS],
+        "cmin": 0,
+        "cmax": max(MIN_SCALE_POINTS, most),
+        "colorbar": bar,
+    }
     figure.update_layout(
         coloraxis=scale,
-        height=max(LEAST_PX, ROW_PX * len(layers) + 110),
+        height=max(MIN_HEIGHT_PX, ROW_PX * len(layers) + 110),
         margin={"l": 10, "r": 10, "t": 50, "b": 40},
         template="plotly_white",
     )
@@ -67,7 +72,7 @@ def heat_map(found: SensitivityMap) -> go.Figure:
 
 
 def _label(method: str, strength: float) -> str:
-    """Return a strength as people say it: a share in percent, bits as they are."""
+    """Return a strength as text: a share in percent, bits as a plain number."""
     return f"{strength:g}" if METHODS[method].off > 1 else f"{100 * strength:g} %"
 
 
@@ -76,15 +81,15 @@ def write_page(found: SensitivityMap, title: str, file: Path) -> None:
 
     Args:
         found: The map.
-        title: Names network and task.
-        file: Overwritten; its folder is made.
+        title: Title of the page; it names network and task.
+        file: File to write; it is overwritten, and its folder is made.
     """
     drawing = plotly.io.to_html(
         heat_map(found), full_html=False, include_plotlyjs=True, config={"displayModeBar": False, "responsive": True}
     )
     explained = (
         f"Accuracy {found.accuracy:.2%} on {found.images} validation images. Each cell is the change, in points, when "
-        "this layer alone is compressed that far, without fine-tuning. Grey: the method leaves the layer alone."
+        "this layer alone is compressed that far, without fine-tuning. Grey: the method does not apply to the layer."
     )
     page = (
         "<!doctype html>\n<html lang=en><meta charset=utf-8>"

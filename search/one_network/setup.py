@@ -1,4 +1,4 @@
-"""One network, named on the command line or by a program: from its name to all that a trial of it needs."""
+"""Sets up the trials of one network that the command line or a program names."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -28,7 +28,7 @@ from paredown.studies.result import TrialResult
 
 WHERE = "command line"
 NO_CAP_S = 1e9
-"""Training ends with its epochs, not after some time: there is no night to keep within."""
+"""Limit of the training time, which never applies: training ends with its epochs."""
 
 
 def set_up_single(
@@ -50,17 +50,17 @@ def set_up_single(
         model: A network of the literature such as `resnet20`, a family such as `mbconv` for its reference network,
             or `package.module:function`.
         task: `digits`, `image_folder:PATH`, `python:package.module:function`, or the section `task` of a study file.
-        out: Where trials leave their files.
-        weights: Of a function's network, which then is not trained.
+        out: Folder of the trials' files.
+        weights: File of the weights of a function's network, which then is not trained.
         resolution: Side of the images, in pixels; None for the published one, or the nearest that the task has.
-        seed: Of weights and order of images.
+        seed: Random seed of weights and order of images.
         training: Keys of the section `training` of a study file.
-        folder: Where imports and relative paths start; None for the working directory.
-        skip: Names of layers that every step leaves alone, with `*`, `?` and `[...]`.
-        keep: The same of layers that keep their shape.
+        folder: Folder in which imports and relative paths start; None for the working directory.
+        skip: Names of layers that no step changes, with `*`, `?` and `[...]`.
+        keep: Names of layers that keep their shape, in the same form.
 
     Raises:
-        ConfigError: Something does not exist or does not fit; the message says what is allowed.
+        ConfigError: A name does not exist, or a value is not allowed; the message says what is allowed.
     """
     folder = folder or Path()
     section = _task_section(task)
@@ -94,7 +94,7 @@ def set_up_single(
 
 
 def _task_section(task: str | Mapping[str, Any]) -> TaskSection:
-    """Return a task as a study file names it, from the command line's `NAME:OPTION` or the section itself."""
+    """Return the section `task` of a study file for the command line's `NAME:OPTION` or for the section itself."""
     if not isinstance(task, str):
         return TaskSection(**task)
     name, _, option = task.partition(":")
@@ -102,7 +102,7 @@ def _task_section(task: str | Mapping[str, Any]) -> TaskSection:
 
 
 def _network(model: str, task: Task, resolution: int | None) -> tuple[str, Knobs]:
-    """Return family and knobs of a network, as near to the published ones as the task allows."""
+    """Return family and knobs of a network; the knobs are as near to the published ones as the task allows."""
     sides: dict[str, int] = {} if resolution is None else {"resolution": resolution}
     if ":" in model:
         return IMPORTED, sides
@@ -130,11 +130,11 @@ def _at(family: Family, knobs: Knobs, sides: Mapping[str, int]) -> Knobs:
 
 
 def finished(candidate: Candidate, plan: TrialPlan, number: int, on_epoch: OnEpoch) -> tuple[Model, TrialResult]:
-    """Run a trial that must come to a model.
+    """Run a trial, and raise an error where it does not give a model.
 
     Raises:
         InfeasibleCandidate: A step cannot apply to the network.
-        EvaluationError: It failed.
+        EvaluationError: The trial failed.
     """
     result = run_trial(candidate, plan, on_epoch).if_finite()
     if result.outcome == "rejected":

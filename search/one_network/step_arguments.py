@@ -1,4 +1,4 @@
-"""Compression steps as people write them: `channel_pruning:ratio=0.5`."""
+"""Parses compression steps from their textual form: `channel_pruning:ratio=0.5`."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +12,7 @@ FORM = "NAME:KNOB=VALUE[,KNOB=VALUE...]"
 
 
 def read_steps(texts: Sequence[str]) -> dict[str, dict[str, Value]]:
-    """Return the knobs of each step, checked.
+    """Parse and check the knobs of each step.
 
     Raises:
         ConfigError: A step, knob or value does not exist, or a step or knob is named twice; the message says what is
@@ -38,10 +38,12 @@ def read_steps(texts: Sequence[str]) -> dict[str, dict[str, Value]]:
 
 
 def check_steps(steps: Mapping[str, Knobs]) -> None:
-    """Refuse what does not exist. Numbers between the steps of a range are taken: a search tries those steps alone.
+    """Refuse steps, knobs and values that do not exist.
+
+    Numbers between the grid points of a range are allowed, although a search tries only the grid points.
 
     Raises:
-        ConfigError: The message names step, knob and value, and what is allowed.
+        ConfigError: A step, knob or value does not exist; the message says what is allowed.
     """
     for name, given in steps.items():
         where, switch = f"step {name}", STEPS[name].switch if name in STEPS else ""
@@ -59,11 +61,11 @@ def compressed(space: SearchSpace, steps: Mapping[str, Knobs]) -> Candidate:
     """Return the space's baseline with steps; knobs that are not named take their lowest value.
 
     Args:
-        space: Holds the steps.
-        steps: Checked knobs of each.
+        space: The space; it holds the steps.
+        steps: Checked knobs of each step.
 
     Raises:
-        ConfigError: A knob has no effect beside the others.
+        ConfigError: A knob has no effect together with the others.
     """
     values = {f"{name}.{step.switch}": step.off for name, step in STEPS.items()}
     values |= {f"{name}.{knob}": value for name, knobs in steps.items() for knob, value in knobs.items()}
@@ -74,14 +76,14 @@ def compressed(space: SearchSpace, steps: Mapping[str, Knobs]) -> Candidate:
                 sibling = STEPS[name].knobs[knob].only_if
                 only = f": only with {_said(sibling)}" if sibling else ""
                 raise ConfigError(f"step {name}: {knob}={value} has no effect here{only}")
-    # What was given stays, also where a search would settle on something else: the step says what is wrong with it.
+    # The given values stay, even where a search would normalize them: the step itself reports what is wrong.
     given = {name: {**values, **steps[name]} for name, values in taken.items()}
     skip, keep = (space.skip, space.keep) if given else ((), ())
     return Candidate(space.baseline.family, space.baseline.knobs, given, skip, keep)
 
 
 def _parts(rest: str, knobs: Mapping[str, Knob]) -> list[str]:
-    """Return each `KNOB=VALUE`; a text that a knob takes may hold commas."""
+    """Return each `KNOB=VALUE`; the value of a text knob may contain commas."""
     parts: list[str] = []
     for piece in rest.split(",") if rest else []:
         knob = knobs.get(parts[-1].partition("=")[0]) if parts else None
@@ -109,7 +111,7 @@ def _listed(knobs: Mapping[str, Knob]) -> str:
 
 
 def _read(knob: Knob, text: str) -> Value:
-    """Return the value that a text names; the text itself where there is none."""
+    """Return the value that a text names, or the text itself where it names none."""
     if isinstance(knob, Choice):
         return next((value for value in knob.values if str(value).lower() == text.strip().lower()), text)
     try:

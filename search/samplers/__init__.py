@@ -1,1 +1,1 @@
-"""Samplers, one a file."""
+"""Samplers, one per file."""

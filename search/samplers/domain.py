@@ -1,4 +1,4 @@
-"""The knobs as a sampler sees them: drawn, changed one at a time, encoded as numbers."""
+"""The knobs as a sampler sees them: it draws them, changes one at a time, and encodes them as numbers."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -11,19 +11,19 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from paredown.search.samplers.sampler import Params
 
 MAX_LEVELS = 1000
-"""A knob with more values than this counts as continuous."""
+"""Maximum number of values of a knob that is enumerated; a knob with more of them is treated as continuous."""
 REACH = 0.1
-"""A neighbour of a continuous value lies so far away, as a share of the range (standard deviation)."""
+"""Standard deviation of the step from a continuous value to a neighbour, as a share of the range."""
 
 Numeric = FloatDistribution | IntDistribution
 
 
-class Domain:
-    """A set of knobs.
+class KnobDomain:
+    """The set of knobs that a sampler chooses.
 
     Attributes:
-        names: The knobs, in order of the encoding.
-        columns: Width of the encoding.
+        names: Names of the knobs, in order of the encoding.
+        columns: Number of columns of the encoding.
     """
 
     def __init__(
@@ -36,14 +36,14 @@ class Domain:
         self._widths = {name: _width(d) for name, d in self._knobs.items()}
         self.columns = sum(self._widths.values())
 
-    def levels(self, name: str, most: int = MAX_LEVELS) -> list[Any]:
-        """Return the values of a knob in order; of a longer or continuous one, so many spread evenly."""
+    def levels(self, name: str, limit: int = MAX_LEVELS) -> list[Any]:
+        """Return the values of a knob in order; at most `limit` evenly spread ones for a longer or continuous knob."""
         levels = self._levels[name]
         if levels is None:
             knob = cast(FloatDistribution, self._knobs[name])
-            return [_at(knob, share) for share in np.linspace(0, 1, min(most, 33))]
-        if len(levels) > most:
-            return [levels[i] for i in np.linspace(0, len(levels) - 1, most).round().astype(int)]
+            return [_at(knob, share) for share in np.linspace(0, 1, min(limit, 33))]
+        if len(levels) > limit:
+            return [levels[i] for i in np.linspace(0, len(levels) - 1, limit).round().astype(int)]
         return levels
 
     def draw(self, rng: np.random.Generator) -> dict[str, Any]:
@@ -55,20 +55,20 @@ class Domain:
         return self.changed(params, self.names[rng.integers(len(self.names))], rng)
 
     def redrawn(self, params: Params, rng: np.random.Generator) -> dict[str, Any]:
-        """Return the knobs with one of them drawn anew from its whole range, as far as chance allows another value."""
+        """Return the knobs with one of them drawn anew from its whole range; 20 draws look for another value."""
         name = self.names[rng.integers(len(self.names))]
         values = self.completed(params, rng)
         drawn = (self._drawn(name, rng) for _ in range(20))
         return {**values, name: next((value for value in drawn if value != values[name]), values[name])}
 
     def changed(self, params: Params, name: str, rng: np.random.Generator) -> dict[str, Any]:
-        """Return the knobs with one given knob changed: to any other choice, or up to two steps along a range."""
+        """Return the knobs with the named one changed: to any other choice, or by up to two steps along a range."""
         values = self.completed(params, rng)
         values[name] = _pick([other[name] for other in self._others(values, name, rng)], rng)
         return values
 
     def neighbours(self, params: Params, rng: np.random.Generator) -> list[dict[str, Any]]:
-        """Return all that differ in one knob: every other choice, or up to two steps along a range."""
+        """Return all networks that differ in one knob: by any other choice, or by up to two steps along a range."""
         values = self.completed(params, rng)
         return [other for name in self.names for other in self._others(values, name, rng)]
 
@@ -78,21 +78,21 @@ class Domain:
         return {name: (a if rng.random() < 0.5 else b)[name] for name in self.names}
 
     def completed(self, params: Params, rng: np.random.Generator) -> dict[str, Any]:
-        """Return a value for each knob of the domain: the given one, or a drawn one where it is missing or outside."""
+        """Return a value for each knob: the given one, or a random one where it is missing or outside the range."""
         return {
             name: params[name] if name in params and self._holds(name, params[name]) else self._drawn(name, rng)
             for name in self.names
         }
 
     def key(self, params: Params) -> tuple[Any, ...]:
-        """Return what is equal for two descriptions of one network."""
+        """Return a key that is equal for all descriptions of one network."""
         canonical = self._canonical(params)
         return tuple(canonical.get(name) for name in self.names)
 
     def encode(self, params: Sequence[Params]) -> NDArray[np.float64]:
-        """Return `n x columns`: ranges scaled to 0 .. 1, choices as indicators, two-valued ones in one column.
+        """Return `n x columns`: ranges scaled to 0 .. 1, choices as indicators, two-valued choices in one column.
 
-        A knob that a network does not have lies in the middle of its range, or has no indicator set.
+        A knob that a network does not have is encoded as the middle of its range, or with no indicator set.
         """
         networks = [self._canonical(one) for one in params]
         columns = [self._encoded(name, [one.get(name) for one in networks]) for name in self.names]

@@ -1,7 +1,7 @@
-"""Aging evolution: of a few recent networks the best one is changed in one knob; old ones are forgotten.
+"""Aging evolution: it changes one knob of the best of a few recent networks, and forgets old networks.
 
-With several objectives, a tournament is won by the lower rank, then by the larger crowding distance. While no
-trial keeps every constraint, the one that breaks them least wins.
+With several objectives, the lower rank wins a tournament, then the larger crowding distance. While no trial keeps
+every constraint, the one that breaks them least wins.
 
 Source:
     Real et al., Regularized Evolution for Image Classifier Architecture Search, AAAI 2019, algorithm 1.
@@ -11,29 +11,29 @@ Source:
 import numpy as np
 from optuna.samplers import BaseSampler
 
-from paredown.search.samplers.domain import Domain
+from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.history import History
 from paredown.search.samplers.proposing import TRIES, ProposingSampler, fresh_draw
-from paredown.search.samplers.ranking import best_first
+from paredown.search.samplers.ranking import crowding_order
 from paredown.search.samplers.sampler import Params, Problem
 
 TRIES_OF_A_WINNER = 20
-"""So many changes of one winner are looked at before another tournament is held."""
+"""Number of changes of one winner that are tried before the next tournament."""
 
 
 def population_size(trials: int) -> int:
-    """Return how many networks live: a quarter of the study's trials, 8 to 100.
+    """Return the size of the population: a quarter of the study's trials, 8 to 100.
 
-    Real et al. let 100 live in 20,000 trials; a study of some hundred must get past its random start.
+    Real et al. keep a population of 100 over 20,000 trials; a study of a few hundred must get past its random start.
     """
     return min(100, max(8, trials // 4))
 
 
 def tournament_size(population: int) -> int:
-    """Return how many take part in a tournament: half of the living.
+    """Return the number of networks in a tournament: half of the population.
 
-    The paper draws a quarter; a study with a hundredth of its trials needs more pressure (0.2 to 0.8 more
-    hypervolume of 10 on ZDT1 over 8 knobs at 40 to 200 trials, 8 seeds).
+    The paper draws a quarter; a study with a hundredth of its trials needs a stronger selection pressure: half of the
+    population gains 0.2 to 0.8 hypervolume, of 10, on ZDT1 over 8 knobs at 40 to 200 trials and 8 seeds.
     """
     return max(2, population // 2)
 
@@ -41,10 +41,10 @@ def tournament_size(population: int) -> int:
 class EvolutionSampler(ProposingSampler):
     """Aging evolution; the first `population_size` trials are random."""
 
-    def propose(self, domain: Domain, history: History, rng: np.random.Generator) -> Params:
+    def propose(self, domain: KnobDomain, history: History, rng: np.random.Generator) -> Params:
         """Return a network that differs in one knob from the winner of a tournament."""
         size = population_size(self._problem.trials)
-        if len(history.told) < size:
+        if len(history.finished) < size:
             return fresh_draw(domain, history, rng)
         for _ in range(TRIES // TRIES_OF_A_WINNER):
             winner = _winner(history, size, rng)
@@ -60,8 +60,8 @@ class EvolutionSampler(ProposingSampler):
 def _winner(history: History, size: int, rng: np.random.Generator) -> Params | None:
     alive = np.flatnonzero(history.feasible)[-size:]
     if len(alive):
-        order = best_first(history.losses[alive])
-        # The drawn one that stands first among all the living: ranks of the few drawn would hardly differ.
+        order = crowding_order(history.losses[alive])
+        # Ranked among the whole population: the ranks of the few drawn networks alone would hardly differ.
         drawn = rng.choice(len(alive), min(tournament_size(size), len(alive)), replace=False)
         return history.done[int(alive[order[drawn.min()]])]
     judged = history.constraints[-size:]

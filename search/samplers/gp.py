@@ -1,6 +1,6 @@
-"""Gaussian processes, one an objective, with expected hypervolume improvement.
+"""One Gaussian process per objective, with expected hypervolume improvement.
 
-Takes seconds an ask (Optuna's documentation: up to 500 trials); conditional knobs are drawn at random.
+A proposal takes seconds (Optuna's documentation advises at most 500 trials); conditional knobs are drawn at random.
 
 Source:
     Optuna's GPSampler; Ament et al., Unexpected Improvements to Expected Improvement for Bayesian Optimization,
@@ -15,31 +15,31 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler
 from optuna.trial import FrozenTrial
 
-from paredown.search.samplers.domain import Domain
+from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.history import read_history
 from paredown.search.samplers.proposing import fresh_draw
 from paredown.search.samplers.sampler import Problem
 
 
 class FreshGPSampler(GPSampler):
-    """Optuna's GPSampler; where it proposes a known network, a random one takes its place.
+    """Optuna's GPSampler with a random network in place of each known one that it proposes.
 
-    It knows nothing of failed trials and nearly always finds the same optimum of its criterion: after a network
-    that failed it would propose that network for ever.
+    GPSampler ignores failed trials and nearly always finds the same optimum of its acquisition function: after a
+    network has failed, it would propose that network for ever.
     """
 
     def __init__(self, problem: Problem, **options: Any) -> None:
-        super().__init__(seed=problem.seed + problem.told, **options)
+        super().__init__(seed=problem.seed + problem.n_told, **options)
         self._problem = problem
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Return Optuna's proposal, or a random one instead of a known one."""
+        """Return Optuna's proposal, or a random network in place of a known one."""
         params = super().sample_relative(study, trial, search_space)
         if not params:
             return params
-        domain = Domain(search_space, self._problem.canonical)
+        domain = KnobDomain(search_space, self._problem.canonical)
         history = read_history(study, domain, exclude=trial.number)
         if domain.key(params) not in history.seen:
             return params

@@ -1,4 +1,7 @@
-"""What a study's trials tell a sampler. All of a sampler's state comes from here: nothing needs to be saved."""
+"""The trials of a study as samplers read them.
+
+A sampler derives all of its state from the history, so that nothing needs to be saved.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,27 +13,28 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from paredown.search.samplers.domain import Domain
+from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.sampler import Params
-from paredown.studies.result import STOPPED
+from paredown.studies.result import STOPPED_KEY
 
 
 @dataclass
 class History:
-    """Trials by what became of them, oldest first.
+    """The trials of a study by outcome, oldest first.
 
     Attributes:
-        done: Knobs of those with values.
-        numbers: Their numbers.
-        losses: `n x m`, their values, minimised.
-        violations: Their positive constraint values by constraint; 0 where kept.
+        done: Knobs of the trials with values.
+        numbers: Numbers of these trials.
+        losses: Values of these trials, minimised, `n x m`.
+        violations: By how much these trials break each constraint; 0 where they keep it.
         constraints: Knobs of finished trials, done or not, with their constraint values.
-        failed: Knobs of those that broke.
-        stopped: Knobs of those stopped early, the share of their training, their first objective as a loss.
-        pending: Knobs of those that run.
-        seen: Keys of all networks tried or running.
-        told: Knobs of all finished trials, whatever became of them, with the row of those done; else None.
-        signs: For each objective, what its values were multiplied by: -1 where it is maximised.
+        failed: Knobs of the trials that failed.
+        stopped: Knobs of the trials that were stopped early, the share of their training, and their first objective as
+            a loss.
+        pending: Knobs of the running trials.
+        seen: Keys of all networks that were tried or are running.
+        finished: Knobs of all finished trials, whatever their outcome, with the row in `losses`; None without values.
+        signs: Factor of the values of each objective: -1 where it is maximised, otherwise 1.
     """
 
     done: list[Params] = field(default_factory=list)
@@ -42,22 +46,22 @@ class History:
     stopped: list[tuple[Params, float, float]] = field(default_factory=list)
     pending: list[Params] = field(default_factory=list)
     seen: set[tuple[Any, ...]] = field(default_factory=set)
-    told: list[tuple[Params, int | None]] = field(default_factory=list)
+    finished: list[tuple[Params, int | None]] = field(default_factory=list)
     signs: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
     @property
     def feasible(self) -> NDArray[np.bool_]:
-        """Which of the done trials keep every constraint."""
+        """Whether each trial in `done` keeps every constraint."""
         return np.array([not any(v > 0 for v in one.values()) for one in self.violations], dtype=bool)
 
 
-def read_history(study: optuna.Study, domain: Domain, exclude: int | None = None) -> History:
-    """Return the study's trials.
+def read_history(study: optuna.Study, domain: KnobDomain, exclude: int | None = None) -> History:
+    """Return the history of a study.
 
     Args:
-        study: With any objectives.
-        domain: The knobs looked at; others are left out.
-        exclude: Number of the trial that is being asked for.
+        study: The study; it may have any objectives.
+        domain: The knobs that count; others are ignored.
+        exclude: Number of the trial that the sampler proposes now.
     """
     signs = np.array([-1.0 if d == optuna.study.StudyDirection.MAXIMIZE else 1.0 for d in study.directions])
     history = History(signs=signs)
@@ -73,7 +77,7 @@ def read_history(study: optuna.Study, domain: Domain, exclude: int | None = None
         if constraints:
             history.constraints.append((trial.params, dict(constraints)))
         is_done = trial.state == TrialState.COMPLETE and bool(np.isfinite(trial.values).all())
-        history.told.append((trial.params, len(history.done) if is_done else None))
+        history.finished.append((trial.params, len(history.done) if is_done else None))
         if is_done:
             history.done.append(trial.params)
             history.numbers.append(trial.number)
@@ -88,7 +92,7 @@ def read_history(study: optuna.Study, domain: Domain, exclude: int | None = None
 
 
 def union_space(study: optuna.Study) -> dict[str, BaseDistribution]:
-    """Return every knob that a trial of the study had, in the range of the latest one."""
+    """Return every knob that a trial of the study had, with the range of the latest such trial."""
     space: dict[str, BaseDistribution] = {}
     for trial in study.get_trials(deepcopy=False):
         space |= trial.distributions
@@ -96,5 +100,5 @@ def union_space(study: optuna.Study) -> dict[str, BaseDistribution]:
 
 
 def _stopped(trial: FrozenTrial) -> tuple[float, float] | None:
-    said: Mapping[str, float] | None = trial.user_attrs.get(STOPPED)
-    return None if said is None else (float(said["share"]), float(said["value"]))
+    stopped: Mapping[str, float] | None = trial.user_attrs.get(STOPPED_KEY)
+    return None if stopped is None else (float(stopped["share"]), float(stopped["value"]))

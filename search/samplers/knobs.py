@@ -1,4 +1,4 @@
-"""The joint space as Optuna's distributions."""
+"""Expresses the joint space as Optuna's distributions."""
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -7,14 +7,14 @@ from paredown.spaces.space import SearchSpace
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
-    """Return the distribution of every knob that leaves a choice, in the order in which they are asked."""
-    asked = _Recorder()
-    space.sample(asked)
-    return asked.distributions
+    """Return the distribution of every knob that leaves a choice, in the order in which the space samples them."""
+    recorder = _Recorder()
+    space.sample(recorder)
+    return recorder.distributions
 
 
 class _Recorder:
-    """A sampler that notes what it is asked and answers with the first value."""
+    """A sampler that records the distributions it is asked for and answers with the first value."""
 
     def __init__(self) -> None:
         self.distributions: dict[str, BaseDistribution] = {}

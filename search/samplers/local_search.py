@@ -1,6 +1,6 @@
-"""Pareto local search: untried networks one knob away from the present front.
+"""Pareto local search: it proposes untried networks one knob away from the present front.
 
-Among the front's members the one goes first whose neighbours were tried least, so that the whole front moves.
+The member of the front with the fewest tried neighbours goes first, so that the whole front moves.
 
 Source:
     Paquete, Chiarandini, Stützle, Pareto Local Optimum Sets in the Biobjective Traveling Salesman Problem: An
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.samplers import BaseSampler
 
-from paredown.search.samplers.domain import Domain
+from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.history import History
 from paredown.search.samplers.proposing import ProposingSampler, fresh_draw
 from paredown.search.samplers.ranking import ranks
@@ -27,20 +27,20 @@ class LocalSearchSampler(ProposingSampler):
     """Pareto local search.
 
     Args:
-        problem: What is searched.
-        start: So many random trials come first; None for `start_size`.
+        problem: The problem that the sampler is made for.
+        start: Number of random trials at the beginning; None for `start_size`.
     """
 
     def __init__(self, problem: Problem | None = None, start: int | None = None) -> None:
         super().__init__(problem)
         self._start = start_size(self._problem.trials) if start is None else start
 
-    def propose(self, domain: Domain, history: History, rng: np.random.Generator) -> Params:
+    def propose(self, domain: KnobDomain, history: History, rng: np.random.Generator) -> Params:
         """Return an untried neighbour of the front; a random network where there is none."""
-        if len(history.told) < self._start:
+        if len(history.finished) < self._start:
             return fresh_draw(domain, history, rng)
         members = _front(history)
-        # A random order first: among members of equal count the seed decides, not their age.
+        # Shuffled first: among members with equally many tried neighbours, the seed decides and not their age.
         members = [members[i] for i in rng.permutation(len(members))]
         tried = _tried_neighbours(domain, history, members)
         for i in np.argsort(tried, kind="stable").tolist():
@@ -53,16 +53,16 @@ class LocalSearchSampler(ProposingSampler):
 
 
 def _front(history: History) -> list[Params]:
-    """Return what nothing dominates; while no trial keeps every constraint, what breaks them least."""
-    kept = np.flatnonzero(history.feasible)
-    if len(kept):
-        return [history.done[i] for i in kept[ranks(history.losses[kept]) == 0]]
+    """Return the non-dominated networks; while no trial keeps every constraint, those that break them least."""
+    feasible = np.flatnonzero(history.feasible)
+    if len(feasible):
+        return [history.done[i] for i in feasible[ranks(history.losses[feasible]) == 0]]
     violations = [sum(max(0.0, v) for v in values.values()) for _, values in history.constraints]
     return [params for (params, _), v in zip(history.constraints, violations, strict=True) if v == min(violations)]
 
 
-def _tried_neighbours(domain: Domain, history: History, members: list[Params]) -> NDArray[np.int64]:
-    """Return how many tried networks differ from each member in one knob."""
+def _tried_neighbours(domain: KnobDomain, history: History, members: list[Params]) -> NDArray[np.int64]:
+    """Return, for each member, the number of tried networks that differ from it in one knob."""
     keys = [*history.seen, *(domain.key(member) for member in members)]
     codes = np.empty((len(keys), len(domain.names)), dtype=np.int64)
     for column, values in enumerate(zip(*keys, strict=True)):
@@ -73,5 +73,5 @@ def _tried_neighbours(domain: Domain, history: History, members: list[Params]) -
 
 
 def make_local_search(problem: Problem) -> BaseSampler:
-    """Return Pareto local search; the first eighth of the trials, 3 to 10, is random."""
+    """Return Pareto local search; the first eighth of the trials, 3 to 10 of them, are random."""
     return LocalSearchSampler(problem)

@@ -11,4 +11,4 @@ from paredown.search.samplers.sampler import Problem
 
 def make_nsga2(problem: Problem) -> BaseSampler:
     """Return Optuna's NSGA-II with a population for at least five generations, 8 to 50."""
-    return NSGAIISampler(seed=problem.seed + problem.told, population_size=min(50, max(8, problem.trials // 5)))
+    return NSGAIISampler(seed=problem.seed + problem.n_told, population_size=min(50, max(8, problem.trials // 5)))

@@ -1,4 +1,4 @@
-"""The frame of our own samplers: knobs and past in, knobs out. They hold no state of their own."""
+"""The frame of our own samplers: they map knobs and history to knobs, and hold no state of their own."""
 
 import secrets
 from abc import ABC, abstractmethod
@@ -11,36 +11,36 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial
 
-from paredown.search.samplers.domain import Domain
+from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.history import History, read_history, union_space
 from paredown.search.samplers.sampler import Params, Problem
 
 TRIES = 200
-"""So many draws look for a network that was not tried yet; after them a known one is proposed."""
+"""Maximum number of draws that look for an untried network; after them, a known network is proposed."""
 
 
 class ProposingSampler(BaseSampler, ABC):
-    """An Optuna sampler that proposes all knobs together from the study's past.
+    """An Optuna sampler that proposes all knobs together from the study's history.
 
-    Each draw depends on the seed, the number of the trial and the study alone: a study that is opened again
-    goes on as if it had not been closed, and the sampler may be shared by threads and processes.
+    Each draw depends only on the seed, the number of the trial and the study: a study that is opened again continues
+    as if it had not been closed, and threads and processes may share the sampler.
     """
 
     def __init__(self, problem: Problem | None = None) -> None:
         self._problem = problem or Problem(secrets.randbits(31), 100)
 
     @abstractmethod
-    def propose(self, domain: Domain, history: History, rng: np.random.Generator) -> Params:
+    def propose(self, domain: KnobDomain, history: History, rng: np.random.Generator) -> Params:
         """Return the knobs of the next network.
 
         Args:
-            domain: The knobs; at least one.
-            history: What the study's trials came to.
-            rng: For every draw.
+            domain: The knobs, at least one.
+            history: The trials of the study so far.
+            rng: Random generator of every draw.
         """
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return every knob: those of the problem, else those of the study's trials."""
+        """Return the knobs of the problem, or those of the study's trials where the problem names none."""
         known = {name: d for name, d in self._problem.distributions.items() if not d.single()}
         return known or union_space(study)
 
@@ -50,7 +50,7 @@ class ProposingSampler(BaseSampler, ABC):
         """Return the proposed knobs."""
         if not search_space:
             return {}
-        domain = Domain(search_space, self._problem.canonical)
+        domain = KnobDomain(search_space, self._problem.canonical)
         history = read_history(study, domain, exclude=trial.number)
         rng = np.random.default_rng([self._problem.seed, trial.number])
         return dict(self.propose(domain, history, rng))
@@ -63,8 +63,8 @@ class ProposingSampler(BaseSampler, ABC):
         return RandomSampler(int(seed)).sample_independent(study, trial, param_name, param_distribution)
 
 
-def fresh_draw(domain: Domain, history: History, rng: np.random.Generator) -> Mapping[str, Any]:
-    """Return a uniform draw that was not tried yet, as far as `TRIES` draws find one."""
+def fresh_draw(domain: KnobDomain, history: History, rng: np.random.Generator) -> Mapping[str, Any]:
+    """Return a uniform draw that was not tried yet, if one of `TRIES` draws is; otherwise the last draw."""
     for _ in range(TRIES):
         params = domain.draw(rng)
         if domain.key(params) not in history.seen:

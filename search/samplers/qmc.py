@@ -13,11 +13,11 @@ from paredown.search.samplers.sampler import Problem
 
 
 def make_qmc(problem: Problem) -> BaseSampler:
-    """Return Optuna's quasi-Monte-Carlo sampler: Sobol, scrambled by the seed."""
+    """Return Optuna's quasi-Monte-Carlo sampler: a Sobol sequence, scrambled by the seed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return QMCSampler(
-            seed=problem.seed + problem.told,
+            seed=problem.seed + problem.n_told,
             qmc_type="sobol",
             scramble=True,
             warn_asynchronous_seeding=False,

@@ -1,4 +1,4 @@
-"""Random search: every knob drawn uniformly.
+"""Random search: it draws every knob uniformly.
 
 Source:
     Bergstra, Bengio, Random Search for Hyper-Parameter Optimization, JMLR 2012.
@@ -11,4 +11,4 @@ from paredown.search.samplers.sampler import Problem
 
 def make_random(problem: Problem) -> BaseSampler:
     """Return Optuna's random sampler."""
-    return RandomSampler(seed=problem.seed + problem.told)
+    return RandomSampler(seed=problem.seed + problem.n_told)

@@ -1,4 +1,4 @@
-"""Which of many networks are better: ranks by domination, and within a rank by how much room one has."""
+"""Ranks networks by domination, and by crowding distance within a rank."""
 
 import moocore
 import numpy as np
@@ -6,10 +6,10 @@ from numpy.typing import NDArray
 
 
 def ranks(losses: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return for each row by how many fronts it is beaten; 0 for those that nothing dominates.
+    """Return the non-domination rank of each row; 0 for the rows that nothing dominates.
 
     Args:
-        losses: `n x m`, minimised.
+        losses: Objectives, minimised, `n x m`.
 
     Source:
         Deb et al., A Fast and Elitist Multiobjective Genetic Algorithm: NSGA-II, IEEE TEC 2002, section III-A.
@@ -20,7 +20,7 @@ def ranks(losses: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def crowding(losses: NDArray[np.float64], rank: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the crowding distance of each row among those of its rank; infinite at the ends of a front.
+    """Return the crowding distance of each row among the rows of its rank; infinite at the ends of a front.
 
     Source:
         Deb et al. 2002, section III-B.
@@ -37,7 +37,7 @@ def crowding(losses: NDArray[np.float64], rank: NDArray[np.int64]) -> NDArray[np
     return distance
 
 
-def best_first(losses: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the rows in order: by rank, within a rank the least crowded first, then the earliest."""
+def crowding_order(losses: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the rows, best first: by rank, within a rank by falling crowding distance, then by age."""
     rank = ranks(losses)
     return np.lexsort((-crowding(losses, rank), rank))

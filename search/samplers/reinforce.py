@@ -1,9 +1,9 @@
-"""A controller learns by policy gradient which value of each knob earns the most.
+"""A controller learns by policy gradient which value of each knob earns the highest reward.
 
-One softmax a knob over its values (at most 16, spread over a longer range). The reward is accuracy, discounted
-by what the network costs; its moving average is the baseline, and an entropy term keeps the controller curious.
-No state is kept: the finished trials are replayed in order. The reward makes one number of all objectives, so
-the trials gather around one trade-off instead of spreading along the front.
+The controller has one softmax per knob over its values (at most 16, spread over a longer range). The reward is the
+accuracy, discounted by the costs of the network; its moving average is the baseline, and an entropy term keeps the
+controller exploring. The sampler keeps no state: it replays the finished trials in order. The reward combines all
+objectives in one number, so that the trials gather around one trade-off instead of spreading along the front.
 
 Source:
     Zoph, Le, Neural Architecture Search with Reinforcement Learning, ICLR 2017, section 3.2.
@@ -18,36 +18,39 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.samplers import BaseSampler
 
-from paredown.search.samplers.domain import Domain
+from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.history import History
 from paredown.search.samplers.proposing import TRIES, ProposingSampler, fresh_draw
 from paredown.search.samplers.sampler import Params, Problem
 
-LEVELS = 16
-"""The controller tells apart so many values of a knob."""
+CONTROLLER_LEVELS = 16
+"""Maximum number of values of a knob between which the controller chooses."""
 EXPONENT = -0.07
-"""Of cost / target in the reward (MnasNet: twice the latency may buy 5 % of accuracy)."""
+"""Exponent of cost / target in the reward (MnasNet: twice the latency may buy 5 % of accuracy)."""
 DECAY = 0.9
-"""Of the moving average of rewards."""
+"""Decay of the moving average of rewards."""
 ENTROPY = 0.05
-"""Weight of the entropy beside rewards of spread 1."""
+"""Weight of the entropy beside rewards of standard deviation 1."""
 ABSENT = -1e9
 """Logit of a level that a knob does not have."""
 HEAT = 20.0
-"""After so many known networks in a row the controller draws at twice the temperature, and so on."""
+"""Number of known networks in a row that raise the temperature of the controller, at first 1, by 1."""
 
 
 def learning_rate(trials: int) -> float:
-    """Return the step: it falls with the root of the trials, so that chance moves a softmax equally in any study."""
+    """Return the learning rate, which falls with the square root of the trials.
+
+    Noise then moves a softmax by the same distance in a study of any length.
+    """
     return 2.0 / float(np.sqrt(max(trials, 10)))
 
 
 class ReinforceSampler(ProposingSampler):
     """A policy-gradient controller; it begins with all values equally likely."""
 
-    def propose(self, domain: Domain, history: History, rng: np.random.Generator) -> Params:
-        """Return a draw of the controller; the longer it draws known networks, the more evenly it draws."""
-        levels = [domain.levels(name, LEVELS) for name in domain.names]
+    def propose(self, domain: KnobDomain, history: History, rng: np.random.Generator) -> Params:
+        """Return a draw of the controller; each known network that it draws raises the temperature."""
+        levels = [domain.levels(name, CONTROLLER_LEVELS) for name in domain.names]
         rewards = trial_rewards(history, self._targets(history))
         logits = policy(levels, _actions(domain.names, levels, history), rewards, learning_rate(self._problem.trials))
         for attempt in range(TRIES):
@@ -59,10 +62,7 @@ class ReinforceSampler(ProposingSampler):
         return fresh_draw(domain, history, rng)
 
     def _targets(self, history: History) -> dict[int, float]:
-        """Return the targets of objectives: limits where known, else what the first finished trial, the baseline, has.
-
-        The baseline is what every study compares with.
-        """
+        """Return the target of each objective: its limit, or the value of the first finished trial, the baseline."""
         first = history.signs * history.losses[0] if len(history.losses) else []
         targets = {i: float(value) for i, value in enumerate(first)}
         if self._problem.costs is not None:
@@ -75,17 +75,18 @@ class ReinforceSampler(ProposingSampler):
 def trial_rewards(history: History, targets: Mapping[int, float]) -> NDArray[np.float64]:
     """Return the reward of every finished trial, in order.
 
-    Quality is the first maximised objective, else the first one. Every other objective is a cost: a factor
-    `(value / target) ** EXPONENT`, inverted where it is maximised. An objective that is not positive throughout, and
-    a quality that is minimised, is scaled by its range to 1 .. 2. A broken constraint divides by `1 + violation`
-    (MnasNet's exponent of -1 beyond a hard limit). A trial without values earns what the worst one did.
+    The quality is the first maximised objective, or the first objective where none is. Every other objective is a cost:
+    it multiplies the reward by `(value / target) ** EXPONENT`, inverted where it is maximised. An objective that is not
+    positive throughout, and a quality that is minimised, is scaled by its range to 1 .. 2. A broken constraint divides
+    the reward by `1 + violation` (MnasNet's exponent of -1 beyond a hard limit). A trial without values earns the
+    lowest reward of all.
 
     Args:
         history: The study's trials.
-        targets: Of each objective, in its own direction.
+        targets: Target of each objective by its index, in its own direction.
     """
     if not len(history.losses):
-        return np.zeros(len(history.told))
+        return np.zeros(len(history.finished))
     is_maximised = history.signs < 0
     quality = int(np.argmax(is_maximised))
     earned = np.ones(len(history.losses))
@@ -100,19 +101,19 @@ def trial_rewards(history: History, targets: Mapping[int, float]) -> NDArray[np.
         earned *= (values / target) ** exponent
     earned /= 1 + np.array([sum(broken.values()) for broken in history.violations])
     worst = earned.min()
-    return np.array([worst if row is None else earned[row] for _, row in history.told])
+    return np.array([worst if row is None else earned[row] for _, row in history.finished])
 
 
 def policy(
     levels: Sequence[Sequence[Any]], actions: NDArray[np.int64], rewards: NDArray[np.float64], rate: float
 ) -> NDArray[np.float64]:
-    """Return the controller's logits after all trials, `knobs x most levels`; `ABSENT` where a knob has fewer.
+    """Return the controller's logits after all trials, `knobs x levels`; `ABSENT` where a knob has fewer levels.
 
     Args:
         levels: Values of each knob.
-        actions: `n x knobs`, index of the value that a trial had; -1 where it had none of them.
-        rewards: Of each trial.
-        rate: Of learning.
+        actions: Index of the value that each trial had, `n x knobs`; -1 where it had none of them.
+        rewards: Reward of each trial, `n`.
+        rate: Learning rate.
     """
     counts = np.array([len(values) for values in levels])
     index = np.arange(counts.max())
@@ -136,10 +137,10 @@ def policy(
 
 
 def _actions(names: Sequence[str], levels: Sequence[Sequence[Any]], history: History) -> NDArray[np.int64]:
-    actions = np.empty((len(history.told), len(names)), dtype=np.int64)
+    actions = np.empty((len(history.finished), len(names)), dtype=np.int64)
     for column, (name, values) in enumerate(zip(names, levels, strict=True)):
         indices = {value: i for i, value in enumerate(values)}
-        held = [params.get(name) for params, _ in history.told]
+        held = [params.get(name) for params, _ in history.finished]
         for value in {*held} - indices.keys():
             indices[value] = _nearest(values, value)
         actions[:, column] = [indices[value] for value in held]
@@ -147,7 +148,7 @@ def _actions(names: Sequence[str], levels: Sequence[Sequence[Any]], history: His
 
 
 def _nearest(values: Sequence[Any], value: Any) -> int:
-    """Return the index of the level nearest to a number; -1 for what is no number."""
+    """Return the index of the level nearest to a number; -1 where the value or a level is no number."""
     if not all(isinstance(v, int | float) for v in (value, *values)):
         return -1
     return min(range(len(values)), key=lambda i: abs(values[i] - value))

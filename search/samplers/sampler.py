@@ -1,4 +1,4 @@
-"""What a sampler entry is, and what it may know of the search it serves."""
+"""The interface between samplers and the search: the problem, and the costs that are known before training."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 
 Params = Mapping[str, Any]
-"""Value of each knob, as Optuna's trials hold them."""
+"""Value of each knob by name, as in Optuna's trials."""
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,9 @@ class Cost:
     """A positive quantity of a network that is known before it is trained.
 
     Attributes:
-        name: As in the table of results, e.g. `macs`.
-        objective: Which objective of the study it is, counted from 0; None where it only informs the model.
-        limit: The largest value allowed; None for no limit.
+        name: Name in the table of results, e.g. `macs`.
+        objective: Index of the objective of the study that it is, from 0; None where it only informs the model.
+        limit: Largest value allowed; None for no limit.
     """
 
     name: str
@@ -29,16 +29,16 @@ class Cost:
 
 
 class Costs(Protocol):
-    """Tells costs without training.
+    """Determines costs without training.
 
     Attributes:
-        columns: What is told, in order.
+        columns: The costs, in order.
     """
 
     columns: tuple[Cost, ...]
 
     def estimate(self, params: Sequence[Params]) -> NDArray[np.float64]:
-        """Return `n x k` costs of many networks, fast and perhaps predicted; a row of NaN where there is none."""
+        """Return `n x k` costs of many networks, fast and perhaps predicted; a row of NaN where there are none."""
 
     def count(self, params: Sequence[Params]) -> NDArray[np.float64]:
         """Return `n x k` costs of a few networks, exactly; a row of NaN for a network that cannot be built."""
@@ -46,15 +46,15 @@ class Costs(Protocol):
 
 @dataclass(frozen=True)
 class Problem:
-    """What a sampler is made for.
+    """The problem that a sampler is made for.
 
     Attributes:
-        seed: Of all its draws.
-        trials: Of the whole study.
-        told: How many trials the study has already: a sampler that counts its own draws begins at another seed.
-        distributions: Every knob that leaves a choice; empty: learned from the study's trials.
-        costs: What is known before training; None: nothing.
-        canonical: Maps two descriptions of one network to one.
+        seed: Random seed of all draws.
+        trials: Total number of trials of the study.
+        distributions: Distribution of every knob that leaves a choice; empty to learn them from the study's trials.
+        costs: Costs that are known before training; None where none are.
+        canonical: Maps all descriptions of one network to the same one.
+        n_told: Number of trials that the study has already; samplers that count their own draws add it to the seed.
     """
 
     seed: int
@@ -62,7 +62,7 @@ class Problem:
     distributions: Mapping[str, BaseDistribution] = field(default_factory=dict)
     costs: Costs | None = None
     canonical: Callable[[Params], Params] = dict
-    told: int = 0
+    n_told: int = 0
 
 
 MakeSampler = Callable[[Problem], BaseSampler]

@@ -1,6 +1,7 @@
 """Tree-structured Parzen estimators, as the joint space needs them.
 
-Multivariate and grouped: knobs depend on each other. Constant liar: parallel workers do not propose the same.
+The estimator is multivariate and grouped, since knobs depend on each other. With a constant liar, parallel workers do
+not propose the same network.
 
 Source:
     Ozaki et al., Multiobjective Tree-Structured Parzen Estimator, JAIR 2022.
@@ -19,7 +20,7 @@ def make_tpe(problem: Problem) -> BaseSampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return TPESampler(
-            seed=problem.seed + problem.told,
+            seed=problem.seed + problem.n_told,
             multivariate=True,
             group=True,
             constant_liar=True,

@@ -1,1 +1,1 @@
-"""Schedulers: which running trials are worth going on with."""
+"""Schedulers, which decide which running trials continue."""

@@ -1,7 +1,7 @@
-"""Multi-objective asynchronous successive halving, the variant that stops trials and pauses none.
+"""Multi-objective asynchronous successive halving, in the variant that stops trials and never pauses them.
 
-At each rung a trial is compared, in all objectives at once, with those that have reached the rung before it;
-unless it is among the best of them it ends there. Optuna's pruners know one objective only.
+At each rung, the scheduler compares a trial in all objectives at once with those that reached the rung before it, and
+stops the trial unless it is among the best of them. Optuna's pruners support a single objective.
 
 Source:
     Schmucker, Donini, Zafar, Salinas, Archambeau, Multi-objective Asynchronous Successive Halving, 2021,
@@ -21,9 +21,10 @@ Losses = NDArray[np.float64]
 
 
 class Halving:
-    """Judges trials at their rungs. It is the sum of what was recorded: a new one told the same says the same.
+    """Judges trials at their rungs.
 
-    The rungs of a trial lie at `min_epochs * factor**k` finished epochs, below the epochs it is to be trained for.
+    Its state is the recorded losses alone: a new instance with the same records judges alike. The rungs of a trial lie
+    at `min_epochs * factor**k` finished epochs, below the number of epochs planned for it.
     """
 
     def __init__(self, metrics: Sequence[Metric], min_epochs: int, factor: int = 2, brackets: int = 1) -> None:
@@ -32,11 +33,11 @@ class Halving:
         self._rungs: dict[tuple[int, int], dict[int, tuple[float, ...]]] = {}
 
     def rungs(self, number: int, epochs: int) -> list[int]:
-        """Return after which finished epochs a trial is judged.
+        """Return the numbers of finished epochs after which a trial is judged.
 
         Args:
-            number: Of the trial; bracket `number % brackets` begins `number % brackets` rungs later.
-            epochs: Planned for the trial.
+            number: Number of the trial; bracket `number % brackets` begins `number % brackets` rungs later.
+            epochs: Number of epochs planned for the trial.
         """
         rungs, at = [], self._min_epochs * self._factor ** (number % self._brackets)
         while at < epochs:
@@ -45,14 +46,15 @@ class Halving:
         return rungs
 
     def losses(self, values: Mapping[str, float]) -> list[float] | None:
-        """Return all objectives, minimised; None where the values lack one or it is not finite."""
+        """Return all objectives, minimised; None where one is missing or not finite."""
         losses = [m.loss(values[m.name]) for m in self._metrics if m.name in values]
         return losses if len(losses) == len(self._metrics) and np.isfinite(losses).all() else None
 
     def record(self, number: int, epoch: int, epochs: int, losses: Sequence[float] | None) -> bool:
-        """Keep where a trial stands, and return whether it stands at a rung.
+        """Record a trial that has reached a rung, and return whether it has.
 
-        One whose losses are not all known is not kept and so not judged: others cannot be compared with it.
+        A trial whose losses are not all known is not recorded and therefore not judged, since others cannot be compared
+        with it.
         """
         if losses is None or epoch not in self.rungs(number, epochs):
             return False
@@ -62,17 +64,17 @@ class Halving:
     def judge(
         self, number: int, epoch: int, epochs: int, losses: Sequence[float] | None, *, spared: bool = False
     ) -> str:
-        """Record a trial and return why it ends here; empty: it goes on.
+        """Record a trial and return why it stops here, or an empty text where it continues.
 
-        It goes on away from rungs, while fewer than `factor` trials have reached its rung, and where it is
-        among the best `ceil(n / factor)` of the `n` that have.
+        A trial continues away from rungs, while fewer than `factor` trials have reached its rung, and where it is
+        among the best `ceil(n / factor)` of the `n` trials that have.
 
         Args:
-            number: Of the trial.
-            epoch: How many epochs it has finished.
-            epochs: How many are planned for it.
+            number: Number of the trial.
+            epoch: Number of epochs that it has finished.
+            epochs: Number of epochs planned for it.
             losses: All objectives, minimised; None where not all are known.
-            spared: Whether it goes on in any case, as the baseline does.
+            spared: Whether it continues in any case, as the baseline does.
         """
         if not self.record(number, epoch, epochs, losses) or spared:
             return ""
@@ -81,28 +83,28 @@ class Halving:
             return ""
         numbers = sorted(rung)  # by number, since workers reach a rung in any order
         place = numbers.index(number)
-        order, ranks = best_first(np.array([rung[n] for n in numbers]))
-        position, kept = order.index(place) + 1, math.ceil(len(rung) / self._factor)
-        if position <= kept:
+        order, ranks = epsilon_net_order(np.array([rung[n] for n in numbers]))
+        position, continuing = order.index(place) + 1, math.ceil(len(rung) / self._factor)
+        if position <= continuing:
             return ""
         return (
             f"stopped at epoch {epoch} of {epochs}: rank {ranks[place] + 1}, place {position} of {len(rung)} "
-            f"that reached this rung; the best {kept} go on"
+            f"that reached this rung; the best {continuing} go on"
         )
 
     def forget(self, number: int) -> None:
-        """Drop a trial whose process died: the study does not hold its curve either."""
+        """Remove a trial whose process died; the study does not hold its curve either."""
         for rung in self._rungs.values():
             rung.pop(number, None)
 
 
-def best_first(losses: Losses) -> tuple[list[int], list[int]]:
-    """Return the order of points, best first, and the non-dominated rank of each, counted from 0.
+def epsilon_net_order(losses: Losses) -> tuple[list[int], list[int]]:
+    """Return the order of points, best first, and the non-domination rank of each, counted from 0.
 
-    Within a rank they are ordered so that any number of first ones covers the rank well; see `epsilon_net`.
+    The order within a rank is such that its first points, however many, cover the rank well; see `epsilon_net`.
 
     Args:
-        losses: `n x m`, minimised.
+        losses: Objectives, minimised, `n x m`.
     """
     ranks = moocore.pareto_rank(losses)
     span = np.ptp(losses, axis=0)
@@ -115,10 +117,10 @@ def best_first(losses: Losses) -> tuple[list[int], list[int]]:
 
 
 def epsilon_net(points: Losses) -> list[int]:
-    """Return the order in which each next point is the one farthest from all those before it.
+    """Return the order in which each point is the farthest from all points before it.
 
-    The first is the best in the first objective, then in the next ones; of equally far points the earlier one
-    comes first, so that equal points come last in their order.
+    The first point is the best in the first objective, with ties broken by the next ones. Of equally far points, the
+    earlier one comes first, so that copies of a point come last, in their order.
 
     Source:
         Schmucker et al., 2021, section 3 (greedy epsilon-net); Gonzalez, Clustering to minimize the maximum

@@ -1,4 +1,4 @@
-"""Whether a running trial goes on: asked by every driver after each epoch."""
+"""Decides whether a running trial continues; every driver asks after each epoch."""
 
 from collections.abc import Mapping
 
@@ -6,26 +6,26 @@ from paredown.search.schedulers.halving import Halving
 
 
 class Judge:
-    """Stops trials early by successive halving; without it all run to their end."""
+    """Stops trials early by successive halving; without it, all trials run to their end."""
 
     def __init__(self, halving: Halving | None) -> None:
         self._halving = halving
 
     def judge(self, number: int, epoch: int, epochs: int, metrics: Mapping[str, float], *, spared: bool) -> str:
-        """Return why a running trial ends here; empty: it goes on.
+        """Return why a running trial stops here, or an empty text where it continues.
 
         Args:
             number: Number of the trial.
             epoch: The epoch that it has just finished, counted from 0.
             epochs: Number of epochs planned for it.
             metrics: Values by name, with the costs among the objectives.
-            spared: Whether it goes on in any case, as the baseline does.
+            spared: Whether it continues in any case, as the baseline does.
         """
         if self._halving is None:
             return ""
         return self._halving.judge(number, epoch + 1, epochs, self._halving.losses(metrics), spared=spared)
 
     def forget(self, number: int) -> None:
-        """Drop a trial whose process died."""
+        """Remove a trial whose process died."""
         if self._halving is not None:
             self._halving.forget(number)

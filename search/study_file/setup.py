@@ -17,7 +17,13 @@ from paredown.evaluators.rehearsal import Unfit, rehearse
 from paredown.evaluators.tasks.catalogue import TASKS
 from paredown.evaluators.tasks.spec import TaskSpec, load_task
 from paredown.evaluators.tasks.task import Task
-from paredown.evaluators.training.teacher import TeacherRefused, TeacherSpec, build_teacher, check_teacher, digest_of
+from paredown.evaluators.training.teacher import (
+    TeacherRefused,
+    TeacherSpec,
+    build_teacher,
+    check_teacher,
+    network_digest,
+)
 from paredown.search.errors import ConfigError, check_name
 from paredown.search.samplers.choosing import choose_sampler
 from paredown.search.samplers.knobs import distributions
@@ -28,7 +34,7 @@ from paredown.search.study_file.objectives import read_objectives
 from paredown.search.study_file.schema import StudyConfig
 from paredown.search.study_file.sections import BASELINE, TaskSection, TrainingSection
 from paredown.search.study_file.stored import families_of, space_of
-from paredown.search.trial.exit_settings import STEP, SWEPT
+from paredown.search.trial.exit_settings import EXIT_STEP, SWEPT_KNOBS
 from paredown.search.trial.plan import TrialPlan
 from paredown.spaces.checkpoint import read_checkpoint
 from paredown.spaces.compression.catalogue import STEPS
@@ -226,7 +232,7 @@ def _teacher(config: StudyConfig, where: str, folder: Path, task: Task, space: S
         check_teacher(network, spec, task, [section.resolution] if section.resolution else sorted(students))
     except TeacherRefused as error:
         raise ConfigError(f"{where}: {error}") from error
-    return replace(spec, digest=digest_of(network))
+    return replace(spec, digest=network_digest(network))
 
 
 def _asks_for_features(space: SearchSpace) -> bool:
@@ -240,8 +246,8 @@ def _asks_for_features(space: SearchSpace) -> bool:
 
 def _swept(space: SearchSpace) -> Iterator[tuple[str, tuple[float, ...]]]:
     """Yield the knobs of early exits that act without training and that the study leaves open, with their values."""
-    for name in SWEPT:
-        knob = space.knobs.get(f"{STEP}.{name}")
+    for name in SWEPT_KNOBS:
+        knob = space.knobs.get(f"{EXIT_STEP}.{name}")
         if isinstance(knob, Range | Levels) and not knob.is_fixed:
             yield name, knob.values
 

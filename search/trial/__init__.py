@@ -1,1 +1,1 @@
-"""One trial: from a candidate and a plan to measured numbers and files."""
+"""Runs one trial: from a candidate and a plan to measurements and files."""

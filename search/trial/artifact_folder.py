@@ -1,4 +1,4 @@
-"""The folder of a finished trial's files within that of its study."""
+"""Keeps the files of a finished trial in the folder of its study."""
 
 import os
 import shutil
@@ -9,10 +9,10 @@ from paredown.spaces.candidate import Candidate
 
 
 def keep(files: Path, study_folder: Path, candidate: Candidate) -> str:
-    """Copy a trial's files to the study's folder under the candidate's digest, in one step.
+    """Copy a trial's files atomically to the study's folder, under the candidate's digest.
 
     Returns:
-        The new folder, relative to the study's.
+        Path of the new folder, relative to the study's folder.
     """
     artifact = f"trials/{candidate.digest[:16]}"
     target = study_folder / artifact

@@ -1,4 +1,4 @@
-"""Trained networks on disk, by the digest of all that made them."""
+"""Caches trained networks on disk, by the digest of all that determines them."""
 
 import contextlib
 import json
@@ -17,18 +17,18 @@ from torch import Tensor
 
 SUFFIX = ".safetensors"
 FRESH = ".new-"
-"""Folders of entries that are being written begin with it."""
+"""Prefix of the folders of entries that are being written."""
 ABANDONED_S = 3600.0
-"""A file that was begun so long ago was left by a process that was killed."""
+"""Seconds after which an unfinished entry is taken as left behind by a killed process."""
 
 
 @dataclass(frozen=True)
-class Stored:
-    """An entry.
+class CacheEntry:
+    """An entry of the cache.
 
     Attributes:
         state: Tensors by name.
-        notes: What was kept with them.
+        notes: Text by key that was stored with the tensors.
     """
 
     state: dict[str, Tensor]
@@ -36,21 +36,21 @@ class Stored:
 
 
 class CheckpointCache:
-    """A folder of entries, those used longest ago deleted where it grows beyond its limit.
+    """A folder of entries that deletes the least recently used ones where it exceeds its limit.
 
-    Any number of processes may read and write it: an entry appears whole or not at all, and one that another
-    process deletes is simply not there.
+    Any number of processes may read and write the folder: an entry appears whole or not at all, and an entry that
+    another process deletes is a miss.
 
     Args:
-        folder: Made where it does not exist.
-        limit_bytes: Of all entries together; 0 keeps none.
+        folder: Folder of the entries; it is made where it does not exist.
+        limit_bytes: Maximum size of all entries together; 0 keeps none.
     """
 
     def __init__(self, folder: Path, limit_bytes: float) -> None:
         self._folder, self._limit_bytes = folder, limit_bytes
 
-    def get(self, key: str) -> Stored | None:
-        """Return an entry, or None where there is none that can be read."""
+    def get(self, key: str) -> CacheEntry | None:
+        """Return an entry; None where there is none or it cannot be read."""
         file = self._folder / f"{key}{SUFFIX}"
         try:
             stored = file.read_bytes()  # at once: another process may delete the file meanwhile
@@ -58,14 +58,14 @@ class CheckpointCache:
             os.utime(file)
         except FileNotFoundError:
             return None
-        except SafetensorError:  # damaged on the disk: it is made again
+        except SafetensorError:  # the entry is damaged: the caller makes it again
             file.unlink(missing_ok=True)
             return None
-        return Stored(state, _notes(stored))
+        return CacheEntry(state, _notes(stored))
 
     def put(self, key: str, state: Mapping[str, Tensor], notes: Mapping[str, str]) -> None:
-        """Keep an entry, unless it alone is larger than the limit."""
-        # Copies: the names of a module that is used twice share their tensors, which the format refuses.
+        """Store an entry, unless it alone exceeds the limit."""
+        # Copied, since the format refuses shared tensors, which a module that is used twice has.
         plain = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in state.items()}
         if sum(tensor.nbytes for tensor in plain.values()) > self._limit_bytes:
             return
@@ -94,6 +94,6 @@ class CheckpointCache:
 
 
 def _notes(stored: bytes) -> dict[str, str]:
-    """Return the metadata of a safetensors file: its header is JSON, after its length in eight bytes."""
+    """Return the metadata of a safetensors file, whose header is JSON after eight bytes with its length."""
     header = json.loads(stored[8 : 8 + int.from_bytes(stored[:8], "little")])
     return dict(header.get("__metadata__", {}))

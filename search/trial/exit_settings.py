@@ -1,4 +1,4 @@
-"""Settings of a trained network's exits, tried without training: one network gives many points."""
+"""Tries settings of a trained network's exits without training, so that one network gives several points."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -20,10 +20,10 @@ from paredown.spaces.exits.rules import ExitRule
 from paredown.spaces.families.family import ImageShape
 from paredown.spaces.knob import Knobs
 
-MOST = 4
-"""So many further settings of one network are kept."""
-STEP, SWEPT = "early_exit", ("threshold", "first_margin")
-"""The step, and those of its knobs that act without training."""
+MAX_SETTINGS = 4
+"""Maximum number of further settings of one network that are kept."""
+EXIT_STEP, SWEPT_KNOBS = "early_exit", ("threshold", "first_margin")
+"""Name of the step, and those of its knobs that act without training."""
 
 
 def best_settings(
@@ -33,17 +33,18 @@ def best_settings(
     labels: NDArray[np.int64],
     macs: Sequence[int],
 ) -> list[dict[str, float]]:
-    """Return the settings beside the step's own that none of all beats in accuracy and expected MACs.
+    """Return the settings, beside the step's own, that are non-dominated in accuracy and expected MACs.
 
     Args:
-        own: The step's knobs.
-        swept: Knob to the values to try; combined, those that do not count left out.
-        logits: `n x classes` of each exit on the validation images.
-        labels: Their classes, `n`.
-        macs: Up to each exit.
+        own: Knobs of the step.
+        swept: Values to try for each knob, in all combinations; knobs that the step does not use are ignored.
+        logits: Logits of each exit on the validation images, `n x classes`.
+        labels: Classes of these images, `n`.
+        macs: MACs up to each exit.
 
     Returns:
-        The knobs that change; at most `MOST`, spread over the MACs; none of two that decide alike.
+        The changed knobs of at most `MAX_SETTINGS` settings, spread over the MACs; of settings with equal results, the
+        first alone.
     """
     if own["rule"] == "patience":
         return []
@@ -56,9 +57,11 @@ def best_settings(
         points.setdefault((1 - float(right.mean()), float(np.array(macs)[exits].mean())), setting)
     unbeaten = moocore.is_nondominated(np.array(list(points)))
     best = [point for point, is_best in zip(points, unbeaten, strict=True) if is_best and points[point]]
-    kept = [points[point] for point in sorted(best, key=lambda point: point[1])]
-    spread = np.linspace(0, len(kept) - 1, MOST).round().astype(int) if kept else np.array([], dtype=int)
-    return [kept[i] for i in np.unique(spread)]
+    settings = [points[point] for point in sorted(best, key=lambda point: point[1])]
+    spread = (
+        np.linspace(0, len(settings) - 1, MAX_SETTINGS).round().astype(int) if settings else np.array([], dtype=int)
+    )
+    return [settings[i] for i in np.unique(spread)]
 
 
 def taken(rule: ExitRule, logits: Sequence[NDArray[np.float32]]) -> NDArray[np.int64]:
@@ -71,12 +74,12 @@ def taken(rule: ExitRule, logits: Sequence[NDArray[np.float32]]) -> NDArray[np.i
 
 
 def exit_facts(model: MultiExit, file: Path, shape: ImageShape, images: Inputs) -> dict[str, Any]:
-    """Return where a network's exits stand, the share of images and the MACs of each, the end last."""
+    """Return the places of a network's exits, and the share of images and the MACs of each exit, the end last."""
     answers = BatchRuntime(file).run(images)
     rates = [round(rate, 4) for rate in answers.rates]
     return {"after": list(model.after), "rates": rates, "macs": exit_macs(model, shape)}
 
 
 def with_setting(candidate: Candidate, setting: Knobs) -> Candidate:
-    """Return the candidate with other values of some of the step's knobs."""
-    return replace(candidate, steps={**candidate.steps, STEP: {**candidate.steps[STEP], **setting}})
+    """Return the candidate with some of the step's knobs changed."""
+    return replace(candidate, steps={**candidate.steps, EXIT_STEP: {**candidate.steps[EXIT_STEP], **setting}})

@@ -1,4 +1,4 @@
-"""What a trial needs besides its candidate: plain data that crosses processes."""
+"""The plan of a study's trials: plain data that crosses processes."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,20 +19,20 @@ class TrialPlan:
     """All that a trial needs besides the candidate.
 
     Attributes:
-        task: Which data.
-        objectives: Metrics optimised and limited.
-        training: How to train.
-        folder: The study's folder.
-        baseline: None while the baseline itself runs.
-        timeout_s: The trial fails after so long.
-        threads: Of PyTorch; 0 leaves its own choice.
+        task: The task.
+        objectives: Metrics that are optimised or limited.
+        training: Plan of the training.
+        folder: Folder of the study.
+        baseline: The finished baseline; None while the baseline itself runs.
+        timeout_s: Seconds after which the trial fails.
+        threads: Number of PyTorch's threads; 0 for PyTorch's own choice.
         judged: Whether trials are judged while they run; the costs among the objectives are then measured
             before training.
-        teacher: Of distillation; None: the baseline.
+        teacher: Teacher of distillation; None for the baseline.
         keeps_features: Whether the baseline's features are stored beside its logits, for hints.
         space: Section `space` of the study file, as JSON: what a supernet is trained for.
-        swept: Knobs of early exits and their values, tried on a trained network without training; empty for its own
-            alone.
+        swept: Knobs of early exits with the values to try on a trained network without training; empty for the
+            candidate's own setting alone.
         counted: Costs of the candidate's untrained network by metric, where they were counted before.
         device: The device that files are made for; the same on every machine that runs trials of the study.
     """
@@ -58,19 +58,19 @@ class TrialPlan:
         return optimised_metrics(self.objectives)
 
     def epochs(self, candidate: Candidate) -> int:
-        """Return for how many epochs a candidate is trained at most, fine-tuning included."""
+        """Return the maximum number of epochs for which a candidate is trained, fine-tuning included."""
         finetune = self.training.finetune_epochs if self.finetunes(candidate) else 0
         return self.training.first_epochs + finetune
 
     def finetunes(self, candidate: Candidate) -> bool:
-        """Return whether a candidate is fine-tuned: it is restructured, or nothing else trains what is attached."""
+        """Return whether a candidate is fine-tuned: it is restructured, or nothing else trains its attached layers."""
         return is_restructured(candidate) or (not self.training.first_epochs and bool(attaching(candidate)))
 
     def check_trained(self, candidate: Candidate) -> None:
-        """Refuse layers that a step attaches and no epoch would train.
+        """Refuse a candidate with attached layers that no epoch would train.
 
         Raises:
-            InfeasibleCandidate: Says which epochs are missing.
+            InfeasibleCandidate: No epoch trains them; the message names the keys to change.
         """
         if (names := attaching(candidate)) and not self.epochs(candidate):
             first = "inherit_epochs" if self.training.mode == "inherit" else "epochs"

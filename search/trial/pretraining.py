@@ -1,4 +1,4 @@
-"""The network before compression: trained from scratch, inherited from a supernet, or trained before."""
+"""Trains the network before compression: from scratch, from its slice of a supernet, or not at all if it is cached."""
 
 import json
 import time
@@ -26,25 +26,25 @@ from paredown.spaces.compression.step import Step
 from paredown.spaces.earlier_names import present_state
 
 CACHE_FOLDER = "cache"
-"""Folder of trained networks in that of the study."""
+"""Folder of the cached networks, within the study's folder."""
 INHERITED_RATE = 0.5
 """Peak learning rate of a network that has inherited, as a share of that of training from scratch."""
 AFTERWARDS = ("finetune_epochs", "cache_bytes")
-"""Parts of the plan that act after this stage, or not on it."""
+"""Fields of the plan that do not act on this stage."""
 
 Curve = list[tuple[int, dict[str, float]]]
 Fit = Callable[[float, OnEpoch], int]
-"""(peak learning rate, told after each epoch) -> epochs that ran; trains the network."""
+"""(peak learning rate, callback after each epoch) -> number of epochs that ran; it trains the network."""
 
 
 @dataclass(frozen=True)
 class Pretraining:
-    """How a network came to be trained.
+    """The record of a pretraining.
 
     Attributes:
-        epochs: So many ran.
-        seconds: So long it took, here or where it was first done.
-        facts: What the trial tells of it: where it inherited from and whether it was trained before.
+        epochs: Number of epochs that ran.
+        seconds: Seconds that it took when it was first done.
+        facts: Facts for the trial: the supernet that the network inherited from, and whether the network was cached.
     """
 
     epochs: int
@@ -60,18 +60,18 @@ def pretrain(
     fit: Fit,
     on_epoch: OnEpoch,
 ) -> Pretraining:
-    """Train a network in place up to where compression begins, unless the same was done before.
+    """Train a network in place up to where compression begins, unless the cache holds the result.
 
-    A network that was trained before brings its learning curve: `on_epoch` is told each epoch of it and may stop
-    the trial as it would have.
+    A cached network comes with its learning curve: `on_epoch` is called for each of its epochs and may stop the trial
+    as it would during training.
 
     Args:
-        network: With random weights, on the device.
-        candidate: Whose network it is.
-        plan: Of the trials.
+        network: The network, with random weights, on the device.
+        candidate: Candidate of the network.
+        plan: Plan of the trials.
         data: The task's images at the candidate's resolution.
-        fit: Trains the network.
-        on_epoch: Told after each epoch.
+        fit: Function that trains the network.
+        on_epoch: Called after each epoch; may stop the trial.
 
     Raises:
         EvaluationError: A loss is not finite.
@@ -81,38 +81,40 @@ def pretrain(
     cache = CheckpointCache(plan.folder / CACHE_FOLDER, plan.training.cache_bytes)
     key = pretraining_digest(candidate, plan)
     if (stored := cache.get(key) if plan.training.cache_bytes else None) is not None:
-        told = json.loads(stored.notes["told"])
-        for epoch, metrics in told["curve"]:
+        training_facts = json.loads(stored.notes["told"])
+        for epoch, metrics in training_facts["curve"]:
             if reason := on_epoch(epoch, metrics):
                 raise TrialStopped(reason)
         network.load_state_dict(present_state(network, stored.state))
         network.to(memory_format=layout(network))  # type: ignore[call-overload]
         torch.manual_seed(plan.training.seed)
-        return Pretraining(told["epochs"], told["seconds"], told["facts"] | {"trained_before": key[:16]})
+        return Pretraining(
+            training_facts["epochs"], training_facts["seconds"], training_facts["facts"] | {"trained_before": key[:16]}
+        )
     curve: Curve = []
 
-    def kept(epoch: int, metrics: dict[str, float]) -> str:
+    def record(epoch: int, metrics: dict[str, float]) -> str:
         curve.append((epoch, metrics))
         return on_epoch(epoch, metrics)
 
     facts, epochs, rate = {}, 0, plan.training.learning_rate
     if plan.training.mode == "inherit":
         facts, rate = {"inherited": inherit(candidate, plan, network)}, rate * INHERITED_RATE
-    began = time.monotonic()
+    start = time.monotonic()
     if plan.training.mode == "inherit":
         recalibrate(network, data)
     if plan.training.first_epochs:
-        epochs = fit(rate, kept)
-    seconds = time.monotonic() - began
+        epochs = fit(rate, record)
+    seconds = time.monotonic() - start
     if plan.training.cache_bytes:
-        told = {"epochs": epochs, "seconds": seconds, "facts": facts, "curve": curve}
-        cache.put(key, network.state_dict(), {"told": json.dumps(told)})
-    torch.manual_seed(plan.training.seed)  # what follows draws the same whether training was done here or before
+        training_facts = {"epochs": epochs, "seconds": seconds, "facts": facts, "curve": curve}
+        cache.put(key, network.state_dict(), {"told": json.dumps(training_facts)})
+    torch.manual_seed(plan.training.seed)  # later stages draw alike whether the network was trained or cached
     return Pretraining(epochs, seconds, facts)
 
 
 def pretraining_digest(candidate: Candidate, plan: TrialPlan) -> str:
-    """Return the digest of all that the trained, uncompressed network follows from."""
+    """Return the digest of all that determines the trained, uncompressed network."""
     acting = {n: dict(knobs) for n, knobs in candidate.steps.items() if _acts(STEPS[n])}
     teacher = ""
     if plan.teacher is not None:
@@ -134,5 +136,5 @@ def pretraining_digest(candidate: Candidate, plan: TrialPlan) -> str:
 
 
 def _acts(step: Step) -> bool:
-    """Tell whether a step changes what is trained, or what training minimises."""
+    """Return whether a step changes the network that is trained, or the loss that training minimises."""
     return any(hook is not None for hook in (step.attach, step.loss, step.proximal))

@@ -1,7 +1,7 @@
-"""One trial: from a candidate and a plan to measured numbers and files. No database, no global state.
+"""Runs one trial: from a candidate and a plan to measurements and files, without a database or global state.
 
-The one place that decides what an error means: a candidate that cannot be built or breaks a known limit is
-rejected, everything else that goes wrong is a failure with its reason, and the search goes on.
+This is the one place that decides the meaning of an error: a candidate that cannot be built or breaks a known limit is
+rejected; any other error is a failure with its reason, and the search goes on.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_tensors
 from torch import nn
 
-from paredown.evaluators.build import COUNTED, DECIDED, Compressed, build, compress, input_shape
+from paredown.evaluators.build import COUNTED, DECIDED, Compressed, apply_structural_steps, build, input_shape
 from paredown.evaluators.errors import EvaluationError, TaskError, TrialInterrupted, TrialStopped
 from paredown.evaluators.files.exit_runtime import BatchRuntime
 from paredown.evaluators.files.model_writer import ModelWriter, Skipped, WrittenModel
@@ -40,7 +40,7 @@ from paredown.evaluators.training.features import predict_with_features
 from paredown.evaluators.training.fit import OnEpoch
 from paredown.evaluators.training.precision import effect
 from paredown.search.trial.artifact_folder import keep
-from paredown.search.trial.exit_settings import STEP, best_settings, exit_facts, with_setting
+from paredown.search.trial.exit_settings import EXIT_STEP, best_settings, exit_facts, with_setting
 from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial.training_stages import TrainingStages
 from paredown.spaces.candidate import Candidate
@@ -50,20 +50,20 @@ from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.exits.network import MultiExit
 from paredown.spaces.families.family import ImageShape, longer_side
 from paredown.spaces.families.imported import NAME as IMPORTED
-from paredown.studies.result import UNTRAINED, Derived, TrialResult, stopped_early
+from paredown.studies.result import UNTRAINED_KEY, Derived, TrialResult, stopped_early
 
 MEASURED = ("model", "file", "data")
-"""What evaluators of a trained network may need: all there is."""
+"""Inputs that evaluators of a trained network may need: all of them."""
 
 
 def run_trial(candidate: Candidate, plan: TrialPlan, on_epoch: OnEpoch = lambda epoch, metrics: "") -> TrialResult:
     """Build, train, compress, export and measure a candidate.
 
     Args:
-        candidate: What to build.
-        plan: How.
-        on_epoch: Told after each epoch, with the costs among the objectives where the plan has trials judged;
-            answers why the trial ends there, or nothing.
+        candidate: Candidate to build.
+        plan: Plan of the trials.
+        on_epoch: Called after each epoch, with the costs among the objectives where the plan has trials judged;
+            returns why the trial stops there, or an empty text.
 
     Raises:
         TrialInterrupted: `on_epoch` raised it.
@@ -79,7 +79,7 @@ def run_trial(candidate: Candidate, plan: TrialPlan, on_epoch: OnEpoch = lambda 
         raise
     except (EvaluationError, TaskError) as error:
         return TrialResult("failed", str(error), {}, "", trial.facts, tuple(trial.curve))
-    except Exception as error:  # whatever breaks in one candidate must not end the night
+    except Exception as error:  # an error in one candidate must not end the search
         where = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
         facts = trial.facts | {"traceback": traceback.format_exc()[-4000:]}
@@ -88,7 +88,7 @@ def run_trial(candidate: Candidate, plan: TrialPlan, on_epoch: OnEpoch = lambda 
 
 @dataclass
 class _Trial:
-    """A trial on its way, with all that it has found so far: one that ends early reports that much."""
+    """A running trial, with all that it has found so far, which it reports even if it ends early."""
 
     candidate: Candidate
     plan: TrialPlan
@@ -106,7 +106,7 @@ class _Trial:
         precision = self.plan.training.precision
         return {
             "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
-            UNTRAINED: self.known,
+            UNTRAINED_KEY: self.known,
             "skipped": self.skipped,
             "notes": {name: m.note for name, m in self.measurements.items() if m.note},
             "precision": f"{precision}: {effect(precision, self.plan.training.device)}",
@@ -130,7 +130,7 @@ class _Trial:
         return ModelWriter(self.candidate, self.task, self.shape, self.plan.device)
 
     def stopped(self, reason: str) -> TrialResult:
-        """Return what is known of a trial that ends early."""
+        """Return the result of a trial that ends early."""
         first = self.plan.optimised_metrics[0].name
         share, values = len(self.curve) / self.plan.epochs(self.candidate), self.known | self.curve[-1][1]
         return stopped_early(reason, share, values[first], self.measurements, self.facts, self.curve)
@@ -156,8 +156,8 @@ class _Trial:
                     derived = list(self._derived(compressed.network, written))
         return TrialResult("done", "", self.measurements, artifact, self.facts, tuple(self.curve), tuple(derived))
 
-    def look(self) -> None:
-        """Build, and measure what needs no training; raise where it breaks a limit."""
+    def check(self) -> None:
+        """Build the network and measure what needs no training; raise an error where it breaks a limit."""
         self._set_up()
         self._check_before_training(self._built())
 
@@ -171,18 +171,18 @@ class _Trial:
         return build(self.candidate, self.shape, len(self.task.classes))
 
     def _check_before_training(self, model: nn.Module) -> None:
-        """Look at what the untrained network already shows, and reject it where that breaks a limit."""
+        """Measure what the untrained network already shows, and reject it where that breaks a limit."""
         counted = dict(self.plan.counted)
         limited = {o.metric.name for o in self.plan.objectives if o.limit is not None or self.plan.judged}
-        # Only of our own networks is it known that they can be exported.
+        # Our own networks can be exported; for imported ones, an export has to show it.
         is_imported = self.candidate.family == IMPORTED
         needs_file = is_imported or any(EVALUATORS[name].needs == "file" for name in limited)
-        if counted.keys() >= set(COUNTED) and not needs_file:  # the sampler has built and counted it before
+        if counted.keys() >= set(COUNTED) and not needs_file:  # the sampler has counted its costs before
             self.measurements |= {name: Measurement(name, counted[name]) for name in COUNTED}
             self._reject_if_broken()
             return
-        with torch.random.fork_rng(devices=[]):  # what is trained draws the same whether this ran or not
-            compressed = compress(model, self.candidate, self.shape).network
+        with torch.random.fork_rng(devices=[]):  # training draws alike whether this ran or not
+            compressed = apply_structural_steps(model, self.candidate, self.shape).network
         self._measure(EvaluationInput(compressed, self.shape), ("model",))
         self._reject_if_broken()
         if needs_file:
@@ -196,7 +196,7 @@ class _Trial:
     def _reject_if_broken(self) -> None:
         self.known = {name: m.value for name, m in self.measurements.items()}
         if not all(STEPS[name].knows_shapes(knobs) for name, knobs in self.candidate.steps.items()):
-            return  # what the trained network will cost is not known yet
+            return  # the costs of the trained network are not known yet
         if broken := broken_limits(self.plan.objectives, self.known, untrained=True):
             raise InfeasibleCandidate("; ".join(broken))
 
@@ -219,23 +219,23 @@ class _Trial:
     def _after_epoch(self, epoch: int, metrics: dict[str, float]) -> str:
         self.curve.append((epoch, metrics))
         if (elapsed := time.monotonic() - self.started) > self.plan.timeout_s:
-            raise EvaluationError(f"timeout: {elapsed:.0f} s are over the limit of {self.plan.timeout_s:g} s")
+            raise EvaluationError(f"timeout: {elapsed:.0f} s exceed the limit of {self.plan.timeout_s:g} s")
         costs = {m.name for m in self.plan.optimised_metrics if self.plan.judged}
         return self.on_epoch(epoch, {name: v for name, v in self.known.items() if name in costs} | metrics)
 
     def _export(self, compressed: Compressed, folder: Path) -> WrittenModel:
-        """Write the model's files, its weights and, for the baseline, what it answers as a teacher."""
+        """Write the model's files, its weights and, for the baseline, its outputs as a teacher."""
         model = compressed.network
         with self._timed("export"):
             written = self.writer.write(model, folder / MODEL_FILE)
             self._note_skipped(written.skipped)
-            # Copies: the names of a module that is used twice share their tensors, which the format refuses.
+            # Copied, since the format refuses shared tensors, which a module that is used twice has.
             state = {k: v.cpu().clone(memory_format=torch.contiguous_format) for k, v in model.state_dict().items()}
             save_tensors(state, folder / WEIGHTS_FILE, {DECIDED: json.dumps(compressed.decided)})
             if self.plan.baseline is None:
                 logits, features = predict_with_features(model, self.data.inputs("train"))
-                answers = {"logits": logits} | ({"features": features} if self.plan.keeps_features else {})
-                save_file({n: array for n, array in answers.items() if array is not None}, folder / TEACHER_FILE)
+                outputs = {"logits": logits} | ({"features": features} if self.plan.keeps_features else {})
+                save_file({n: array for n, array in outputs.items() if array is not None}, folder / TEACHER_FILE)
         return written
 
     def _note_skipped(self, skipped: Skipped) -> None:
@@ -243,15 +243,15 @@ class _Trial:
             self.skipped[step] = self.skipped.get(step, {}) | dict(layers)
 
     def _derived(self, model: MultiExit, written: WrittenModel) -> Iterator[Derived]:
-        """Measure the trained network at other settings of its exits; the written file is that of each in turn."""
+        """Measure the trained network at other settings of its exits, rewriting the file for each one in turn."""
         file, (images, labels) = written.file, self._images()
         logits, macs = BatchRuntime(file).all_logits(images), exit_macs(model, self.shape)
-        for setting in best_settings(self.candidate.steps[STEP], dict(self.plan.swept), logits, labels, macs):
+        for setting in best_settings(self.candidate.steps[EXIT_STEP], dict(self.plan.swept), logits, labels, macs):
             candidate = with_setting(self.candidate, setting)
-            self.writer.write_stages(written.stages, rule_of(candidate.steps[STEP]), file)
+            self.writer.write_stages(written.stages, rule_of(candidate.steps[EXIT_STEP]), file)
             measurements = self._evaluated(self._evaluation_input(model, file), MEASURED)
             facts = {"exits": exit_facts(model, file, self.shape, images)}
-            changed = {f"{STEP}.{knob}": value for knob, value in setting.items()}
+            changed = {f"{EXIT_STEP}.{knob}": value for knob, value in setting.items()}
             yield Derived(candidate, changed, measurements, keep(file.parent, self.plan.folder, candidate), facts)
 
     def _images(self) -> tuple[Inputs, NDArray[np.int64]]:
@@ -282,19 +282,19 @@ class _Trial:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - start
 
 
-def look_untrained(candidate: Candidate, plan: TrialPlan) -> None:
+def check_untrained(candidate: Candidate, plan: TrialPlan) -> None:
     """Build, compress, export and measure a candidate without training it.
 
     Raises:
         InfeasibleCandidate: A step cannot apply, or a limit is broken.
         EvaluationError: It cannot be exported or measured.
     """
-    _Trial(candidate, plan, lambda epoch, metrics: "").look()
+    _Trial(candidate, plan, lambda epoch, metrics: "").check()
 
 
 def measure_untrained(candidate: Candidate, plan: TrialPlan) -> dict[str, float]:
-    """Return what a candidate shows before training, by metric: all that the plan's limits judge."""
+    """Return the metrics of a candidate that are known before training and that the plan's limits judge."""
     trial = _Trial(candidate, plan, lambda epoch, metrics: "")
     with contextlib.suppress(InfeasibleCandidate):
-        trial.look()
+        trial.check()
     return trial.known

@@ -1,4 +1,4 @@
-"""The supernets of a study: one for each family, trained once, by whichever process comes first."""
+"""The supernets of a study: one per family, trained once, by the first process that needs it."""
 
 import functools
 import json
@@ -14,7 +14,7 @@ from torch import nn
 
 from paredown.evaluators.build import attached, input_shape
 from paredown.evaluators.supernet import checkpoint, sandwich
-from paredown.evaluators.supernet.checkpoint import Record
+from paredown.evaluators.supernet.checkpoint import SupernetRecord
 from paredown.evaluators.supernet.supernet import Supernet
 from paredown.evaluators.tasks.spec import load_task
 from paredown.evaluators.tasks.task import Task
@@ -26,41 +26,41 @@ from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.space import SearchSpace, joint_space
 
-FOLDER = "supernet"
-"""Folder of the supernets in that of the study."""
+SUPERNET_FOLDER = "supernet"
+"""Folder of the supernets, within the study's folder."""
 IRRELEVANT = ("epochs", "finetune_epochs", "patience", "max_seconds", "mode", "inherit_epochs", "cache_bytes")
-"""Parts of the plan that do not act on a supernet."""
+"""Fields of the plan that do not act on a supernet."""
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedSupernet:
     """A supernet at the end of its training.
 
     Attributes:
-        supernet: Whose slices candidates inherit.
-        digest: Of all that made it.
-        record: Its epochs and seconds.
+        supernet: The supernet; candidates inherit its slices.
+        digest: Digest of all that determines it.
+        record: Record of its training.
     """
 
     supernet: Supernet
     digest: str
-    record: Record
+    record: SupernetRecord
 
 
 def prepare_supernets(plan: TrialPlan, deadline: float | None, listener: ProgressListener = SILENT) -> bool:
-    """Train the study's supernets as far as they are not, and return whether all are finished.
+    """Train the study's supernets that are not finished, and return whether all are finished now.
 
     Args:
         plan: Plan of the trials; with `mode: scratch` there is nothing to do.
         deadline: `time.monotonic()` after which no new epoch starts; None for no limit.
-        listener: Told of every epoch.
+        listener: Listener that is notified of every epoch.
     """
     if plan.training.mode != "inherit":
         return True
     epochs = plan.training.supernet_epochs
     for family in json.loads(plan.space)["families"]:
 
-        def after_epoch(record: Record, family: str = family) -> bool:
+        def after_epoch(record: SupernetRecord, family: str = family) -> bool:
             listener.supernet_epoch(family, record.epochs, epochs)
             return deadline is None or time.monotonic() < deadline
 
@@ -82,33 +82,33 @@ def prepare_supernets(plan: TrialPlan, deadline: float | None, listener: Progres
 
 def trained_supernet(
     plan: TrialPlan, family: str, on_epoch: sandwich.OnSupernetEpoch = lambda record: True, wait_s: float = -1
-) -> Trained:
-    """Return a family's supernet: trained here, or by another process while this one waits, or before.
+) -> TrainedSupernet:
+    """Return a family's supernet: this process trains it, waits for another one that does, or reads it from disk.
 
     Args:
-        plan: Of the trials.
+        plan: Plan of the trials.
         family: Name in the catalogue.
-        on_epoch: Told after each epoch that this process trains; may end training for now.
-        wait_s: For another process that trains it; -1: without limit.
+        on_epoch: Called after each epoch that this process trains; may end training for now.
+        wait_s: Maximum seconds to wait for another process that trains it; -1 for no limit.
 
     Raises:
-        Timeout: The other one was not done by then.
-        EvaluationError: Training came to a loss that is not finite.
+        Timeout: The other process did not finish in time.
+        EvaluationError: The loss is not finite.
     """
     task, digest = load_task(plan.task), supernet_digest(plan, family)
-    file = plan.folder / FOLDER / f"{family}-{digest[:16]}.safetensors"
+    file = plan.folder / SUPERNET_FOLDER / f"{family}-{digest[:16]}.safetensors"
     if (found := _finished(file, plan, family, digest)) is not None:
         return found
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(file.with_suffix(".lock"), timeout=wait_s):
         supernet = _new(plan, family, task)
-        return Trained(supernet, digest, sandwich.train(supernet, task, plan.training, file, on_epoch))
+        return TrainedSupernet(supernet, digest, sandwich.train(supernet, task, plan.training, file, on_epoch))
 
 
 def inherit(candidate: Candidate, plan: TrialPlan, network: nn.Module) -> dict[str, Any]:
-    """Give a candidate's network its slice of the supernet and return what is to be told of it.
+    """Copy its slice of the supernet into a candidate's network, and return the facts for the trial.
 
-    Batch statistics must be estimated anew before the network is used. Exits have no counterpart in the supernet and
+    Batch statistics must be re-estimated before the network is used. Exits have no counterpart in the supernet and
     start from random weights.
     """
     found = trained_supernet(plan, candidate.family)
@@ -126,7 +126,7 @@ def inherit(candidate: Candidate, plan: TrialPlan, network: nn.Module) -> dict[s
 
 
 def supernet_digest(plan: TrialPlan, family: str) -> str:
-    """Return the digest of all that a supernet follows from: space, data, plan of training and version."""
+    """Return the digest of all that determines a supernet: space, data, training plan and version."""
     task = load_task(plan.task)
     space = _space(plan.space, family, task)
     return digest_of(
@@ -141,19 +141,19 @@ def supernet_digest(plan: TrialPlan, family: str) -> str:
 
 
 def task_facts(task: Task) -> dict[str, Any]:
-    """Return what a network trained on a task depends on."""
+    """Return the facts of a task that determine a network trained on it."""
     augmentation = asdict(task.augmentation)
     return {"name": task.name, "data": task.digest, "classes": list(task.classes), "augmentation": augmentation}
 
 
-def plan_facts(training: TrainingPlan, without: tuple[str, ...]) -> dict[str, Any]:
-    """Return how training goes, without the fields named; the accelerator is the one that is used."""
+def plan_facts(training: TrainingPlan, excluded: tuple[str, ...]) -> dict[str, Any]:
+    """Return the fields of a training plan but the excluded ones; the accelerator is the one that is used."""
     facts = asdict(training) | {"accelerator": training.device.type}
-    return {name: value for name, value in facts.items() if name not in without}
+    return {name: value for name, value in facts.items() if name not in excluded}
 
 
-def _finished(file: Path, plan: TrialPlan, family: str, digest: str) -> Trained | None:
-    """Return the supernet where its training is at its end."""
+def _finished(file: Path, plan: TrialPlan, family: str, digest: str) -> TrainedSupernet | None:
+    """Return the supernet where its training is finished; None where it is not."""
     if not file.exists():
         return None
     found = _read(file, file.stat().st_mtime_ns, replace(plan, baseline=None, counted=()), family, digest)
@@ -161,9 +161,9 @@ def _finished(file: Path, plan: TrialPlan, family: str, digest: str) -> Trained 
 
 
 @functools.lru_cache(maxsize=4)
-def _read(file: Path, changed_ns: int, plan: TrialPlan, family: str, digest: str) -> Trained:
+def _read(file: Path, changed_ns: int, plan: TrialPlan, family: str, digest: str) -> TrainedSupernet:
     supernet = _new(plan, family, load_task(plan.task))
-    return Trained(supernet, digest, checkpoint.load(file, supernet.tensors))
+    return TrainedSupernet(supernet, digest, checkpoint.load(file, supernet.tensors))
 
 
 def _new(plan: TrialPlan, family: str, task: Task) -> Supernet:

@@ -1,4 +1,4 @@
-"""The training stages of a trial: pretraining, compression, fine-tuning. Each returns what it found."""
+"""The training stages of a trial: pretraining, compression, fine-tuning. Each returns its result."""
 
 import contextlib
 import time
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from torch import nn
 
-from paredown.evaluators.build import Compressed, compress
+from paredown.evaluators.build import Compressed, apply_structural_steps
 from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.files.model_writer import Skipped
 from paredown.evaluators.files.names import TEACHER_FILE
@@ -19,8 +19,8 @@ from paredown.evaluators.tasks.spec import load_task
 from paredown.evaluators.training.data import TrainingData
 from paredown.evaluators.training.fit import OnEpoch, fit
 from paredown.evaluators.training.inference import recalibrate
-from paredown.evaluators.training.loss_terms import CombinedLoss, LossTerms, TeacherTargets
-from paredown.evaluators.training.teacher import taught
+from paredown.evaluators.training.loss_terms import BoundProximal, CombinedLoss, LossTerms, TeacherTargets
+from paredown.evaluators.training.teacher import teacher_outputs
 from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial.pretraining import Pretraining, pretrain
 from paredown.spaces.candidate import Candidate
@@ -36,11 +36,11 @@ FINETUNE_RATE = 0.5
 
 @dataclass(frozen=True)
 class TrainingStages:
-    """How one candidate gets from an untrained network to a trained, compressed one.
+    """Turns an untrained network into a trained, compressed one.
 
     Attributes:
-        candidate: Names the steps.
-        plan: How to train.
+        candidate: The candidate, which names the steps.
+        plan: Plan of the trials.
         shape: Channels, height, width of one input.
         data: The task's images at the candidate's resolution.
         on_epoch: Called after each epoch of training and fine-tuning; may stop the trial.
@@ -53,7 +53,7 @@ class TrainingStages:
     on_epoch: OnEpoch
 
     def pretrain(self, model: nn.Module) -> Pretraining:
-        """Train an untrained network in place up to where compression begins, and return how that went."""
+        """Train an untrained network in place up to where compression begins, and return the record of it."""
         training, deadline = self.plan.training, time.monotonic() + self.plan.training.max_seconds
         model.to(training.device)
 
@@ -73,13 +73,13 @@ class TrainingStages:
 
     def compress(self, model: nn.Module) -> Compressed:
         """Return the trained network after the structural steps."""
-        return compress(model, self.candidate, self.shape, self.data)
+        return apply_structural_steps(model, self.candidate, self.shape, self.data)
 
     def finetune(self, compressed: Compressed, pretraining: Pretraining) -> Skipped:
-        """Train a compressed network in place for what pretraining has left of the time.
+        """Train a compressed network in place, in the time that pretraining has left.
 
         Returns:
-            Layers of which a step holds nothing, with the reason.
+            Layers that each step does not hold, with the reason.
         """
         network = compressed.network
         training = self.plan.training
@@ -101,7 +101,7 @@ class TrainingStages:
         return {name: hold.skipped for name, hold in held.items() if hold.skipped}
 
     def recalibrate(self, network: nn.Module) -> None:
-        """Estimate the batch statistics of a trained network anew; those of an untouched one are what it came with."""
+        """Re-estimate the batch statistics of a trained network; a network that was not trained keeps its own."""
         if self.plan.training.first_epochs or self.plan.finetunes(self.candidate):
             recalibrate(network, self.data)
 
@@ -109,13 +109,13 @@ class TrainingStages:
     def _loss_terms(self) -> LossTerms:
         return LossTerms(self._teacher_targets(), self._proximals())
 
-    def _proximals(self) -> list[Callable[[nn.Module, float], None]]:
+    def _proximals(self) -> list[BoundProximal]:
         steps = [(STEPS[name].proximal, knobs) for name, knobs in self.candidate.steps.items()]
         skip = self.candidate.skip
-        return [_at_rate(proximal, knobs, skip) for proximal, knobs in steps if proximal is not None]
+        return [_bound(proximal, knobs, skip) for proximal, knobs in steps if proximal is not None]
 
     def _finetunings(self) -> dict[str, Callable[[Compressed], contextlib.AbstractContextManager[Hold]]]:
-        """Return by step what holds something; what its transform left alone it leaves alone too."""
+        """Return the fine-tuning hook of each step that has one, without the layers that its transform skipped."""
         steps = {name: (STEPS[name], self.candidate.steps[name]) for name in STEPS if name in self.candidate.steps}
         return {
             name: _leaving(step.finetuning, name, knobs, self.plan.device.target, self.candidate.skip)
@@ -124,21 +124,21 @@ class TrainingStages:
         }
 
     def _teacher_targets(self) -> TeacherTargets | None:
-        """Return what the teacher answers; None where no step asks, or where the baseline itself is trained."""
+        """Return the teacher's outputs; None where no step needs them, or where the baseline itself is trained."""
         for name, knobs in self.candidate.steps.items():
             step = STEPS[name]
-            if step.loss is None or (answers := self._teacher_answers()) is None:
+            if step.loss is None or (outputs := self._teacher_outputs()) is None:
                 continue
             weight = step.hint_weight(knobs) if step.hint_weight else 0.0
-            if weight and "features" not in answers:
+            if weight and "features" not in outputs:
                 raise EvaluationError(f"{name}: the teacher's features were not stored, so there are no hints")
-            return TeacherTargets(answers["logits"], _with_knobs(step.loss, knobs), answers.get("features"), weight)
+            return TeacherTargets(outputs["logits"], _with_knobs(step.loss, knobs), outputs.get("features"), weight)
         return None
 
-    def _teacher_answers(self) -> dict[str, NDArray[np.float32]] | None:
+    def _teacher_outputs(self) -> dict[str, NDArray[np.float32]] | None:
         plan = self.plan
         if plan.teacher is not None:
-            return taught(
+            return teacher_outputs(
                 plan.teacher, load_task(plan.task), longer_side(self.shape), plan.folder, plan.training.device
             )
         return None if plan.baseline is None else load_file(plan.baseline.folder / TEACHER_FILE)
@@ -154,5 +154,5 @@ def _with_knobs(loss: Loss, knobs: Knobs) -> CombinedLoss:
     return lambda task_loss, logits, teacher: loss(task_loss, logits, teacher, knobs)
 
 
-def _at_rate(proximal: Proximal, knobs: Knobs, skip: Sequence[str]) -> Callable[[nn.Module, float], None]:
+def _bound(proximal: Proximal, knobs: Knobs, skip: Sequence[str]) -> BoundProximal:
     return lambda model, learning_rate: proximal(model, knobs, learning_rate, skip)

@@ -1,4 +1,4 @@
-"""Training and evaluation of a traced network: a trace holds a constant where the forward asks for `self.training`."""
+"""Modes of a traced network: a trace replaces `self.training` by a constant; this module restores dropout."""
 
 import operator
 from collections.abc import Callable, Mapping
@@ -20,20 +20,20 @@ DROPOUTS: Mapping[Callable[..., Any] | str, type[nn.modules.dropout._DropoutNd]]
     torch.alpha_dropout: nn.AlphaDropout,
     torch.feature_alpha_dropout: nn.FeatureAlphaDropout,
 }
-"""Functions that are told whether to drop, and the layers that know it."""
+"""Dropout functions, which take the mode as an argument, and the layers that know their mode."""
 FOLLOWS = "follows the mode"
-"""Mark of a node: a dropout function that drops in training alone."""
+"""Mark of a node whose dropout function drops in training alone."""
 
 
 def mark_dropouts(trained: fx.GraphModule, evaluated: fx.GraphModule) -> fx.Node | None:
     """Mark the dropout functions that drop in training alone.
 
     Args:
-        trained: A network traced in training; gets the marks.
-        evaluated: The same one traced in evaluation.
+        trained: A network traced in training mode; its nodes get the marks.
+        evaluated: The same network traced in evaluation mode.
 
     Returns:
-        The first node at which the two do otherwise different things; None where there is none.
+        The first node at which the two traces differ otherwise; None where there is none.
     """
     nodes: list[list[fx.Node]] = [list(traced.graph.nodes) for traced in (trained, evaluated)]
     order = {node: i for own in nodes for i, node in enumerate(own)}
@@ -53,7 +53,7 @@ def mark_dropouts(trained: fx.GraphModule, evaluated: fx.GraphModule) -> fx.Node
 
 
 def put_dropout_layers(traced: fx.GraphModule) -> None:
-    """Put a layer in the place of each marked node, in place."""
+    """Replace each marked node by a dropout layer, in place."""
     for node in list(traced.graph.nodes):
         if node.meta.get(FOLLOWS):
             call, name = _call(node), str(node.name)
@@ -68,7 +68,7 @@ def put_dropout_layers(traced: fx.GraphModule) -> None:
 
 
 def _call(node: fx.Node, order: Mapping[fx.Node, int] | None = None) -> dict[str, Any]:
-    """Return what a node does, with other nodes by their place in the order; a dropout's arguments by their names."""
+    """Return the call of a node, with other nodes as their place in the order, and arguments of dropouts by name."""
     args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), lambda n: f"%{(order or {}).get(n)}")
     call = {"op": node.op, "target": node.target}
     if node.target not in DROPOUTS:

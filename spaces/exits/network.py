@@ -1,4 +1,4 @@
-"""A network that may answer before its end.
+"""A network with early exits, at which images may leave before its end.
 
 Source:
     Teerapittayanon, McDanel, Kung, BranchyNet, ICPR 2016, section III (exits, jointly trained);
@@ -13,28 +13,28 @@ from torch.nn import functional as F
 
 from paredown.spaces.exits.rules import ExitRule
 
-TAUGHT = 0.5
-"""Share of the last exit's word in the loss of an earlier one; the labels have the rest."""
+TEACHER_WEIGHT = 0.5
+"""Weight of the last exit's outputs in the loss of an earlier exit; the labels have the rest."""
 TEMPERATURE = 2.0
-"""Softens what the last exit says."""
+"""Temperature of the last exit's outputs in the loss of an earlier exit."""
 
 
 class MultiExit(nn.Module):
     """Stages with an exit behind each of them but the last, which ends in the network's own classifier.
 
-    In training it returns the logits of all exits, `exits x n x classes`, the last one last; otherwise `n x classes`,
-    each image from the exit at which it leaves. All stages are computed either way: skipping them is the exported
-    file's part.
+    In training, it returns the logits of all exits, `exits x n x classes`, the last exit last; otherwise it returns
+    `n x classes`, each image from the exit at which it leaves. It computes all stages in either mode: only the exported
+    file skips stages.
 
     Attributes:
-        heads: From the result of a stage to `n x classes`, one for each stage but the last.
-        stages: In order.
+        heads: Modules from the result of a stage to logits, `n x classes`, one for each stage but the last.
+        stages: The stages, in order.
         after: Names of the layers behind which the exits stand.
-        rule: When to leave.
-        weight: Of the loss of each exit but the last.
+        rule: Rule of the exits.
+        weight: Weight of the loss of each exit but the last.
 
     Args:
-        whole: Layers of the network that pruning must leave whole.
+        whole: Layers of the network that pruning must not shrink.
     """
 
     def __init__(
@@ -64,12 +64,12 @@ class MultiExit(nn.Module):
 
     @property
     def kept(self) -> tuple[str, ...]:
-        """Names of the layers that pruning must leave whole: the exits' last ones, and what the network named so."""
+        """Names of the layers that pruning must not shrink: the last ones of the exits, and those of the network."""
         last = [[name for name, m in head.named_modules() if isinstance(m, nn.Linear)][-1] for head in self.heads]
         return self._whole + tuple(f"heads.{i}.{name}" for i, name in enumerate(last))
 
     def all_logits(self, x: Tensor) -> list[Tensor]:
-        """Return the logits of each exit, `n x classes`, the last one last."""
+        """Return the logits of each exit, `n x classes`, the last exit last."""
         logits = []
         for i, stage in enumerate(self.stages):
             x = stage(x)
@@ -84,28 +84,28 @@ class MultiExit(nn.Module):
         return exits[:, 0]
 
     def part(self, index: int) -> nn.Module:
-        """Return a stage with its head, from the stage before's result to logits and its own result."""
-        return Part(self.stages[index], self.heads[index] if index < len(self.heads) else None)
+        """Return a stage with its head, a module from the result of the stage before to logits and its own result."""
+        return StageWithHead(self.stages[index], self.heads[index] if index < len(self.heads) else None)
 
     def early_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the weighted loss of all exits but the last, a scalar.
 
-        Each learns from the labels and from the last exit: `(1 - a) CE + a T^2 KL`.
+        Each exit learns from the labels and from the last exit: `(1 - a) CE + a T^2 KL`.
 
         Args:
-            logits: `exits x n x classes`, as `forward` returns them in training.
-            labels: Their classes, `n`.
+            logits: Logits as `forward` returns them in training, `exits x n x classes`.
+            labels: Classes of the images, `n`.
         """
         teacher = F.log_softmax(logits[-1].detach() / TEMPERATURE, dim=1)
         total = logits.new_zeros(())
         for own in logits[:-1]:
             soft = F.kl_div(F.log_softmax(own / TEMPERATURE, dim=1), teacher, reduction="batchmean", log_target=True)
-            total = total + (1 - TAUGHT) * F.cross_entropy(own, labels) + TAUGHT * TEMPERATURE**2 * soft
+            total = total + (1 - TEACHER_WEIGHT) * F.cross_entropy(own, labels) + TEACHER_WEIGHT * TEMPERATURE**2 * soft
         return self.weight * total
 
 
-class Part(nn.Module):
-    """A stage with its head: logits `n x classes`, and what the next stage needs; logits alone for the last one."""
+class StageWithHead(nn.Module):
+    """A stage with its head: it returns logits `n x classes` and its features; the last stage returns logits alone."""
 
     def __init__(self, stage: nn.Module, head: nn.Module | None) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ class Part(nn.Module):
 
 
 class Head(nn.Sequential):
-    """From the result of a stage to `n x classes`."""
+    """The head of an exit, from the result of a stage to `n x classes`."""
 
 
 class TokenMean(nn.Module):
@@ -130,13 +130,13 @@ class TokenMean(nn.Module):
 
 
 def head(shape: tuple[int, ...], classes: int, kind: str) -> Head:
-    """Return an exit's layers.
+    """Return the layers of an exit.
 
     Args:
-        shape: Of the result of the stage, `n x c x h x w` or `n x tokens x width`.
-        classes: Of the task.
-        kind: "linear": the mean over all positions, then a linear layer; "convolution": a 3 x 3 convolution with
-            stride 2 to twice the channels before it, where there are maps.
+        shape: Shape of the result of the stage, `n x c x h x w` or `n x tokens x width`.
+        classes: Number of classes of the task.
+        kind: "linear" for the mean over all positions, then a linear layer; "convolution" for a 3 x 3 convolution with
+            stride 2 to twice the channels before them, where the stage gives feature maps.
     """
     if len(shape) == 3:
         return Head(TokenMean(), nn.Linear(shape[2], classes))

@@ -1,4 +1,4 @@
-"""When a network leaves at an exit, on PyTorch tensors; ONNX files and batches follow the same rules."""
+"""The rules by which images leave at an exit, on PyTorch tensors; ONNX files and batches follow the same rules."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ RULES: tuple[str, ...] = get_args(Rule)
 
 @dataclass(frozen=True)
 class ExitRule:
-    """When to leave.
+    """The rule by which an image leaves at an exit.
 
     - confidence: the largest probability is at least the exit's threshold;
     - entropy: the entropy, as a share of that of an even guess, is at most 1 - the threshold;
@@ -24,9 +24,9 @@ class ExitRule:
         (confidence); Zhou et al., BERT Loses Patience, NeurIPS 2020 (patience).
 
     Attributes:
-        kind: Which rule.
-        thresholds: Of confidence and entropy, for each exit but the last; one alone is that of all; higher is
-            stricter; 0 to 1.
+        kind: Name of the rule.
+        thresholds: Threshold of confidence or entropy for each exit but the last, 0 to 1; higher is stricter, and a
+            single one applies to all exits.
     """
 
     kind: Rule
@@ -37,10 +37,10 @@ class ExitRule:
         return self.thresholds[min(exit_, len(self.thresholds) - 1)]
 
     def leaves(self, logits: list[Tensor]) -> Tensor:
-        """Return for each image whether it leaves at the last of the exits passed so far, `n x 1`.
+        """Return whether each image leaves at the last of the exits passed so far, `n x 1`.
 
         Args:
-            logits: `n x classes` of each exit passed, in order.
+            logits: Logits of each exit passed so far, `n x classes`, in order.
         """
         if self.kind == "patience":
             if len(logits) == 1:

@@ -1,8 +1,8 @@
-"""Stages of any network: places between its layers that a single tensor crosses.
+"""Cuts any network into stages, at places between its layers that a single tensor crosses.
 
-The network is traced by `torch.fx`: plain sequences are looked into, everything else is one layer. Places after
-named layers deeper inside are found too, since whatever contains a named layer is looked into. A layer that is called
-more than once has a name for each call: `relu`, `relu#2`, `relu#3`.
+`torch.fx` traces the network: it enters plain sequences and treats every other module as one layer. It also enters
+every module that contains a named layer, so that places behind named layers deeper inside are found. A layer that is
+called more than once has a name for each call: `relu`, `relu#2`, `relu#3`.
 """
 
 import itertools
@@ -20,21 +20,22 @@ from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.exits.modes import mark_dropouts, put_dropout_layers
 from paredown.spaces.module_mode import in_mode
 
-WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Linear)
-LEFT = 2
-"""Behind an exit there are at least so many layers with weights: a classifier alone is nothing to skip."""
+WEIGHTED_LAYERS = (nn.Conv1d, nn.Conv2d, nn.Linear)
+"""Layers that count as layers with weights."""
+MIN_LAYERS_BEHIND = 2
+"""Minimum number of layers with weights behind an exit: to skip a classifier alone saves nothing."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where an exit may stand.
+    """A place where an exit may stand.
 
     Attributes:
-        name: Of the call of the layer before it.
-        share: Of the network's MACs that come before it.
-        ends_stage: Whether the maps become smaller right behind it; for tokens, whether a block ends.
-        shape: Of the tensor that crosses it, `n x c x h x w` or `n x tokens x width`.
-        also: Names of what contains the layer and ends with it.
+        name: Name of the call of the layer before it.
+        share: Share of the network's MACs before it.
+        ends_stage: Whether the feature maps become smaller right behind it; for tokens, whether a block ends there.
+        shape: Shape of the tensor that crosses it, `n x c x h x w` or `n x tokens x width`.
+        also: Names of the modules that contain the layer and end with it.
     """
 
     name: str
@@ -46,14 +47,14 @@ class Place:
 
 @dataclass(frozen=True)
 class _Trace:
-    """A traced network, and by the name of each call of a layer the node that holds its result."""
+    """A traced network, and the node that holds the result of each call of a layer, by the name of the call."""
 
     graph: fx.GraphModule
     results: dict[str, fx.Node]
 
 
 class _Tracer(fx.Tracer):
-    """Looks into plain sequences and into what contains a named layer."""
+    """Traces into plain sequences and into modules that contain a named layer."""
 
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__()
@@ -78,7 +79,7 @@ class _Tracer(fx.Tracer):
 
 
 class _Observer(fx.Interpreter):
-    """Runs a traced network and notes the result's shape and the MACs of each node."""
+    """Runs a traced network and records the shape of the result and the MACs of each node."""
 
     def __init__(self, module: fx.GraphModule) -> None:
         super().__init__(module)
@@ -97,13 +98,12 @@ def places(network: nn.Module, example: Tensor, names: Sequence[str] = ()) -> li
     """Return every place where an exit may stand, in order.
 
     Args:
-        network: Maps `n x c x h x w` to `n x classes`; is left alone.
+        network: The network, from `n x c x h x w` to `n x classes`; it is not changed.
         example: One input, `1 x c x h x w`.
-        names: Layers that shall be looked for, also where they are inside of another one.
+        names: Names of layers to find even inside other modules.
 
     Raises:
-        InfeasibleCandidate: What the network does depends on its input, or on whether it is trained, so that it
-            cannot be traced.
+        InfeasibleCandidate: The forward pass depends on the input or on the mode, so that it cannot be traced.
     """
     trace = _traced(network, names)
     graph = trace.graph
@@ -122,7 +122,7 @@ def places(network: nn.Module, example: Tensor, names: Sequence[str] = ()) -> li
         shape = observer.shapes[node]
         if node not in names_of or node.op == "placeholder" or shape is None or len(shape) not in (3, 4):
             continue
-        if not _alone(nodes, i) or _weighted(graph, nodes[i + 1 :]) < LEFT:
+        if not _alone(nodes, i) or _weighted(graph, nodes[i + 1 :]) < MIN_LAYERS_BEHIND:
             continue
         later = next((observer.shapes[n] for n in nodes[i + 1 :] if n.op == "call_module"), None)
         ends_stage = node.op == "call_module" and _is_end(shape, later)
@@ -132,7 +132,7 @@ def places(network: nn.Module, example: Tensor, names: Sequence[str] = ()) -> li
 
 
 def cut(network: nn.Module, names: Sequence[str]) -> list[nn.Module]:
-    """Return the network in parts, one more than there are names; each ends behind a call of a layer.
+    """Cut the network behind the named calls of layers, and return its parts.
 
     The parts share the network's layers.
     """
@@ -169,16 +169,16 @@ def _trace(network: nn.Module, names: Sequence[str]) -> _Trace:
     tracer, before = _Tracer(names), set(vars(network))
     try:
         return _Trace(fx.GraphModule(network, tracer.trace(network)), tracer.results)
-    except Exception as error:  # whatever the forward of any network raises while it is traced
-        said = str(error).partition("\n")[0][:200]
-        raise InfeasibleCandidate(f"early_exit: the network cannot be cut into stages: {said}") from error
+    except Exception as error:  # the forward pass of any network may raise anything while it is traced
+        message = str(error).partition("\n")[0][:200]
+        raise InfeasibleCandidate(f"early_exit: the network cannot be cut into stages: {message}") from error
     finally:
-        for constant in set(vars(network)) - before:  # tracing leaves them there
+        for constant in set(vars(network)) - before:  # tracing leaves its constants there
             delattr(network, constant)
 
 
 def _alone(nodes: Sequence[fx.Node], at: int) -> bool:
-    """Return whether the result of a node is all that what follows uses of what came before."""
+    """Return whether the nodes behind a node use nothing computed before it but its result."""
     before = set(nodes[:at])
     return not any(
         used in before for later in nodes[at + 1 :] for used in later.all_input_nodes if used.op != "get_attr"
@@ -187,7 +187,7 @@ def _alone(nodes: Sequence[fx.Node], at: int) -> bool:
 
 def _weighted(graph: fx.GraphModule, nodes: Sequence[fx.Node]) -> int:
     layers = [graph.get_submodule(str(n.target)) for n in nodes if n.op == "call_module"]
-    return sum(isinstance(m, WEIGHTED) for layer in layers for m in layer.modules())
+    return sum(isinstance(m, WEIGHTED_LAYERS) for layer in layers for m in layer.modules())
 
 
 def _is_end(shape: tuple[int, ...], later: tuple[int, ...] | None) -> bool:

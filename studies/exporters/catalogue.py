@@ -7,9 +7,9 @@ from paredown.studies.exporters.onnx import ONNX
 EXPORTERS: dict[str, Exporter] = {exporter.name: exporter for exporter in (ONNX,)}
 
 DEFAULT_FORMAT = ONNX.name
-"""The format of models for which none is named."""
+"""Format that is used where none is named."""
 FIRST_FORMAT = ONNX.name
-"""The format of folders whose manifest names none: they were made when there was no other."""
+"""Format of folders whose manifest names none, since they were written when there was no other."""
 
 
 def exporter_named(name: str, where: str) -> Exporter:
@@ -20,7 +20,7 @@ def exporter_named(name: str, where: str) -> Exporter:
         where: How the message names the place where the name stands.
 
     Raises:
-        StudyError: There is none of that name; the message says what is allowed.
+        StudyError: There is no exporter of that name; the message says what is allowed.
     """
     if name not in EXPORTERS:
         raise StudyError(f"{where}: {name!r} does not exist; allowed: {', '.join(EXPORTERS)}")

@@ -1,7 +1,7 @@
-"""What an exporter is: its files, how to run them, and how far they may stray from the network.
+"""The definition of an exporter: its files, how to run them, and how far they may deviate from the network.
 
-All else that an export takes is shared: see `paredown.studies.model_folder`. The command line and `predict` load every
-exporter, so one imports converters and runtimes inside its functions.
+All else that an export needs is shared: see `paredown.studies.model_folder`. The command line and `predict` load every
+exporter, so that each one imports its converters and runtimes inside its functions.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,19 +25,19 @@ if TYPE_CHECKING:  # for annotations alone: --help and `predict` must not load P
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """A model on its way out of the study.
+    """A request to export a model of a study.
 
     Attributes:
         study: Name of the study.
         model: The finished trial.
         baseline: The reference trial.
-        task: The data.
+        task: Task of the study.
         network: The trained PyTorch network that the file must agree with.
         shape: Channels, height, width of one input.
         artifact: Folder of the trial's files.
-        test_accuracy: Accuracy of the trial's own file on images the search never saw; None where it was not
+        test_accuracy: Accuracy of the trial's own file on images that the search never used; None where it was not
             measured yet.
-        skipped: Layers that each compression step left alone, with the reason.
+        skipped: Layers that each compression step left unchanged, with the reason.
     """
 
     study: str
@@ -51,7 +51,7 @@ class ExportRequest:
     skipped: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def refusal(self, reason: str) -> ExportRefused:
-        """Return the error that refuses this model, to be raised."""
+        """Return the error that refuses this model; the caller raises it."""
         return ExportRefused(f"trial {self.model.trial}: {reason}")
 
 
@@ -59,7 +59,7 @@ def trial_file(trial: int, artifact: Path, name: str) -> Path:
     """Return the path of a trial's file.
 
     Raises:
-        ExportRefused: It is gone.
+        ExportRefused: The file does not exist.
     """
     if not (artifact / name).is_file():
         raise ExportRefused(
@@ -69,12 +69,12 @@ def trial_file(trial: int, artifact: Path, name: str) -> Path:
 
 
 Manifest = dict[str, Any]
-"""What `manifest.json` holds."""
+"""Content of `manifest.json`."""
 
 Write = Callable[[ExportRequest, Path], Manifest]
 """(request, empty folder) -> further keys of the manifest; it writes the files of the format into the folder.
 
-It raises ExportRefused where the format cannot hold the model.
+It raises ExportRefused where the format cannot represent the model.
 """
 
 Run = Callable[["NDArray[np.float32]"], "NDArray[np.float32]"]
@@ -88,15 +88,16 @@ class Exporter:
     Attributes:
         name: Name in the catalogue, after `--format` and in the manifest.
         description: Format and runtime in a few words, for the help and the card.
-        model_file: Name of the file that is run.
-        write: Writes the files of the format.
-        load: Reads the model file back and returns what runs it; it raises EvaluationError where that fails.
+        model_file: Name of the file that the runtime loads.
+        write: Function that writes the files of the format.
+        load: Function that loads the model file and returns a function that runs it; it raises EvaluationError where
+            that fails.
         packages: Distributions, beside PyTorch, whose versions the manifest names.
         is_trial_file: Whether the model file is the one that the trial measured, so that every metric of the trial
             holds for it.
-        tolerance: How far the model file may stray from the network; None: as far as the compression steps of the
-            model say, for formats that hold the rewritten model.
-        card: From the manifest to further lines of the card.
+        tolerance: How far the model file may deviate from the network; None for the tolerance of the model's
+            compression steps, for formats that hold the rewritten model.
+        card: Function that returns further lines of the card for a manifest.
     """
 
     name: str

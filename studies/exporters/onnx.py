@@ -1,4 +1,4 @@
-"""ONNX: the very file that the trial measured, and the same model packed."""
+"""ONNX: the file that the trial measured, and the same model packed."""
 
 import shutil
 from pathlib import Path
@@ -16,7 +16,7 @@ def _write(request: ExportRequest, folder: Path) -> Manifest:
 
 
 def _packed(request: ExportRequest, model: Path, folder: Path) -> Manifest:
-    """Copy the packed file and say what is in it; nothing for a trial of before there were packed files."""
+    """Copy the packed file and describe its contents; do nothing for a trial of an earlier version without one."""
     from paredown.evaluators.packing.container import read
     from paredown.evaluators.packing.summary import encoding_rows
 
@@ -35,7 +35,7 @@ def _packed(request: ExportRequest, model: Path, folder: Path) -> Manifest:
 
 
 def _load(file: Path) -> Run:
-    """Return what runs the file: a single image as any runtime would, a batch with exits stage by stage."""
+    """Return a function that runs the file; it runs a batch with exits stage by stage, a single image as one."""
     from paredown.evaluators.files.exit_runtime import BatchRuntime, ExitPlan
     from paredown.evaluators.files.onnx_session import logits, open_session
 

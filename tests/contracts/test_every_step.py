@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 from zoo import ZOO
 
-from paredown.evaluators.build import DECIDED, attached, compress, rebuild
+from paredown.evaluators.build import DECIDED, apply_structural_steps, attached, rebuild
 from paredown.evaluators.device import this_device
 from paredown.evaluators.files.onnx_model import export, slimmed
 from paredown.evaluators.files.onnx_session import logits, open_session
@@ -151,7 +151,7 @@ def test_off_is_no_part_of_the_candidate_and_changes_no_bit(name: str) -> None:
     assert candidate == candidate.uncompressed
     network = _network("mbconv")
     before = network(IMAGES)
-    assert torch.equal(compress(network, candidate, SHAPE, DATA).network(IMAGES), before)
+    assert torch.equal(apply_structural_steps(network, candidate, SHAPE, DATA).network(IMAGES), before)
 
 
 @pytest.mark.parametrize("name", STEPS)
@@ -214,7 +214,7 @@ def test_transform_leaves_mode_and_gradients_of_the_input_alone(name: str, train
 @pytest.mark.parametrize(("name", "knobs", "net"), _cases(FINETUNINGS))
 def test_finetuning_leaves_weights_alone_but_for_what_it_holds(name: str, knobs: Knobs, net: str) -> None:
     with _or_infeasible(name):
-        network = compress(_network(net), Candidate("zoo", {}, {name: knobs}), SHAPE, DATA).network
+        network = apply_structural_steps(_network(net), Candidate("zoo", {}, {name: knobs}), SHAPE, DATA).network
         before = _sizes(network)
         _finetune(network, {name: knobs})
         assert _sizes(network) == before
@@ -324,7 +324,7 @@ def _lightened(net: str, steps: Mapping[str, Knobs]) -> Lightened:
     candidate = Candidate("imported", knobs, {name: steps[name] for name in STEPS if name in steps})
     original = attached(_network(net), candidate, SHAPE).eval()
     before = copy.deepcopy(original.state_dict())
-    done = compress(original, candidate, SHAPE, DATA)
+    done = apply_structural_steps(original, candidate, SHAPE, DATA)
     network = copy.deepcopy(original) if done.network is original else done.network
     _finetune(network, candidate.steps)
     assert _same(before, original.state_dict())

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from paredown.evaluators.build import COUNTED, compress, count_costs
+from paredown.evaluators.build import COUNTED, apply_structural_steps, count_costs
 from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.evaluators.metrics.evaluation_input import EvaluationInput
 from paredown.evaluators.tasks.spec import TaskSpec, load_task
@@ -47,7 +47,7 @@ def test_counted_costs_are_those_of_the_real_network(steps: dict[str, Knobs]) ->
     torch.manual_seed(0)
     counted = count_costs(candidate, task)
     torch.manual_seed(0)
-    real = compress(FAMILIES["resnet"].build(RESNET, shape, 10), candidate, shape).network
+    real = apply_structural_steps(FAMILIES["resnet"].build(RESNET, shape, 10), candidate, shape).network
     assert counted == {name: EVALUATORS[name].evaluate(EvaluationInput(real, shape)).value for name in COUNTED}
 
 
@@ -60,4 +60,4 @@ def test_ranks_by_ratio_are_counted_without_a_decomposition(monkeypatch: pytest.
     monkeypatch.setattr(torch.linalg, "svd", refuse)
     assert count_costs(candidate, task) is not None
     with pytest.raises(AssertionError, match="a decomposition"):
-        compress(FAMILIES["resnet"].build(RESNET, (1, 8, 8), 10), candidate, (1, 8, 8))
+        apply_structural_steps(FAMILIES["resnet"].build(RESNET, (1, 8, 8), 10), candidate, (1, 8, 8))

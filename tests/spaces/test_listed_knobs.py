@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from paredown.search.samplers.domain import Domain
+from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.knobs import distributions
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.errors import SpaceError
@@ -61,7 +61,7 @@ def test_samplers_are_asked_for_these_numbers(drawn: tuple[Range, list[int | flo
     narrow = knob.narrowed(numbers)
     trial = optuna.trial.FixedTrial({"knob": dice.choice(numbers)})
     assert narrow.suggest(trial, "knob") in numbers  # type: ignore[arg-type]  # a trial is wider than what is needed
-    domain = Domain(dict(trial.distributions))
+    domain = KnobDomain(dict(trial.distributions))
     if len(set(numbers)) > 1:
         assert domain.levels("knob") == sorted(set(numbers))
 

@@ -16,7 +16,7 @@ from paredown.search.samplers.catalogue import SAMPLERS
 from paredown.search.samplers.sampler import Problem
 from paredown.search.trial_queue import trials_without_gain
 from paredown.spaces.candidate import Candidate
-from paredown.studies.result import DERIVED, Derived, TrialResult
+from paredown.studies.result import DERIVED_KEY, Derived, TrialResult
 from paredown.studies.study import Study
 
 CRASH = """
@@ -87,7 +87,7 @@ def check(folder: Path, study: Study) -> None:
     for model, trial in zip(study.models()[1:], trials[1:], strict=True):
         assert dict(model.candidate.knobs) == trial.params
         assert [model["accuracy"], model["size_bytes"]] == trial.values
-    assert [DERIVED in trial.user_attrs for trial in trials] == [False] * 3 + [True] * 2
+    assert [DERIVED_KEY in trial.user_attrs for trial in trials] == [False] * 3 + [True] * 2
     assert {m.artifact for m in study.models()[3:]} == {
         f"trials/{m.candidate.knobs['mbconv.depth']}" for m in study.models()[3:]
     }

@@ -11,8 +11,8 @@ from toy_study import BASELINE, KNOBS, open_study, outcome, run, sample
 from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.evaluators.metrics.measurement import Measurement, Objective, violations
 from paredown.search.samplers.catalogue import SAMPLERS
-from paredown.search.samplers.domain import Domain
-from paredown.search.samplers.history import STOPPED, read_history
+from paredown.search.samplers.domain import KnobDomain
+from paredown.search.samplers.history import STOPPED_KEY, read_history
 from paredown.search.samplers.sampler import Problem
 from paredown.spaces.candidate import Candidate
 from paredown.studies.report import write_report
@@ -61,9 +61,9 @@ def test_samplers_learn_from_it(tmp_path: Path) -> None:
     _, trial = with_one_stopped(tmp_path)
     frozen = optuna_study(tmp_path).trials[trial.number]
     assert frozen.state == optuna.trial.TrialState.PRUNED
-    assert frozen.user_attrs[STOPPED] == {"share": 0.25, "value": 0.625}
+    assert frozen.user_attrs[STOPPED_KEY] == {"share": 0.25, "value": 0.625}
     space = {name: optuna.distributions.IntDistribution(0, 9) for name in KNOBS}
-    history = read_history(optuna_study(tmp_path), Domain(space))
+    history = read_history(optuna_study(tmp_path), KnobDomain(space))
     assert history.stopped == [(frozen.params, 0.25, -0.625)]
     assert history.failed == []
 
@@ -91,7 +91,7 @@ def test_its_network_is_known_and_not_run_again(tmp_path: Path) -> None:
     assert (row["state"], row["reason"]) == ("duplicate", f"the same network as trial {trial.number}")
     again = optuna_study(tmp_path).trials[2]
     assert again.state == optuna.trial.TrialState.PRUNED
-    assert again.user_attrs[STOPPED] == {"share": 0.25, "value": 0.625}
+    assert again.user_attrs[STOPPED_KEY] == {"share": 0.25, "value": 0.625}
 
 
 def test_a_kill_before_optunas_mark_loses_nothing(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_kill_before_optunas_mark_loses_nothing(tmp_path: Path) -> None:
     assert study.recover() == 0
     frozen = optuna_study(tmp_path).trials[trial.number]
     assert frozen.state == optuna.trial.TrialState.PRUNED
-    assert frozen.user_attrs[STOPPED] == {"share": 0.25, "value": 0.625}
+    assert frozen.user_attrs[STOPPED_KEY] == {"share": 0.25, "value": 0.625}
     assert study.counts() == {"done": 1, "stopped": 1}
 
 

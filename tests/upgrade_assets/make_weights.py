@@ -11,7 +11,7 @@ import torch
 from networks import CANDIDATES, CLASSES, NAMED, SHAPE, answers, disturb
 from safetensors.torch import save_file
 
-from paredown.evaluators.build import DECIDED, build, compress
+from paredown.evaluators.build import DECIDED, apply_structural_steps, build
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.families.catalogue import FAMILIES
 
@@ -22,7 +22,7 @@ def main(number: str) -> None:
     expected = {}
     for name, candidate in CANDIDATES.items():
         torch.manual_seed(0)
-        compressed = compress(build(candidate, SHAPE, CLASSES), candidate, SHAPE)
+        compressed = apply_structural_steps(build(candidate, SHAPE, CLASSES), candidate, SHAPE)
         disturb(compressed.network)
         state = {key: tensor.contiguous() for key, tensor in compressed.network.state_dict().items()}
         save_file(state, folder / f"{name}.safetensors", {DECIDED: json.dumps(compressed.decided)})

@@ -1,1 +1,1 @@
-"""Outside tools as samplers, one a file."""
+"""Outside tools as samplers, one per file."""

@@ -1,4 +1,4 @@
-"""The frame of outside tools: they are asked for knobs and told losses, one network at a time."""
+"""The frame of outside tools, which propose knobs and receive losses, one network at a time."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -12,24 +12,24 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from paredown.search.samplers.domain import Domain
+from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.sampler import Params, Problem
 
 
 class AskingSampler(BaseSampler, ABC):
     """An outside tool as an Optuna sampler.
 
-    It holds the tool's state, so that it serves one study in one process, which is what a race needs.
+    It holds the tool's state, so that it serves one study in one process, which is all that a race needs.
 
     Attributes:
-        problem: With its distributions.
-        domain: Its knobs.
-        goals: How many objectives the study has; known from the first ask on.
+        problem: The problem, with its distributions.
+        domain: The knobs of the problem.
+        goals: Number of objectives of the study; known from the first proposal on.
     """
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self.domain = Domain(problem.distributions, problem.canonical)
+        self.domain = KnobDomain(problem.distributions, problem.canonical)
         self.goals = 0
 
     @abstractmethod
@@ -38,11 +38,11 @@ class AskingSampler(BaseSampler, ABC):
 
     @abstractmethod
     def tell(self, params: Params, losses: NDArray[np.float64] | None) -> None:
-        """Learn what became of the network asked for last.
+        """Receive the result of the network that was proposed last.
 
         Args:
-            params: Its knobs.
-            losses: Its objectives, minimised; None where it failed.
+            params: Knobs of the network.
+            losses: Objectives of the network, minimised; None where it failed.
         """
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -52,7 +52,7 @@ class AskingSampler(BaseSampler, ABC):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Return what the tool asks for."""
+        """Return the proposal of the tool."""
         self.goals = len(study.directions)
         return dict(self.ask())
 
@@ -65,19 +65,19 @@ class AskingSampler(BaseSampler, ABC):
     def after_trial(
         self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
-        """Tell the tool."""
+        """Pass the losses of the trial to the tool."""
         signs = np.array([-1.0 if d == StudyDirection.MAXIMIZE else 1.0 for d in study.directions])
         self.tell(trial.params, None if values is None else signs * np.array(values))
 
 
 class Worst:
-    """Losses for networks that failed, for tools that need numbers: in each objective the worst seen so far."""
+    """Losses of failed networks for tools that need numbers: the worst so far in each objective."""
 
     def __init__(self) -> None:
         self._worst: NDArray[np.float64] | None = None
 
     def filled(self, losses: NDArray[np.float64] | None, goals: int) -> NDArray[np.float64]:
-        """Return the losses, or the worst ones in place of none."""
+        """Return the losses, or the worst ones where the network failed."""
         if losses is None:
             return np.ones(goals) if self._worst is None else self._worst
         self._worst = losses if self._worst is None else np.maximum(self._worst, losses)

@@ -1,4 +1,4 @@
-"""Bayesian optimisation of BoTorch: every objective modelled, noisy expected hypervolume improvement.
+"""Bayesian optimisation of BoTorch: it models every objective and maximises noisy expected hypervolume improvement.
 
 Source:
     Daulton, Balandat, Bakshy, Parallel Bayesian Optimization of Multiple Noisy Objectives with Expected Hypervolume
@@ -16,12 +16,13 @@ from paredown.search.bench.competitors.asking import AskingSampler
 from paredown.search.samplers.sampler import Params, Problem
 
 CANDIDATES = 512
+"""Number of random networks among which the acquisition function chooses."""
 MAX_ITERATIONS = 100
-"""Of each fit; the default goes on for seconds on objectives without noise, such as parameters."""
+"""Maximum number of iterations of each fit; the default takes seconds on noise-free objectives, such as parameters."""
 
 
 class BotorchQLogNEHVI(AskingSampler):
-    """A Gaussian process an objective on the one-hot knobs; the best of random networks not seen yet."""
+    """One Gaussian process per objective on the one-hot knobs; it proposes the best of random unseen networks."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
@@ -39,7 +40,7 @@ class BotorchQLogNEHVI(AskingSampler):
         return candidates[self._best(candidates)]
 
     def tell(self, params: Params, losses: NDArray[np.float64] | None) -> None:
-        """Keep the losses; the model learns nothing of networks that failed."""
+        """Record the losses; the model ignores networks that failed."""
         self._seen.add(self.domain.key(params))
         if losses is not None:
             self._done.append(params)
@@ -80,5 +81,5 @@ class BotorchQLogNEHVI(AskingSampler):
 
 
 def make_botorch_qlognehvi(problem: Problem) -> BaseSampler:
-    """Return BoTorch's qLogNEHVI over random candidates, as its users set it up."""
+    """Return BoTorch's qLogNEHVI over random candidates, in the usual configuration."""
     return BotorchQLogNEHVI(problem)

@@ -1,4 +1,4 @@
-"""What an outside tool in a race is."""
+"""The definition of an outside tool in a race."""
 
 from dataclasses import dataclass
 
@@ -12,9 +12,9 @@ class Competitor:
     """An outside tool; its packages are imported only when it is made.
 
     Attributes:
-        make: Makes its sampler.
+        make: Function that makes its sampler.
         needs: Modules that must be installed.
-        install: How to install them.
+        install: Command that installs them.
     """
 
     make: MakeSampler

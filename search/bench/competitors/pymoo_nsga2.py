@@ -1,4 +1,4 @@
-"""NSGA-II of pymoo, each knob an integer.
+"""NSGA-II of pymoo, with each knob encoded as an integer.
 
 Source:
     Deb et al., A Fast and Elitist Multiobjective Genetic Algorithm: NSGA-II, IEEE TEC 2002;
@@ -16,7 +16,7 @@ from paredown.search.samplers.sampler import Params, Problem
 
 
 class PymooNSGA2(AskingSampler):
-    """Asks pymoo for a generation, hands it out one by one, and tells it back when all are evaluated."""
+    """Asks pymoo for a generation, proposes its networks one by one, and returns the results when all are known."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
@@ -27,7 +27,7 @@ class PymooNSGA2(AskingSampler):
         self._worst = Worst()
 
     def ask(self) -> Params:
-        """Return the next one of the generation."""
+        """Return the next network of the generation."""
         if self._algorithm is None:
             self._algorithm = self._started()
         if self._generation is None:
@@ -36,7 +36,7 @@ class PymooNSGA2(AskingSampler):
         return {n: levels[int(at)] for n, levels, at in zip(self.domain.names, self._levels, knobs, strict=True)}
 
     def tell(self, params: Params, losses: NDArray[np.float64] | None) -> None:
-        """Keep the losses until the generation is complete."""
+        """Collect the losses until the generation is complete."""
         self._results.append(self._worst.filled(losses, self.goals))
         if len(self._results) == len(self._generation):
             self._generation.set("F", np.array(self._results))
@@ -66,5 +66,5 @@ class PymooNSGA2(AskingSampler):
 
 
 def make_pymoo_nsga2(problem: Problem) -> BaseSampler:
-    """Return pymoo's NSGA-II, in the settings of its page on discrete variables and a population as Optuna's."""
+    """Return pymoo's NSGA-II with its documented settings for integers and the population size of `nsga2`."""
     return PymooNSGA2(problem)

@@ -1,4 +1,4 @@
-"""Multi-objective regularised evolution of Syne Tune, each knob an index.
+"""Multi-objective regularised evolution of Syne Tune, with each knob encoded as an index.
 
 Its other multi-objective searcher, `EHVI`, is left out: 0.16 mixes float and double, which BoTorch 0.18 refuses.
 
@@ -18,7 +18,7 @@ from paredown.search.samplers.sampler import Params, Problem
 
 
 class SyneTuneMorea(AskingSampler):
-    """Asks the searcher, without Syne Tune's scheduler around it."""
+    """Uses the searcher without Syne Tune's scheduler."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
@@ -41,18 +41,18 @@ class SyneTuneMorea(AskingSampler):
         self._worst = Worst()
 
     def ask(self) -> Params:
-        """Return what the searcher suggests."""
-        np.random.seed([self.problem.seed, self._number])  # its first population is drawn from NumPy's global state
+        """Return the suggestion of the searcher."""
+        np.random.seed([self.problem.seed, self._number])  # it draws its first population from NumPy's global state
         self._config = self._searcher.suggest()
         return {name: self._levels[name][int(at)] for name, at in self._config.items()}
 
     def tell(self, params: Params, losses: NDArray[np.float64] | None) -> None:
-        """Tell the searcher."""
+        """Pass the losses to the searcher."""
         metrics = self._worst.filled(losses, self.goals).tolist()
         self._searcher.on_trial_complete(self._number, self._config, metrics)
         self._number += 1
 
 
 def make_syne_tune_morea(problem: Problem) -> BaseSampler:
-    """Return Syne Tune's regularised evolution, its population as in `nsga2`."""
+    """Return Syne Tune's regularised evolution with the population size of `nsga2`."""
     return SyneTuneMorea(problem)

@@ -1,1 +1,1 @@
-"""A statistical model of a study's past, and what it expects of networks that were not tried."""
+"""A statistical model of a study's history, which predicts untried networks."""

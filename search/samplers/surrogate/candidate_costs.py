@@ -1,4 +1,4 @@
-"""The costs of candidates before training: counted on the untrained network, estimated from those counted."""
+"""The costs of candidates before training: counted on the untrained network, or estimated from those counted."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from paredown.evaluators.build import COUNTED, count_costs
 from paredown.evaluators.metrics.measurement import Objective, optimised_metrics
 from paredown.evaluators.tasks.task import Task
-from paredown.search.samplers.domain import Domain
+from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.sampler import Cost, Params
 from paredown.search.samplers.surrogate.gaussian_process import Predict, fit, tune
 from paredown.spaces.candidate import Candidate
@@ -17,35 +17,35 @@ from paredown.studies.front import Model
 
 Array = NDArray[np.float64]
 
-FIRST = 64
-"""So many random candidates are counted before the first estimate."""
-REFIT = 1.2
-"""The model of costs is fitted anew when so many times as many candidates are counted."""
-MOST = 400
-"""The model of costs is fitted on the latest of the counted candidates, at most so many."""
+FIRST_COUNTED = 64
+"""Number of random candidates that are counted before the first estimate."""
+REFIT_FACTOR = 1.2
+"""Factor by which the number of counted candidates grows until the model of costs is fitted again."""
+MAX_FITTED = 400
+"""Maximum number of counted candidates, the latest ones, on which the model of costs is fitted."""
 
 
 class CandidateCosts:
     """Costs of a study's candidates; see `paredown.search.samplers.sampler.Costs`.
 
-    Counting builds and compresses the untrained network, some 50 ms; an estimate asks a Gaussian process over
-    the logarithms of all that was counted.
+    To count builds and compresses the untrained network, which takes about 50 ms; to estimate asks a Gaussian process
+    over the logarithms of the counted costs.
 
     Args:
         space: The joint space.
         domain: Its knobs as the sampler sees them.
-        task: Input and classes of the networks.
-        objectives: Of the study, with their limits.
+        task: The task, which gives the input and the classes of the networks.
+        objectives: Objectives of the study, with their limits.
         known: Finished trials, whose costs were counted already.
 
     Attributes:
-        columns: What is told.
+        columns: The costs, in order.
     """
 
     def __init__(
         self,
         space: SearchSpace,
-        domain: Domain,
+        domain: KnobDomain,
         task: Task,
         objectives: Sequence[Objective],
         known: Sequence[Model] = (),
@@ -72,17 +72,17 @@ class CandidateCosts:
         return dict(zip(COUNTED, costs.tolist(), strict=True))
 
     def count(self, params: Sequence[Params]) -> Array:
-        """Return `n x k`; candidates that were counted before cost nothing."""
+        """Return `n x k` exact costs; candidates that were counted before take no time."""
         return np.array([self._counted(self._space.candidate(one)) for one in params]).reshape(
             len(params), len(self.columns)
         )
 
     def estimate(self, params: Sequence[Params]) -> Array:
-        """Return `n x k`, predicted."""
+        """Return `n x k` predicted costs."""
         if not self._fitted:
-            for seed in range(FIRST):
+            for seed in range(FIRST_COUNTED):
                 self._counted(self._space.draw(seed))
-        if len(self._counts) >= REFIT * self._fitted:
+        if len(self._counts) >= REFIT_FACTOR * self._fitted:
             self._fit()
         encoded = self._domain.encode(params)
         return np.column_stack([predict(encoded) for predict in self._predict])
@@ -98,8 +98,8 @@ class CandidateCosts:
 
     def _fit(self) -> None:
         self._fitted = len(self._counts)
-        possible = [digest for digest, costs in self._counts.items() if np.isfinite(costs).all()][-MOST:]
-        if not possible:  # nothing could be built so far: all are taken to cost the same
+        possible = [digest for digest, costs in self._counts.items() if np.isfinite(costs).all()][-MAX_FITTED:]
+        if not possible:  # no candidate could be built so far: all are taken to cost the same
             self._predict = [lambda new: np.ones(len(new))] * len(COUNTED)
             return
         encoded = self._domain.encode([self._space.values(self._candidates[digest]) for digest in possible])

@@ -9,22 +9,23 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 MAX_CELLS = 14_000
-"""The space of costs is cut into so many cells at most; of a larger front, near costs are taken for equal."""
-BATCH = 256
+"""Maximum number of cells of the space of costs; for a larger front, costs near each other are taken as equal."""
+CANDIDATES_AT_ONCE = 256
+"""Number of candidates that are computed together, so that memory stays small."""
 
 
 def expected_improvement(front: Array, reference: Array, losses: Array, weights: Array, costs: Array) -> Array:
-    """Return the expected gain of hypervolume of each candidate. Exact up to the quadrature of the loss.
+    """Return the expected hypervolume improvement of each candidate, exact up to the quadrature of the loss.
 
-    Above each point of the space of costs, the front reaches down to some loss. A candidate gains, wherever
-    its costs are lower, the expected excess of that loss over its own; cells of equal loss are summed.
+    At each point of the space of costs, the front reaches down to some loss. Wherever its costs are lower, a candidate
+    gains the expected excess of that loss over its own; the sum runs over cells of equal loss.
 
     Args:
-        front: `k x m`, minimised; the modelled loss first, then the known costs.
-        reference: `m`, the worst corner.
-        losses: `p x j` quadrature points of each candidate's loss.
-        weights: `j`, of sum 1.
-        costs: `p x (m - 1)`.
+        front: Points of the front, minimised, `k x m`: the modelled loss first, then the known costs.
+        reference: Reference point, `m`.
+        losses: Quadrature points of each candidate's loss, `p x j`.
+        weights: Weights of the quadrature points, `j`; their sum is 1.
+        costs: Known costs of each candidate, `p x (m - 1)`.
 
     Source:
         Emmerich, Deutz, Klinkenberg, Hypervolume-Based Expected Improvement, CEC 2011, section III, for the
@@ -38,8 +39,8 @@ def expected_improvement(front: Array, reference: Array, losses: Array, weights:
     # p x K: the expected excess over each level at which the front can lie
     excess = np.clip(values[None, :, None] - losses[:, None, :], 0, None) @ weights
     gains = np.empty(len(costs))
-    for at in range(0, len(costs), BATCH):
-        rows = slice(at, at + BATCH)
+    for at in range(0, len(costs), CANDIDATES_AT_ONCE):
+        rows = slice(at, at + CANDIDATES_AT_ONCE)
         gains[rows] = (_volumes(edges, costs[rows]) * excess[rows][:, which]).sum(1)
     return gains
 
@@ -54,7 +55,7 @@ def _cells(points: Array, reference: Array) -> tuple[list[Array], Array]:
         if len(coordinates) > most:
             coordinates = coordinates[np.unique(np.linspace(0, len(coordinates) - 1, most).round().astype(int))]
         edges.append(np.concatenate([[-np.inf], coordinates, [reference[axis + 1]]]))
-        # A point whose coordinate was left out counts from the next one on: the gain is not underestimated.
+        # A point whose coordinate was dropped counts from the next one on, so that the gain is not underestimated.
         places.append(np.searchsorted(coordinates, points[:, axis + 1]) + 1)
     levels = np.full([len(e) - 1 for e in edges], reference[0])
     if axes:
@@ -67,7 +68,7 @@ def _cells(points: Array, reference: Array) -> tuple[list[Array], Array]:
 
 
 def _volumes(edges: Sequence[Array], costs: Array) -> Array:
-    """Return `p x cells`: how much of each cell costs at least as much as the candidate, on every axis."""
+    """Return, `p x cells`, the volume of each cell that costs at least as much as the candidate on every axis."""
     volumes = np.ones((len(costs), 1))
     for axis, edge in enumerate(edges):
         low = np.maximum(edge[None, :-1], costs[:, axis, None])

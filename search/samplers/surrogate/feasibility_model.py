@@ -1,4 +1,4 @@
-"""The chance of a network to be allowed, learned from those that kept or broke a constraint, or failed."""
+"""The probability that a network is feasible, learned from trials that kept or broke a constraint, or failed."""
 
 from collections.abc import Callable
 
@@ -11,19 +11,20 @@ from paredown.search.samplers.surrogate.gaussian_process import Hyperparameters,
 Array = NDArray[np.float64]
 
 DOUBT = 0.1
-"""Standard deviation added to the model's, in units of the values' own."""
+"""Standard deviation that is added to the model's, in units of the standard deviation of the values."""
 
 FeasibilityModel = Callable[[Array], Array]
-"""`n x d` inputs -> probability of each to be allowed."""
+"""`n x d` inputs -> probability that each is feasible, `n`."""
 
 
 def fit_feasibility(inputs: Array, values: Array, tuned: Callable[[Array, Array], Hyperparameters]) -> FeasibilityModel:
-    """Return the probability that a quantity is not positive.
+    """Return a model of the probability that a quantity is not positive.
 
     Args:
-        inputs: `n x d`.
-        values: `n`; what is far beyond the border is clipped, since its size says nothing of where that lies.
-        tuned: From inputs and targets to the model's parameters.
+        inputs: Inputs of the model, `n x d`.
+        values: The quantity, `n`; values far from 0 are clipped, since their size says nothing about where the sign
+            changes.
+        tuned: Returns the hyperparameters for inputs and targets.
     """
     rows = tuned_rows(len(values))
     bound = 3 * np.median(np.abs(values)) + 1e-9
@@ -32,8 +33,8 @@ def fit_feasibility(inputs: Array, values: Array, tuned: Callable[[Array, Array]
     scores = (clipped - centre) / scale
     predict: Predict = fit(inputs, scores, tuned(inputs[:rows], scores[:rows]))
 
-    def chance(new: Array) -> Array:
+    def probability(new: Array) -> Array:
         mean, spread = predict(new)
         return np.asarray(norm.cdf((-centre / scale - mean) / np.hypot(spread, DOUBT)))
 
-    return chance
+    return probability

@@ -1,4 +1,4 @@
-"""The model of what is not known: a Gaussian process over knobs and costs, trees where there are many trials."""
+"""The regression model: a Gaussian process over knobs and costs, or a forest where there are many trials."""
 
 import warnings
 from collections.abc import Callable
@@ -17,11 +17,11 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Hyperparameter, Ker
 Array = NDArray[np.float64]
 
 MAX_EXACT = 1500
-"""With more trials than this, trees take the place of the Gaussian process, whose time grows with the cube."""
+"""Maximum number of trials for the Gaussian process, whose time grows with their cube; beyond it, a forest is used."""
 MAX_TUNED = 256
-"""The kernel is tuned on so many trials at most."""
+"""Maximum number of trials on which the kernel is tuned."""
 TUNED_EVERY = 1.15
-"""The kernel is tuned anew whenever the number of trials has grown by this factor."""
+"""Factor by which the number of trials grows until the kernel is tuned again."""
 ITERATIONS = 40
 JITTER = 1e-8
 NOISE, SIGNAL, LENGTH = (1e-5, 1.0), (0.05, 20.0), (0.02, 200.0)
@@ -32,7 +32,7 @@ class GroupedMatern(Kernel):  # type: ignore[misc]
     """Matern 5/2 with one length scale for each group of columns, such as the indicators of one choice.
 
     Attributes:
-        length_scale: One for each group.
+        length_scale: Length scale of each group.
         groups: Group of each column.
 
     Source:
@@ -49,7 +49,7 @@ class GroupedMatern(Kernel):  # type: ignore[misc]
         return Hyperparameter("length_scale", "numeric", LENGTH, len(np.atleast_1d(self.length_scale)))
 
     def __call__(self, x: Array, y: Array | None = None, eval_gradient: bool = False) -> Array | tuple[Array, Array]:
-        """Return the kernel matrix, and on demand its gradient by the logarithm of each length scale."""
+        """Return the kernel matrix, and on demand its gradient with respect to the logarithm of each length scale."""
         lengths = np.atleast_1d(self.length_scale)
         which, other = np.array(self.groups), x if y is None else y
         parts = np.stack(
@@ -68,18 +68,18 @@ class GroupedMatern(Kernel):  # type: ignore[misc]
         return np.ones(len(x))
 
     def is_stationary(self) -> bool:
-        """Return that the kernel depends on differences only."""
+        """Return True: the kernel depends on differences alone."""
         return True
 
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """The parameters of a Gaussian process.
+    """The hyperparameters of a Gaussian process.
 
     Attributes:
         lengths: Length scale of each column.
         signal: Variance of the function.
-        noise: Variance of what is observed around it.
+        noise: Variance of the observations around the function.
     """
 
     lengths: Array
@@ -88,13 +88,13 @@ class Hyperparameters:
 
 
 Predict = Callable[[Array], tuple[Array, Array]]
-"""`n x d` -> mean and standard deviation of the function, `n` each."""
+"""`n x d` inputs -> mean and standard deviation of the function, `n` each."""
 
 
 def tuned_rows(count: int) -> int:
-    """Return on how many of the first trials the kernel is tuned.
+    """Return the number of the first trials on which the kernel is tuned.
 
-    It depends on their number alone, so that a study opened again comes to the same kernel.
+    It depends on the number of trials alone, so that a study opened again finds the same kernel.
     """
     rows = 12.0
     while rows * TUNED_EVERY <= min(count, MAX_TUNED):
@@ -103,14 +103,14 @@ def tuned_rows(count: int) -> int:
 
 
 def tune(x: Array, y: Array, groups: tuple[int, ...]) -> Hyperparameters:
-    """Return the most probable parameters of a Gaussian process.
+    """Return the most probable hyperparameters of a Gaussian process.
 
-    The prior grows length scales with the square root of their number, so that more knobs do not make the
-    model more complex.
+    The prior scales the length scales with the square root of their number, so that more knobs do not make the model
+    more complex.
 
     Args:
-        x: `n x d`.
-        y: `n`, of mean 0 and variance 1.
+        x: Inputs, `n x d`.
+        y: Targets of mean 0 and variance 1, `n`.
         groups: Group of each column, counted from 0.
 
     Source:
@@ -132,7 +132,7 @@ def tune(x: Array, y: Array, groups: tuple[int, ...]) -> Hyperparameters:
     lengths = np.exp(start[1:-1])
     kernel = ConstantKernel(1.0, SIGNAL) * GroupedMatern(lengths, groups) + WhiteKernel(0.01, NOISE)
     with warnings.catch_warnings():
-        # A parameter at its bound says that a knob does not matter, or that there is no noise.
+        # A hyperparameter at its bound means that a knob does not matter, or that there is no noise.
         warnings.simplefilter("ignore", ConvergenceWarning)
         found = GaussianProcessRegressor(kernel, alpha=JITTER, optimizer=optimise).fit(x, y).kernel_
     each = np.atleast_1d(found.k1.k2.length_scale)
@@ -140,7 +140,7 @@ def tune(x: Array, y: Array, groups: tuple[int, ...]) -> Hyperparameters:
 
 
 def fit(x: Array, y: Array, hyperparameters: Hyperparameters, seed: int = 0) -> Predict:
-    """Return the model of `n x d` inputs and `n` targets of mean 0 and variance 1."""
+    """Return the model fitted to `n x d` inputs and `n` targets of mean 0 and variance 1."""
     if len(x) > MAX_EXACT:
         return _fit_trees(x, y, seed)
     kernel: Any = ConstantKernel(hyperparameters.signal) * Matern(1.0, nu=2.5) + WhiteKernel(hyperparameters.noise)
@@ -148,14 +148,14 @@ def fit(x: Array, y: Array, hyperparameters: Hyperparameters, seed: int = 0) -> 
 
     def predict(new: Array) -> tuple[Array, Array]:
         mean, spread = model.predict(new / hyperparameters.lengths, return_std=True)
-        # What scikit-learn returns is the spread of an observation; the noise in it is not the function's.
+        # scikit-learn returns the spread of an observation, which contains the noise; the function has none.
         return mean, np.sqrt(np.maximum(spread**2 - hyperparameters.noise, 1e-10))
 
     return predict
 
 
 def _fit_trees(x: Array, y: Array, seed: int) -> Predict:
-    """Return extremely randomised trees whose disagreement is the standard deviation.
+    """Return extremely randomised trees; the spread of their predictions is the standard deviation.
 
     Source:
         Hutter, Hoos, Leyton-Brown, Sequential Model-Based Optimization for General Algorithm Configuration,

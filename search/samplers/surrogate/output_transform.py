@@ -1,4 +1,4 @@
-"""Losses as scores for a model: fine among the good, coarse among the bad, so that no outlier bends it."""
+"""Transforms losses to scores for a model: fine among good losses, coarse among bad ones, robust to outliers."""
 
 from dataclasses import dataclass
 
@@ -10,16 +10,16 @@ Array = NDArray[np.float64]
 
 LOWEST_SCORE, HIGHEST_SCORE = -4.0, 4.0
 RANK_WEIGHT = 0.3
-"""Of the rank in a score, beside the loss itself."""
+"""Weight of the rank in a score, beside the loss itself."""
 
 
 @dataclass(frozen=True)
 class OutputTransform:
-    """A monotone map between losses and normal scores, straight between the losses seen and beyond them.
+    """A monotone, piecewise linear map between losses and normal scores, extrapolated beyond the observed losses.
 
     Attributes:
-        losses: Increasing.
-        scores: Increasing, one for each loss.
+        losses: Losses, increasing.
+        scores: Score of each loss, increasing.
     """
 
     losses: Array
@@ -27,15 +27,15 @@ class OutputTransform:
 
     @classmethod
     def of(cls, losses: Array) -> "OutputTransform":
-        """Return the map made for the given losses: their scores have mean 0 and variance 1.
+        """Return the map for the given losses: their scores have mean 0 and variance 1.
 
-        A score is the sum of two: the normal score of the rank, which no outlier moves but which blurs how
-        far the best lie apart; and the loss itself, in units of the distance from the best tenth to the
-        median, with what is worse than the median on a logarithmic scale.
+        A score is the sum of two terms: the normal score of the rank, which no outlier moves but which blurs the
+        distances among the best; and the loss itself, in units of the distance from the best tenth to the median,
+        on a logarithmic scale above the median.
 
         Source:
             Blom, Statistical Estimates and Transformed Beta Variables, Wiley 1958, for normal scores; the
-            weight of the two was chosen by measurement (docs/decisions/0006).
+            weight of the two terms was chosen by measurement (docs/decisions/0006).
         """
         ranks = norm.ppf((rankdata(losses) - 0.375) / (len(losses) + 0.25))
         best, median = np.quantile(losses, [0.1, 0.5])
@@ -57,7 +57,7 @@ class OutputTransform:
 
 
 def _through(values: Array, x: Array, y: Array) -> Array:
-    """Interpolate; beyond the ends go on with the mean slope of the outer sixth."""
+    """Interpolate; beyond the ends, extrapolate with the mean slope of the outer sixth."""
     outer = max(1, len(x) // 6)
     below = y[0] + (values - x[0]) * (y[outer] - y[0]) / (x[outer] - x[0])
     above = y[-1] + (values - x[-1]) * (y[-1] - y[-1 - outer]) / (x[-1] - x[-1 - outer])

@@ -1,4 +1,4 @@
-"""A surrogate model fitted to a study's past: predicts the loss, the costs and the feasibility of untried networks."""
+"""A surrogate model fitted to a study's history; it predicts loss, costs and feasibility of untried networks."""
 
 import hashlib
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, qmc
 
-from paredown.search.samplers.domain import Domain
+from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.history import History
 from paredown.search.samplers.sampler import Costs, Params
 from paredown.search.samplers.surrogate.expected_improvement import expected_improvement
@@ -20,16 +20,18 @@ from paredown.search.samplers.surrogate.output_transform import OutputTransform
 Array = NDArray[np.float64]
 
 NODES = 12
-"""Points of the Gauss-Hermite quadrature over the modelled loss."""
-DRAWS = 8
-"""Quasi-random draws of costs that are predicted, not counted."""
+"""Number of points of the Gauss-Hermite quadrature over the modelled loss."""
+COST_DRAWS = 8
+"""Number of quasi-random draws of costs that are predicted, not counted."""
 CACHED_FITS = 64
+"""Maximum number of tuned kernels that are cached."""
 REFERENCE_DRAWS = 128
-MARGIN = 0.05
-"""Distance of the reference point from the worst cost seen, as a share of the range of costs."""
+"""Number of random networks that the reference point takes into account."""
+REFERENCE_MARGIN = 0.05
+"""Distance of the reference point from the highest cost, as a share of the range of costs."""
 
 HyperparameterCache = dict[bytes, Hyperparameters]
-"""Kernels by a digest of the data they were tuned on: a cache that can be lost at any time."""
+"""Hyperparameters by a digest of the data that they were tuned on; the cache may be lost at any time."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,9 @@ class Batch:
     """Networks that may be built.
 
     Attributes:
-        params: Their knobs.
-        costs: `n x k`.
-        encoded: `n x d`, inputs of the models.
+        params: Knobs of each network.
+        costs: Costs of each network, `n x k`.
+        encoded: Inputs of the models, `n x d`.
     """
 
     params: list[Params]
@@ -52,23 +54,23 @@ class Batch:
 
 
 class SurrogateModel:
-    """A model of one study's past.
+    """A model of one study's history.
 
-    The first objective that is not counted before training is modelled as it was observed, by rank; further
-    ones that are not counted are predicted from knobs and costs, on a logarithmic scale.
+    The first objective that is not counted before training is modelled on the scores of `OutputTransform`; further
+    objectives that are not counted are predicted from knobs and costs, on a logarithmic scale.
 
     Args:
         domain: The knobs.
-        history: With at least two finished trials.
-        costs: What is known before training.
-        hyperparameters: A cache, filled here.
+        history: The history, with at least two finished trials.
+        costs: Costs that are known before training; None where none are.
+        hyperparameters: A cache, which the model fills.
 
     Attributes:
-        best: The networks of the present front.
+        best: Knobs of the networks on the present front.
     """
 
     def __init__(
-        self, domain: Domain, history: History, costs: Costs | None, hyperparameters: HyperparameterCache
+        self, domain: KnobDomain, history: History, costs: Costs | None, hyperparameters: HyperparameterCache
     ) -> None:
         self._domain, self._history, self._costs, self._hyperparameters = domain, history, costs, hyperparameters
         self._columns = costs.columns if costs is not None else ()
@@ -87,25 +89,25 @@ class SurrogateModel:
         self._front, self._reference, self.best = self._present()
 
     def batch(self, params: Sequence[Params], *, counted: bool = False) -> "Batch":
-        """Return networks with their costs, estimated or counted exactly; those that are not allowed left out."""
+        """Return the networks that may be built and keep the limits, with their costs, estimated or counted exactly."""
         costs = self._count(params) if counted else self._estimate(params)
         allowed = np.flatnonzero(self._allowed(costs))
-        kept = [params[int(i)] for i in allowed]
-        return Batch(kept, costs[allowed], self._encoded(kept, costs[allowed]))
+        chosen = [params[int(i)] for i in allowed]
+        return Batch(chosen, costs[allowed], self._encoded(chosen, costs[allowed]))
 
     def improvement(self, batch: "Batch") -> Array:
-        """Return the expected gain of hypervolume of each network, times its probability of being feasible."""
+        """Return the expected hypervolume improvement of each network, times its probability of being feasible."""
         mean, spread = self._loss(self._at_full_training(batch.encoded))
         nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
         losses = self._transform.loss(mean[:, None] + spread[:, None] * nodes)
         weights = weights / weights.sum()
-        draws = self._axis_costs(batch.encoded, batch.costs, DRAWS)
+        draws = self._axis_costs(batch.encoded, batch.costs, COST_DRAWS)
         gains = [expected_improvement(self._front, self._reference, losses, weights, draw) for draw in draws]
         probabilities = [model(batch.encoded) for model in self._feasibility]
         return np.asarray(np.mean(gains, 0) * np.prod(probabilities, 0))
 
     def losses(self, batch: "Batch") -> Array:
-        """Return the expected objectives `n x m`, the modelled one first."""
+        """Return the expected objectives, minimised, `n x m`, the modelled one first."""
         if not batch.params:
             return np.empty((0, 1 + len(self._axes)))
         return self._expected(batch.encoded, batch.costs)
@@ -119,7 +121,7 @@ class SurrogateModel:
         return np.column_stack([mean, self._axis_costs(encoded, costs, 1)[0]])
 
     def _axis_costs(self, encoded: Array, costs: Array, draws: int) -> list[Array]:
-        """Return the objectives besides the modelled one, `n x (m - 1)`: one table where all are counted."""
+        """Return tables of the objectives beside the modelled one, `n x (m - 1)`: one table where all are counted."""
         seen = {o: predict(encoded) for o, (predict, _) in self._predicted.items()}
         if not seen or draws == 1:
             shifts = np.zeros((1, len(seen)))
@@ -139,17 +141,17 @@ class SurrogateModel:
         return tables
 
     def _present(self) -> tuple[Array, Array, list[Params]]:
-        """Return the front's points, the reference, and the networks of the front.
+        """Return the points of the front, the reference point, and the networks of the front.
 
-        The modelled loss of a tried network is the model's, which has less noise than the one observed.
+        The loss of a tried network is the model's prediction, which has less noise than the observed loss.
         """
         done = self._history
         smooth = self._transform.loss(self._loss(self._at_full_training(self._done))[0])
         points = np.column_stack([smooth, done.losses[:, self._axes]])
-        # What nobody tried may cost more than all that was tried, and be worth it.
+        # An untried network may be worth it although it costs more than all tried ones.
         drawn = [self._domain.draw(np.random.default_rng(i)) for i in range(REFERENCE_DRAWS)]
         everything = np.vstack([points, self.losses(self.batch(drawn))])
-        reference = everything.max(0) + MARGIN * np.ptp(everything, axis=0) + 1e-9
+        reference = everything.max(0) + REFERENCE_MARGIN * np.ptp(everything, axis=0) + 1e-9
         reference[0] = points[:, 0].max() + 1e-9
         points, tried = points[done.feasible], [done.done[i] for i in np.flatnonzero(done.feasible)]
         best = [tried[i] for i in np.flatnonzero(moocore.is_nondominated(points))] if tried else []
@@ -172,14 +174,14 @@ class SurrogateModel:
         found = self._tuned(first_inputs, first_scores)
         predict = fit(inputs, scores, found)
         if len(self._pending):
-            # Running trials are assumed to come out as predicted, so that the next one looks elsewhere.
+            # Running trials are assumed to end as predicted, so that the next proposal lies elsewhere.
             assumed = self._at_full_training(self._pending)
             mean, _ = predict(assumed)
             predict = fit(np.vstack([inputs, assumed]), np.concatenate([scores, mean]), found)
         return predict
 
     def _fit_cost(self, objective: int) -> tuple[Predict, OutputTransform]:
-        """Return a model of an objective, on a logarithmic scale where all values are positive, and the way back."""
+        """Return a model of an objective, on a logarithmic scale where all values are positive, and the inverse map."""
         values = self._history.losses[:, objective]
         rows, positive = tuned_rows(len(values)), bool((values > 0).all())
         scaled = np.log(values) if positive else values
@@ -191,25 +193,25 @@ class SurrogateModel:
         return fit(self._done, scores, self._tuned(self._done[:rows], scores[:rows])), back
 
     def _fit_feasibility_models(self) -> list[FeasibilityModel]:
-        """Return a model for each constraint that is no limit on a counted cost, and one for the risk of failure."""
+        """Return a model for each constraint but the limits on counted costs, and one for the risk of failure."""
         counted = {c.name for c in self._columns if c.limit is not None}
-        told: dict[str, list[tuple[Params, float]]] = {}
+        observed: dict[str, list[tuple[Params, float]]] = {}
         for params, constraints in self._history.constraints:
             for name, value in constraints.items():
                 if name not in counted:
-                    told.setdefault(name, []).append((params, value))
+                    observed.setdefault(name, []).append((params, value))
         failed = self._history.failed
         if failed:
-            told["failure"] = [*((p, -1.0) for p in self._history.done), *((p, 1.0) for p in failed)]
+            observed["failure"] = [*((p, -1.0) for p in self._history.done), *((p, 1.0) for p in failed)]
         models = []
-        for pairs in told.values():
+        for pairs in observed.values():
             networks, values = [p for p, _ in pairs], np.array([v for _, v in pairs])
             if (values > 0).any() and len(values) > 2:
                 models.append(fit_feasibility(self._encoded(networks, self._count(networks)), values, self._tuned))
         return models
 
     def _tuned(self, inputs: Array, scores: Array) -> Hyperparameters:
-        """Return the parameters tuned on the data; the same data is tuned once."""
+        """Return the hyperparameters tuned on the data; the same data is tuned once."""
         key = hashlib.sha256(inputs.tobytes() + scores.tobytes()).digest()
         if key not in self._hyperparameters:
             if len(self._hyperparameters) >= CACHED_FITS:
@@ -220,7 +222,7 @@ class SurrogateModel:
         return self._hyperparameters[key]
 
     def _encoded(self, params: Sequence[Params], costs: Array) -> Array:
-        # Where a network cannot be built there are no costs; it is sorted out by `_allowed`.
+        # A network that cannot be built has no costs; `_allowed` excludes it.
         logs = np.nan_to_num((_logs(costs) - self._centre) / self._scale)
         return np.hstack([self._domain.encode(params), logs])
 
@@ -228,7 +230,7 @@ class SurrogateModel:
         return self._with_shares(encoded, np.ones(len(encoded)))
 
     def _with_shares(self, encoded: Array, shares: Array) -> Array:
-        """Return the inputs of the model of the loss: with the share of training, where trials were stopped."""
+        """Return the inputs of the model of the loss, with the share of training where trials were stopped."""
         return np.column_stack([encoded, np.log(shares)]) if self._history.stopped else encoded
 
     def _count(self, params: Sequence[Params]) -> Array:

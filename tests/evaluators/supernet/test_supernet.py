@@ -11,7 +11,7 @@ import torch
 
 from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.supernet import sandwich
-from paredown.evaluators.supernet.checkpoint import Record
+from paredown.evaluators.supernet.checkpoint import SupernetRecord
 from paredown.evaluators.supernet.slicing import sliced
 from paredown.evaluators.supernet.supernet import Supernet
 from paredown.evaluators.tasks.spec import TaskSpec, load_task
@@ -156,13 +156,13 @@ def test_a_candidate_outside_the_space_is_refused() -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Supernet, Record]:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Supernet, SupernetRecord]:
     supernet = _supernet()
     file = tmp_path_factory.mktemp("supernet") / "s.safetensors"
     return supernet, sandwich.train(supernet, TASK, PLAN, file, lambda record: True)
 
 
-def test_it_learns(trained: tuple[Supernet, Record]) -> None:
+def test_it_learns(trained: tuple[Supernet, SupernetRecord]) -> None:
     supernet, record = trained
     assert record.epochs == len(record.losses) == 3
     assert record.seconds > 0
@@ -178,11 +178,11 @@ def test_it_learns(trained: tuple[Supernet, Record]) -> None:
 
 @pytest.mark.parametrize("way", ["told to stop", "killed"])
 def test_it_goes_on_as_if_it_had_not_been_interrupted(
-    way: str, trained: tuple[Supernet, Record], tmp_path: Path
+    way: str, trained: tuple[Supernet, SupernetRecord], tmp_path: Path
 ) -> None:
     file = tmp_path / "s.safetensors"
 
-    def interrupt(record: Record) -> bool:
+    def interrupt(record: SupernetRecord) -> bool:
         if record.epochs == 2 and way == "killed":
             raise KeyboardInterrupt
         return record.epochs < 2

@@ -32,7 +32,7 @@ from paredown.search.bench.share import estimate, full_volume, shares
 from paredown.search.bench.standing import checkpoints, document, standings
 from paredown.search.bench.table import read_table
 from paredown.search.samplers.catalogue import SAMPLERS
-from paredown.search.samplers.domain import Domain
+from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.sampler import Cost, Params, Problem
 
 ROOT = Path(__file__).parents[3]
@@ -194,7 +194,7 @@ def test_a_knob_that_a_network_does_not_have_does_not_matter(tmp_path: Path, wri
     same = some | {"heads": 8}
     assert landscape.canonical(some) == landscape.canonical(same) == {"family": "plain", "depth": 2}
     assert landscape.outcome(some).network == landscape.outcome(same).network
-    domain = Domain(landscape.distributions, landscape.canonical)
+    domain = KnobDomain(landscape.distributions, landscape.canonical)
     assert domain.key(some) == domain.key(same)
     run = follow(landscape, some, same, {**same, "family": "mixed"})
     assert (run.duplicates, run.outside) == (1, 0)

@@ -81,7 +81,7 @@ BAD_TABLES: dict[str, tuple[Any, Any, str]] = {
     ),
     "missing score": (ROWS, with_accuracy(score="mean"), "table.json: spec.yaml: objectives.accuracy.score: no column"),
     "no such position": (ROWS, with_accuracy(column="cost[0]"), "table.json: column 'cost[0]', row 1: 1.0 has no"),
-    "a network twice": ([*ROWS, ROWS[1]], SPEC, "table.json: row 2 and row 5 are one network: a=0, b=1"),
+    "a network twice": ([*ROWS, ROWS[1]], SPEC, "table.json: row 2 and row 5 are the same network: a=0, b=1"),
     "a column twice": ({"x": {"a": 0}, "y": []}, SPEC, "table.json: must be a list of records, columns with lists, or"),
     "uneven columns": ({"a": [1], "b": [1, 2]}, SPEC, "table.json: columns differ in length: 1, 2"),
     "empty": ([], SPEC, "table.json: holds no network"),
@@ -160,14 +160,14 @@ def test_bad_tables_and_specs_are_one_message_and_code_2(
 def test_a_network_named_twice_in_a_mapping(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     read(tmp_path)
     (tmp_path / "table.json").write_text('{"n0": {"a": 0}, "n1": {"a": 1}, "n0": {"a": 0}}')
-    assert refused(capsys, tmp_path) == "paredown: table.json: 'n0' is there twice: entries 1 and 3"
+    assert refused(capsys, tmp_path) == "paredown: table.json: 'n0' appears twice: entries 1 and 3"
 
 
 def make_single(problem: Problem) -> BaseSampler:
     return optuna.samplers.CmaEsSampler(seed=problem.seed)
 
 
-def test_a_sampler_that_cannot_do_the_objectives(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sampler_that_does_not_support_the_objectives(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     name = f"{__name__}:make_single"
     read(tmp_path, [row | {"x": i} for i, row in enumerate(ROWS)], SPEC | {"knobs": {"x": {"type": "int"}}})
-    assert refused(capsys, tmp_path, "--samplers", name).startswith(f"paredown: --samplers: {name} cannot do 2 objec")
+    assert refused(capsys, tmp_path, "--samplers", name).startswith(f"paredown: --samplers: {name} does not support 2")

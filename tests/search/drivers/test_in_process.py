@@ -16,7 +16,7 @@ from paredown.search.samplers.catalogue import SAMPLERS
 from paredown.search.samplers.sampler import Problem
 from paredown.search.schedulers.halving import Halving
 from paredown.search.study_file.objectives import stored_objectives
-from paredown.studies.result import UNTRAINED
+from paredown.studies.result import UNTRAINED_KEY
 from paredown.studies.study import Study
 
 
@@ -169,7 +169,7 @@ def test_a_worker_that_dies_after_it_was_judged_is_forgotten(tmp_path: Path) -> 
     for row in study.rows():
         number, reason = row["number"], ""
         for epoch, metrics in curves.get(number, []):
-            losses = remembered.losses(row["facts"][UNTRAINED] | metrics)
+            losses = remembered.losses(row["facts"][UNTRAINED_KEY] | metrics)
             reason = remembered.judge(number, epoch + 1, 5, losses, spared=number == 0)
         if row["state"] in {"done", "stopped"}:
             assert row["reason"] == reason

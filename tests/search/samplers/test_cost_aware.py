@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 
 from paredown.evaluators.build import COUNTED
 from paredown.search.samplers.cost_aware import CostAwareSampler
-from paredown.search.samplers.domain import Domain
+from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.knobs import distributions
 from paredown.search.samplers.sampler import Cost, Params, Problem
 from paredown.search.samplers.surrogate.candidate_costs import CandidateCosts
@@ -227,7 +227,7 @@ class TestCandidateCosts:
     def test_counts_what_the_trained_network_has(self, tmp_path: Path) -> None:
         setup = toy_trials.toy_setup(tmp_path)
         knobs = distributions(setup.space)
-        costs = CandidateCosts(setup.space, Domain(knobs), setup.task, setup.plan.objectives)
+        costs = CandidateCosts(setup.space, KnobDomain(knobs), setup.task, setup.plan.objectives)
         baseline = setup.space.values(setup.space.baseline)
         smaller = {**baseline, "mbconv.width": 0.5}
         (macs, params), (fewer_macs, fewer_params) = costs.count([baseline, smaller])
@@ -237,7 +237,7 @@ class TestCandidateCosts:
 
     def test_estimates_are_near_the_counts(self, tmp_path: Path) -> None:
         setup = toy_trials.toy_setup(tmp_path)
-        domain = Domain(distributions(setup.space), lambda p: setup.space.values(setup.space.candidate(p)))
+        domain = KnobDomain(distributions(setup.space), lambda p: setup.space.values(setup.space.candidate(p)))
         costs = CandidateCosts(setup.space, domain, setup.task, setup.plan.objectives)
         rng = np.random.default_rng(0)
         draws = [domain.draw(rng) for _ in range(12)]
@@ -247,7 +247,7 @@ class TestCandidateCosts:
 
     def test_what_is_optimised_and_limited_is_named(self, tmp_path: Path) -> None:
         setup = toy_trials.toy_setup(tmp_path, objectives=["accuracy", "macs"], limits={"params": 50_000})
-        costs = CandidateCosts(setup.space, Domain({}), setup.task, setup.plan.objectives)
+        costs = CandidateCosts(setup.space, KnobDomain({}), setup.task, setup.plan.objectives)
         assert costs.columns == (Cost("macs", 1, None), Cost("params", None, 50_000))
 
 

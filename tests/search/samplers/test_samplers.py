@@ -18,12 +18,12 @@ from paredown.search.errors import ConfigError
 from paredown.search.run import search
 from paredown.search.samplers.catalogue import SAMPLERS
 from paredown.search.samplers.choosing import choose_sampler
-from paredown.search.samplers.domain import Domain
+from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.evolution import EvolutionSampler, population_size
-from paredown.search.samplers.history import STOPPED, History, read_history
+from paredown.search.samplers.history import STOPPED_KEY, History, read_history
 from paredown.search.samplers.local_search import LocalSearchSampler
 from paredown.search.samplers.polish import PolishedSampler
-from paredown.search.samplers.ranking import best_first, ranks
+from paredown.search.samplers.ranking import crowding_order, ranks
 from paredown.search.samplers.reinforce import ReinforceSampler, trial_rewards
 from paredown.search.samplers.sampler import Cost, Params, Problem
 
@@ -118,7 +118,7 @@ def test_reinforce_rewards_accuracy_and_discounts_cost() -> None:
     history = History(
         losses=np.array([[-0.8, 100.0], [-0.8, 200.0], [-0.9, 100.0], [-0.9, 100.0]]),
         violations=[{}, {}, {}, {"size": 1.0}],
-        told=[({}, 0), ({}, 1), ({}, None), ({}, 2), ({}, 3)],
+        finished=[({}, 0), ({}, 1), ({}, None), ({}, 2), ({}, 3)],
         signs=np.array([-1.0, 1.0]),
     )
     rewards = trial_rewards(history, {0: 0.8, 1: 100.0})
@@ -129,7 +129,7 @@ def test_reinforce_takes_objectives_that_are_not_positive() -> None:
     history = History(
         losses=np.array([[-3.0, 5.0], [0.0, 0.0], [4.0, -5.0]]),
         violations=[{}, {}, {}],
-        told=[({}, 0), ({}, 1), ({}, 2)],
+        finished=[({}, 0), ({}, 1), ({}, 2)],
         signs=np.array([1.0, 1.0]),
     )
     rewards = trial_rewards(history, {0: -3.0, 1: 5.0})
@@ -210,7 +210,7 @@ def test_polish_counts_what_the_budget_counts() -> None:
     past(study, 0, (0.0, 0.0))
     rejected, stopped, running = (study.ask(KNOBS) for _ in range(3))
     study.tell(rejected, state=TrialState.PRUNED)
-    stopped.set_user_attr(STOPPED, {"share": 0.5, "value": 0.1})
+    stopped.set_user_attr(STOPPED_KEY, {"share": 0.5, "value": 0.1})
     study.tell(stopped, state=TrialState.PRUNED)
     fourth = study.ask(KNOBS)  # done, stopped, running: three of four before the polish
     assert distance(fourth.params, dict.fromkeys(KNOBS, 0)) > 1
@@ -224,8 +224,8 @@ def test_polish_counts_what_the_budget_counts() -> None:
 def test_ranks_and_crowding() -> None:
     losses = np.array([[0.0, 4.0], [1.0, 1.0], [1.2, 0.9], [4.0, 0.0], [5.0, 5.0], [1.0, 1.0]])
     assert ranks(losses).tolist()[:5] == [0, 0, 0, 0, 1]
-    assert set(best_first(losses)[:2]) == {0, 3}
-    assert best_first(losses)[-1] == 4
+    assert set(crowding_order(losses)[:2]) == {0, 3}
+    assert crowding_order(losses)[-1] == 4
 
 
 def test_history_keeps_the_order_of_all_finished_trials() -> None:
@@ -233,8 +233,8 @@ def test_history_keeps_the_order_of_all_finished_trials() -> None:
     study.tell(study.ask(KNOBS), state=TrialState.FAIL)
     study.tell(study.ask(KNOBS), [1.0, 1.0])
     study.ask(KNOBS)
-    history = read_history(study, Domain(KNOBS))
-    assert [row for _, row in history.told] == [0, 1, 2, None, 3]
+    history = read_history(study, KnobDomain(KNOBS))
+    assert [row for _, row in history.finished] == [0, 1, 2, None, 3]
     assert len(history.pending) == 1
 
 
@@ -264,10 +264,13 @@ def test_a_sampler_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     [
         ("mine:nothing", "mine:nothing returned NoneType, which is no Optuna sampler; allowed: cost_aware"),
         ("mine:gone", "mine has no function or class 'gone'; allowed: cost_aware"),
-        ("mine:Lame", r"mine:Lame cannot do a study of 2 objectives \(accuracy, size_bytes\): .*one trial is enough"),
+        (
+            "mine:Lame",
+            r"mine:Lame does not support a study of 2 objectives \(accuracy, size_bytes\): .*one trial is enough",
+        ),
         (
             "optuna.samplers:CmaEsSampler",
-            r"CmaEsSampler cannot do a study of 2 objectives .*; allowed: cost_aware, tpe, nsga2",
+            r"CmaEsSampler does not support a study of 2 objectives .*; allowed: cost_aware, tpe, nsga2",
         ),
     ],
 )

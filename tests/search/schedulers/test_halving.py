@@ -9,9 +9,9 @@ import toy_trials
 from toy_study import open_study, outcome, run, sample
 
 from paredown.evaluators.metrics.catalogue import EVALUATORS
-from paredown.search.schedulers.halving import Halving, best_first, epsilon_net
+from paredown.search.schedulers.halving import Halving, epsilon_net, epsilon_net_order
 from paredown.search.schedulers.resumed import resume
-from paredown.studies.result import UNTRAINED, TrialResult, stopped_early
+from paredown.studies.result import UNTRAINED_KEY, TrialResult, stopped_early
 
 METRICS = [EVALUATORS[name].metric for name in ("accuracy", "size_bytes")]
 EPOCHS = 27
@@ -153,14 +153,14 @@ class TestOrder:
 
     def test_units_do_not_matter(self) -> None:
         points = np.array([(a, b) for a, b in random_losses(30)])
-        assert best_first(points) == best_first(points * [1.0, 1e6] + [5.0, -3.0])
+        assert epsilon_net_order(points) == epsilon_net_order(points * [1.0, 1e6] + [5.0, -3.0])
 
     def test_an_objective_that_is_the_same_for_all_does_not_matter(self) -> None:
-        assert best_first(np.array([[1.0, 7.0], [0.0, 7.0], [2.0, 7.0]])) == ([1, 0, 2], [1, 0, 2])
+        assert epsilon_net_order(np.array([[1.0, 7.0], [0.0, 7.0], [2.0, 7.0]])) == ([1, 0, 2], [1, 0, 2])
 
     def test_ranks_follow_each_other(self) -> None:
         points = np.array([[2.0, 2.0], [0.0, 3.0], [3.0, 0.0], [1.0, 1.0], [4.0, 4.0]])
-        order, ranks = best_first(points)
+        order, ranks = epsilon_net_order(points)
         assert ranks == [1, 0, 0, 0, 2]
         assert sorted(order[:3]) == [1, 2, 3]
         assert order[3:] == [0, 4]
@@ -174,7 +174,7 @@ def test_a_good_share_is_stopped_and_the_front_is_kept() -> None:
         if all(not halving.judge(n, rung, EPOCHS, loss) for rung in (1, 3, 9)):
             passed.append(n)
     assert 4 <= len(passed) <= 25
-    best = {n for n in range(100) if best_first(np.array(losses))[1][n] == 0}
+    best = {n for n in range(100) if epsilon_net_order(np.array(losses))[1][n] == 0}
     assert len(best & set(passed)) >= len(best) / 2
 
 
@@ -194,7 +194,7 @@ class TestResume:
             full = outcome(asked.candidate)
             size = {"size_bytes": full.measurements["size_bytes"].value * (0.9 if before else 1.0)}
             curve: list[tuple[int, dict[str, float]]] = []
-            facts = {UNTRAINED: size} if before else {}
+            facts = {UNTRAINED_KEY: size} if before else {}
             reason = ""
             for epoch in range(9):
                 curve.append((epoch, {"accuracy": full.measurements["accuracy"].value * (epoch + 1) / 10}))

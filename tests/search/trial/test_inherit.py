@@ -17,7 +17,7 @@ from filelock import FileLock
 from rich.console import Console
 
 from paredown.evaluators.build import build
-from paredown.evaluators.supernet.checkpoint import Record
+from paredown.evaluators.supernet.checkpoint import SupernetRecord
 from paredown.search.api.progress import ProgressDisplay
 from paredown.search.drivers.in_process import worker_context
 from paredown.search.errors import ConfigError
@@ -56,7 +56,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Setup:
 
 
 def supernet_files(plan: TrialPlan) -> list[str]:
-    return sorted(p.name for p in (plan.folder / inheriting.FOLDER).iterdir() if p.suffix != ".lock")
+    return sorted(p.name for p in (plan.folder / inheriting.SUPERNET_FOLDER).iterdir() if p.suffix != ".lock")
 
 
 def test_a_candidate_inherits_and_says_so(prepared: Setup) -> None:
@@ -159,7 +159,7 @@ def test_two_processes_train_once(tmp_path: Path) -> None:
 def train_slowly(plan: TrialPlan) -> None:
     """Wait after the first epoch to be killed."""
 
-    def wait(record: Record) -> bool:
+    def wait(record: SupernetRecord) -> bool:
         time.sleep(300)
         return True
 
@@ -173,7 +173,7 @@ def test_a_killed_process_loses_at_most_an_epoch(tmp_path: Path) -> None:
     plan = supernets.study(tmp_path).plan
     process = worker_context().Process(target=train_slowly, args=(plan,))
     process.start()
-    folder, until = plan.folder / inheriting.FOLDER, time.monotonic() + 200
+    folder, until = plan.folder / inheriting.SUPERNET_FOLDER, time.monotonic() + 200
     while not list(folder.glob("*.safetensors")):
         assert time.monotonic() < until, "no checkpoint was written"
         time.sleep(0.1)
@@ -194,7 +194,7 @@ def test_time_that_is_up_ends_the_supernet_for_now(tmp_path: Path) -> None:
 
 def test_time_that_is_up_ends_the_wait_for_another_process(tmp_path: Path) -> None:
     plan, said = supernets.study(tmp_path).plan, io.StringIO()
-    file = plan.folder / inheriting.FOLDER / f"mbconv-{supernet_digest(plan, 'mbconv')[:16]}.lock"
+    file = plan.folder / inheriting.SUPERNET_FOLDER / f"mbconv-{supernet_digest(plan, 'mbconv')[:16]}.lock"
     file.parent.mkdir(parents=True)
     with FileLock(file):
         assert not prepare_supernets(plan, time.monotonic() + 0.2, ProgressDisplay(Console(file=said)))
@@ -228,8 +228,8 @@ def test_a_search_trains_one_supernet_and_goes_on(tmp_path: Path) -> None:
     assert len(rows) == 3
     assert len({row["facts"]["inherited"]["supernet"] for row in rows}) == 1
     assert len(supernet_files(setup.plan)) == 1
-    shutil.rmtree(setup.plan.folder / inheriting.FOLDER)
+    shutil.rmtree(setup.plan.folder / inheriting.SUPERNET_FOLDER)
     search(setup, url, where="test")
-    assert not (setup.plan.folder / inheriting.FOLDER).exists(), "a study that is done needs none"
+    assert not (setup.plan.folder / inheriting.SUPERNET_FOLDER).exists(), "a study that is done needs none"
     with pytest.raises(StudyError, match="another training"):
         search(supernets.study(tmp_path, ["quantization"], mode="scratch"), url, where="")

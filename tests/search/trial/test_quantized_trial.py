@@ -25,7 +25,7 @@ from paredown.studies.exporters.exporter import ExportRequest
 from paredown.studies.exporters.onnx import ONNX
 from paredown.studies.front import Model
 from paredown.studies.model_folder.writing import write_model_folder
-from paredown.studies.result import UNTRAINED
+from paredown.studies.result import UNTRAINED_KEY
 
 NARROW = {"weights": "mixed", "early": 4, "middle": 3, "late": 4}
 
@@ -92,5 +92,5 @@ def test_the_untrained_file_has_the_bytes_of_the_trained_one(tmp_path: Path) -> 
     result = run_trial(_candidate(knobs), plan_in(tmp_path, limit("size_bytes", 1e9)))
     assert result.outcome == "done"
     reverted = len(result.facts["skipped"].get("quantization", {}))
-    known, measured = result.facts[UNTRAINED]["size_bytes"], result.measurements["size_bytes"].value
+    known, measured = result.facts[UNTRAINED_KEY]["size_bytes"], result.measurements["size_bytes"].value
     assert measured > known * 1.02 if reverted else measured == pytest.approx(known, rel=0.02)

@@ -18,7 +18,7 @@ from paredown.search.trial.pretraining import CACHE_FOLDER, pretraining_digest
 from paredown.search.trial.run_trial import run_trial
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.earlier_names import present_name
-from paredown.studies.result import STOPPED, TrialResult
+from paredown.studies.result import STOPPED_KEY, TrialResult
 
 KNOBS = {
     "scaling": "free",
@@ -101,7 +101,7 @@ def test_a_replayed_curve_is_judged(trained: tuple[TrialPlan, TrialResult]) -> N
     result = run_trial(PRUNED, dataclasses.replace(plan, judged=True), stop_at_the_second)
     assert (result.outcome, result.reason) == ("stopped", "not among the best")
     assert told == [(epoch, metrics["accuracy"]) for epoch, metrics in first.curve]
-    assert result.facts[STOPPED]["share"] == pytest.approx(2 / 3)
+    assert result.facts[STOPPED_KEY]["share"] == pytest.approx(2 / 3)
 
 
 def test_a_trial_that_was_stopped_leaves_nothing(tmp_path: Path) -> None:

@@ -19,7 +19,13 @@ from paredown.evaluators.metrics.measurement import Objective
 from paredown.evaluators.tasks.spec import TaskSpec, load_task
 from paredown.evaluators.training.data import TrainingData
 from paredown.evaluators.training.fit import TrainingPlan
-from paredown.evaluators.training.teacher import TeacherRefused, TeacherSpec, build_teacher, digest_of, taught
+from paredown.evaluators.training.teacher import (
+    TeacherRefused,
+    TeacherSpec,
+    build_teacher,
+    network_digest,
+    teacher_outputs,
+)
 from paredown.search.errors import ConfigError
 from paredown.search.study_file.schema import read_config
 from paredown.search.study_file.setup import Setup, set_up
@@ -173,11 +179,11 @@ def test_its_answers_are_computed_once_for_each_resolution(tmp_path: Path) -> No
     module, task, cpu = folder_with(tmp_path, "teacher_cached"), load_task(DIGITS), torch.device("cpu")
     spec = TeacherSpec(f"{module}:any_size", tmp_path)
     network = build_teacher(spec, task)
-    spec = dataclasses.replace(spec, digest=digest_of(network))
+    spec = dataclasses.replace(spec, digest=network_digest(network))
     calls = sys.modules[module].calls
-    first = taught(spec, task, 8, tmp_path / "out", cpu)
+    first = teacher_outputs(spec, task, 8, tmp_path / "out", cpu)
     count = len(calls)
-    again = taught(spec, task, 8, tmp_path / "out", cpu)
+    again = teacher_outputs(spec, task, 8, tmp_path / "out", cpu)
     assert len(calls) == count, "the second time it is read"
     assert all(np.array_equal(first[k], again[k]) for k in ("logits", "features"))
     data = TrainingData.of(task, 8)
@@ -185,9 +191,9 @@ def test_its_answers_are_computed_once_for_each_resolution(tmp_path: Path) -> No
         expected = network(torch.from_numpy(data.normalise(data.train.images)))
     np.testing.assert_allclose(first["logits"], expected.numpy(), atol=1e-5)
     assert first["features"].shape == (len(data.train.images), 6)
-    taught(spec, task, 12, tmp_path / "out", cpu)
+    teacher_outputs(spec, task, 12, tmp_path / "out", cpu)
     fixed = dataclasses.replace(spec, resolution=12)
-    taught(fixed, task, 8, tmp_path / "out", cpu)
+    teacher_outputs(fixed, task, 8, tmp_path / "out", cpu)
     files = [p.name for p in (tmp_path / "out" / "teachers").iterdir()]
     assert sorted(name.partition("-")[2] for name in files) == ["12.safetensors", "8.safetensors"]
 
@@ -201,7 +207,7 @@ def test_a_trial_learns_from_it_with_hints(tmp_path: Path) -> None:
     weight = torch.linalg.lstsq(torch.cat([images, torch.ones(len(images), 1)], 1), targets, driver="gelsd").solution
     torch.save({"1.weight": 20 * weight[:-1].T.contiguous(), "1.bias": 20 * weight[-1]}, tmp_path / "w.pt")
     spec = TeacherSpec(f"{module}:for_8_pixels", tmp_path, "w.pt")
-    spec = dataclasses.replace(spec, digest=digest_of(build_teacher(spec, task)))
+    spec = dataclasses.replace(spec, digest=network_digest(build_teacher(spec, task)))
     objectives = tuple(Objective(EVALUATORS[name].metric) for name in ("accuracy", "size_bytes"))
     training = TrainingPlan(epochs=4, finetune_epochs=0, learning_rate=6e-3, precision="tf32", accelerator="cpu")
     plan = TrialPlan(DIGITS, objectives, training, tmp_path / "out", threads=1, teacher=spec)

@@ -24,7 +24,7 @@ from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial.run_trial import run_trial
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.knob import Value
-from paredown.studies.result import STOPPED, UNTRAINED, TrialResult
+from paredown.studies.result import STOPPED_KEY, UNTRAINED_KEY, TrialResult
 
 DIGITS = TaskSpec("digits", "{}", Path())
 KNOBS = {
@@ -125,11 +125,11 @@ def test_a_judged_trial_tells_its_costs_and_may_be_stopped(tmp_path: Path) -> No
     size = result.measurements["size_bytes"].value
     assert [m["size_bytes"] for m in told] == [size, size]
     assert "macs" not in told[0], "it is no objective"
-    assert set(result.measurements) == set(result.facts[UNTRAINED]) == set(EVALUATORS) - {"accuracy", "exit_rate"}
+    assert set(result.measurements) == set(result.facts[UNTRAINED_KEY]) == set(EVALUATORS) - {"accuracy", "exit_rate"}
     assert [epoch for epoch, _ in result.curve] == [0, 1]
     last = result.curve[1][1]["accuracy"]
     assert last == told[1]["accuracy"]
-    assert result.facts[STOPPED] == {"share": pytest.approx(2 / 3), "value": last}, "2 epochs and 1 of fine-tuning"
+    assert result.facts[STOPPED_KEY] == {"share": pytest.approx(2 / 3), "value": last}, "2 epochs and 1 of fine-tuning"
     assert not (tmp_path / "trials").exists()
 
 
