@@ -141,7 +141,7 @@ def run(name: str, seed: int, epochs: int, aware_epochs: int) -> dict[str, dict[
     found = {"fp32": {"accuracy": accuracy, "onnx_bytes": len(slimmed(model)), "weight_bytes": weight_bytes(model)}}
     for setting, knobs in settings().items():
         tuned, seconds = fine_tuned(network, data, knobs, aware_epochs) if knobs.get("aware") else (network, 0.0)
-        count = QUANTIZATION.calibration_images(knobs)
+        count = QUANTIZATION.file_needs.calibration_images(knobs)
         every = max(1, len(data.train.images) // count)
         rows = slice(0, every * count, every)
         images, labels = data.normalise(data.train.images[rows]), data.train.labels[rows]

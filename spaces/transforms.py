@@ -29,7 +29,7 @@ DOMAIN_NOTE = "paredown.domain="
 LEVELS = 3
 """The wavelet transform halves a signal at most so often."""
 NOISE = 2.0
-"""A coefficient is rounding noise up to so many units in the last place of its filter's norm."""
+"""Units in the last place of a filter's norm up to which a coefficient is rounding noise."""
 
 
 def _dct(signals: Array, back: bool) -> Array:
@@ -164,7 +164,7 @@ def without_noise(coefficients: Array, precision: np.dtype[np.floating]) -> Arra
 
     Args:
         coefficients: `channels x n`.
-        precision: Of the stored weights.
+        precision: Type of the stored weights.
     """
     norms = np.linalg.norm(coefficients, axis=1, keepdims=True)
     return np.where(np.abs(coefficients) > NOISE * np.finfo(precision).eps * norms, coefficients, 0.0)

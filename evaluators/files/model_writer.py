@@ -73,7 +73,9 @@ class ModelWriter:
         if not isinstance(model, MultiExit):
             onnx, skipped = self._rewritten(export(model, self.shape), self._images, trained)
             return WrittenModel(ship(slimmed(onnx), file), skipped)
-        wanted = [STEPS[name].calibration_images(knobs) for name, knobs in self._rewriting()] if trained else []
+        wanted = (
+            [STEPS[name].file_needs.calibration_images(knobs) for name, knobs in self._rewriting()] if trained else []
+        )
         images, labels = self._images(max(wanted, default=CALIBRATION_IMAGES))
         parts, skipped = _parts(model), {name: {} for name, _ in self._rewriting()}
 
@@ -111,7 +113,9 @@ class ModelWriter:
         for name, knobs in self._rewriting():
             rewrite = STEPS[name].rewrite
             assert rewrite is not None, "only those are named"
-            images, labels = images_of(STEPS[name].calibration_images(knobs) if trained else CALIBRATION_IMAGES)
+            images, labels = images_of(
+                STEPS[name].file_needs.calibration_images(knobs) if trained else CALIBRATION_IMAGES
+            )
             calibration = RewriteContext(
                 images,
                 labels,

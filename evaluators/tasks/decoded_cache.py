@@ -64,7 +64,7 @@ def new_entry(key: str, size_bytes: int) -> Iterator[Path]:
     """Make room, hand out an empty folder, and put it in its place when all went well.
 
     Args:
-        key: Of the entry.
+        key: Key of the entry.
         size_bytes: What its files will take at most.
 
     Raises:

@@ -54,8 +54,8 @@ class Header:
     Attributes:
         kind: Type of its values: uint8, uint16 or float32.
         channels: 1 for grey, 3 for colour, one more where it may be transparent.
-        height: Of the upright image, in pixels.
-        width: Of the upright image, in pixels.
+        height: Height of the upright image, in pixels.
+        width: Width of the upright image, in pixels.
         is_turned: Whether a tag says that it is not stored upright.
     """
 
@@ -96,10 +96,10 @@ class Decoded:
         look: What they have in common.
         counts: Number of images, by split, as they lie one after the other in the file.
         damaged: Number, in order of the listing, and reason of each image that could not be decoded.
-        lowest: Of all values of train.
-        highest: Of all values of train.
+        lowest: Smallest value in the training split.
+        highest: Largest value in the training split.
         opaque: Whether no pixel is transparent, where there is transparency at all.
-        digests: Of the content of each image that was decoded.
+        digests: Digest of the content of each image that was decoded.
     """
 
     folder: Path
@@ -141,7 +141,7 @@ def decode(splits: Mapping[Any, Sequence[tuple[Path, int]]], fit: AnyFit, key: s
     Args:
         splits: Files of each split.
         fit: As the study file says.
-        key: Of the content of the files and of the option.
+        key: Digest of the content of the files and of the option.
 
     Raises:
         TaskError: The images have nothing in common that they could be kept as, or there is no room for them.

@@ -128,7 +128,7 @@ def with_channels(pixels: Pixels, channels: int) -> Pixels:
     not have is dropped.
 
     Args:
-        pixels: Of 1 (grey), 2 (grey, alpha), 3 (colour) or 4 (colour, alpha) channels.
+        pixels: Pixels of 1 (grey), 2 (grey, alpha), 3 (colour) or 4 (colour, alpha) channels.
         channels: The same numbers.
     """
     if len(pixels) == channels:

@@ -22,7 +22,7 @@ IN_MEMORY_BYTES = 128 << 20
 BATCH = 256
 """Images that are worked on at once where all would be too many."""
 MAPPED_BYTES = 64 << 20
-"""After so many bytes read from a file, their pages are given back: the system keeps them as cache, no process."""
+"""Number of bytes read from a file after which their pages are given back to the system, which keeps them as cache."""
 
 Rows = slice | NDArray[Any]
 """Which images: a slice, or their numbers."""
@@ -33,7 +33,7 @@ class StoredSplit:
     """The images of a split in a file.
 
     Attributes:
-        values: Of the images, `n x c x h x w`, mapped: the file may be removed meanwhile.
+        values: Values of the images, `n x c x h x w`, mapped: the file may be removed meanwhile.
         channels: Number of channels that count; further ones, such as a transparency that is opaque everywhere, do
             not.
         statistics: Beginning of the path of files that keep mean and deviation.

@@ -101,7 +101,7 @@ def normalisation_of(images: Images, values: ValueRange) -> Normalisation:
     """Return the normalisation that training images give.
 
     Args:
-        images: Of training.
+        images: Training images.
         values: Their range.
     """
     mean, std = channel_statistics(images)

@@ -17,7 +17,7 @@ from paredown.evaluators.tasks.task import SPLITS, SplitName
 Layout = Literal["auto", "first", "last"]
 """Where the channels of an array of three axes are."""
 MOST_CHANNELS = 4
-"""Last axes of at most so many entries are taken for channels."""
+"""Largest number of entries of a last axis that is taken for channels."""
 EXACT = 1e-4
 """Floats that are this near to multiples of 1/255 are 8 bits that were divided by 255."""
 NO_CLASSES = (

@@ -43,8 +43,8 @@ def resized(pixels: Pixels, height: int, width: int, box: Box | None = None) -> 
 
     Args:
         pixels: The image.
-        height: Of the result, in pixels.
-        width: Of the result, in pixels.
+        height: Height of the result, in pixels.
+        width: Width of the result, in pixels.
         box: The part; None for all.
     """
     if pixels.shape[1:] == (height, width) and box is None:

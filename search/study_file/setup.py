@@ -216,7 +216,7 @@ def _teacher(config: StudyConfig, where: str, folder: Path, task: Task, space: S
     section = config.distillation
     if section.teacher == BASELINE:
         return None
-    if not any(step.loss for step in space.steps.values()):
+    if not any(step.teacher_loss for step in space.steps.values()):
         raise ConfigError(
             f"{where}: distillation.teacher: no step learns from a teacher; add distillation to space.steps"
         )
@@ -239,7 +239,7 @@ def _asks_for_features(space: SearchSpace) -> bool:
     """Return whether any candidate of the space may learn from the features of its teacher."""
     for name, step in space.steps.items():
         highest = {knob: space.knobs[f"{name}.{knob}"].highest for knob in step.knobs}
-        if step.hint_weight is not None and step.hint_weight(highest) > 0:
+        if step.teacher_loss is not None and step.teacher_loss.hint_weight(highest) > 0:
             return True
     return False
 

@@ -119,7 +119,7 @@ def pretraining_digest(candidate: Candidate, plan: TrialPlan) -> str:
     teacher = ""
     if plan.teacher is not None:
         teacher = plan.teacher.digest
-    elif plan.baseline is not None and any(STEPS[name].loss for name in acting):
+    elif plan.baseline is not None and any(STEPS[name].teacher_loss for name in acting):
         teacher = sha256((plan.baseline.folder / TEACHER_FILE).read_bytes()).hexdigest()
     inherits = plan.training.mode == "inherit"
     return digest_of(
@@ -137,4 +137,4 @@ def pretraining_digest(candidate: Candidate, plan: TrialPlan) -> str:
 
 def _acts(step: Step) -> bool:
     """Return whether a step changes the network that is trained, or the loss that training minimises."""
-    return any(hook is not None for hook in (step.attach, step.loss, step.proximal))
+    return any(hook is not None for hook in (step.attach, step.teacher_loss, step.proximal))

@@ -25,7 +25,7 @@ from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial.pretraining import Pretraining, pretrain
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
-from paredown.spaces.compression.step import Finetuning, Hold, Loss, Proximal
+from paredown.spaces.compression.step import Finetuning, Hold, Proximal, TeacherLoss
 from paredown.spaces.compression.target import Target
 from paredown.spaces.families.family import ImageShape, longer_side
 from paredown.spaces.knob import Knobs
@@ -127,12 +127,13 @@ class TrainingStages:
         """Return the teacher's outputs; None where no step needs them, or where the baseline itself is trained."""
         for name, knobs in self.candidate.steps.items():
             step = STEPS[name]
-            if step.loss is None or (outputs := self._teacher_outputs()) is None:
+            if step.teacher_loss is None or (outputs := self._teacher_outputs()) is None:
                 continue
-            weight = step.hint_weight(knobs) if step.hint_weight else 0.0
+            weight = step.teacher_loss.hint_weight(knobs)
             if weight and "features" not in outputs:
                 raise EvaluationError(f"{name}: the teacher's features were not stored, so there are no hints")
-            return TeacherTargets(outputs["logits"], _with_knobs(step.loss, knobs), outputs.get("features"), weight)
+            combined = _with_knobs(step.teacher_loss, knobs)
+            return TeacherTargets(outputs["logits"], combined, outputs.get("features"), weight)
         return None
 
     def _teacher_outputs(self) -> dict[str, NDArray[np.float32]] | None:
@@ -150,8 +151,8 @@ def _leaving(
     return lambda done: finetuning(done.network, knobs, target, (*skip, *done.skipped.get(step, ())))
 
 
-def _with_knobs(loss: Loss, knobs: Knobs) -> CombinedLoss:
-    return lambda task_loss, logits, teacher: loss(task_loss, logits, teacher, knobs)
+def _with_knobs(teacher_loss: TeacherLoss, knobs: Knobs) -> CombinedLoss:
+    return lambda task_loss, logits, teacher: teacher_loss.combine(task_loss, logits, teacher, knobs)
 
 
 def _bound(proximal: Proximal, knobs: Knobs, skip: Sequence[str]) -> BoundProximal:

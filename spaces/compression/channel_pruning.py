@@ -51,7 +51,7 @@ class _Group:
     """Channels of several layers that go together.
 
     Attributes:
-        name: Of the layer at its root.
+        name: Name of the layer at its root.
         makers: Names of all layers whose output channels are in the group.
         scores: Importance of each index that can go, small ones go first; an index stands for one channel in
             each of the `blocks`.
@@ -69,7 +69,7 @@ class _Group:
         return len(self.scores) * self.blocks
 
     def unit(self, multiple: int) -> int:
-        """Return so many indices make the channels a multiple."""
+        """Return how many indices together change the number of channels by a multiple."""
         return multiple // math.gcd(multiple, self.blocks)
 
     def without(self, count: int) -> list[int]:

@@ -11,7 +11,7 @@ Source:
 from torch import Tensor
 from torch.nn import functional as F
 
-from paredown.spaces.compression.step import Step
+from paredown.spaces.compression.step import Step, TeacherLoss
 from paredown.spaces.knob import Choice, Knobs, Range
 
 
@@ -36,7 +36,6 @@ DISTILLATION = Step(
     knobs={"weight": Range(0.0, 0.9, 0.3), "temperature": Choice((1, 2, 4)), "hints": Range(0.0, 1.0, 0.25)},
     switch="weight",
     off=0.0,
-    loss=_loss,
-    hint_weight=_hint_weight,
+    teacher_loss=TeacherLoss(_loss, _hint_weight),
     source="Hinton, Vinyals, Dean, Distilling the Knowledge, 2015; Romero et al., FitNets, ICLR 2015",
 )

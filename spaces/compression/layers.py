@@ -39,7 +39,7 @@ def layers_to_replace(
     Args:
         network: Is not changed.
         context: Its `skipped` gets all else that holds weights, with the reason.
-        kinds: Of the layers that the step treats.
+        kinds: Kinds of layers that the step treats.
     """
     found = layers_to_reweigh(network, context.skipped, (*context.excluded, *context.pinned), kinds)
     shared = shared_weights(network)
@@ -65,7 +65,7 @@ def layers_to_reweigh(
         network: Is not changed.
         skipped: Gets all else that holds weights, with the reason; what stands there already is left alone too.
         patterns: Names of layers that the user excludes, with `*`, `?` and `[...]`.
-        kinds: Of the layers that the step treats.
+        kinds: Kinds of layers that the step treats.
     """
     found: dict[str, MatrixLayer] = {}
     for name, module in weighted(network).items():

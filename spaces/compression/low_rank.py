@@ -2,9 +2,9 @@
 
 A linear layer and a 1 x 1 convolution are split by the singular value decomposition, a k x k convolution
 by Tucker-2, or into a column and a row of kernels (spatial; convolutions along one or three axes take Tucker-2).
-Ranks are a share of the full rank, so that the shapes are known before training; by the rule `energy` they are, at most
-that share, as small as keeps so much of the sum of squared singular values, which depends on the trained weights. A
-layer whose factors would cost more than itself is left alone; so are depthwise and grouped convolutions, and those that
+Ranks are a share of the full rank, so that the shapes are known before training; by the rule `energy` they are the
+smallest that keep that share of the sum of squared singular values, which depends on the trained weights. A layer
+whose factors would cost more than itself is left alone; so are depthwise and grouped convolutions, and those that
 pad with anything but zeros.
 
 Source:

@@ -15,7 +15,7 @@ from paredown.spaces.compression.quantizing.halves import to_bfloat16, to_float1
 from paredown.spaces.compression.quantizing.integers import IntegerModel
 from paredown.spaces.compression.quantizing.ranges import IMAGES, METHODS
 from paredown.spaces.compression.quantizing.widths import THIRDS
-from paredown.spaces.compression.step import RewriteContext, Step
+from paredown.spaces.compression.step import FileNeeds, RewriteContext, Step
 from paredown.spaces.compression.tolerance import FLOAT32, Tolerance
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.knob import Choice, Knobs, Range
@@ -81,7 +81,6 @@ QUANTIZATION = Step(
     finetuning=on_the_grid,
     finetunes=_is_aware,
     rewrite=_quantize,
-    calibration_images=_images,
-    tolerance=lambda knobs: TOLERANCES[str(knobs["weights"])],
+    file_needs=FileNeeds(_images, lambda knobs: TOLERANCES[str(knobs["weights"])]),
     source="Jacob et al., CVPR 2018",
 )

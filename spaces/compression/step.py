@@ -54,7 +54,7 @@ class Part:
     """Where a stage of a network with exits stands in it.
 
     Attributes:
-        index: Of the stage, from 0.
+        index: Index of the stage, from 0.
         before: Layers with weights that run before its own.
         layers: How many the whole network has.
     """
@@ -133,11 +133,32 @@ class Proximal(Protocol):
         """Shrink the weights; layers whose names match a pattern of `excluded` are left alone."""
 
 
-Loss = Callable[[Tensor, Tensor, Tensor, Knobs], Tensor]
-"""(task loss, logits `n x classes`, teacher's logits `n x classes`, knobs) -> scalar loss."""
+@dataclass(frozen=True)
+class TeacherLoss:
+    """What a step learns from a teacher.
 
-HintWeight = Callable[[Knobs], float]
-"""(knobs) -> weight of matching the teacher's features; 0: they are not asked for."""
+    Attributes:
+        combine: From the task's loss, the logits `n x classes`, the teacher's logits `n x classes` and the knobs to the
+            scalar loss that training minimises.
+        hint_weight: From the knobs to the weight of matching the teacher's features; 0 where they are not needed.
+    """
+
+    combine: Callable[[Tensor, Tensor, Tensor, Knobs], Tensor]
+    hint_weight: Callable[[Knobs], float] = lambda knobs: 0.0
+
+
+@dataclass(frozen=True)
+class FileNeeds:
+    """What a step that rewrites the file needs, and what it may cost.
+
+    Attributes:
+        calibration_images: From the knobs to the number of inputs that the rewrite looks at.
+        tolerance: From the knobs to how far the rewritten file may stray from the network.
+    """
+
+    calibration_images: Callable[[Knobs], int] = lambda knobs: CALIBRATION_IMAGES
+    tolerance: Callable[[Knobs], Tolerance] = lambda knobs: FLOAT32
+
 
 Rewrite = Callable[[bytes, Knobs, RewriteContext], bytes]
 """(ONNX model, knobs, calibration) -> new ONNX model."""
@@ -149,7 +170,7 @@ Settle = Callable[[Mapping[str, Knob], Knobs], Knobs]
 
 @dataclass(frozen=True)
 class Step:
-    """A compression method: its knobs and what it does, in any of seven places.
+    """A compression method: its knobs and what it does, in any of six places.
 
     Attributes:
         name: Prefix of its knobs.
@@ -163,16 +184,14 @@ class Step:
         attach: Changes the untrained network, before anything else.
         transform: Changes the trained network; fine-tuning follows.
         finetuning: Holds something through fine-tuning.
-        proximal: Of a penalty on the weights, such as L1: minimises it after each step, in training alone.
-        loss: Changes what training minimises.
-        hint_weight: Makes the student match the teacher's features too; only beside `loss`.
+        proximal: Minimises a penalty on the weights, such as L1, after each step of training.
+        teacher_loss: Changes what training minimises by what a teacher says.
         rewrite: Changes the exported file.
         shapes_known: Whether the costs of the untrained network are those of the trained one: the shapes that the
             transform gives follow from the knobs alone, and so does what an image passes through; a function of the
             knobs where some of them say so.
         finetunes: From the knobs to whether `finetuning` has anything to hold.
-        calibration_images: From the knobs to how many inputs `rewrite` wants to see.
-        tolerance: From the knobs to how far the file may stray from the network after `rewrite`.
+        file_needs: What `rewrite` looks at, and how far its file may stray from the network.
     """
 
     name: str
@@ -187,13 +206,11 @@ class Step:
     transform: Transform | None = None
     finetuning: Finetuning | None = None
     proximal: Proximal | None = None
-    loss: Loss | None = None
-    hint_weight: HintWeight | None = None
+    teacher_loss: TeacherLoss | None = None
     rewrite: Rewrite | None = None
     shapes_known: bool | Callable[[Knobs], bool] = True
     finetunes: Callable[[Knobs], bool] = lambda knobs: True
-    calibration_images: Callable[[Knobs], int] = lambda knobs: CALIBRATION_IMAGES
-    tolerance: Callable[[Knobs], Tolerance] = lambda knobs: FLOAT32
+    file_needs: FileNeeds = FileNeeds()
 
     @property
     def table_label(self) -> StepLabel:

@@ -14,7 +14,7 @@ class Calls:
     """What a module was given and gave back while the network ran once, call by call.
 
     Attributes:
-        name: Of the module in the network; the first one where it has several.
+        name: Name of the module in the network; the first one where it has several.
         module: The module.
         inputs: Shape of the only tensor that each call was given; None where there was none or more than one.
         outputs: Shape of the tensor that each call gave back; None where it was no tensor.

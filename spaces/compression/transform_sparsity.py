@@ -52,8 +52,8 @@ def sparsified(weights: NDArray[np.float32], knobs: Knobs, channel: int = 0) -> 
     Weights that were thresholded already keep what they have: the energy that is left is not thresholded again.
 
     Args:
-        weights: Of a layer.
-        knobs: Of the step.
+        weights: Weights of a layer.
+        knobs: Knobs of the step.
         channel: Axis of the output channels.
     """
     domains = _domains(weights.ndim, knobs, channel)

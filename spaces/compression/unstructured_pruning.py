@@ -29,7 +29,7 @@ from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.knob import Choice, Knobs, Range
 
 GROUP, KEPT = 4, 2
-"""Of so many weights along the input channels so many may be other than zero."""
+"""Length of a group of weights along the input channels, and how many of them may be other than zero."""
 RAMP = 0.75
 """The gradual schedule ends after this share of fine-tuning: what remains recovers with all zeros in place."""
 UPDATES = 24

@@ -33,8 +33,8 @@ class Preprocessing(BaseModel):
     Attributes:
         mode: Pillow's name of grey or colour, where the manifest has no section `input`.
         resolution: Longer side, in pixels.
-        mean: Of each channel.
-        std: Of each channel.
+        mean: Mean of each channel.
+        std: Standard deviation of each channel.
     """
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)

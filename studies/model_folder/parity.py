@@ -67,7 +67,7 @@ def accuracy_on_test_images(request: ExportRequest, run: Run) -> Measurement:
 
 def _widest(candidate: Candidate) -> tuple[Tolerance, Knobs]:
     """Return the tolerance of the step whose rewriting changes the answers most, with the knobs of the step."""
-    given = [(STEPS[name].tolerance(knobs), knobs) for name, knobs in candidate.steps.items()]
+    given = [(STEPS[name].file_needs.tolerance(knobs), knobs) for name, knobs in candidate.steps.items()]
     return min(given, key=lambda one: one[0].agreement, default=(FLOAT32, {}))
 
 

@@ -44,7 +44,7 @@ TARGET = this_device().target
 SHAPE = (1, SIDE, SIDE)
 TRANSFORMS, FINETUNINGS, PROXIMALS, LOSSES, REWRITES = (
     [name for name, step in STEPS.items() if getattr(step, hook) is not None]
-    for hook in ("transform", "finetuning", "proximal", "loss", "rewrite")
+    for hook in ("transform", "finetuning", "proximal", "teacher_loss", "rewrite")
 )
 THOROUGH = ("residual", "mbconv")
 """On these each step is tried at all its corners, on the others at its strongest."""
@@ -137,7 +137,7 @@ def test_has_a_switch_a_hook_and_a_source(name: str) -> None:
     assert [s.short for s in STEPS.values()].count(step.short) == 1
     assert step.off in step.knobs[step.switch]
     assert set(step.details) <= set(step.knobs)
-    assert step.attach or step.transform or step.finetuning or step.proximal or step.loss or step.rewrite
+    assert step.attach or step.transform or step.finetuning or step.proximal or step.teacher_loss or step.rewrite
     assert len(step.source) > 10
 
 
@@ -269,8 +269,9 @@ def test_rewrite_gives_nearly_the_same_outputs_at_its_mildest(name: str) -> None
 
 @pytest.mark.parametrize(("name", "knobs"), [(n, knobs) for n in LOSSES for knobs in _settings(STEPS[n])])
 def test_loss_is_a_finite_scalar_that_pulls_towards_the_teacher(name: str, knobs: Knobs) -> None:
-    combine = STEPS[name].loss
-    assert combine is not None
+    teacher_loss = STEPS[name].teacher_loss
+    assert teacher_loss is not None
+    combine = teacher_loss.combine
     teacher = torch.tensor([[4.0, 0.0, 0.0]])
     student = torch.zeros(1, 3, requires_grad=True)
     loss = combine(torch.zeros(()), student, teacher, knobs)
@@ -284,8 +285,9 @@ def test_loss_is_a_finite_scalar_that_pulls_towards_the_teacher(name: str, knobs
 
 @pytest.mark.parametrize(("name", "knobs"), [(n, knobs) for n in LOSSES for knobs in _settings(STEPS[n])])
 def test_loss_is_deterministic_differentiable_and_leaves_its_inputs(name: str, knobs: Knobs) -> None:
-    combine = STEPS[name].loss
-    assert combine is not None
+    teacher_loss = STEPS[name].teacher_loss
+    assert teacher_loss is not None
+    combine = teacher_loss.combine
     torch.manual_seed(0)
     student, teacher = torch.randn(6, CLASSES, requires_grad=True), torch.randn(6, CLASSES)
     task_loss = torch.tensor(1.5, requires_grad=True)
@@ -349,8 +351,8 @@ def _finetune(network: nn.Module, steps: Mapping[str, Knobs]) -> None:
         output = output[-1] if output.dim() == 3 else output  # of several exits the last one
         loss = F.cross_entropy(output, labels)
         for name, knobs in steps.items():
-            if (combine := STEPS[name].loss) is not None:
-                loss = combine(loss, output, torch.zeros_like(output), knobs)
+            if (teacher_loss := STEPS[name].teacher_loss) is not None:
+                loss = teacher_loss.combine(loss, output, torch.zeros_like(output), knobs)
         loss.backward()
         optimizer.step()
         keep(holds, 0.5)

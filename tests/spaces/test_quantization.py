@@ -410,8 +410,8 @@ def test_reverting_waits_for_a_trained_network() -> None:
     knobs = {"weights": "mixed", "early": 2, "middle": 2, "late": 2, "max_drop": 0.5, "calibration": "entropy"}
     assert len(_integers(_rewritten(model, knobs, calibration))) == 9
     assert calibration.skipped == {}
-    assert QUANTIZATION.calibration_images({"weights": "int8"}) == 64
-    assert QUANTIZATION.calibration_images(knobs) == 512
+    assert QUANTIZATION.file_needs.calibration_images({"weights": "int8"}) == 64
+    assert QUANTIZATION.file_needs.calibration_images(knobs) == 512
 
 
 def test_a_network_without_layers_is_infeasible() -> None:

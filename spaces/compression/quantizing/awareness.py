@@ -55,7 +55,7 @@ def rounded(network: nn.Module, knobs: Knobs, example: Tensor) -> nn.Module:
 
     Args:
         network: Is not touched.
-        knobs: Of the step.
+        knobs: Knobs of the step.
         example: One input, `1 x c x h x w`; tells the order of the layers.
     """
     moved = copy.deepcopy(network).eval()

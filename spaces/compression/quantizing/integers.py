@@ -46,8 +46,8 @@ class Layer:
     Attributes:
         nodes: Names of the nodes that share the weight.
         weight: Name of the initializer.
-        axis: Of the output channels.
-        bits: Of its weights.
+        axis: Axis of the output channels.
+        bits: Bits of its weights.
     """
 
     nodes: tuple[str, ...]
