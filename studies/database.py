@@ -112,7 +112,7 @@ def _address(url: str) -> URL:
 
 
 def _upgrade(engine: Engine, url: str) -> None:
-    """Bring the tables up to date; a database that is up to date does not load Alembic."""
+    """Upgrade the tables; for a database that is up to date, Alembic is not loaded."""
     revisions = _revisions()
     with engine.begin() as connection:
         current = _revision_of(connection)
@@ -131,13 +131,13 @@ def _upgrade(engine: Engine, url: str) -> None:
 
 
 def _revisions() -> list[str]:
-    """Return the revisions of our tables, the present one last; their files are named by them."""
+    """Return the revisions of our tables, the current one last, from the names of their files."""
     files = (resources.files("paredown.studies") / "migrations/versions").iterdir()
     return sorted(file.name.partition("_")[0] for file in files if file.name[0].isdigit())
 
 
 def _revision_of(connection: Connection) -> str | None:
-    """Return the revision of a database's tables; None where there are none."""
+    """Return the revision of a database's tables; None where it has none."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
     versions = table(VERSION_TABLE, column("version_num"))

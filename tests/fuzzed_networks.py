@@ -9,7 +9,7 @@ import torch
 from odd_networks import CLASSES, PaddedAsNeeded, Standardised, unit
 from torch import Tensor, nn
 
-from paredown.evaluators.build import compress
+from paredown.evaluators.build import apply_structural_steps
 from paredown.evaluators.files.onnx_model import export, slimmed
 from paredown.evaluators.files.onnx_session import logits, open_session
 from paredown.evaluators.packing.container import pack, unpack
@@ -164,7 +164,7 @@ def check(blocks: Sequence[str], steps: Sequence[str], seed: int = 0) -> str:
     chosen = {name: STACKS[name] for name in STEPS if name in steps}
     candidate = Candidate("fuzz", {}, chosen)
     try:
-        done = compress(made, candidate, SHAPE)
+        done = apply_structural_steps(made, candidate, SHAPE)
     except InfeasibleCandidate as error:
         names = str(error).partition(":")[0]
         if names not in chosen:
@@ -189,7 +189,7 @@ def check_named(made: nn.Module, candidate: Candidate) -> None:
     """Each step alone names all that holds weights and is as it was."""
     for name, knobs in candidate.steps.items():
         with contextlib.suppress(InfeasibleCandidate):
-            alone = compress(made, replace(candidate, steps={name: knobs}), SHAPE)
+            alone = apply_structural_steps(made, replace(candidate, steps={name: knobs}), SHAPE)
             after = {**dict(alone.network.named_modules()), **dict(alone.network.named_parameters())}
             for held, module in weighted(made).items():
                 if held in alone.skipped.get(name, {}) or held not in after or name in KEEPS_SHAPES:

@@ -47,8 +47,8 @@ def export_part(model: nn.Module, example: NDArray[np.float32], outputs: tuple[s
         warnings.simplefilter("ignore", DeprecationWarning)
         # It warns of each slice that it leaves to the runtime; the file is compared with the network anyway.
         warnings.filterwarnings("ignore", "Constant folding - Only steps=1", UserWarning)
-        # Of recurrent layers, and of shapes in Python: rehearsal.py runs the file of a network of the user's on
-        # several images and compares.
+        # Warnings of recurrent layers and of shapes in Python: rehearsal.py runs the file of a user's network on
+        # several images and compares the outputs.
         warnings.filterwarnings("ignore", "Exporting a model to ONNX with a batch_size other than 1", UserWarning)
         warnings.simplefilter("ignore", TracerWarning)
         torch.onnx.export(
@@ -67,7 +67,7 @@ def export_part(model: nn.Module, example: NDArray[np.float32], outputs: tuple[s
 
 @contextlib.contextmanager
 def _output_to_stderr() -> Iterator[None]:
-    """Have all that is printed, by native code too, on standard error: standard output is for a command's document."""
+    """Redirect all output, that of native code too, to standard error: standard output is for a command's document."""
     sys.stdout.flush()
     kept = os.dup(1)
     try:
@@ -80,13 +80,13 @@ def _output_to_stderr() -> Iterator[None]:
 
 
 def _with_plain_weights(model: nn.Module) -> nn.Module:
-    """Return the network with every computed weight (weight or spectral normalisation) as the number it comes to."""
+    """Return the network with every computed weight (weight or spectral normalisation) replaced by its value."""
     if not any(parametrize.is_parametrized(module) for module in model.modules()):
         return model
     plain = copy.deepcopy(model).eval()
     for module in [m for m in plain.modules() if parametrize.is_parametrized(m)]:
         computed = {name: getattr(module, name).detach() for name in module._modules["parametrizations"]._modules}  # type: ignore[union-attr]
-        # Not by remove_parametrizations: it changes the class, which a copy shares with the network itself.
+        # remove_parametrizations is no option: it changes the class, which a copy shares with the network itself.
         module.__class__ = type(module).__bases__[0]
         del module._modules["parametrizations"]
         for name, value in computed.items():

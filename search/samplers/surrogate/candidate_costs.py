@@ -60,12 +60,12 @@ class CandidateCosts:
             self.learn(model.candidate, {name: model[name] for name in COUNTED})
 
     def learn(self, candidate: Candidate, costs: Mapping[str, float]) -> None:
-        """Take costs by metric that were counted elsewhere, where none of them is missing."""
+        """Store costs by metric that were counted elsewhere, unless one of them is missing."""
         if costs.keys() >= set(COUNTED):
             self._keep(candidate, costs)
 
     def counted(self, candidate: Candidate) -> dict[str, float]:
-        """Return the costs of a candidate by metric; empty where they were not counted yet, or cannot be."""
+        """Return the counted costs of a candidate by metric; empty where they were not or cannot be counted."""
         costs = self._counts.get(candidate.digest)
         if costs is None or not np.isfinite(costs).all():
             return {}

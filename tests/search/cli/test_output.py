@@ -79,7 +79,7 @@ def test_markup_in_cells_is_text_unless_it_is_asked_for(capsys: pytest.CaptureFi
 def test_a_metric_that_only_the_compressed_network_has_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     before = Model(0, Candidate("mbconv", {}), {"macs": Measurement("macs", 2000)}, "")
     measured = {"macs": Measurement("macs", 1000), "exit_rate": Measurement("exit_rate", 0.5)}
-    _print(Compression(before, Model(1, before.candidate, measured, ""), {}, Path("out"), {}, (), nn.Identity()))
+    _print(Compression(before, Model(1, before.candidate, measured, ""), {}, Path("out"), {}, {}, (), nn.Identity()))
     assert [line.split() for line in lines(capsys)[1:3]] == [
         ["macs", "2.0", "kMAC", "1.0", "kMAC", "-50%"],
         ["exit_rate", "-", "0.5000"],
