@@ -128,11 +128,9 @@ class Study(Records):
         candidate = sample(cast(Suggester, trial))
         with Session(self._storage.engine, expire_on_commit=False) as session:
             # All in one transaction, so that a network is unknown to one process alone.
-            known = None
-            if self._needs_baseline(session):
-                candidate = self.baseline_candidate
-            else:
-                known = self._known(session, candidate.digest)
+            needed = self._needs_baseline(session)
+            candidate = self.baseline_candidate if needed else candidate
+            known = None if needed else self._known(session, candidate.digest)
             row = session.scalar(self._rows().where(TrialRow.number == trial.number))
             if row is None:
                 row = TrialRow(study_id=self._id, number=trial.number, attempt=0, started_at=_now())
