@@ -12,8 +12,8 @@ from typing import Any
 
 from paredown.evaluators.device import this_device
 from paredown.search.drivers.catalogue import DRIVERS
-from paredown.search.drivers.driver import RunTrial
-from paredown.search.errors import check_name
+from paredown.search.drivers.driver import Driver, RunTrial
+from paredown.search.errors import ClusterLost, ConfigError, check_name
 from paredown.search.listener import SILENT, ProgressListener, SearchStart
 from paredown.search.samplers.choosing import choose_sampler
 from paredown.search.samplers.domain import KnobDomain
@@ -23,6 +23,7 @@ from paredown.search.samplers.surrogate.candidate_costs import CandidateCosts
 from paredown.search.schedulers.halving import Halving
 from paredown.search.schedulers.resumed import resume
 from paredown.search.study_file.feasibility import probe
+from paredown.search.study_file.schema import StudyConfig
 from paredown.search.study_file.setup import Setup
 from paredown.search.study_file.stored import stored_device
 from paredown.search.trial.plan import TrialPlan
@@ -79,7 +80,8 @@ def search(
     config = setup.config
     check_name(config.driver, DRIVERS, f"{where}: driver")
     driver = DRIVERS[config.driver]
-    options = driver.checked(driver_options or {}, where)
+    options = driver.checked(_with_resources(driver, config, driver_options or {}, where), where)
+    driver.check(options, where)
     if config.weights and not config.training.epochs:
         listener.remark(f"{config.weights}: the network starts trained; training.epochs is 0, fine-tuning follows")
     measured = [] if _has_begun(url, config.study) else probe(setup, where)
@@ -110,12 +112,27 @@ def search(
         interrupted = reason == TIME_IS_UP
     except KeyboardInterrupt:
         reason, interrupted = "stopped; the same command goes on", True
+    except ClusterLost as lost:
+        reason, interrupted = str(lost), True
     finally:
         try:
             study.leave()
         finally:
             listener.search_ended()
     return SearchSummary(study, reason, interrupted, queue.asking_s, time.monotonic() - begin)
+
+
+def _with_resources(driver: Driver, config: StudyConfig, given: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """Return the options of the driver, among them what the study file reserves for each trial."""
+    if config.resources is None:
+        return given
+    if "resources" not in driver.options.model_fields:
+        able = [name for name, other in DRIVERS.items() if "resources" in other.options.model_fields]
+        raise ConfigError(
+            f"{where}: resources: the driver {driver.name} reserves nothing for a trial; drivers that do: "
+            f"{', '.join(able)}"
+        )
+    return {**given, "resources": config.resources.model_dump()}
 
 
 def _has_begun(url: str, name: str) -> bool:

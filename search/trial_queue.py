@@ -176,6 +176,18 @@ class TrialQueue:
         self._judge.forget(number)
         self.tell(number, TrialResult("failed", reason))
 
+    def retry(self, number: int, reason: str) -> None:
+        """Let a trial whose worker died run again, under its number; it fails where that happened too often.
+
+        Raises:
+            SearchAborted: As `tell`.
+        """
+        if not self._study.give_back(number):
+            return self.lose(number, reason)
+        self._judge.forget(number)
+        self._running.discard(number)
+        return self.listener.remark(f"trial {number}: {reason}; it runs again")
+
     def renew(self) -> None:
         """Renew the leases of the trials in hand, at most every `RENEW_S` seconds."""
         if time.monotonic() - self._renewed > RENEW_S:

@@ -35,6 +35,24 @@ def release(engine: Engine, study_id: int) -> None:
         session.commit()
 
 
+def give_back(engine: Engine, row_id: int, attempts: int) -> bool:
+    """Give back a running trial of this process; return False where it has run as often as it may.
+
+    Args:
+        engine: Of the database.
+        row_id: Id of the trial's row.
+        attempts: Number of times that a trial may run.
+    """
+    with Session(engine) as session:
+        row = session.get_one(TrialRow, row_id)
+        if row.attempt >= attempts:
+            return False
+        if row.owner == this_process():  # else another process runs it again
+            row.state, row.owner, row.lease_until = "waiting", "", 0.0
+        session.commit()
+        return True
+
+
 def release_dead(engine: Engine, study_id: int) -> bool:
     """Give back the trials of processes that died; return whether another live process runs trials."""
     now = time.time()

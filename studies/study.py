@@ -22,7 +22,7 @@ from paredown.evaluators.metrics.measurement import Measurement, Objective, opti
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.knob import Suggester, Value
 from paredown.studies import derived, leases, optuna_study
-from paredown.studies.database import open_storage
+from paredown.studies.database import open_storage, shown
 from paredown.studies.errors import StudyError, StudyNotFound
 from paredown.studies.process import LEASE_S, this_process
 from paredown.studies.records import Records, differences
@@ -98,11 +98,11 @@ class Study(Records):
             row = session.scalar(select(StudyRow).where(StudyRow.name == name))
             names = list(session.scalars(select(StudyRow.name).order_by(StudyRow.name)))
         if row is None:
-            raise StudyNotFound(f"no study {name!r} in {url}; studies there: {', '.join(names) or 'none'}")
+            raise StudyNotFound(f"no study {name!r} in {shown(url)}; studies there: {', '.join(names) or 'none'}")
         try:
             study = optuna_study.load(storage, name)
         except KeyError:
-            raise StudyNotFound(f"study {name!r} was deleted from Optuna's tables of {url}") from None
+            raise StudyNotFound(f"study {name!r} was deleted from Optuna's tables of {shown(url)}") from None
         return cls(storage, row, objectives(row.config), study)
 
     def use(self, sampler: BaseSampler) -> None:
@@ -128,11 +128,9 @@ class Study(Records):
         candidate = sample(cast(Suggester, trial))
         with Session(self._storage.engine, expire_on_commit=False) as session:
             # All in one transaction, so that a network is unknown to one process alone.
-            known = None
-            if self._needs_baseline(session):
-                candidate = self.baseline_candidate
-            else:
-                known = self._known(session, candidate.digest)
+            needed = self._needs_baseline(session)
+            candidate = self.baseline_candidate if needed else candidate
+            known = None if needed else self._known(session, candidate.digest)
             row = session.scalar(self._rows().where(TrialRow.number == trial.number))
             if row is None:
                 row = TrialRow(study_id=self._id, number=trial.number, attempt=0, started_at=_now())
@@ -188,6 +186,12 @@ class Study(Records):
         for child, child_id in derived.number(self._storage.engine, self._study, self._id) if result.derived else ():
             self._finish(child, "done", self._values(child_id), {})
         return result
+
+    def give_back(self, number: int) -> bool:
+        """Let a trial whose worker died run again under its number; return False where it has run too often."""
+        if given := leases.give_back(self._storage.engine, self._running[number][1], MAX_ATTEMPTS):
+            self._orphans.append(self._running.pop(number)[0])
+        return given
 
     def add_measurement(self, number: int, measurement: Measurement) -> None:
         """Store a value that was measured after the trial, such as the accuracy on the test images."""

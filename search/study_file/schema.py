@@ -14,6 +14,7 @@ from paredown.search.study_file.sections import (
     Duration,
     HalvingSection,
     Number,
+    ResourcesSection,
     Section,
     SpaceSection,
     TaskSection,
@@ -41,6 +42,7 @@ class StudyConfig(Section):
         timeout: Time after which the search ends, in seconds or such as 10m or 8h.
         workers: Number of processes; auto starts one for each core.
         driver: Where trials run.
+        resources: What is reserved for each trial, by a driver that places trials on machines.
         trial_timeout: Time after which a trial counts as failed, in seconds or such as 1h.
         max_failures: Number of failed trials in a row that ends the search.
         patience_trials: Number of finished trials in a row without gain of hypervolume that ends the search.
@@ -63,6 +65,7 @@ class StudyConfig(Section):
     timeout: Duration | None = None
     workers: int | Literal["auto"] = "auto"
     driver: str = "local"
+    resources: ResourcesSection | None = None
     trial_timeout: Duration = 3600
     max_failures: int = Field(default=10, ge=1)
     patience_trials: int | None = Field(
@@ -118,6 +121,7 @@ SECTIONS: dict[str, type[Section]] = {
     "training": TrainingSection,
     "distillation": DistillationSection,
     "halving": HalvingSection,
+    "resources": ResourcesSection,
 }
 
 
