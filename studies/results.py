@@ -1,6 +1,6 @@
 """The results of a study's trials: our rows first, then the final state in Optuna, which is the commit mark."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import optuna
@@ -9,6 +9,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from paredown.evaluators.metrics.measurement import Measurement, Objective, violations
+from paredown.spaces.candidate import Candidate
+from paredown.spaces.knob import Value
 from paredown.studies import derived, optuna_study
 from paredown.studies.checking import missing_metric
 from paredown.studies.ownership import UNNUMBERED, Runner
@@ -24,7 +26,7 @@ that repeat a trial which still runs or was queued again."""
 
 
 class Results(Records):
-    """Stores the results of one study.
+    """Stores the results of one study, and queues those that failed again.
 
     Attributes:
         runner: This study as the owner of the trials that it handed out.
@@ -43,6 +45,22 @@ class Results(Records):
             row = session.scalars(self._rows().where(TrialRow.number == number)).one()
             session.merge(MeasurementRow(trial_id=row.id, **measurement.to_json()))
             session.commit()
+
+    def retry(self, values: Callable[[Candidate], Mapping[str, Value]]) -> int:
+        """Queue the failed trials again, and return their number.
+
+        Args:
+            values: Function that returns the value of each knob of a candidate.
+        """
+        with Session(self._storage.engine) as session:
+            failed = session.scalars(self._rows().where(TrialRow.state == "failed")).all()
+            candidates = [Candidate.from_json(row.candidate) for row in failed]
+            for row in failed:
+                row.state, row.reason = "retried", f"{row.reason} (queued again under a new number)"
+            session.commit()
+        for candidate in candidates:
+            self._study.enqueue_trial(dict(values(candidate)))
+        return len(candidates)
 
     def _trial(self, trial_id: int) -> optuna.Trial:
         return optuna.trial.Trial(self._study, trial_id)

@@ -134,7 +134,7 @@ class Study(Results):
         """
         if (pending := self._given_back()) is not None:
             return pending
-        trial = self._trial(self._abandoned.pop(0)) if self._abandoned else self._study.ask()
+        trial = self._taken_over() if self._abandoned else self._study.ask()
         return self._entered(trial, sample, budget)
 
     def withdraw_abandoned(self, sample: Callable[[Suggester], Candidate]) -> bool:
@@ -144,8 +144,7 @@ class Study(Results):
             Whether another search still proposes a trial.
         """
         while self._abandoned:
-            self._rowless_since.pop(self._abandoned[0])
-            self._entered(self._trial(self._abandoned.pop(0)), sample, budget=0)
+            self._entered(self._taken_over(), sample, budget=0)
         return bool(self._rowless_since)
 
     def tell(self, number: int, result: TrialResult) -> TrialResult | None:
@@ -218,22 +217,6 @@ class Study(Results):
         self._abandoned = [trial_id for trial_id, first in self._rowless_since.items() if now - first >= lease_s]
         return waiting + len(self._abandoned)
 
-    def retry(self, values: Callable[[Candidate], Mapping[str, Value]]) -> int:
-        """Queue the failed trials again, and return their number.
-
-        Args:
-            values: Function that returns the value of each knob of a candidate.
-        """
-        with Session(self._storage.engine) as session:
-            failed = session.scalars(self._rows().where(TrialRow.state == "failed")).all()
-            candidates = [Candidate.from_json(row.candidate) for row in failed]
-            for row in failed:
-                row.state, row.reason = "retried", f"{row.reason} (queued again under a new number)"
-            session.commit()
-        for candidate in candidates:
-            self._study.enqueue_trial(dict(values(candidate)))
-        return len(candidates)
-
     def importances(self, metric: str) -> dict[str, float]:
         """Return the share of each knob in the variance of an objective, largest first."""
         return optuna_study.importances(self._study, self.optimised_metrics, metric)
@@ -250,6 +233,13 @@ class Study(Results):
         storage = self._study._storage
         trial_id = storage.get_trial_id_from_study_id_trial_number(self._study._study_id, row.number)
         return self._handed_out(self._trial(trial_id), row)
+
+    def _taken_over(self) -> optuna.Trial:
+        """Return the next abandoned trial."""
+        self._study.get_trials(deepcopy=False)  # Optuna sets parameters only of trials that it has read
+        trial_id = self._abandoned.pop(0)
+        self._rowless_since.pop(trial_id)
+        return self._trial(trial_id)
 
     def _entered(
         self, trial: optuna.Trial, sample: Callable[[Suggester], Candidate], budget: int | None
