@@ -56,6 +56,9 @@ class ProgressListener:
     def finished(self, number: int, result: TrialResult) -> None:
         """A trial has ended."""
 
+    def given_back(self, number: int, reason: str) -> None:
+        """A trial leaves this search without a result that counts, and why; it runs again, here or elsewhere."""
+
     def skipped(self) -> None:
         """The sampler proposed a known candidate."""
 

@@ -32,6 +32,7 @@ from paredown.search.trial.supernets import prepare_supernets
 from paredown.search.trial_queue import TIME_IS_UP, Budget, TrialQueue
 from paredown.spaces.knob import Value
 from paredown.studies.errors import StudyError
+from paredown.studies.ownership import LEASE_S
 from paredown.studies.study import Study
 
 
@@ -62,6 +63,7 @@ def search(
     where: str = "study",
     run: RunTrial = run_trial,
     driver_options: Mapping[str, Any] | None = None,
+    lease_s: float = LEASE_S,
 ) -> SearchSummary:
     """Run or continue a study until its budget is spent.
 
@@ -72,6 +74,7 @@ def search(
         where: How messages name the study file.
         run: Runs one trial.
         driver_options: Options of the driver that the study names, such as `{"address": ...}` of a Ray cluster.
+        lease_s: Seconds after which other searches take over the trials of this one where it shows no sign of life.
 
     Raises:
         ParedownError: The study cannot be opened, or its configuration contradicts the stored one.
@@ -85,7 +88,7 @@ def search(
     if config.weights and not config.training.epochs:
         listener.remark(f"{config.weights}: the network starts trained; training.epochs is 0, fine-tuning follows")
     measured = [] if _has_begun(url, config.study) else probe(setup, where)
-    study = Study.create(url, config.study, setup.stored, setup.plan.objectives, str(setup.plan.folder))
+    study = Study.create(url, config.study, setup.stored, setup.plan.objectives, str(setup.plan.folder), lease_s)
     setup = _on_its_device(setup, study, listener)
     costs = _costs(setup, study)
     for candidate, values in measured:
@@ -100,7 +103,7 @@ def search(
     queue = TrialQueue(study, setup.space, budget, listener, halving, costs.counted)
     begin, interrupted = time.monotonic(), False
     try:
-        with _sigterm_is_interrupt():
+        with _sigterm_is_interrupt(), study.runner.alive():
             if queue.is_spent or prepare_supernets(setup.plan, deadline, listener):
                 plan, workers = _divided(setup)
                 before = study.models(), study.counts()

@@ -21,6 +21,7 @@ from sqlalchemy import Connection, Engine, column, event, inspect, select, table
 from sqlalchemy.engine import URL, make_url
 
 from paredown.studies.errors import DatabaseUnusable
+from paredown.studies.optuna_storage import ColumnStorage
 from paredown.studies.tables import VERSION_TABLE
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def open_storage(url: str, *, must_exist: bool = False) -> RDBStorage:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         with _one_at_a_time(file):
-            storage = RDBStorage(url)
+            storage = ColumnStorage(url)
             if file is not None:
                 _configure(storage.engine)
             _upgrade(storage.engine, url)

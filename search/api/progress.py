@@ -105,6 +105,11 @@ class ProgressDisplay(ProgressListener):
                 text += f", {ACCURACY.name} {ACCURACY.format(metrics[ACCURACY.name])}"
             self._running[number] = (self._running[number][0], text)
 
+    def given_back(self, number: int, reason: str) -> None:
+        """Print why a trial left."""
+        self._running.pop(number, None)
+        self.remark(f"trial {number}: {reason}")
+
     def skipped(self) -> None:
         """Count a candidate that was known."""
         self._counts["duplicate"] += 1

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -119,7 +120,7 @@ def main_module_hidden() -> Iterator[None]:
 def _work(pipe: "Connection[Any, Any]", run: RunTrial) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
+    threading.Thread(target=_end_with_the_search, daemon=True).start()
     while True:
         try:
             job: Job = pipe.recv()
@@ -130,6 +131,14 @@ def _work(pipe: "Connection[Any, Any]", run: RunTrial) -> None:
             pipe.send(("result", run(job.candidate, job.plan, partial(_report, pipe, job.plan.judged))))
         except (TrialInterrupted, BrokenPipeError):
             return
+
+
+def _end_with_the_search() -> None:
+    """End this process as soon as that of the search has ended, whatever a trial is doing."""
+    search = multiprocessing.parent_process()
+    if search is not None:
+        wait([search.sentinel])
+        os._exit(1)
 
 
 def _report(pipe: "Connection[Any, Any]", judged: bool, epoch: int, metrics: dict[str, float]) -> str:
@@ -146,7 +155,7 @@ def _receive(worker: _Worker, queue: TrialQueue) -> bool:
         kind, *content = worker.pipe.recv()
     except (EOFError, ConnectionResetError):
         worker.process.join()
-        queue.lose(_taken(worker).number, _death(worker.process.exitcode))
+        queue.retry(_taken(worker).number, _death(worker.process.exitcode))
         return False
     if kind == "result":
         queue.tell(_taken(worker).number, content[0])

@@ -66,8 +66,12 @@ def test_a_worker_starts_with_all_loaded_that_a_trial_needs() -> None:
 @pytest.mark.parametrize(
     ("run", "keys", "reason"),
     [
-        (toy_trials.some_exit, {}, "its process ended with exit code 3"),
-        (toy_trials.some_are_killed, {}, "its process was killed by SIGKILL; the machine may be out of memory"),
+        (toy_trials.some_exit, {}, "its process ended with exit code 3, 3 times"),
+        (
+            toy_trials.some_are_killed,
+            {},
+            "its process was killed by SIGKILL; the machine may be out of memory, 3 times",
+        ),
         (toy_trials.some_hang, {"trial_timeout": 4}, "timeout: no end after 6 s; its process was killed"),
     ],
     ids=["exits", "killed", "hangs"],
