@@ -33,7 +33,7 @@ def run_toy(
 
 
 class Told(ProgressListener):
-    """Keeps the remarks and why trials were given back, and does something when a trial starts or is about to be stored."""
+    """Keeps what it is told, and does something when a trial starts or is about to be stored."""
 
     def __init__(self, started: Callable[[], Any] | None = None, epoch: Callable[[], Any] | None = None) -> None:
         self.remarks: list[str] = []
