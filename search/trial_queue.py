@@ -236,7 +236,7 @@ class TrialQueue:
         is_full = spent + running + promised >= self._budget.trials
         if is_full and not (reason or self._running or self._is_waiting):
             self._is_waiting = True
-            self.listener.remark(f"waiting for {running} trials that another search of this study runs")
+            self.listener.remark(f"waiting for the last trials of another search of this study: {running}")
         return bool(reason) or is_full
 
 
