@@ -20,6 +20,8 @@ from paredown.studies.study import Study
 T = TypeVar("T")
 MAX_DRAWN = 400
 """Maximum number of trials beside the front that a figure draws, so that the page opens at once."""
+MAX_CURVES = 100
+"""Maximum number of learning curves beside those of the front, and as many of trials that were stopped early."""
 MAX_LISTED = 200
 """Maximum number of trials in a list of reasons."""
 MIN_TRIALS_FOR_IMPORTANCES = 8
@@ -81,7 +83,8 @@ def _figures(
     figure = drawn.parallel_figure(shown, metrics)
     sections.append(("All trials, side by side", "Drag along an axis to keep a range." + few, figure))
     stopped = study.numbers("stopped")
-    drawn_curves = {m.trial for m in [*shown, *best]} | set(_evenly(stopped, MAX_DRAWN))
+    others = [*_evenly([m.trial for m in shown], MAX_CURVES), *_evenly(stopped, MAX_CURVES)]
+    drawn_curves = {m.trial for m in best} | set(others)
     if curves := study.curves(drawn_curves):
         figure = drawn.curves_figure(curves, {m.trial for m in best}, set(stopped))
         text = "Validation accuracy after each epoch; blue: models on the front"

@@ -122,7 +122,7 @@ def test_a_late_result_is_remarked_and_the_search_goes_on(tmp_path: Path) -> Non
 
 def test_a_search_waits_for_the_last_trials_of_another_one(tmp_path: Path) -> None:
     notes = Notes()
-    first, study = queue_of(tmp_path, Budget(2))
+    first, _ = queue_of(tmp_path, Budget(2))
     finish(first, first.next())
     asked = first.next()
     second, _ = queue_of(tmp_path, Budget(2), notes)
