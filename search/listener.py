@@ -56,6 +56,12 @@ class ProgressListener:
     def finished(self, number: int, result: TrialResult) -> None:
         """A trial has ended."""
 
+    def cut(self, number: int) -> None:
+        """A running trial was cut off because the search ends; it will run again under its number."""
+
+    def tick(self) -> None:
+        """Time has passed: told every few seconds at least while trials run."""
+
     def skipped(self) -> None:
         """The sampler proposed a known candidate."""
 

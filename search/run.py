@@ -2,11 +2,8 @@
 
 import functools
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +11,7 @@ from paredown.evaluators.device import this_device
 from paredown.search.drivers.catalogue import DRIVERS
 from paredown.search.drivers.driver import RunTrial
 from paredown.search.errors import check_name
+from paredown.search.interruption import stop_on_signals
 from paredown.search.listener import SILENT, ProgressListener, SearchStart
 from paredown.search.samplers.choosing import choose_sampler
 from paredown.search.samplers.domain import KnobDomain
@@ -28,7 +26,7 @@ from paredown.search.study_file.stored import stored_device
 from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial.run_trial import run_trial
 from paredown.search.trial.supernets import prepare_supernets
-from paredown.search.trial_queue import TIME_IS_UP, Budget, TrialQueue
+from paredown.search.trial_queue import STOPPED, TIME_IS_UP, Budget, TrialQueue
 from paredown.spaces.knob import Value
 from paredown.studies.errors import StudyError
 from paredown.studies.study import Study
@@ -95,27 +93,24 @@ def search(
     if config.halving is not None:
         halving = resume(Halving(metrics, **config.halving.model_dump()), study, setup.plan)
     budget = Budget(config.trials, deadline, config.max_failures, config.patience_trials)
-    queue = TrialQueue(study, setup.space, budget, listener, halving, costs.counted)
-    begin, interrupted = time.monotonic(), False
-    try:
-        with _sigterm_is_interrupt():
-            if queue.is_spent or prepare_supernets(setup.plan, deadline, listener):
+    begin = time.monotonic()
+    with stop_on_signals() as stop:
+        queue = TrialQueue(study, setup.space, budget, listener, halving, costs.counted, stop)
+        try:
+            if queue.is_spent or prepare_supernets(setup.plan, deadline, listener, stop):
                 plan, workers = _divided(setup)
                 before = study.models(), study.counts()
                 listener.search_started(SearchStart(study.name, metrics, config.trials, deadline, *before))
                 driver.run(queue, plan, workers, run, options)
             else:
-                queue.stopped = TIME_IS_UP
-        reason = queue.stopped
-        interrupted = reason == TIME_IS_UP
-    except KeyboardInterrupt:
-        reason, interrupted = "stopped; the same command goes on", True
-    finally:
-        try:
-            study.leave()
+                queue.stopped = STOPPED if stop.is_asked else TIME_IS_UP
         finally:
-            listener.search_ended()
-    return SearchSummary(study, reason, interrupted, queue.asking_s, time.monotonic() - begin)
+            try:
+                study.leave()
+            finally:
+                listener.search_ended()
+    interrupted = queue.stopped in (STOPPED, TIME_IS_UP)
+    return SearchSummary(study, queue.stopped, interrupted, queue.asking_s, time.monotonic() - begin)
 
 
 def _has_begun(url: str, name: str) -> bool:
@@ -173,20 +168,3 @@ def _divided(setup: Setup) -> tuple[TrialPlan, int]:
     cores, config = os.cpu_count() or 1, setup.config
     workers = min(cores, config.trials) if config.workers == "auto" else config.workers
     return replace(setup.plan, threads=max(1, cores // workers)), workers
-
-
-@contextmanager
-def _sigterm_is_interrupt() -> Iterator[None]:
-    """Let SIGTERM stop the search as Ctrl-C does; only in the main thread, where alone Python sets signal handlers."""
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from paredown.search.errors import SearchAborted
+from paredown.search.interruption import StopRequest
 from paredown.search.listener import ProgressListener
 from paredown.search.schedulers.halving import Halving
 from paredown.search.schedulers.judge import Judge
@@ -18,7 +19,10 @@ MAX_SKIPPED = 500
 """Number of rejected or known candidates in a row that ends the search."""
 RENEW_S = 20.0
 """Seconds between two renewals of the leases."""
+CUT_S = 3.0
+"""Seconds after the deadline in which a running trial may come to its next batch, and end there by itself."""
 TIME_IS_UP = "the time is up"
+STOPPED = "stopped; the same command goes on"
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Budget:
 
     Attributes:
         trials: Total number of finished trials in the study: done, stopped early or failed.
-        deadline: `time.monotonic()` after which no trial starts; None for no limit.
+        deadline: `time.monotonic()` after which no trial starts and running ones are cut off; None for no limit.
         max_failures: Number of failed trials in a row that aborts the search.
         patience_trials: Number of finished trials in a row without a gain of hypervolume that ends the search; None for
             no limit.
@@ -49,6 +53,7 @@ class TrialQueue:
         listener: Told what happens. The queue tells it of trials; drivers report epochs through `report`.
         halving: Stops running trials early; None: all run to their end.
         counted: Returns the costs of an untrained candidate that were counted before, by metric.
+        stop: Whether the user or the system has asked the search to stop.
         stopped: Why there are no more trials; empty while there are.
         asking_s: Seconds spent in database, sampler and listener while a worker had nothing to do.
         preparing_s: Seconds spent there while every worker was busy.
@@ -62,6 +67,7 @@ class TrialQueue:
         listener: ProgressListener,
         halving: Halving | None = None,
         counted: Callable[[Candidate], Mapping[str, float]] = lambda candidate: {},
+        stop: StopRequest | None = None,
     ) -> None:
         self._study, self._space, self._budget = study, space, budget
         self._running: set[int] = set()
@@ -71,6 +77,7 @@ class TrialQueue:
         self._prepared: list[PendingTrial] = []
         self._judge = Judge(halving)
         self.listener, self.halving, self.counted = listener, halving, counted
+        self.stop = stop or StopRequest()
         self.stopped = ""
         self.asking_s = self.preparing_s = 0.0
         study.recover()
@@ -89,6 +96,17 @@ class TrialQueue:
     def is_spent(self) -> bool:
         """Whether the budget is spent, so that no trial will start."""
         return self._is_over()
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until the deadline, negative after it; None where there is none."""
+        return None if self._budget.deadline is None else self._budget.deadline - time.monotonic()
+
+    @property
+    def must_cut(self) -> bool:
+        """Whether trials that still run are to be cut off now, by force where they do not end by themselves."""
+        left = self.seconds_left
+        return self.stop.is_asked or (left is not None and left < -CUT_S)
 
     def next(self) -> PendingTrial | None:
         """Return a trial to start now; None to wait for a running one, or for good where `stopped` says why."""
@@ -122,7 +140,9 @@ class TrialQueue:
     def _waits_for_baseline(self) -> bool:
         if self._baseline is None and self._study.counts().get("running"):
             self._baseline = self._study.baseline()  # another process may have finished it
-            return self._baseline is None
+            if self._baseline is None:
+                self._is_over()  # the wait for it ends with the search
+                return True
         return False
 
     def _proposed(self) -> PendingTrial | None:
@@ -176,8 +196,15 @@ class TrialQueue:
         self._judge.forget(number)
         self.tell(number, TrialResult("failed", reason))
 
+    def cut(self, number: int) -> None:
+        """Take back a running trial because the search ends: when the search leaves the study, it is in line again."""
+        self._judge.forget(number)
+        self._running.discard(number)
+        self.listener.cut(number)
+
     def renew(self) -> None:
         """Renew the leases of the trials in hand, at most every `RENEW_S` seconds."""
+        self.listener.tick()
         if time.monotonic() - self._renewed > RENEW_S:
             self._study.renew(sorted(self._running | {pending.number for pending in self._prepared}))
             self._renewed = time.monotonic()
@@ -187,10 +214,14 @@ class TrialQueue:
         spent = sum(counts.get(state, 0) for state in FINISHED)
         reason = ""
         running, patience = counts.get("running", 0) - len(self._prepared), self._budget.patience_trials
-        if spent + running + promised >= self._budget.trials:
+        if spent >= self._budget.trials:
             reason = f"{spent} trials are done"
+        elif self.stop.is_asked:
+            reason = STOPPED
         elif self._budget.deadline is not None and time.monotonic() > self._budget.deadline:
             reason = TIME_IS_UP
+        elif spent + running + promised >= self._budget.trials:
+            reason = f"{spent} trials are done"
         elif self._skipped >= MAX_SKIPPED:
             reason = f"the last {self._skipped} candidates were known or rejected: little of the space is left"
         elif patience is not None and trials_without_gain(self._study) >= patience:

@@ -19,10 +19,16 @@ from paredown.spaces.compression.step import Hold
 
 OnEpoch = Callable[[int, dict[str, float]], str]
 """(epoch, metrics) -> why the trial stops here, or an empty text; raises TrialInterrupted where the search ends."""
+OnBatch = Callable[[], None]
+"""Called before each batch; raises what ends the trial there."""
 
 NO_TERMS = LossTerms()
 FIRST = torch.arange(1)
 """One image, as an example."""
+
+
+def go_on() -> None:
+    """Let training go on: an `OnBatch` for training that nothing interrupts."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,7 @@ def fit(
     terms: LossTerms = NO_TERMS,
     holds: Sequence[Hold] = (),
     on_epoch: OnEpoch = lambda epoch, metrics: "",
+    on_batch: OnBatch = go_on,
 ) -> int:
     """Train the network in place, leave the weights of its best epoch in it, and return the number of epochs that ran.
 
@@ -105,11 +112,12 @@ def fit(
         terms: Terms beside the task's loss.
         holds: Constraints applied after each step; epochs before they are settled cannot be the best.
         on_epoch: Called after each epoch; may stop the trial.
+        on_batch: Called before each batch; may end the trial.
 
     Raises:
         EvaluationError: The loss is not finite.
         TrialStopped: `on_epoch` gave a reason to stop.
-        TrialInterrupted: `on_epoch` raised it.
+        TrialInterrupted: `on_epoch` or `on_batch` raised it.
     """
     best = _Best(model, plan.patience)
     done = 0
@@ -124,7 +132,7 @@ def fit(
         ):
             course = _Course(model, images, data, plan, loss, passes, holds, epochs, learning_rate)
             while done < epochs and not best.is_stale and (not done or time.monotonic() <= deadline):
-                mean = course.epoch()
+                mean = course.epoch(on_batch)
                 if not np.isfinite(mean):
                     raise EvaluationError(f"the loss of epoch {first_epoch + done} is {mean}")
                 accuracy, validation_loss = score(model, data.validation, data.normalise)
@@ -164,12 +172,16 @@ class _Course:
             self._optimizer, learning_rate, total_steps=self._steps + 1
         )
 
-    def epoch(self) -> float:
+    def epoch(self, on_batch: OnBatch) -> float:
         """Train on all images once and return their mean loss."""
         self._model.train()
         order = torch.randperm(len(self._images), generator=self._random)
         batches = order.split(self._plan.batch_size)  # type: ignore[no-untyped-call]
-        total = sum(self._step(rows) * len(rows) for rows in batches if len(rows) > 1)  # one image has no statistics
+        total = 0.0
+        for rows in batches:
+            on_batch()
+            if len(rows) > 1:  # one image has no statistics
+                total += self._step(rows) * len(rows)
         return float(total / len(self._images))
 
     def _step(self, rows: Tensor) -> float:

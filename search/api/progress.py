@@ -105,6 +105,10 @@ class ProgressDisplay(ProgressListener):
                 text += f", {ACCURACY.name} {ACCURACY.format(metrics[ACCURACY.name])}"
             self._running[number] = (self._running[number][0], text)
 
+    def cut(self, number: int) -> None:
+        """Show a trial no more."""
+        self._running.pop(number)
+
     def skipped(self) -> None:
         """Count a candidate that was known."""
         self._counts["duplicate"] += 1

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from paredown.search.cli.exit_codes import DONE, STOPPED
+from paredown.search.cli.exit_codes import DONE
 from paredown.search.cli.options import DEFAULT_STORAGE, AsJson, Storage
 from paredown.search.cli.output import print_json, print_models, print_refused, progress_console, relative
+from paredown.search.cli.stop_signals import STOPPED, end_at_once
 
 
 def search(
@@ -31,6 +32,7 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Run or continue a study; the same command continues where it was stopped."""
+    end_at_once()
     console = progress_console()
     with console.status("loading"):
         from paredown.search.api.run import search_study

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,8 +23,8 @@ from paredown.search.drivers.driver import Driver, DriverOptions, Job, RunTrial,
 from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial_queue import TrialQueue
 
-POLL_S = 1.0
-"""Seconds between two looks at whether a worker hangs."""
+POLL_S = 0.5
+"""Seconds between two looks at whether a worker hangs, and whether the search is to stop."""
 GRACE = 1.5
 """Multiple of the trial's timeout after which a worker that does not stop by itself is killed."""
 LEAVE_S = 5.0
@@ -54,6 +55,9 @@ def run_in_processes(queue: TrialQueue, plan: TrialPlan, workers: int, run: RunT
             if queue.stopped:
                 return
             queue.renew()
+            if queue.must_cut:
+                _cut(pool, queue)
+                continue
             busy = [worker.pipe for worker in pool if worker.job is not None]
             # A single worker waits for the sampler, which then knows all that came before.
             waiting = len(busy) < len(pool) and queue.baseline is not None
@@ -71,6 +75,13 @@ def run_in_processes(queue: TrialQueue, plan: TrialPlan, workers: int, run: RunT
                     pool[at] = _spawn(run)
     finally:
         _end_all(pool)
+
+
+def _cut(pool: list[_Worker], queue: TrialQueue) -> None:
+    """End the workers that still run a trial."""
+    for worker in [worker for worker in pool if worker.job is not None]:
+        _end(worker)
+        queue.cut(_taken(worker).number)
 
 
 def _give(worker: _Worker, queue: TrialQueue, plan: TrialPlan) -> None:
@@ -119,7 +130,7 @@ def _main_module_hidden() -> Iterator[None]:
 def _work(pipe: "Connection[Any, Any]", run: RunTrial) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
+    threading.Thread(target=_end_with_the_search, daemon=True).start()
     while True:
         try:
             job: Job = pipe.recv()
@@ -127,9 +138,24 @@ def _work(pipe: "Connection[Any, Any]", run: RunTrial) -> None:
             return  # the parent is gone
         try:
             pipe.send(("begins",))
-            pipe.send(("result", run(job.candidate, job.plan, partial(_report, pipe, job.plan.judged))))
-        except (TrialInterrupted, BrokenPipeError):
+            pipe.send(_outcome(run, job, pipe))
+        except BrokenPipeError:
             return
+
+
+def _outcome(run: RunTrial, job: Job, pipe: "Connection[Any, Any]") -> tuple[Any, ...]:
+    try:
+        return "result", run(job.candidate, job.plan, partial(_report, pipe, job.plan.judged))
+    except TrialInterrupted:
+        return ("cut",)
+
+
+def _end_with_the_search() -> None:
+    """End this process as soon as that of the search has ended, whatever a trial is doing."""
+    search = multiprocessing.parent_process()
+    if search is not None:
+        wait([search.sentinel])
+        os._exit(1)
 
 
 def _report(pipe: "Connection[Any, Any]", judged: bool, epoch: int, metrics: dict[str, float]) -> str:
@@ -150,6 +176,9 @@ def _receive(worker: _Worker, queue: TrialQueue) -> bool:
         return False
     if kind == "result":
         queue.tell(_taken(worker).number, content[0])
+        return True
+    if kind == "cut":
+        queue.cut(_taken(worker).number)
         return True
     if kind == "begins":
         worker.started, worker.loaded = time.monotonic(), True

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+from paredown.evaluators.errors import TrialInterrupted
 from paredown.search.drivers.driver import Driver, DriverOptions, Job, RunTrial, next_job
 from paredown.search.errors import SearchAborted
 from paredown.search.schedulers.judge import Judge
@@ -21,6 +22,8 @@ from paredown.search.trial_queue import TrialQueue
 from paredown.studies.result import TrialResult
 
 RESULT = "trial_result"
+CUT = "trial_cut"
+"""In the place of a result where the trial was cut off because the search ends."""
 
 
 class RayOptions(DriverOptions):
@@ -44,6 +47,8 @@ def run_on_ray(queue: TrialQueue, plan: TrialPlan, workers: int, run: RunTrial, 
     os.environ.setdefault("RAY_AUTH_MODE", "disabled" if address is None else "token")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # the queue hears of it
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # files that nobody reads
     import ray
     from ray import tune
 
@@ -65,6 +70,7 @@ def run_on_ray(queue: TrialQueue, plan: TrialPlan, workers: int, run: RunTrial, 
                     storage_path=folder,
                     verbose=0,
                     callbacks=[_renewal(queue)],
+                    stop=_cutting(queue),
                     failure_config=tune.FailureConfig(max_failures=0),
                 ),
             ).fit()
@@ -75,6 +81,10 @@ def run_on_ray(queue: TrialQueue, plan: TrialPlan, workers: int, run: RunTrial, 
                 ray.shutdown()
     if searcher.aborted is not None:
         raise searcher.aborted
+    if queue.must_cut:
+        for number in queue.running:
+            queue.cut(number)
+        queue.next()  # says why there is no more
 
 
 def _searcher(queue: TrialQueue, plan: TrialPlan, judge: Any) -> Any:  # noqa: C901 (a class: Ray loads late)
@@ -104,6 +114,9 @@ def _searcher(queue: TrialQueue, plan: TrialPlan, judge: Any) -> Any:  # noqa: C
         def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
             number = self._numbers.pop(trial_id, None)
             if number is None:
+                return
+            if not error and (CUT in (result or {}) or (RESULT not in (result or {}) and self._queue.must_cut)):
+                self._queue.cut(number)
                 return
             ended = _result(result, error)
             if error and judge is not None:
@@ -152,7 +165,10 @@ def _trainable() -> Any:
             return True
 
         def step(self) -> dict[str, Any]:
-            result = self._run(self._job.candidate, self._job.plan, self._on_epoch)
+            try:
+                result = self._run(self._job.candidate, self._job.plan, self._on_epoch)
+            except TrialInterrupted:
+                return {CUT: True, "done": True}
             # One string: Ray flattens mappings on their way to the searcher.
             return {RESULT: json.dumps(result.to_json()), "done": True}
 
@@ -187,6 +203,27 @@ def _renewal(queue: TrialQueue) -> Any:
             self._queue.renew()
 
     return Renewal(queue)
+
+
+def _cutting(queue: TrialQueue) -> Any:
+    from ray.tune import Stopper
+
+    class Cutting(Stopper):  # type: ignore[misc]
+        """Stops the running trials when the search must end."""
+
+        def __init__(self, queue: TrialQueue) -> None:
+            self._queue = queue
+
+        def __getstate__(self) -> dict[str, Any]:
+            return {}  # Ray snapshots stoppers; there is nothing to keep
+
+        def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+            return False
+
+        def stop_all(self) -> bool:
+            return self._queue.must_cut
+
+    return Cutting(queue)
 
 
 @contextlib.contextmanager

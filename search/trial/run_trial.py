@@ -66,7 +66,7 @@ def run_trial(candidate: Candidate, plan: TrialPlan, on_epoch: OnEpoch = lambda 
             returns why the trial stops there, or an empty text.
 
     Raises:
-        TrialInterrupted: `on_epoch` raised it.
+        TrialInterrupted: `on_epoch` raised it, or the plan's seconds are over.
     """
     trial = _Trial(candidate, plan, on_epoch)
     try:
@@ -202,7 +202,7 @@ class _Trial:
 
     def _trained(self, model: nn.Module) -> Compressed:
         """Train, compress and fine-tune an untrained network."""
-        stages = TrainingStages(self.candidate, self.plan, self.shape, self.data, self._after_epoch)
+        stages = TrainingStages(self.candidate, self.plan, self.shape, self.data, self._after_epoch, self._check_time)
         with self._timed("train"):
             pretraining = stages.pretrain(model)
         self.notes |= pretraining.facts
@@ -218,10 +218,17 @@ class _Trial:
 
     def _after_epoch(self, epoch: int, metrics: dict[str, float]) -> str:
         self.curve.append((epoch, metrics))
-        if (elapsed := time.monotonic() - self.started) > self.plan.timeout_s:
-            raise EvaluationError(f"timeout: {elapsed:.0f} s exceed the limit of {self.plan.timeout_s:g} s")
+        self._check_time()
         costs = {m.name for m in self.plan.optimised_metrics if self.plan.judged}
         return self.on_epoch(epoch, {name: v for name, v in self.known.items() if name in costs} | metrics)
+
+    def _check_time(self) -> None:
+        """End the trial where its own time or that of the whole search is over."""
+        elapsed, left = time.monotonic() - self.started, self.plan.seconds_left
+        if left is not None and elapsed > left:
+            raise TrialInterrupted("the search ends")
+        if elapsed > self.plan.timeout_s:
+            raise EvaluationError(f"timeout: {elapsed:.0f} s exceed the limit of {self.plan.timeout_s:g} s")
 
     def _export(self, compressed: Compressed, folder: Path) -> WrittenModel:
         """Write the model's files, its weights and, for the baseline, its outputs as a teacher."""
@@ -276,6 +283,7 @@ class _Trial:
     @contextlib.contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
         start = time.monotonic()
+        self._check_time()
         try:
             yield
         finally:

@@ -17,7 +17,7 @@ from paredown.evaluators.files.model_writer import Skipped
 from paredown.evaluators.files.names import TEACHER_FILE
 from paredown.evaluators.tasks.spec import load_task
 from paredown.evaluators.training.data import TrainingData
-from paredown.evaluators.training.fit import OnEpoch, fit
+from paredown.evaluators.training.fit import OnBatch, OnEpoch, fit, go_on
 from paredown.evaluators.training.inference import recalibrate
 from paredown.evaluators.training.loss_terms import BoundProximal, CombinedLoss, LossTerms, TeacherTargets
 from paredown.evaluators.training.teacher import teacher_outputs
@@ -44,6 +44,7 @@ class TrainingStages:
         shape: Channels, height, width of one input.
         data: The task's images at the candidate's resolution.
         on_epoch: Called after each epoch of training and fine-tuning; may stop the trial.
+        on_batch: Called before each batch of both; may end the trial.
     """
 
     candidate: Candidate
@@ -51,6 +52,7 @@ class TrainingStages:
     shape: ImageShape
     data: TrainingData
     on_epoch: OnEpoch
+    on_batch: OnBatch = go_on
 
     def pretrain(self, model: nn.Module) -> Pretraining:
         """Train an untrained network in place up to where compression begins, and return the record of it."""
@@ -67,6 +69,7 @@ class TrainingStages:
                 deadline=deadline,
                 terms=self._loss_terms,
                 on_epoch=on_epoch,
+                on_batch=self.on_batch,
             )
 
         return pretrain(model, self.candidate, self.plan, self.data, train, self.on_epoch)
@@ -96,6 +99,7 @@ class TrainingStages:
                 first_epoch=pretraining.epochs,
                 holds=list(held.values()),
                 on_epoch=self.on_epoch,
+                on_batch=self.on_batch,
                 terms=replace(self._loss_terms, proximals=()),  # it recovers under the zeros that training gave
             )
         return {name: hold.skipped for name, hold in held.items() if hold.skipped}

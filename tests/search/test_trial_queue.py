@@ -9,7 +9,7 @@ import toy_trials
 from paredown.search.listener import SILENT
 from paredown.search.samplers.catalogue import SAMPLERS
 from paredown.search.samplers.sampler import Problem
-from paredown.search.trial_queue import TIME_IS_UP, Budget, TrialQueue
+from paredown.search.trial_queue import CUT_S, TIME_IS_UP, Budget, TrialQueue
 from paredown.studies.result import PendingTrial
 from paredown.studies.study import Study
 
@@ -81,3 +81,24 @@ def test_a_prepared_trial_that_is_too_late_runs_in_the_next_search(
     asked = again.next()
     assert asked is not None
     assert asked.number == 2
+
+
+def test_at_the_deadline_running_trials_get_a_moment_and_are_then_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials, study = queue_of(tmp_path, Budget(9, deadline=time.monotonic() + 3600))
+    finish(trials, trials.next())
+    running = trials.next()
+    assert running is not None
+    now = time.monotonic()
+    assert 0 < (trials.seconds_left or 0) <= 3600
+    for later_s, must in ((0, False), (3601, False), (3600 + CUT_S + 1, True)):
+        monkeypatch.setattr(time, "monotonic", lambda later_s=later_s: now + later_s)
+        assert trials.must_cut is must
+    assert trials.next() is None
+    assert not trials.stopped, "one still runs"
+    trials.cut(running.number)
+    assert trials.next() is None
+    assert trials.stopped == TIME_IS_UP
+    study.leave()
+    assert study.counts() == {"done": 1, "waiting": 1}
