@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from paredown.evaluators.device import this_device
+from paredown.search.deadline import deadline_of
 from paredown.search.drivers.catalogue import DRIVERS
 from paredown.search.drivers.driver import RunTrial
 from paredown.search.errors import check_name
@@ -59,6 +60,7 @@ def search(
     where: str = "study",
     run: RunTrial = run_trial,
     driver_options: Mapping[str, Any] | None = None,
+    began: float | None = None,
 ) -> SearchSummary:
     """Run or continue a study until its budget is spent.
 
@@ -69,12 +71,14 @@ def search(
         where: How messages name the study file.
         run: Runs one trial.
         driver_options: Options of the driver that the study names, such as `{"address": ...}` of a Ray cluster.
+        began: `time.monotonic()` from which the study's timeout counts; None for now.
 
     Raises:
         ParedownError: The study cannot be opened, or its configuration contradicts the stored one.
         SearchAborted: The baseline failed, or too many trials in a row failed.
     """
     config = setup.config
+    deadline = deadline_of(config, time.monotonic() if began is None else began)
     check_name(config.driver, DRIVERS, f"{where}: driver")
     driver = DRIVERS[config.driver]
     options = driver.checked(driver_options or {}, where)
@@ -88,7 +92,6 @@ def search(
         costs.learn(candidate, values)
     _prepare(study, setup, costs, where)
     metrics = setup.plan.optimised_metrics
-    deadline = None if config.timeout is None else time.monotonic() + config.timeout
     halving = None
     if config.halving is not None:
         halving = resume(Halving(metrics, **config.halving.model_dump()), study, setup.plan)

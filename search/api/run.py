@@ -1,6 +1,7 @@
 """Searches from Python code: `run_study`."""
 
 import os
+import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ def run_study(
     name: str | None = None,
     trials: int | None = None,
     timeout: float | str | None = None,
+    until: str | None = None,
     workers: int | str | None = None,
     driver: str | None = None,
     sampler: str | None = None,
@@ -64,6 +66,7 @@ def run_study(
         name: Name of the study, in place of the file's.
         trials: Total number of trials, in place of the file's.
         timeout: Time after which the search stops, in seconds or as text such as `8h`.
+        until: Time of day at which the search stops, such as `07:00`; tomorrow where that is past.
         workers: Number of processes, or `auto` for one per core.
         driver: Where trials run: `local` or `ray`.
         sampler: Name of a sampler, or `package.module:name`.
@@ -82,6 +85,7 @@ def run_study(
         "study": name,
         "trials": trials,
         "timeout": timeout,
+        "until": until,
         "workers": workers,
         "driver": driver,
         "sampler": sampler,
@@ -98,6 +102,7 @@ def search_study(
     out: str | Path | None,
     progress: bool | ProgressListener,
     driver_options: Mapping[str, Any] | None,
+    began: float | None = None,
 ) -> StudyRun:
     """Run or continue a study; see `run_study`.
 
@@ -108,14 +113,16 @@ def search_study(
         out: As there.
         progress: As there.
         driver_options: As there.
+        began: `time.monotonic()` from which the timeout counts; None for now.
     """
+    began = time.monotonic() if began is None else began
     config, where, folder = _configuration(study, given)
     console = display_console()
     listener = progress if isinstance(progress, ProgressListener) else ProgressDisplay(console) if progress else SILENT
     config = as_begun(config, storage)
     with reading_data(console) if progress is True else nullcontext():
         setup = set_up(config, where, folder, Path(out or Path("paredown-out", config.study)))
-    summary = run.search(setup, storage, listener=listener, where=where, driver_options=driver_options)
+    summary = run.search(setup, storage, listener=listener, where=where, driver_options=driver_options, began=began)
     return StudyRun(Study(summary.study, summary.reason), summary)
 
 

@@ -1,5 +1,6 @@
 """The command `search`: runs or continues a study."""
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,9 @@ def search(
     study: Annotated[str | None, typer.Option(help="Name of the study, in place of the file's.")] = None,
     trials: Annotated[int | None, typer.Option(help="Total number of trials.")] = None,
     timeout: Annotated[str | None, typer.Option(help="Time after which the search stops, e.g. 10m or 8h.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Time of day at which the search stops, e.g. 07:00; tomorrow if past.")
+    ] = None,
     workers: Annotated[str | None, typer.Option(help="Number of worker processes, or auto for one per core.")] = None,
     driver: Annotated[str | None, typer.Option(help="Where trials run: local or ray.")] = None,
     ray_address: Annotated[
@@ -32,6 +36,7 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Run or continue a study; the same command continues where it was stopped."""
+    began = time.monotonic()
     end_at_once()
     console = progress_console()
     with console.status("loading"):
@@ -42,6 +47,7 @@ def search(
         "study": study,
         "trials": trials,
         "timeout": timeout,
+        "until": until,
         "workers": int(workers) if workers and workers.isdigit() else workers,
         "driver": driver,
         "sampler": sampler,
@@ -49,7 +55,7 @@ def search(
     }
     options = {} if ray_address is None else {"address": ray_address}
     asked = {key: value for key, value in given.items() if value is not None}
-    ended = search_study(study_file, asked, storage, out, progress=True, driver_options=options)
+    ended = search_study(study_file, asked, storage, out, progress=True, driver_options=options, began=began)
     opened, summary = ended.study, ended.summary
     if opened.baseline is None:
         console.print(f"{summary.reason}; no trial has finished yet", markup=False)
