@@ -19,6 +19,7 @@ class SearchStart:
         deadline: `time.monotonic()` after which no trial starts; None for no limit.
         models: Models of earlier runs, the baseline first.
         counts: Number of trials of earlier runs by state.
+        workers: Number of trials at a time.
     """
 
     study: str
@@ -27,6 +28,7 @@ class SearchStart:
     deadline: float | None
     models: Sequence[Model]
     counts: Mapping[str, int]
+    workers: int = 1
 
 
 class ProgressListener:
@@ -56,8 +58,8 @@ class ProgressListener:
     def finished(self, number: int, result: TrialResult) -> None:
         """A trial has ended."""
 
-    def cut(self, number: int) -> None:
-        """A running trial was cut off because the search ends; it will run again under its number."""
+    def given_back(self, number: int, reason: str) -> None:
+        """A trial leaves this search without a result that counts, and why; it runs again, here or elsewhere."""
 
     def tick(self) -> None:
         """Time has passed: told every few seconds at least while trials run."""

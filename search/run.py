@@ -14,6 +14,7 @@ from paredown.search.drivers.driver import RunTrial
 from paredown.search.errors import check_name
 from paredown.search.interruption import stop_on_signals
 from paredown.search.listener import SILENT, ProgressListener, SearchStart
+from paredown.search.recording import recorded
 from paredown.search.samplers.choosing import choose_sampler
 from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.knobs import distributions
@@ -86,13 +87,28 @@ def search(
         listener.remark(f"{config.weights}: the network starts trained; training.epochs is 0, fine-tuning follows")
     measured = [] if _has_begun(url, config.study) else probe(setup, where)
     study = Study.create(url, config.study, setup.stored, setup.plan.objectives, str(setup.plan.folder))
-    setup = _on_its_device(setup, study, listener)
-    costs = _costs(setup, study)
-    for candidate, values in measured:
-        costs.learn(candidate, values)
-    _prepare(study, setup, costs, where)
-    metrics = setup.plan.optimised_metrics
-    halving = None
+    with recorded(setup.plan.folder, study.name, listener) as recording:
+        costs = _costs(setup, study)
+        for candidate, values in measured:
+            costs.learn(candidate, values)
+        setup = _on_its_device(setup, study, recording)
+        _prepare(study, setup, costs, where)
+        run_trials = functools.partial(driver.run, run=run, options=options)
+        summary = _searched(setup, study, costs, deadline, recording, run_trials)
+        recording.reason = summary.reason
+    return summary
+
+
+def _searched(
+    setup: Setup,
+    study: Study,
+    costs: CandidateCosts,
+    deadline: float | None,
+    listener: ProgressListener,
+    run_trials: Callable[[TrialQueue, TrialPlan, int], None],
+) -> SearchSummary:
+    """Run trials until the budget is spent, the time is up or the search is asked to stop."""
+    config, metrics, halving = setup.config, setup.plan.optimised_metrics, None
     if config.halving is not None:
         halving = resume(Halving(metrics, **config.halving.model_dump()), study, setup.plan)
     budget = Budget(config.trials, deadline, config.max_failures, config.patience_trials)
@@ -103,8 +119,8 @@ def search(
             if queue.is_spent or prepare_supernets(setup.plan, deadline, listener, stop):
                 plan, workers = _divided(setup)
                 before = study.models(), study.counts()
-                listener.search_started(SearchStart(study.name, metrics, config.trials, deadline, *before))
-                driver.run(queue, plan, workers, run, options)
+                listener.search_started(SearchStart(study.name, metrics, config.trials, deadline, *before, workers))
+                run_trials(queue, plan, workers)
             else:
                 queue.stopped = STOPPED if stop.is_asked else TIME_IS_UP
         finally:

@@ -200,7 +200,7 @@ class TrialQueue:
         """Take back a running trial because the search ends: when the search leaves the study, it is in line again."""
         self._judge.forget(number)
         self._running.discard(number)
-        self.listener.cut(number)
+        self.listener.given_back(number, "cut off because the search ends; it runs again")
 
     def renew(self) -> None:
         """Renew the leases of the trials in hand, at most every `RENEW_S` seconds."""

@@ -16,9 +16,11 @@ from paredown.search.api.study import Study
 from paredown.search.api.task import Task
 from paredown.search.listener import SILENT, ProgressListener
 from paredown.search.run import SearchSummary
+from paredown.search.shell_hooks import run_hook
 from paredown.search.study_file.schema import StudyConfig, checked_config, read_config
 from paredown.search.study_file.setup import set_up
 from paredown.search.study_file.stored import as_begun
+from paredown.search.trial_queue import STOPPED
 
 OBJECTIVES = ("accuracy", "latency_ms", "size_bytes")
 """Objectives of a study given as a mapping that names none."""
@@ -31,12 +33,20 @@ class StudyRun:
     """A search that has ended.
 
     Attributes:
+        config: The configuration of the search.
         study: The study.
         summary: How the search ended.
     """
 
+    config: StudyConfig
     study: Study
     summary: SearchSummary
+
+    def run_finish_hook(self) -> None:
+        """Run the user's command for a search that ended by itself; one that was stopped goes on later."""
+        if self.summary.reason != STOPPED:
+            config, folder = self.config, self.study.folder
+            _remark(run_hook(config.on_finish, config.study, self.summary.reason, folder))
 
 
 def run_study(
@@ -92,7 +102,9 @@ def run_study(
         "seed": seed,
     }
     given = {key: value for key, value in given.items() if value is not None}
-    return search_study(study, given, storage, out, progress, driver_options).study
+    ended = search_study(study, given, storage, out, progress, driver_options)
+    ended.run_finish_hook()
+    return ended.study
 
 
 def search_study(
@@ -122,8 +134,17 @@ def search_study(
     config = as_begun(config, storage)
     with reading_data(console) if progress is True else nullcontext():
         setup = set_up(config, where, folder, Path(out or Path("paredown-out", config.study)))
-    summary = run.search(setup, storage, listener=listener, where=where, driver_options=driver_options, began=began)
-    return StudyRun(Study(summary.study, summary.reason), summary)
+    try:
+        summary = run.search(setup, storage, listener=listener, where=where, driver_options=driver_options, began=began)
+    except Exception as error:
+        _remark(run_hook(config.on_failure, config.study, str(error), setup.plan.folder))
+        raise
+    return StudyRun(config, Study(summary.study, summary.reason), summary)
+
+
+def _remark(text: str) -> None:
+    if text:
+        display_console().print(text, markup=False, highlight=False)
 
 
 def _configuration(

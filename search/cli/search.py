@@ -58,10 +58,12 @@ def search(
     ended = search_study(study_file, asked, storage, out, progress=True, driver_options=options, began=began)
     opened, summary = ended.study, ended.summary
     if opened.baseline is None:
+        ended.run_finish_hook()
         console.print(f"{summary.reason}; no trial has finished yet", markup=False)
         raise typer.Exit(STOPPED)
     with console.status("exporting the front"):
         finished = finish(opened.stored)
+    ended.run_finish_hook()
     if as_json:
         document = opened.front().to_dict(opened.folder) | {
             "reason": summary.reason,

@@ -143,7 +143,9 @@ def trained_supernet(
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(file.with_suffix(".lock"), timeout=wait_s):
         supernet = _new(plan, family, task)
-        return TrainedSupernet(supernet, digest, sandwich.train(supernet, task, plan.training, file, on_epoch, on_batch))
+        return TrainedSupernet(
+            supernet, digest, sandwich.train(supernet, task, plan.training, file, on_epoch, on_batch)
+        )
 
 
 def inherit(candidate: Candidate, plan: TrialPlan, network: nn.Module) -> dict[str, Any]:

@@ -36,7 +36,8 @@ class Stops(ProgressListener):
         if trial.number == 1 and self._at == "start":
             os.kill(os.getpid(), signal.SIGTERM)
 
-    def cut(self, number: int) -> None:
+    def given_back(self, number: int, reason: str) -> None:
+        assert reason == "cut off because the search ends; it runs again"
         self.cut_off.append(number)
         if self._at == "end":
             os.kill(os.getpid(), signal.SIGTERM)
