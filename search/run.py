@@ -11,6 +11,7 @@ from paredown.evaluators.device import this_device
 from paredown.search.deadline import deadline_of
 from paredown.search.drivers.catalogue import DRIVERS
 from paredown.search.drivers.driver import RunTrial
+from paredown.search.drivers.memory import worker_limit_bytes
 from paredown.search.errors import check_name
 from paredown.search.interruption import stop_on_signals
 from paredown.search.listener import SILENT, ProgressListener, SearchStart
@@ -183,7 +184,8 @@ def _canonical(setup: Setup) -> Callable[[Params], Params]:
 
 
 def _divided(setup: Setup) -> tuple[TrialPlan, int]:
-    """Return the plan with the cores of the machine divided between the workers, and the number of workers."""
+    """Return the plan with cores and memory of the machine divided between the workers, and the number of workers."""
     cores, config = os.cpu_count() or 1, setup.config
     workers = min(cores, config.trials) if config.workers == "auto" else config.workers
-    return replace(setup.plan, threads=max(1, cores // workers)), workers
+    memory_bytes = config.trial_memory or worker_limit_bytes(workers)
+    return replace(setup.plan, threads=max(1, cores // workers), memory_bytes=memory_bytes), workers

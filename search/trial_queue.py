@@ -12,7 +12,7 @@ from paredown.search.schedulers.judge import Judge
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.space import SearchSpace
 from paredown.studies.front import Model, front, hypervolume
-from paredown.studies.result import FINISHED, PendingTrial, TrialResult
+from paredown.studies.result import CAUSE, FINISHED, Cause, PendingTrial, TrialResult
 from paredown.studies.study import Study
 
 MAX_SKIPPED = 500
@@ -187,14 +187,14 @@ class TrialQueue:
         if self._failures >= self._budget.max_failures:
             raise SearchAborted(f"{self._failures} trials in a row failed; the last one: {result.reason}")
 
-    def lose(self, number: int, reason: str) -> None:
+    def lose(self, number: int, reason: str, cause: Cause = "killed") -> None:
         """Store that the process of a trial died; the curve of the trial is lost with it.
 
         Raises:
             SearchAborted: As `tell`.
         """
         self._judge.forget(number)
-        self.tell(number, TrialResult("failed", reason))
+        self.tell(number, TrialResult("failed", reason, facts={CAUSE: cause}))
 
     def cut(self, number: int) -> None:
         """Take back a running trial because the search ends: when the search leaves the study, it is in line again."""

@@ -15,6 +15,8 @@ The tree, checked by a test against the classes::
       TaskError                    evaluators/errors.py: data that is missing, malformed or too little
         DamagedImage               evaluators/tasks/image_file.py: a file that is no image, or a damaged one
       EvaluationError              evaluators/errors.py: a candidate that could not be trained or measured
+        TrialTimeout               evaluators/errors.py: a trial that ran longer than it may
+        NotFinite                  evaluators/errors.py: a loss or an output that is infinite or no number
         TeacherRefused             evaluators/training/teacher.py: a network that cannot teach
       PackingError                 evaluators/errors.py: a packed file that is broken
       StudyError                   studies/errors.py: a study that cannot be opened or contradicts what is asked

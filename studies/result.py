@@ -119,7 +119,8 @@ class TrialResult:
         """Return the result without derived trials that are not finite, or a failure where it is not finite itself."""
         for m in self.measurements.values():
             if not math.isfinite(m.value):
-                return TrialResult("failed", f"{m.metric} is {m.value}", {}, "", self.facts, self.curve)
+                facts = {**self.facts, CAUSE: "non_finite"}
+                return TrialResult("failed", f"{m.metric} is {m.value}", {}, "", facts, self.curve)
         return replace(self, derived=tuple(derived for derived in self.derived if derived.is_finite))
 
     @classmethod

@@ -26,7 +26,7 @@ from paredown.studies.database import open_storage
 from paredown.studies.errors import StudyError, StudyNotFound
 from paredown.studies.process import LEASE_S, this_process
 from paredown.studies.records import Records, differences
-from paredown.studies.result import DERIVED_KEY, STOPPED_KEY, PendingTrial, TrialResult
+from paredown.studies.result import CAUSE, DERIVED_KEY, STOPPED_KEY, PendingTrial, TrialResult
 from paredown.studies.tables import CurveRow, MeasurementRow, StudyRow, TrialRow
 
 MAX_ATTEMPTS = 3
@@ -231,14 +231,25 @@ class Study(Records):
                 self._finish(trial, row.state, self._values(row.id), row.facts)
         return len(self._orphans)
 
-    def retry(self, values: Callable[[Candidate], Mapping[str, Value]]) -> int:
-        """Queue the failed trials again, and return their number.
+    def retry(
+        self,
+        values: Callable[[Candidate], Mapping[str, Value]],
+        causes: Collection[str] = (),
+        numbers: Collection[int] = (),
+    ) -> int:
+        """Queue failed trials again, and return their number.
 
         Args:
             values: Function that returns the value of each knob of a candidate.
+            causes: Causes of the failures; empty for all.
+            numbers: Numbers of the trials; empty for all.
         """
         with Session(self._storage.engine) as session:
-            failed = session.scalars(self._rows().where(TrialRow.state == "failed")).all()
+            failed = [
+                row
+                for row in session.scalars(self._rows().where(TrialRow.state == "failed"))
+                if (not causes or row.facts.get(CAUSE) in causes) and (not numbers or row.number in numbers)
+            ]
             candidates = [Candidate.from_json(row.candidate) for row in failed]
             for row in failed:
                 row.state, row.reason = "retried", f"{row.reason} (queued again under a new number)"

@@ -124,6 +124,15 @@ def some_are_killed_when_judged(candidate: Any, plan: Any, on_epoch: Callable[..
     return judged(candidate, plan, on_epoch)
 
 
+def some_eat_memory(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
+    """Trials of the bad kernel hold a gigabyte, and wait for what comes of it."""
+    if candidate.knobs["kernel"] == BAD:
+        held = b"x" * 1_000_000_000
+        threading.Event().wait()
+        del held
+    return good(candidate, plan, on_epoch)
+
+
 def some_hang(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
     """Trials of the bad kernel never end."""
     if candidate.knobs["kernel"] == BAD:

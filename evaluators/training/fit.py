@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from paredown.evaluators.errors import EvaluationError, TrialStopped
+from paredown.evaluators.errors import NotFinite, TrialStopped
 from paredown.evaluators.training.data import DeviceImages, TrainingData, augmented
 from paredown.evaluators.training.inference import score
 from paredown.evaluators.training.loss_terms import LossTerms, TrainingLoss, training_loss
@@ -134,7 +134,7 @@ def fit(
             while done < epochs and not best.is_stale and (not done or time.monotonic() <= deadline):
                 mean = course.epoch(on_batch)
                 if not np.isfinite(mean):
-                    raise EvaluationError(f"the loss of epoch {first_epoch + done} is {mean}")
+                    raise NotFinite(f"the loss of epoch {first_epoch + done} is {mean}")
                 accuracy, validation_loss = score(model, data.validation, data.normalise)
                 metrics = {"loss": mean, "accuracy": accuracy, "validation_loss": validation_loss}
                 if reason := on_epoch(first_epoch + done, metrics):

@@ -19,7 +19,7 @@ from paredown.search.errors import SearchAborted
 from paredown.search.schedulers.judge import Judge
 from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial_queue import TrialQueue
-from paredown.studies.result import TrialResult
+from paredown.studies.result import CAUSE, TrialResult
 
 RESULT = "trial_result"
 CUT = "trial_cut"
@@ -146,7 +146,7 @@ def _searcher(queue: TrialQueue, plan: TrialPlan, judge: Any) -> Any:  # noqa: C
 def _result(result: dict[str, Any] | None, error: bool) -> TrialResult:
     if result is not None and RESULT in result:
         return TrialResult.from_json(json.loads(result[RESULT]))
-    return TrialResult("failed", "its Ray worker died" if error else "Ray stopped it")
+    return TrialResult("failed", "its Ray worker died" if error else "Ray stopped it", facts={CAUSE: "killed"})
 
 
 def _trainable() -> Any:

@@ -26,6 +26,7 @@ class TrialPlan:
         baseline: The finished baseline; None while the baseline itself runs.
         timeout_s: Seconds after which the trial fails.
         seconds_left: Seconds after which the search ends, and a running trial with it; None for no limit.
+        memory_bytes: Memory of a worker process above which its trial fails; None for no limit.
         threads: Number of PyTorch's threads; 0 for PyTorch's own choice.
         judged: Whether trials are judged while they run; the costs among the objectives are then measured
             before training.
@@ -45,6 +46,7 @@ class TrialPlan:
     baseline: Baseline | None = None
     timeout_s: float = 3600.0
     seconds_left: float | None = None
+    memory_bytes: float | None = None
     threads: int = 0
     judged: bool = False
     teacher: TeacherSpec | None = None

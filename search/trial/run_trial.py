@@ -23,7 +23,7 @@ from safetensors.torch import save_file as save_tensors
 from torch import nn
 
 from paredown.evaluators.build import COUNTED, DECIDED, Compressed, apply_structural_steps, build, input_shape
-from paredown.evaluators.errors import EvaluationError, TaskError, TrialInterrupted, TrialStopped
+from paredown.evaluators.errors import EvaluationError, TaskError, TrialInterrupted, TrialStopped, TrialTimeout
 from paredown.evaluators.files.exit_runtime import BatchRuntime
 from paredown.evaluators.files.model_writer import ModelWriter, Skipped, WrittenModel
 from paredown.evaluators.files.names import MODEL_FILE, PACKED_FILE, TEACHER_FILE, WEIGHTS_FILE
@@ -41,6 +41,7 @@ from paredown.evaluators.training.fit import OnEpoch
 from paredown.evaluators.training.precision import effect
 from paredown.search.trial.artifact_folder import keep
 from paredown.search.trial.exit_settings import EXIT_STEP, best_settings, exit_facts, with_setting
+from paredown.search.trial.failure_cause import cause_of
 from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial.training_stages import TrainingStages
 from paredown.spaces.candidate import Candidate
@@ -50,7 +51,7 @@ from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.exits.network import MultiExit
 from paredown.spaces.families.family import ImageShape, longer_side
 from paredown.spaces.families.imported import NAME as IMPORTED
-from paredown.studies.result import UNTRAINED_KEY, Derived, TrialResult, stopped_early
+from paredown.studies.result import CAUSE, UNTRAINED_KEY, Derived, TrialResult, stopped_early
 
 MEASURED = ("model", "file", "data")
 """Inputs that evaluators of a trained network may need: all of them."""
@@ -72,17 +73,18 @@ def run_trial(candidate: Candidate, plan: TrialPlan, on_epoch: OnEpoch = lambda 
     try:
         return trial.result()
     except InfeasibleCandidate as error:
-        return TrialResult("rejected", str(error), trial.measurements, "", trial.facts, tuple(trial.curve))
+        facts = trial.facts | {CAUSE: cause_of(error)}
+        return TrialResult("rejected", str(error), trial.measurements, "", facts, tuple(trial.curve))
     except TrialStopped as stop:
         return trial.stopped(str(stop))
     except TrialInterrupted:
         raise
     except (EvaluationError, TaskError) as error:
-        return TrialResult("failed", str(error), {}, "", trial.facts, tuple(trial.curve))
+        return TrialResult("failed", str(error), {}, "", trial.facts | {CAUSE: cause_of(error)}, tuple(trial.curve))
     except Exception as error:  # an error in one candidate must not end the search
         where = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
-        facts = trial.facts | {"traceback": traceback.format_exc()[-4000:]}
+        facts = trial.facts | {CAUSE: cause_of(error), "traceback": traceback.format_exc()[-4000:]}
         return TrialResult("failed", reason, {}, "", facts, tuple(trial.curve))
 
 
@@ -228,7 +230,7 @@ class _Trial:
         if left is not None and elapsed > left:
             raise TrialInterrupted("the search ends")
         if elapsed > self.plan.timeout_s:
-            raise EvaluationError(f"timeout: {elapsed:.0f} s exceed the limit of {self.plan.timeout_s:g} s")
+            raise TrialTimeout(f"timeout: {elapsed:.0f} s exceed the limit of {self.plan.timeout_s:g} s")
 
     def _export(self, compressed: Compressed, folder: Path) -> WrittenModel:
         """Write the model's files, its weights and, for the baseline, its outputs as a teacher."""

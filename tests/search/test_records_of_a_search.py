@@ -13,13 +13,14 @@ from commands import Said
 from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.search.api.run import run_study
 from paredown.search.errors import SearchAborted
-from paredown.search.listener import ProgressListener, SearchStart
+from paredown.search.listener import SILENT, ProgressListener, SearchStart
 from paredown.search.run import search
 from paredown.search.search_log import LOG_FILE
 from paredown.search.search_progress import SearchProgress
 from paredown.search.shell_hooks import run_hook
 from paredown.search.status import status_lines, study_status
 from paredown.search.status_file import is_alive, read_statuses
+from paredown.search.trial_queue import Budget, TrialQueue
 from paredown.spaces.candidate import Candidate
 from paredown.studies.errors import StudyError
 from paredown.studies.result import PendingTrial, TrialResult
@@ -145,3 +146,30 @@ def test_they_run_when_a_search_has_ended_or_broke(tmp_path: Path, monkeypatch: 
     with pytest.raises(StudyError):
         run_study(study | {"seed": 7}, progress=False)
     assert (tmp_path / "failed").read_text().startswith("toy|study 'toy' exists with another seed")
+
+
+def test_failures_are_shown_with_their_cause_and_may_be_retried_by_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    setup = toy_trials.toy_setup(tmp_path, trials=3, sampler="random")
+    study = Study.create(url(tmp_path), "toy", setup.stored, setup.plan.objectives, str(setup.plan.folder))
+    queue = TrialQueue(study, setup.space, Budget(4), SILENT)
+    for cause in ("", "timeout", "killed"):
+        asked = queue.next()
+        assert asked is not None
+        if cause:
+            queue.lose(asked.number, "it is gone", cause)  # type: ignore[arg-type]
+        else:
+            queue.tell(asked.number, toy_trials.good(asked.candidate, None, lambda epoch, metrics: ""))
+    where = ("--storage", url(tmp_path))
+    shown = Said(capsys, "show", "toy", *where).out
+    assert "failed (timeout)" in shown
+    assert "failed (killed)" in shown
+    assert "  trial 1 failed (timeout): it is gone" in Said(capsys, "status", "toy", *where).out
+    refused = Said(capsys, "retry", "toy", "--cause", "oom", *where)
+    assert (refused.code, "allowed: exception, non_finite, timeout, out_of_memory" in refused.err) == (2, True)
+    refused = Said(capsys, "retry", "toy", "--trial", "0", *where)
+    assert (refused.code, "trials of 'toy' that did: 1, 2" in refused.err) == (2, True)
+    assert Said(capsys, "retry", "toy", "--cause", "timeout", "--trial", "2", *where).out.startswith("0 failed")
+    assert Said(capsys, "retry", "toy", "--cause", "timeout", *where).out.startswith("1 failed trials are in line")
+    assert [r["state"] for r in study.rows()] == ["done", "retried", "failed"]
