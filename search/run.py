@@ -26,6 +26,7 @@ from paredown.search.schedulers.resumed import resume
 from paredown.search.study_file.feasibility import probe
 from paredown.search.study_file.setup import Setup
 from paredown.search.study_file.stored import stored_device
+from paredown.search.trial.epoch_checkpoint import drop_checkpoints
 from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial.run_trial import run_trial
 from paredown.search.trial.supernets import prepare_supernets
@@ -130,6 +131,8 @@ def _searched(
             finally:
                 listener.search_ended()
     interrupted = queue.stopped in (STOPPED, TIME_IS_UP)
+    if not {"running", "waiting"} & study.counts().keys():
+        drop_checkpoints(setup.plan.folder)
     return SearchSummary(study, queue.stopped, interrupted, queue.asking_s, time.monotonic() - begin)
 
 

@@ -26,7 +26,7 @@ from paredown.studies.database import open_storage
 from paredown.studies.errors import StudyError, StudyNotFound
 from paredown.studies.process import LEASE_S, this_process
 from paredown.studies.records import Records, differences
-from paredown.studies.result import CAUSE, DERIVED_KEY, STOPPED_KEY, PendingTrial, TrialResult
+from paredown.studies.result import DERIVED_KEY, STOPPED_KEY, PendingTrial, TrialResult
 from paredown.studies.tables import CurveRow, MeasurementRow, StudyRow, TrialRow
 
 MAX_ATTEMPTS = 3
@@ -234,22 +234,17 @@ class Study(Records):
     def retry(
         self,
         values: Callable[[Candidate], Mapping[str, Value]],
-        causes: Collection[str] = (),
-        numbers: Collection[int] = (),
+        is_chosen: Callable[[int, Mapping[str, Any]], bool] = lambda number, facts: True,
     ) -> int:
         """Queue failed trials again, and return their number.
 
         Args:
             values: Function that returns the value of each knob of a candidate.
-            causes: Causes of the failures; empty for all.
-            numbers: Numbers of the trials; empty for all.
+            is_chosen: Function of number and facts of a failed trial: whether it is queued.
         """
         with Session(self._storage.engine) as session:
-            failed = [
-                row
-                for row in session.scalars(self._rows().where(TrialRow.state == "failed"))
-                if (not causes or row.facts.get(CAUSE) in causes) and (not numbers or row.number in numbers)
-            ]
+            rows = session.scalars(self._rows().where(TrialRow.state == "failed"))
+            failed = [row for row in rows if is_chosen(row.number, row.facts)]
             candidates = [Candidate.from_json(row.candidate) for row in failed]
             for row in failed:
                 row.state, row.reason = "retried", f"{row.reason} (queued again under a new number)"
@@ -288,9 +283,8 @@ class Study(Records):
     def _needs_baseline(self, session: Session) -> bool:
         """Return whether the baseline is neither done nor running; a failed baseline runs again."""
         if not self._has_baseline:
-            states = ("running", "waiting", "done")
             query = self._rows().where(TrialRow.digest == self.baseline_candidate.digest)
-            found = session.scalar(query.where(TrialRow.state.in_(states)).limit(1))
+            found = session.scalar(query.where(TrialRow.state.in_(("running", "waiting", "done"))).limit(1))
             self._has_baseline = found is not None and found.state == "done"
             return found is None
         return False

@@ -84,5 +84,8 @@ def retry(
     if unknown := sorted(set(trial or ()) - failed):
         allowed = ", ".join(map(str, sorted(failed))) or "none"
         raise ConfigError(f"--trial {unknown[0]}: did not fail; trials of {study!r} that did: {allowed}")
-    count = opened.retry(stored_space(opened.config).values, cause or (), trial or ())
+    count = opened.retry(
+        stored_space(opened.config).values,
+        lambda number, facts: (not cause or facts.get(CAUSE) in cause) and (not trial or number in trial),
+    )
     typer.echo(f"{count} failed trials are in line; the next `paredown search` of {study!r} runs them")
