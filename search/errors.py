@@ -13,6 +13,10 @@ class SearchAborted(ParedownError):
     """The baseline or too many trials in a row failed; all that is finished is saved."""
 
 
+class ClusterLost(ParedownError):
+    """The machines that run the trials are gone; all that is finished is saved, and the search can go on later."""
+
+
 def check_name(name: str, catalogue: Mapping[str, object], where: str) -> None:
     """Refuse a name that a catalogue does not hold.
 

@@ -10,9 +10,9 @@ from typing import Any
 from paredown.evaluators.device import this_device
 from paredown.search.deadline import deadline_of
 from paredown.search.drivers.catalogue import DRIVERS
-from paredown.search.drivers.driver import RunTrial
+from paredown.search.drivers.driver import Driver, RunTrial
 from paredown.search.drivers.memory import worker_limit_bytes
-from paredown.search.errors import check_name
+from paredown.search.errors import ClusterLost, ConfigError, check_name
 from paredown.search.interruption import stop_on_signals
 from paredown.search.listener import SILENT, ProgressListener, SearchStart
 from paredown.search.recording import recorded
@@ -24,6 +24,7 @@ from paredown.search.samplers.surrogate.candidate_costs import CandidateCosts
 from paredown.search.schedulers.halving import Halving
 from paredown.search.schedulers.resumed import resume
 from paredown.search.study_file.feasibility import probe
+from paredown.search.study_file.schema import StudyConfig
 from paredown.search.study_file.setup import Setup
 from paredown.search.study_file.stored import stored_device
 from paredown.search.trial.epoch_checkpoint import drop_checkpoints
@@ -33,6 +34,7 @@ from paredown.search.trial.supernets import prepare_supernets
 from paredown.search.trial_queue import STOPPED, TIME_IS_UP, Budget, TrialQueue
 from paredown.spaces.knob import Value
 from paredown.studies.errors import StudyError
+from paredown.studies.ownership import LEASE_S
 from paredown.studies.study import Study
 
 
@@ -64,6 +66,7 @@ def search(
     run: RunTrial = run_trial,
     driver_options: Mapping[str, Any] | None = None,
     began: float | None = None,
+    lease_s: float = LEASE_S,
 ) -> SearchSummary:
     """Run or continue a study until its budget is spent.
 
@@ -75,6 +78,7 @@ def search(
         run: Runs one trial.
         driver_options: Options of the driver that the study names, such as `{"address": ...}` of a Ray cluster.
         began: `time.monotonic()` from which the study's timeout counts; None for now.
+        lease_s: Seconds after which other searches take over the trials of this one where it shows no sign of life.
 
     Raises:
         ParedownError: The study cannot be opened, or its configuration contradicts the stored one.
@@ -84,11 +88,12 @@ def search(
     deadline = deadline_of(config, time.monotonic() if began is None else began)
     check_name(config.driver, DRIVERS, f"{where}: driver")
     driver = DRIVERS[config.driver]
-    options = driver.checked(driver_options or {}, where)
+    options = driver.checked(_with_resources(driver, config, driver_options or {}, where), where)
+    driver.check(options, where)
     if config.weights and not config.training.epochs:
         listener.remark(f"{config.weights}: the network starts trained; training.epochs is 0, fine-tuning follows")
     measured = [] if _has_begun(url, config.study) else probe(setup, where)
-    study = Study.create(url, config.study, setup.stored, setup.plan.objectives, str(setup.plan.folder))
+    study = Study.create(url, config.study, setup.stored, setup.plan.objectives, str(setup.plan.folder), lease_s)
     with recorded(setup.plan.folder, study.name, listener) as recording:
         costs = _costs(setup, study)
         for candidate, values in measured:
@@ -114,8 +119,8 @@ def _searched(
     if config.halving is not None:
         halving = resume(Halving(metrics, **config.halving.model_dump()), study, setup.plan)
     budget = Budget(config.trials, deadline, config.max_failures, config.patience_trials)
-    begin = time.monotonic()
-    with stop_on_signals() as stop:
+    begin, lost = time.monotonic(), ""
+    with stop_on_signals() as stop, study.runner.alive():
         queue = TrialQueue(study, setup.space, budget, listener, halving, costs.counted, stop)
         try:
             if queue.is_spent or prepare_supernets(setup.plan, deadline, listener, stop):
@@ -125,15 +130,31 @@ def _searched(
                 run_trials(queue, plan, workers)
             else:
                 queue.stopped = STOPPED if stop.is_asked else TIME_IS_UP
+        except ClusterLost as error:
+            lost = str(error)
         finally:
             try:
                 study.leave()
             finally:
                 listener.search_ended()
-    interrupted = queue.stopped in (STOPPED, TIME_IS_UP)
+    reason = lost or queue.stopped
+    interrupted = bool(lost) or reason in (STOPPED, TIME_IS_UP)
     if not {"running", "waiting"} & study.counts().keys():
         drop_checkpoints(setup.plan.folder)
-    return SearchSummary(study, queue.stopped, interrupted, queue.asking_s, time.monotonic() - begin)
+    return SearchSummary(study, reason, interrupted, queue.asking_s, time.monotonic() - begin)
+
+
+def _with_resources(driver: Driver, config: StudyConfig, given: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """Return the options of the driver, among them what the study file reserves for each trial."""
+    if config.resources is None:
+        return given
+    if "resources" not in driver.options.model_fields:
+        able = [name for name, other in DRIVERS.items() if "resources" in other.options.model_fields]
+        raise ConfigError(
+            f"{where}: resources: the driver {driver.name} reserves nothing for a trial; drivers that do: "
+            f"{', '.join(able)}"
+        )
+    return {**given, "resources": config.resources.model_dump()}
 
 
 def _has_begun(url: str, name: str) -> bool:

@@ -1,5 +1,6 @@
 """The trials of a search: which one comes next, when there are no more, and what became of them."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,12 +14,10 @@ from paredown.spaces.candidate import Candidate
 from paredown.spaces.space import SearchSpace
 from paredown.studies.front import Model, front, hypervolume
 from paredown.studies.result import CAUSE, FINISHED, Cause, PendingTrial, TrialResult
-from paredown.studies.study import Study
+from paredown.studies.study import MAX_DEATHS, Study
 
 MAX_SKIPPED = 500
 """Number of rejected or known candidates in a row that ends the search."""
-RENEW_S = 20.0
-"""Seconds between two renewals of the leases."""
 CUT_S = 3.0
 """Seconds after the deadline in which a running trial may come to its next batch, and end there by itself."""
 TIME_IS_UP = "the time is up"
@@ -73,14 +72,15 @@ class TrialQueue:
         self._running: set[int] = set()
         self._skipped = self._failures = 0
         self._baseline = study.baseline()
-        self._renewed = 0.0
+        self._renewed = -math.inf
+        self._is_waiting = False
         self._prepared: list[PendingTrial] = []
         self._judge = Judge(halving)
         self.listener, self.halving, self.counted = listener, halving, counted
         self.stop = stop or StopRequest()
         self.stopped = ""
         self.asking_s = self.preparing_s = 0.0
-        study.recover()
+        self.renew()
 
     @property
     def baseline(self) -> Model | None:
@@ -109,14 +109,20 @@ class TrialQueue:
         return self.stop.is_asked or (left is not None and left < -CUT_S)
 
     def next(self) -> PendingTrial | None:
-        """Return a trial to start now; None to wait for a running one, or for good where `stopped` says why."""
+        """Return a trial to start now; None to wait for a running one, or for good where `stopped` says why.
+
+        While this search waits for trials of another one, it takes those over whose leases lapse.
+        """
         start = time.perf_counter()
         try:
-            if self._prepared:
-                waits = self._waits_for_baseline() or self._is_over()
-                pending = None if waits else self._prepared.pop(0)
-            else:
-                pending = None if self._waits_for_baseline() else self._proposed()
+            self.renew()
+            pending = None
+            if self._waits_for_baseline():
+                self._is_over()  # the deadline holds also while another search runs the baseline
+            elif not self._prepared:
+                pending = self._proposed()
+            elif not self._is_over():
+                pending = self._prepared.pop(0)
             if pending is not None:
                 self._running.add(pending.number)
                 self.listener.started(pending)
@@ -140,14 +146,12 @@ class TrialQueue:
     def _waits_for_baseline(self) -> bool:
         if self._baseline is None and self._study.counts().get("running"):
             self._baseline = self._study.baseline()  # another process may have finished it
-            if self._baseline is None:
-                self._is_over()  # the wait for it ends with the search
-                return True
+            return self._baseline is None
         return False
 
     def _proposed(self) -> PendingTrial | None:
         while not self._is_over(len(self._prepared)):
-            pending = self._study.ask(self._space.sample)
+            pending = self._study.ask(self._space.sample, self._budget.trials)
             if pending is not None:
                 return pending
             self._skipped += 1
@@ -172,11 +176,18 @@ class TrialQueue:
             return  # told before
         start = time.perf_counter()
         self._running.discard(number)
-        result = self._study.tell(number, result)
+        stored = self._study.tell(number, result)
         if self._baseline is None:
             self._baseline = self._study.baseline()
-        self.listener.finished(number, result)
+        if stored is None:
+            self.listener.given_back(number, "another search took it over; this result is kept, but does not count")
+        else:
+            self.listener.finished(number, stored)
         self.asking_s += time.perf_counter() - start
+        if stored is not None:
+            self._judge_health(number, stored)
+
+    def _judge_health(self, number: int, result: TrialResult) -> None:
         if self._baseline is None:
             raise SearchAborted(f"the baseline (trial {number}) {result.outcome}: {result.reason}")
         if result.outcome == "rejected":
@@ -187,8 +198,23 @@ class TrialQueue:
         if self._failures >= self._budget.max_failures:
             raise SearchAborted(f"{self._failures} trials in a row failed; the last one: {result.reason}")
 
+    def retry(self, number: int, reason: str) -> None:
+        """Let a trial whose process died run again under its number; it fails where that happened too often.
+
+        Raises:
+            SearchAborted: As `tell`.
+        """
+        if number not in self._running:
+            return
+        if not self._study.lose(number):
+            self.lose(number, f"{reason}, {MAX_DEATHS} times")
+            return
+        self._judge.forget(number)
+        self._running.discard(number)
+        self.listener.given_back(number, f"{reason}; it runs again")
+
     def lose(self, number: int, reason: str, cause: Cause = "killed") -> None:
-        """Store that the process of a trial died; the curve of the trial is lost with it.
+        """Store the failure of a trial whose process is gone; the curve of the trial is lost with it.
 
         Raises:
             SearchAborted: As `tell`.
@@ -203,32 +229,41 @@ class TrialQueue:
         self.listener.given_back(number, "cut off because the search ends; it runs again")
 
     def renew(self) -> None:
-        """Renew the leases of the trials in hand, at most every `RENEW_S` seconds."""
+        """Renew the leases of this search and take over those that lapsed, at most every third of a lease."""
         self.listener.tick()
-        if time.monotonic() - self._renewed > RENEW_S:
-            self._study.renew(sorted(self._running | {pending.number for pending in self._prepared}))
-            self._renewed = time.monotonic()
+        runner, now = self._study.runner, time.monotonic()
+        if now - self._renewed > runner.lease_s / 3:
+            self._renewed = now
+            if runner.trouble:
+                self.listener.remark(f"the leases of this search could not be renewed: {runner.trouble}; trying again")
+            runner.renew()
+            self._study.recover()
 
     def _is_over(self, promised: int = 0) -> bool:
+        """Return whether no further trial may start now; set `stopped` where none will."""
         counts = self._study.counts()
         spent = sum(counts.get(state, 0) for state in FINISHED)
-        reason = ""
+        reason, is_closing = "", False
         running, patience = counts.get("running", 0) - len(self._prepared), self._budget.patience_trials
         if spent >= self._budget.trials:
             reason = f"{spent} trials are done"
+            self._study.recover()
+            is_closing = self._study.withdraw_abandoned(self._space.sample)
         elif self.stop.is_asked:
             reason = STOPPED
         elif self._budget.deadline is not None and time.monotonic() > self._budget.deadline:
             reason = TIME_IS_UP
-        elif spent + running + promised >= self._budget.trials:
-            reason = f"{spent} trials are done"
         elif self._skipped >= MAX_SKIPPED:
             reason = f"the last {self._skipped} candidates were known or rejected: little of the space is left"
         elif patience is not None and trials_without_gain(self._study) >= patience:
             reason = f"the last {patience} finished trials brought no gain of hypervolume (patience_trials)"
-        if reason and not self._running:
+        if reason and not self._running and not is_closing:
             self.stopped = reason
-        return bool(reason)
+        is_full = spent + running + promised >= self._budget.trials
+        if is_full and not (reason or self._running or self._is_waiting):
+            self._is_waiting = True
+            self.listener.remark(f"waiting for {running} trials that another search of this study runs")
+        return bool(reason) or is_full
 
 
 def trials_without_gain(study: Study) -> int:

@@ -6,6 +6,7 @@ two processes would receive the same waiting trial.
 
 import contextlib
 import hashlib
+import re
 import tempfile
 from collections.abc import Iterator
 from importlib import resources
@@ -20,12 +21,18 @@ from sqlalchemy import Connection, Engine, column, event, inspect, select, table
 from sqlalchemy.engine import URL, make_url
 
 from paredown.studies.errors import DatabaseUnusable
+from paredown.studies.optuna_storage import ColumnStorage
 from paredown.studies.tables import VERSION_TABLE
 
 if TYPE_CHECKING:
     import alembic.config
 
 BUSY_TIMEOUT_MS = 60_000
+SECRET = ("password", "passwd", "token", "secret")
+"""Options in the query of an address whose names contain one of these are not shown."""
+HIDDEN = "hidden"
+NO_ADDRESS = (sqlalchemy.exc.ArgumentError, ValueError)
+"""What SQLAlchemy raises where a text is no address; the latter where a port is no number."""
 
 
 def _configure(engine: Engine) -> None:
@@ -76,26 +83,26 @@ def open_storage(url: str, *, must_exist: bool = False) -> RDBStorage:
     address = _address(url)
     file = Path(address.database) if address.get_backend_name() == "sqlite" and address.database else None
     if must_exist and file is not None and not file.exists():
-        raise DatabaseUnusable(f"--storage {url}: there is no file {file}; run `paredown search` first")
+        raise _unusable(url, f"there is no file {file}; run `paredown search` first")
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         with _one_at_a_time(file):
-            storage = RDBStorage(url)
+            storage = ColumnStorage(url)
             if file is not None:
                 _configure(storage.engine)
             _upgrade(storage.engine, url)
     except sqlalchemy.exc.ArgumentError as error:
-        raise DatabaseUnusable(f"--storage {url}: {error}") from error
+        raise _unusable(url, str(error)) from error
     except ImportError as error:
-        raise DatabaseUnusable(f"--storage {url}: its driver is not installed ({error})") from error
+        raise _unusable(url, f"its driver is not installed ({error})") from error
     except sqlalchemy.exc.SQLAlchemyError as error:
         reason = str(getattr(error, "orig", None) or error)
-        raise DatabaseUnusable(f"--storage {url}: cannot be used as a database: {reason}") from error
+        raise _unusable(url, f"cannot be used as a database: {reason}") from error
     except optuna.exceptions.StorageInternalError as error:
-        raise DatabaseUnusable(f"--storage {url}: cannot be used as a database: {error.__cause__}") from error
+        raise _unusable(url, f"cannot be used as a database: {error.__cause__}") from error
     except RuntimeError as error:  # Optuna raises it for a schema newer or older than its own
-        raise DatabaseUnusable(f"--storage {url}: {error}") from error
+        raise _unusable(url, str(error)) from error
     finally:
         optuna.logging.set_verbosity(level)
     return storage
@@ -104,11 +111,29 @@ def open_storage(url: str, *, must_exist: bool = False) -> RDBStorage:
 def _address(url: str) -> URL:
     try:
         return make_url(url)
-    except sqlalchemy.exc.ArgumentError:
-        raise DatabaseUnusable(
-            f"--storage {url}: not a database address; write it as sqlite:///FILE or "
-            "postgresql+psycopg://USER@HOST/NAME"
-        ) from None
+    except NO_ADDRESS:
+        why = "not a database address; write it as sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
+        raise _unusable(url, why) from None
+
+
+def shown(url: str) -> str:
+    """Return an address of a database as messages may show it, without its passwords."""
+    try:
+        address = make_url(url)
+    except NO_ADDRESS:
+        text = re.sub(rf"(?i)((?:{'|'.join(SECRET)})\w*=)[^&]*", rf"\g<1>{HIDDEN}", url)
+        return re.sub(r"^(\w[\w+]*:?/*)?([^:@/]*):.*@", r"\1\2:***@", text)
+    secret = {key: HIDDEN for key in address.query if any(word in key.lower() for word in SECRET)}
+    return address.update_query_dict(secret).render_as_string(hide_password=True)
+
+
+def _unusable(url: str, why: str) -> DatabaseUnusable:
+    """Return the error; what a driver of the database says may repeat the address or its password."""
+    why = why.replace(url, shown(url))
+    with contextlib.suppress(*NO_ADDRESS):
+        if password := make_url(url).password:
+            why = why.replace(password, "***")
+    return DatabaseUnusable(f"--storage {shown(url)}: {why}")
 
 
 def _upgrade(engine: Engine, url: str) -> None:
@@ -119,10 +144,8 @@ def _upgrade(engine: Engine, url: str) -> None:
         if current == revisions[-1]:
             return
         if current is not None and current not in revisions:
-            raise DatabaseUnusable(
-                f"--storage {url}: made by a newer Paredown (schema {current}); "
-                "install that version, or name another database"
-            )
+            why = f"made by a newer Paredown (schema {current}); install that version, or name another database"
+            raise _unusable(url, why)
         import alembic.command
 
         config = migrations()

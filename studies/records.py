@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from optuna.storages import RDBStorage
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import ColumnElement, Select, func, select, update
 from sqlalchemy.orm import Session
 
 from paredown.evaluators.metrics.measurement import How, Measurement, Metric, Objective, optimised_metrics
@@ -12,7 +12,7 @@ from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.step_label import StepLabel, labels_from_json
 from paredown.studies.database import open_storage
 from paredown.studies.front import Model
-from paredown.studies.tables import CurveRow, MeasurementRow, StudyRow, TrialRow
+from paredown.studies.tables import CurveRow, MeasurementRow, OrphanRow, StudyRow, TrialRow
 
 KEPT_KEYS = frozenset({"device", "step_labels"})
 """Keys of a configuration that keep their first values: a later run adopts them and need not agree."""
@@ -41,35 +41,41 @@ class Records:
         return optimised_metrics(self.objectives)
 
     def models(self) -> list[Model]:
-        """Return every finished trial, in order of number."""
-        done = self._rows().where(TrialRow.state == "done").order_by(TrialRow.number)
-        measured = self.measured()
-        with Session(self._storage.engine) as session:
-            return [
-                Model(
-                    trial=row.number,
-                    candidate=Candidate.from_json(row.candidate),
-                    measurements=measured.get(row.number, {}),
-                    artifact=row.artifact,
-                    feasible=bool(row.feasible),
-                )
-                for row in session.scalars(done)
-            ]
-
-    def measured(self) -> dict[int, dict[str, Measurement]]:
-        """Return the measurements of each trial in any state, by number and metric."""
-        query = select(TrialRow.number, MeasurementRow).join_from(TrialRow, MeasurementRow)
-        measured: dict[int, dict[str, Measurement]] = {}
-        with Session(self._storage.engine) as session:
-            for number, m in session.execute(query.where(TrialRow.study_id == self._id)):
-                measurement = Measurement(m.metric, m.value, m.spread, cast(How, m.how), m.device)
-                measured.setdefault(number, {})[m.metric] = measurement
-        return measured
+        """Return every finished trial that has all optimised metrics, in order of number."""
+        return self._models()
 
     def baseline(self) -> Model | None:
-        """Return the finished reference trial; None while there is none."""
-        digest = self.baseline_candidate.digest
-        return next((m for m in self.models() if m.candidate.digest == digest), None)
+        """Return the finished reference trial, or None while there is none."""
+        return next(iter(self._models(TrialRow.digest == self.baseline_candidate.digest)), None)
+
+    def measured(self) -> dict[int, dict[str, Measurement]]:
+        """Return what is measured of each trial, also of those that are not done, by number and metric."""
+        return self._measured()
+
+    def _models(self, *which: ColumnElement[bool]) -> list[Model]:
+        # Columns in place of rows as objects: ten thousand trials are read in a fraction of the time.
+        columns = (TrialRow.number, TrialRow.candidate, TrialRow.artifact, TrialRow.feasible)
+        done = (TrialRow.study_id == self._id, TrialRow.state == "done", *which)
+        optimised = {metric.name for metric in self.optimised_metrics}
+        measured = self._measured(TrialRow.state == "done", *which)
+        with Session(self._storage.engine) as session:
+            rows = session.execute(select(*columns).where(*done).order_by(TrialRow.number))
+            return [
+                Model(number, Candidate.from_json(candidate), measured[number], artifact, bool(feasible))
+                for number, candidate, artifact, feasible in rows
+                if measured.get(number, {}).keys() >= optimised  # an earlier version stored some without
+            ]
+
+    def _measured(self, *which: ColumnElement[bool]) -> dict[int, dict[str, Measurement]]:
+        table = MeasurementRow
+        columns = (TrialRow.number, table.metric, table.value, table.spread, table.how, table.device)
+        query = select(*columns).join_from(TrialRow, table).where(TrialRow.study_id == self._id, *which)
+        measured: dict[int, dict[str, Measurement]] = {}
+        with Session(self._storage.engine) as session:
+            for number, metric, value, spread, how, device in session.execute(query):
+                measurement = Measurement(metric, value, spread, cast(How, how), device)
+                measured.setdefault(number, {})[metric] = measurement
+        return measured
 
     @property
     def baseline_candidate(self) -> Candidate:
@@ -79,9 +85,17 @@ class Records:
     def rows(self) -> list[dict[str, Any]]:
         """Return each trial of every state as plain data, in order of number."""
         names = ("number", "parent", "state", "reason", "candidate", "facts", "attempt")
+        columns = [getattr(TrialRow, name) for name in names]
+        query = select(*columns).where(TrialRow.study_id == self._id).order_by(TrialRow.number)
         with Session(self._storage.engine) as session:
-            rows = session.scalars(self._rows().order_by(TrialRow.number))
-            return [{name: getattr(row, name) for name in names} for row in rows]
+            return [dict(zip(names, row, strict=True)) for row in session.execute(query)]
+
+    def orphans(self) -> list[dict[str, Any]]:
+        """Return the results that came after another runner had taken their trial over, as plain data."""
+        query = select(OrphanRow).where(OrphanRow.study_id == self._id).order_by(OrphanRow.id)
+        with Session(self._storage.engine) as session:
+            rows = session.scalars(query)
+            return [{"number": row.number, "attempt": row.attempt, "result": row.result} for row in rows]
 
     def curves(self) -> dict[int, list[tuple[int, dict[str, float]]]]:
         """Return the metrics after each epoch, by trial number."""

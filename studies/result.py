@@ -1,8 +1,7 @@
 """The request and the result of a trial: plain data that crosses processes and networks."""
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from paredown.evaluators.metrics.measurement import Measurement
@@ -10,6 +9,8 @@ from paredown.spaces.candidate import Candidate
 from paredown.spaces.knob import Value
 
 Outcome = Literal["done", "rejected", "failed", "stopped"]
+Curve = tuple[tuple[int, Mapping[str, float]], ...]
+"""Metrics after each epoch."""
 
 FINISHED = ("done", "stopped", "failed")
 """Outcomes that count towards the budget: trials that were trained, at least in part."""
@@ -58,11 +59,6 @@ class Derived:
     artifact: str
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def is_finite(self) -> bool:
-        """Whether all measurements are finite."""
-        return all(math.isfinite(m.value) for m in self.measurements.values())
-
     def to_json(self) -> dict[str, Any]:
         """Return plain data that JSON can hold."""
         return {
@@ -100,7 +96,7 @@ class TrialResult:
     measurements: Mapping[str, Measurement] = field(default_factory=dict)
     artifact: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    curve: tuple[tuple[int, Mapping[str, float]], ...] = ()
+    curve: Curve = ()
     derived: tuple[Derived, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -114,14 +110,6 @@ class TrialResult:
             "curve": [[epoch, dict(metrics)] for epoch, metrics in self.curve],
             "derived": [derived.to_json() for derived in self.derived],
         }
-
-    def if_finite(self) -> "TrialResult":
-        """Return the result without derived trials that are not finite, or a failure where it is not finite itself."""
-        for m in self.measurements.values():
-            if not math.isfinite(m.value):
-                facts = {**self.facts, CAUSE: "non_finite"}
-                return TrialResult("failed", f"{m.metric} is {m.value}", {}, "", facts, self.curve)
-        return replace(self, derived=tuple(derived for derived in self.derived if derived.is_finite))
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "TrialResult":

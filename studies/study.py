@@ -1,53 +1,59 @@
 """A study, which hands out candidates, receives results, and stores all of it in one database.
 
 Optuna's trial state is the commit mark. `tell` writes our rows in one transaction, then Optuna's state; after a kill in
-between, the next process that opens the study finishes the trial. A trial whose process died runs again under its own
+between, `recover` of any search finishes the trial. A trial whose runner or process died runs again under its own
 number.
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, cast
 
 import optuna
 from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
-from optuna.trial import TrialState
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from paredown.evaluators.metrics.measurement import Measurement, Objective, optimised_metrics, violations
+from paredown.evaluators.metrics.measurement import Objective, optimised_metrics
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.knob import Suggester, Value
-from paredown.studies import derived, leases, optuna_study
-from paredown.studies.database import open_storage
+from paredown.studies import optuna_study
+from paredown.studies.checking import checked
+from paredown.studies.database import open_storage, shown
 from paredown.studies.errors import StudyError, StudyNotFound
-from paredown.studies.process import LEASE_S, this_process
-from paredown.studies.records import Records, differences
-from paredown.studies.result import DERIVED_KEY, STOPPED_KEY, PendingTrial, TrialResult
-from paredown.studies.tables import CurveRow, MeasurementRow, StudyRow, TrialRow
+from paredown.studies.ownership import LEASE_S, Claim, Runner
+from paredown.studies.records import differences
+from paredown.studies.result import FINISHED, PendingTrial, TrialResult
+from paredown.studies.results import Results, now_utc
+from paredown.studies.tables import OrphanRow, StudyRow, TrialRow
 
-MAX_ATTEMPTS = 3
-"""Number of attempts after which a trial whose process dies each time fails."""
+MAX_DEATHS = 3
+"""Number of attempts after which a trial whose own process dies each time fails."""
 
 
-class Study(Records):
+class Study(Results):
     """A study in the database: it hands out trials and stores their results."""
 
     def __init__(
-        self, storage: RDBStorage, row: StudyRow, objectives: Sequence[Objective], study: optuna.Study
+        self, storage: RDBStorage, row: StudyRow, objectives: Sequence[Objective], study: optuna.Study, lease_s: float
     ) -> None:
-        super().__init__(storage, row, objectives)
-        self._study = study
-        self._running: dict[int, tuple[optuna.Trial, int]] = {}
-        self._orphans: list[optuna.Trial] = []
+        super().__init__(storage, row, objectives, study, Runner(storage.engine, row.id, lease_s))
+        self._claims: dict[int, tuple[optuna.Trial, Claim]] = {}
+        self._rowless_since: dict[int, float] = {}
+        self._abandoned: list[int] = []
         self._has_baseline = False
 
     @classmethod
     def create(
-        cls, url: str, name: str, config: Mapping[str, Any], objectives: Sequence[Objective], folder: str
+        cls,
+        url: str,
+        name: str,
+        config: Mapping[str, Any],
+        objectives: Sequence[Objective],
+        folder: str,
+        lease_s: float = LEASE_S,
     ) -> "Study":
         """Open a study, or make it where it does not exist.
 
@@ -58,6 +64,7 @@ class Study(Records):
                 reference.
             objectives: Metrics that are optimised or limited.
             folder: Folder of models and reports.
+            lease_s: Seconds after which others take this process for dead where it does not renew its leases.
 
         Raises:
             DatabaseUnusable: The database cannot be used.
@@ -67,7 +74,7 @@ class Study(Records):
         with Session(storage.engine, expire_on_commit=False) as session:
             row = session.scalar(select(StudyRow).where(StudyRow.name == name))
             if row is None:
-                row = StudyRow(name=name, config=dict(config), version=version("paredown"), created_at=_now())
+                row = StudyRow(name=name, config=dict(config), version=version("paredown"), created_at=now_utc())
                 session.add(row)
             elif different := differences(row.config, config):
                 raise StudyError(
@@ -78,7 +85,7 @@ class Study(Records):
             row.folder = folder
             session.commit()
         study = optuna_study.create(storage, name, optimised_metrics(objectives))
-        return cls(storage, row, objectives, study)
+        return cls(storage, row, objectives, study, lease_s)
 
     @classmethod
     def open(cls, url: str, name: str, objectives: Callable[[Mapping[str, Any]], Sequence[Objective]]) -> "Study":
@@ -98,12 +105,12 @@ class Study(Records):
             row = session.scalar(select(StudyRow).where(StudyRow.name == name))
             names = list(session.scalars(select(StudyRow.name).order_by(StudyRow.name)))
         if row is None:
-            raise StudyNotFound(f"no study {name!r} in {url}; studies there: {', '.join(names) or 'none'}")
+            raise StudyNotFound(f"no study {name!r} in {shown(url)}; studies there: {', '.join(names) or 'none'}")
         try:
             study = optuna_study.load(storage, name)
         except KeyError:
-            raise StudyNotFound(f"study {name!r} was deleted from Optuna's tables of {url}") from None
-        return cls(storage, row, objectives(row.config), study)
+            raise StudyNotFound(f"study {name!r} was deleted from Optuna's tables of {shown(url)}") from None
+        return cls(storage, row, objectives(row.config), study, LEASE_S)
 
     def use(self, sampler: BaseSampler) -> None:
         """Set the sampler that proposes candidates."""
@@ -111,190 +118,175 @@ class Study(Records):
 
     def enqueue(self, knobs: Sequence[Mapping[str, Value]]) -> None:
         """Queue values of the knobs as the first trials, in a study that has no trial yet."""
-        if not self._study.get_trials(deepcopy=False):
+        if optuna_study.is_empty(self._storage.engine, self._study):
             for values in (one for i, one in enumerate(knobs) if one not in knobs[:i]):
                 self._study.enqueue_trial(dict(values))
 
-    def ask(self, sample: Callable[[Suggester], Candidate]) -> PendingTrial | None:
+    def ask(self, sample: Callable[[Suggester], Candidate], budget: int | None = None) -> PendingTrial | None:
         """Return a trial to run, or None where this proposal needs no run.
 
-        Orphans that `recover` found come first, and the baseline before all others. For a network that is already
+        Trials that were given back come first, and the baseline before all others. For a network that is already
         known, the sampler observes its earlier values at once, so that nothing runs twice.
 
         Args:
             sample: Function that draws a candidate from a sampler.
+            budget: Total number of trials; a new one that another search made superfluous meanwhile is withdrawn.
         """
-        trial = self._orphans.pop(0) if self._orphans else self._study.ask()
+        if (pending := self._given_back()) is not None:
+            return pending
+        trial = self._taken_over() if self._abandoned else self._study.ask()
+        return self._entered(trial, sample, budget)
+
+    def withdraw_abandoned(self, sample: Callable[[Suggester], Candidate]) -> bool:
+        """Close the trials that a search which died had only begun to propose, since the budget is spent without them.
+
+        Returns:
+            Whether another search still proposes a trial.
+        """
+        while self._abandoned:
+            self._entered(self._taken_over(), sample, budget=0)
+        return bool(self._rowless_since)
+
+    def tell(self, number: int, result: TrialResult) -> TrialResult | None:
+        """Store the result of a trial, and return it as stored; a result that cannot be stored makes the trial fail.
+
+        Each derived trial becomes a trial of its own, unless its network is already known. Where another runner took
+        the trial over, because this one seemed dead, the result is kept as an orphan that counts nowhere, and None is
+        returned.
+        """
+        trial, claim = self._claims.pop(number)
+        result = checked(result, self.objectives)
+        with self.runner.transaction() as session:
+            row = claim.row(session)
+            if row is None:
+                orphan = OrphanRow(study_id=self._id, number=number, attempt=claim.attempt, runner=self.runner.token)
+                orphan.result, orphan.told_at = result.to_json(), now_utc()
+                session.add(orphan)
+            else:
+                self._store(session, row, result)
+            session.commit()
+        if row is None:
+            return None
+        self._finish(trial, row)
+        if result.derived:
+            self._number_derived()
+        return result
+
+    def lose(self, number: int) -> bool:
+        """Record that the process of a trial died, and return whether the trial is out of this study's hands.
+
+        It then runs again, here or elsewhere; after `MAX_DEATHS` deaths it does not, and its failure is to be told.
+        """
+        _, claim = self._claims[number]
+        with self.runner.transaction() as session:
+            row = claim.row(session)
+            if row is not None:
+                row.deaths += 1
+                is_lost = row.deaths >= MAX_DEATHS
+                if not is_lost:
+                    row.state, row.owner, row.lease_until = "waiting", "", 0.0
+            session.commit()
+        if row is not None and is_lost:
+            return False
+        del self._claims[number]
+        return True
+
+    def leave(self) -> None:
+        """Give back the trials of this study that are not finished; the next search runs them."""
+        self.runner.release()
+        self._claims.clear()
+
+    def recover(self) -> int:
+        """Take over the trials whose leases have lapsed, and return the number of trials that `ask` hands out again.
+
+        Trials whose results are stored are finished in Optuna. A trial that its search had only begun to propose has
+        no row yet: it is abandoned where no other search is alive, or where it stays so for the duration of a lease.
+        """
+        is_alone = not self.runner.release_lapsed()
+        self._number_derived()
+        now, since, waiting = time.monotonic(), self._rowless_since, 0
+        self._rowless_since = {}
+        for trial_id, row in optuna_study.running_trials(self._storage.engine, self._study, self._id):
+            if row is None:
+                self._rowless_since[trial_id] = since.get(trial_id, now)
+            elif row.state == "waiting":
+                waiting += 1
+            elif row.state != "running":
+                self._finish(self._trial(trial_id), row)
+        lease_s = 0.0 if is_alone else self.runner.lease_s
+        self._abandoned = [trial_id for trial_id, first in self._rowless_since.items() if now - first >= lease_s]
+        return waiting + len(self._abandoned)
+
+    def importances(self, metric: str) -> dict[str, float]:
+        """Return the share of each knob in the variance of an objective, largest first."""
+        return optuna_study.importances(self._study, self.optimised_metrics, metric)
+
+    def _given_back(self) -> PendingTrial | None:
+        """Return the first trial that another runner or a dead process left, taken over; None without one."""
+        with self.runner.transaction() as session:
+            waiting = self._rows().where(TrialRow.state == "waiting").order_by(TrialRow.number).limit(1)
+            row = session.scalar(waiting)
+            if row is None:
+                return None
+            self.runner.take(session, row)
+            session.commit()
+        storage = self._study._storage
+        trial_id = storage.get_trial_id_from_study_id_trial_number(self._study._study_id, row.number)
+        return self._handed_out(self._trial(trial_id), row)
+
+    def _taken_over(self) -> optuna.Trial:
+        """Return the next abandoned trial."""
+        self._study.get_trials(deepcopy=False)  # Optuna sets parameters only of trials that it has read
+        trial_id = self._abandoned.pop(0)
+        self._rowless_since.pop(trial_id)
+        return self._trial(trial_id)
+
+    def _entered(
+        self, trial: optuna.Trial, sample: Callable[[Suggester], Candidate], budget: int | None
+    ) -> PendingTrial | None:
+        """Give a trial of Optuna its row, and return it where it is to run."""
         candidate = sample(cast(Suggester, trial))
-        with Session(self._storage.engine, expire_on_commit=False) as session:
+        with self.runner.transaction() as session:
             # All in one transaction, so that a network is unknown to one process alone.
             known = None
             if self._needs_baseline(session):
                 candidate = self.baseline_candidate
             else:
                 known = self._known(session, candidate.digest)
-            row = session.scalar(self._rows().where(TrialRow.number == trial.number))
-            if row is None:
-                row = TrialRow(study_id=self._id, number=trial.number, attempt=0, started_at=_now())
-                row.digest, row.candidate = candidate.digest, candidate.to_json()
-                session.add(row)
-                if known is not None:
-                    row.state, row.reason = "duplicate", f"the same network as trial {known}"
-                    row.finished_at = _now()
-            elif row.state != "waiting":
-                return None  # another process took the orphan first
+            if session.scalar(self._rows().where(TrialRow.number == trial.number)) is not None:
+                return None  # another search entered the same abandoned trial
+            row = TrialRow(study_id=self._id, number=trial.number, attempt=0, started_at=now_utc())
+            row.digest, row.candidate = candidate.digest, candidate.to_json()
+            if known is not None:
+                row.state, row.reason = "duplicate", f"the same network as trial {known}"
+            elif budget is not None and self._promised(session) >= budget:
+                row.state, row.reason = "withdrawn", "the budget was spent before it began"
             else:
-                known = None
-            if known is None:
-                row.state, row.owner, row.lease_until = "running", this_process(), time.time() + LEASE_S
-                row.attempt += 1
+                self.runner.take(session, row)
+            row.finished_at = None if row.state == "running" else now_utc()
+            session.add(row)
             session.commit()
-        if known is not None:
-            self._tell_as(trial, known)
-            return None
-        self._running[trial.number] = (trial, row.id)
-        if row.attempt > MAX_ATTEMPTS:
-            self.tell(trial.number, TrialResult("failed", f"its process died {MAX_ATTEMPTS} times"))
-            return None
-        return PendingTrial(trial.number, Candidate.from_json(row.candidate))
+        if row.state == "running":
+            return self._handed_out(trial, row)
+        self._finish(trial, row)
+        return None
 
-    def tell(self, number: int, result: TrialResult) -> TrialResult:
-        """Store the result of a trial, and return it as stored.
+    def _handed_out(self, trial: optuna.Trial, row: TrialRow) -> PendingTrial:
+        self._claims[row.number] = (trial, Claim(row.id, row.attempt))
+        return PendingTrial(row.number, Candidate.from_json(row.candidate))
 
-        Each derived trial becomes a trial of its own, unless its network is already known. A measurement that is not
-        finite makes the trial fail. A trial that another process took over, because this one seemed dead, is left to
-        that process.
-        """
-        trial, row_id = self._running.pop(number)
-        result = result.if_finite()
-        values = {name: m.value for name, m in result.measurements.items()}
-        with Session(self._storage.engine) as session:
-            row = session.get_one(TrialRow, row_id)
-            if row.owner != this_process():
-                return result
-            row.state, row.reason, row.artifact = result.outcome, result.reason, result.artifact
-            row.facts, row.finished_at = dict(result.facts), _now()
-            if result.outcome == "done":
-                row.feasible = all(v <= 0 for v in violations(self.objectives, values).values())
-            for m in result.measurements.values():
-                session.merge(MeasurementRow(trial_id=row_id, **m.to_json()))
-            for epoch, metrics in result.curve:
-                session.merge(CurveRow(trial_id=row_id, epoch=epoch, metrics=dict(metrics)))
-            for place, one in enumerate(result.derived):
-                if self._known(session, one.candidate.digest) is None:
-                    derived.store(session, row, one, place, self.objectives)
-            session.commit()
-        self._finish(trial, result.outcome, values, result.facts)
-        for child, child_id in derived.number(self._storage.engine, self._study, self._id) if result.derived else ():
-            self._finish(child, "done", self._values(child_id), {})
-        return result
-
-    def add_measurement(self, number: int, measurement: Measurement) -> None:
-        """Store a value that was measured after the trial, such as the accuracy on the test images."""
-        with Session(self._storage.engine) as session:
-            row = session.scalars(self._rows().where(TrialRow.number == number)).one()
-            session.merge(MeasurementRow(trial_id=row.id, **measurement.to_json()))
-            session.commit()
-
-    def renew(self, numbers: Collection[int]) -> None:
-        """Show that this process and its running trials are alive."""
-        leases.renew(self._storage.engine, self._id, numbers)
-
-    def leave(self) -> None:
-        """Release the trials of this process that are not finished; the next process runs them."""
-        leases.release(self._storage.engine, self._id)
-        self._running.clear()
-
-    def recover(self) -> int:
-        """Take over the trials of processes that died, and return the number of those that will run again.
-
-        Trials whose results are stored are finished in Optuna; `ask` hands out the others first, under their own
-        numbers.
-        """
-        others = leases.release_dead(self._storage.engine, self._id)
-        derived.number(self._storage.engine, self._study, self._id)
-        with Session(self._storage.engine, expire_on_commit=False) as session:
-            rows = {row.number: row for row in session.scalars(self._rows())}
-        ours = {*self._running, *(trial.number for trial in self._orphans)}
-        for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            row = rows.get(frozen.number)
-            if frozen.number in ours or (row is None and (others or DERIVED_KEY in frozen.user_attrs)):
-                continue
-            trial = optuna.trial.Trial(self._study, frozen._trial_id)
-            if row is None or row.state == "waiting":
-                self._orphans.append(trial)
-            elif row.state == "duplicate":
-                with Session(self._storage.engine) as session:
-                    known = self._known(session, row.digest)
-                self._tell_as(trial, known)
-            elif row.state != "running":
-                self._finish(trial, row.state, self._values(row.id), row.facts)
-        return len(self._orphans)
-
-    def retry(
-        self,
-        values: Callable[[Candidate], Mapping[str, Value]],
-        is_chosen: Callable[[int, Mapping[str, Any]], bool] = lambda number, facts: True,
-    ) -> int:
-        """Queue failed trials again, and return their number.
-
-        Args:
-            values: Function that returns the value of each knob of a candidate.
-            is_chosen: Function of number and facts of a failed trial: whether it is queued.
-        """
-        with Session(self._storage.engine) as session:
-            rows = session.scalars(self._rows().where(TrialRow.state == "failed"))
-            failed = [row for row in rows if is_chosen(row.number, row.facts)]
-            candidates = [Candidate.from_json(row.candidate) for row in failed]
-            for row in failed:
-                row.state, row.reason = "retried", f"{row.reason} (queued again under a new number)"
-            session.commit()
-        for candidate in candidates:
-            self._study.enqueue_trial(dict(values(candidate)))
-        return len(candidates)
-
-    def importances(self, metric: str) -> dict[str, float]:
-        """Return the share of each knob in the variance of an objective, largest first."""
-        return optuna_study.importances(self._study, self.optimised_metrics, metric)
-
-    def _finish(self, trial: optuna.Trial, outcome: str, values: Mapping[str, float], facts: Mapping[str, Any]) -> None:
-        if outcome != "failed":
-            for name, violation in violations(self.objectives, values, untrained=outcome == "stopped").items():
-                trial.set_constraint(name, violation)
-        if outcome == "stopped":
-            trial.set_user_attr(STOPPED_KEY, facts[STOPPED_KEY])
-        if outcome == "done":
-            optimised = [values[metric.name] for metric in self.optimised_metrics]
-            self._study.tell(trial, optimised, skip_if_finished=True)
-        else:
-            # Rejected trials are PRUNED: samplers ignore FAIL and would try the same region again.
-            state = TrialState.FAIL if outcome == "failed" else TrialState.PRUNED
-            self._study.tell(trial, state=state, skip_if_finished=True)
-
-    def _tell_as(self, trial: optuna.Trial, number: int | None) -> None:
-        with Session(self._storage.engine) as session:
-            row = session.scalar(self._rows().where(TrialRow.number == number))
-            state, row_id, facts = (row.state, row.id, row.facts) if row else ("retried", 0, {})
-        if state in {"done", "rejected", "stopped", derived.UNNUMBERED}:
-            self._finish(trial, "done" if state == derived.UNNUMBERED else state, self._values(row_id), facts)
-        else:  # the other trial still runs, failed or was queued again
-            self._finish(trial, "failed", {}, {})
+    def _promised(self, session: Session) -> int:
+        """Return the number of trials that count towards the budget or will."""
+        counted = TrialRow.state.in_((*FINISHED, "running", "waiting"))
+        query = select(func.count()).where(TrialRow.study_id == self._id, TrialRow.parent.is_(None), counted)
+        return session.scalar(query) or 0
 
     def _needs_baseline(self, session: Session) -> bool:
         """Return whether the baseline is neither done nor running; a failed baseline runs again."""
         if not self._has_baseline:
+            states = ("running", "waiting", "done")
             query = self._rows().where(TrialRow.digest == self.baseline_candidate.digest)
-            found = session.scalar(query.where(TrialRow.state.in_(("running", "waiting", "done"))).limit(1))
+            found = session.scalar(query.where(TrialRow.state.in_(states)).limit(1))
             self._has_baseline = found is not None and found.state == "done"
             return found is None
         return False
-
-    def _known(self, session: Session, digest: str) -> int | None:
-        """Return the number of the latest trial of the same network that need not run again; None without one."""
-        states = ("running", "waiting", "done", "rejected", "stopped", "failed", derived.UNNUMBERED)
-        query = select(TrialRow.number).where(TrialRow.study_id == self._id, TrialRow.digest == digest)
-        return session.scalar(query.where(TrialRow.state.in_(states)).order_by(TrialRow.number.desc()).limit(1))
-
-
-def _now() -> datetime:
-    return datetime.now(UTC).replace(tzinfo=None)

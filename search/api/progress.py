@@ -123,7 +123,7 @@ class ProgressDisplay(ProgressListener):
 
     def tick(self) -> None:
         """Show the time left; where the console cannot redraw, say what runs where nothing was printed for long."""
-        if _redraws(self._console):
+        if self._live.is_started:
             self._bar.update(self._task, left=self._progress.left)
         elif time.monotonic() - self._printed > QUIET_S:
             self._print(self._progress.running_line)

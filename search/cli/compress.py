@@ -21,8 +21,8 @@ TaskName = Annotated[str, typer.Option(help="digits, image_folder:PATH or python
 Weights = Annotated[
     str | None, typer.Option(help="Trained weights of a package.module:function: .safetensors or a state dict.")
 ]
-Epochs = Annotated[int | None, typer.Option(help="Epochs of training. [20; 0 with --weights]")]
-Resolution = Annotated[int | None, typer.Option(help="Side of the images, in pixels. [the network's own]")]
+Epochs = Annotated[int | None, typer.Option(help="Epochs of training. (default: 20; 0 with --weights)")]
+Resolution = Annotated[int | None, typer.Option(help="Side of the images, in pixels. (default: the network's own)")]
 Seed = Annotated[int, typer.Option(help="Random seed.")]
 
 
@@ -37,7 +37,7 @@ def compress(
     weights: Weights = None,
     epochs: Epochs = None,
     finetune_epochs: Annotated[
-        int | None, typer.Option(help="Epochs of fine-tuning after structural steps. [8]")
+        int | None, typer.Option(help="Epochs of fine-tuning after structural steps. (default: 8)")
     ] = None,
     resolution: Resolution = None,
     seed: Seed = 0,

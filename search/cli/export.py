@@ -49,7 +49,9 @@ def export(
 
 def report(
     study: StudyName,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="File. [paredown-out/STUDY/report.html]")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="File. (default: paredown-out/STUDY/report.html)")
+    ] = None,
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Write one self-contained page: front, hypervolume, knobs that matter, all models with their changes."""

@@ -24,7 +24,7 @@ Format = Annotated[
     ),
 ]
 ModelsFolder = Annotated[
-    Path | None, typer.Option("-o", "--out", help="Folder for the models. [paredown-out/STUDY/models]")
+    Path | None, typer.Option("-o", "--out", help="Folder for the models. (default: paredown-out/STUDY/models)")
 ]
 
 

@@ -31,7 +31,9 @@ def search(
         str | None, typer.Option(help="Name of a sampler (docs/samplers.md), or package.module:name.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for models and report. [paredown-out/STUDY]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for models and report. (default: paredown-out/STUDY)")
+    ] = None,
     storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,
 ) -> None:

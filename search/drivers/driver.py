@@ -46,7 +46,27 @@ class RunQueue(Protocol):
 
         Raises:
             SearchAborted: The queue says that going on makes no sense.
+            ClusterLost: The machines are gone; running trials are given back.
         """
+
+
+class Check(Protocol):
+    """Refuses, before anything is stored, what the driver could not do."""
+
+    def __call__(self, options: Any, where: str) -> None:
+        """Return where trials can run.
+
+        Args:
+            options: What the driver declares as its options.
+            where: How messages name the study file.
+
+        Raises:
+            ConfigError: They cannot; the message says what to change.
+        """
+
+
+def _check_nothing(options: Any, where: str) -> None:
+    """Every option that a driver accepts can be met."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +77,13 @@ class Driver:
         name: Name in the catalogue and in study files.
         run: Runs the trials.
         options: What the driver can be told, such as the address of a cluster.
+        check: Refuses options that cannot be met, such as a cluster that nobody answers at.
     """
 
     name: str
     run: RunQueue
     options: type[DriverOptions] = DriverOptions
+    check: Check = _check_nothing
 
     def checked(self, given: Mapping[str, Any], where: str) -> DriverOptions:
         """Return the options of the driver.

@@ -97,7 +97,7 @@ def _spawn(run: RunTrial) -> _Worker:
     context = worker_context()
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, run), daemon=True)
-    with _main_module_hidden():
+    with main_module_hidden():
         process.start()
     theirs.close()
     return _Worker(process, ours)
@@ -113,7 +113,7 @@ def worker_context() -> ForkServerContext | SpawnContext:
 
 
 @contextlib.contextmanager
-def _main_module_hidden() -> Iterator[None]:
+def main_module_hidden() -> Iterator[None]:
     """Keep a worker from importing the program that searches.
 
     Nothing in it is needed, and a script that is not guarded by `if __name__ == "__main__"` would search again in each
@@ -173,7 +173,7 @@ def _receive(worker: _Worker, queue: TrialQueue) -> bool:
         kind, *content = worker.pipe.recv()
     except (EOFError, ConnectionResetError):
         worker.process.join()
-        queue.lose(_taken(worker).number, _death(worker.process.exitcode))
+        queue.retry(_taken(worker).number, _death(worker.process.exitcode))
         return False
     if kind == "result":
         queue.tell(_taken(worker).number, content[0])

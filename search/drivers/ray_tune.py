@@ -1,39 +1,82 @@
 """Trials through Ray Tune, on this machine or on a cluster.
 
-The searcher holds nothing that the study does not hold, so Ray's own snapshots are not needed to resume. Ray's
-OptunaSearch is not used: it stores stopped trials as complete, leaves trials with NaN running for ever and has no
-constraints.
+Ray has a process of its own: where a cluster is lost, Ray ends the process that uses it; and the token of a search,
+which Ray reads from the environment, belongs to no other process. This process alone speaks to the database.
 """
 
-import contextlib
-import json
 import os
-import sys
-import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
-from paredown.evaluators.errors import TrialInterrupted
-from paredown.search.drivers.driver import Driver, DriverOptions, Job, RunTrial, next_job
-from paredown.search.errors import SearchAborted
-from paredown.search.schedulers.judge import Judge
+import torch
+from pydantic import Field
+
+from paredown.search.drivers.driver import Driver, DriverOptions, RunTrial, next_job
+from paredown.search.drivers.in_process import main_module_hidden, worker_context
+from paredown.search.drivers.ray_access import check_cluster, ray_environment
+from paredown.search.drivers.ray_process import (
+    BUG,
+    CUT,
+    ENDED,
+    LOST,
+    NEXT,
+    NO_MORE,
+    OVER,
+    REMARK,
+    TICK,
+    UNSEEN,
+    TuneRun,
+    tune,
+)
+from paredown.search.drivers.shared_folder import Digests, differing, marked
+from paredown.search.errors import ClusterLost, ConfigError, SearchAborted
+from paredown.search.study_file.sections import ResourcesSection
 from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial_queue import TrialQueue
-from paredown.studies.result import CAUSE, TrialResult
+from paredown.studies.result import TrialResult
 
-RESULT = "trial_result"
-CUT = "trial_cut"
-"""In the place of a result where the trial was cut off because the search ends."""
+POLL_S = 0.5
+"""Seconds between two looks at whether the search is to stop."""
+SILENCE_S = 180.0
+"""Seconds without a word of Ray's process after which the cluster is taken for lost."""
+LEAVE_S = 15.0
+"""Seconds in which Ray's process has to end by itself."""
+LOG = "ray.log"
+"""File in the study's folder for what Ray says."""
 
 
 class RayOptions(DriverOptions):
-    """Where Ray runs.
+    """Where Ray runs, and what a trial gets there.
 
     Attributes:
         address: Address of a cluster; None starts Ray on this machine.
+        resources: What is reserved for each trial.
     """
 
-    address: str | None = None
+    address: str | None = Field(default_factory=lambda: os.environ.get("RAY_ADDRESS") or None)
+    resources: ResourcesSection = ResourcesSection()
+
+
+def check_ray(options: RayOptions, where: str) -> None:
+    """Refuse what Ray could not do; see `Check`."""
+    if options.address is not None:
+        return check_cluster(options.address)
+    resources, gpus = options.resources, torch.cuda.device_count()
+    if resources.custom:
+        names = ", ".join(resources.custom)
+        raise ConfigError(
+            f"{where}: resources.custom: {names}: only a cluster has resources of its own (--ray-address)"
+        )
+    if resources.gpu > gpus:
+        raise ConfigError(
+            f"{where}: resources.gpu: {resources.gpu:g} is more than this machine has; allowed: 0 to {gpus}"
+        )
+    return None
 
 
 def run_on_ray(queue: TrialQueue, plan: TrialPlan, workers: int, run: RunTrial, options: RayOptions) -> None:
@@ -41,196 +84,111 @@ def run_on_ray(queue: TrialQueue, plan: TrialPlan, workers: int, run: RunTrial, 
 
     On a cluster of several machines, the folder of the plan must be shared by all of them. The listener is told the
     epochs of a trial when the trial has ended.
+
+    Raises:
+        ClusterLost: Ray or its cluster is gone; running trials are given back.
     """
-    address = options.address
-    os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled" if address is None else "token")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # the queue hears of it
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # files that nobody reads
-    import ray
-    from ray import tune
-
-    is_ours = not ray.is_initialized()
-    with _stdout_to_stderr(), tempfile.TemporaryDirectory(prefix="paredown-ray-") as folder:
-        if is_ours:
-            # The cores are divided by us; Ray only counts workers.
-            size = {} if address else {"num_cpus": workers}
-            ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR", **size)
-        judge = None if queue.halving is None else ray.remote(num_cpus=0)(Judge).remote(queue.halving)
-        searcher = _searcher(queue, plan, judge)
-        try:
-            tune.Tuner(
-                tune.with_parameters(_trainable(), run=run, judge=judge),
-                tune_config=tune.TuneConfig(
-                    search_alg=searcher, num_samples=-1, max_concurrent_trials=workers, reuse_actors=True
-                ),
-                run_config=tune.RunConfig(
-                    storage_path=folder,
-                    verbose=0,
-                    callbacks=[_renewal(queue)],
-                    stop=_cutting(queue),
-                    failure_config=tune.FailureConfig(max_failures=0),
-                ),
-            ).fit()
-        finally:
-            if judge is not None:
-                ray.kill(judge)
-            if is_ours:
-                ray.shutdown()
-    if searcher.aborted is not None:
-        raise searcher.aborted
-    if queue.must_cut:
-        for number in queue.running:
-            queue.cut(number)
-        queue.next()  # says why there is no more
+    resources = options.resources
+    if resources.cpu is not None:
+        plan = replace(plan, threads=max(1, int(resources.cpu)))
+    with marked(plan.folder) as marker:
+        settings = TuneRun(
+            run, workers, options.address, resources, queue.halving, marker, ray_environment(options.address)
+        )
+        with _ray_process(settings, plan.folder / LOG) as pipe:
+            _serve(pipe, queue, plan)
 
 
-def _searcher(queue: TrialQueue, plan: TrialPlan, judge: Any) -> Any:  # noqa: C901 (a class: Ray loads late)
-    import ray
-    from ray.tune.search import Searcher
-
-    class StudySearcher(Searcher):  # type: ignore[misc]
-        """Asks and tells the queue; its only state is which Ray trial runs which of ours."""
-
-        def __init__(self, queue: TrialQueue, plan: TrialPlan) -> None:
-            super().__init__()
-            self.aborted: SearchAborted | None = None
-            self._queue, self._plan = queue, plan
-            self._numbers: dict[str, int] = {}
-
-        def __getstate__(self) -> dict[str, Any]:
-            return {}  # Ray snapshots searchers; the study is the state
-
-        def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-            job = None if self.aborted else next_job(self._queue, self._plan)
-            if job is None:
-                # None asks Ray to come back later: a running trial may open the way for others.
-                return str(Searcher.FINISHED) if self.aborted or self._queue.stopped else None
-            self._numbers[trial_id] = job.number
-            return {"job": job}
-
-        def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-            number = self._numbers.pop(trial_id, None)
-            if number is None:
-                return
-            if not error and (CUT in (result or {}) or (RESULT not in (result or {}) and self._queue.must_cut)):
-                self._queue.cut(number)
-                return
-            ended = _result(result, error)
-            if error and judge is not None:
-                ray.get(judge.forget.remote(number))
-            for epoch, metrics in ended.curve:
-                self._queue.listener.epoch(number, epoch, metrics)
-            try:
-                self._queue.tell(number, ended)
-            except SearchAborted as aborted:
-                self.aborted = aborted
-
-        def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-            """Nothing to learn before the end."""
-
-        def save(self, checkpoint_path: str) -> None:
-            """Nothing: the study is the state."""
-
-        def restore(self, checkpoint_path: str) -> None:
-            """Nothing: the study is the state."""
-
-        def set_search_properties(self, metric: str | None, mode: str | None, config: Any, **spec: Any) -> bool:
-            return True
-
-    return StudySearcher(queue, plan)
+@contextmanager
+def _ray_process(settings: TuneRun, log: Path) -> Iterator["Connection[Any, Any]"]:
+    context = worker_context()
+    ours, theirs = context.Pipe()
+    process = context.Process(target=tune, args=(theirs, settings, log), daemon=True)
+    with main_module_hidden():
+        process.start()
+    theirs.close()
+    try:
+        yield ours
+    finally:
+        ours.close()
+        process.join(LEAVE_S)
+        process.kill()
+        process.join()
 
 
-def _result(result: dict[str, Any] | None, error: bool) -> TrialResult:
-    if result is not None and RESULT in result:
-        return TrialResult.from_json(json.loads(result[RESULT]))
-    return TrialResult("failed", "its Ray worker died" if error else "Ray stopped it", facts={CAUSE: "killed"})
+def _serve(pipe: "Connection[Any, Any]", queue: TrialQueue, plan: TrialPlan) -> None:
+    """Answer Ray's process until there are no more trials, or the search must end."""
+    heard = time.monotonic()
+    while True:
+        if queue.must_cut:
+            for number in queue.running:
+                queue.cut(number)
+            queue.next()  # says why there is no more
+            return
+        if not pipe.poll(POLL_S):
+            if time.monotonic() - heard > SILENCE_S:
+                raise _lost(f"no word for {SILENCE_S:g} s", plan.folder)
+            continue
+        heard = time.monotonic()
+        kind, *content = _received(pipe, plan.folder)
+        if kind == OVER:
+            return
+        _answer(pipe, queue, plan, kind, content)
 
 
-def _trainable() -> Any:
-    import ray
-    from ray import tune
-
-    class TrialActor(tune.Trainable):  # type: ignore[misc]
-        """Runs one trial in one step, then is given the next."""
-
-        def setup(self, config: dict[str, Any], run: RunTrial, judge: Any) -> None:
-            self._run, self._judge = run, judge
-            self._job: Job = config["job"]
-
-        def reset_config(self, new_config: dict[str, Any]) -> bool:
-            self._job = new_config["job"]
-            return True
-
-        def step(self) -> dict[str, Any]:
-            try:
-                result = self._run(self._job.candidate, self._job.plan, self._on_epoch)
-            except TrialInterrupted:
-                return {CUT: True, "done": True}
-            # One string: Ray flattens mappings on their way to the searcher.
-            return {RESULT: json.dumps(result.to_json()), "done": True}
-
-        def _on_epoch(self, epoch: int, metrics: dict[str, float]) -> str:
-            if self._judge is None:
-                return ""
-            job = self._job
-            return str(ray.get(self._judge.judge.remote(job.number, epoch, job.epochs, metrics, spared=job.spared)))
-
-        def save_checkpoint(self, checkpoint_dir: str) -> None:
-            """Nothing: a trial is one step."""
-
-        def load_checkpoint(self, checkpoint: Any) -> None:
-            """Nothing: a trial is one step."""
-
-    return TrialActor
+def _answer(pipe: "Connection[Any, Any]", queue: TrialQueue, plan: TrialPlan, kind: str, content: list[Any]) -> None:
+    if kind == NEXT:
+        job = next_job(queue, plan)
+        _send(pipe, NO_MORE if job is None and queue.stopped else job, plan.folder)
+    elif kind == ENDED:
+        _tell(queue, plan.folder, *content)
+    elif kind == LOST:
+        queue.retry(*content)
+    elif kind == TICK:
+        queue.renew()
+    elif kind == REMARK:
+        queue.listener.remark(*content)
+    elif kind == UNSEEN:
+        raise SearchAborted(
+            f"the Ray worker on {content[0]} does not see the study's folder {plan.folder}; share it with all "
+            "machines of the cluster, under one path (--out)"
+        )
+    elif kind == CUT:
+        queue.cut(*content)
+    elif kind == BUG:
+        raise RuntimeError(f"Ray's process failed:\n{content[0]}")
 
 
-def _renewal(queue: TrialQueue) -> Any:
-    from ray.tune import Callback
-
-    class Renewal(Callback):  # type: ignore[misc]
-        """Renews the leases while Ray waits for results."""
-
-        def __init__(self, queue: TrialQueue) -> None:
-            self._queue = queue
-
-        def __getstate__(self) -> dict[str, Any]:
-            return {}  # Ray snapshots callbacks; there is nothing to keep
-
-        def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-            self._queue.renew()
-
-    return Renewal(queue)
+def _tell(queue: TrialQueue, folder: Path, number: int, data: dict[str, Any], written: Digests) -> None:
+    result = TrialResult.from_json(data)
+    for epoch, metrics in result.curve:
+        queue.listener.epoch(number, epoch, metrics)
+    if broken := differing(folder, written):
+        reason = f"its files are not in {folder} as its worker wrote them: {', '.join(broken)}"
+        result = TrialResult("failed", reason, facts=result.facts, curve=result.curve)
+    queue.tell(number, result)
 
 
-def _cutting(queue: TrialQueue) -> Any:
-    from ray.tune import Stopper
-
-    class Cutting(Stopper):  # type: ignore[misc]
-        """Stops the running trials when the search must end."""
-
-        def __init__(self, queue: TrialQueue) -> None:
-            self._queue = queue
-
-        def __getstate__(self) -> dict[str, Any]:
-            return {}  # Ray snapshots stoppers; there is nothing to keep
-
-        def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-            return False
-
-        def stop_all(self) -> bool:
-            return self._queue.must_cut
-
-    return Cutting(queue)
+def _received(pipe: "Connection[Any, Any]", folder: Path) -> tuple[Any, ...]:
+    try:
+        received: tuple[Any, ...] = pipe.recv()
+        return received
+    except (EOFError, ConnectionResetError):
+        raise _lost("its process ended", folder) from None
 
 
-@contextlib.contextmanager
-def _stdout_to_stderr() -> Iterator[None]:
-    """Ray prints tables, also when told to be silent; standard output is for results."""
-    with contextlib.redirect_stdout(sys.stderr):
-        yield
+def _send(pipe: "Connection[Any, Any]", answer: Any, folder: Path) -> None:
+    try:
+        pipe.send(answer)
+    except (BrokenPipeError, ConnectionResetError):
+        raise _lost("its process ended", folder) from None
 
 
-RAY = Driver("ray", run_on_ray, RayOptions)
+def _lost(how: str, folder: Path) -> ClusterLost:
+    return ClusterLost(
+        f"Ray was lost ({how}; {folder / LOG} says more); all that is finished is saved, and the same "
+        "command goes on once Ray can be used again"
+    )
+
+
+RAY = Driver("ray", run_on_ray, RayOptions, check_ray)

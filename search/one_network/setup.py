@@ -23,6 +23,7 @@ from paredown.spaces.families.family import Family
 from paredown.spaces.families.imported import NAME as IMPORTED
 from paredown.spaces.knob import Knobs
 from paredown.spaces.space import joint_space
+from paredown.studies.checking import checked
 from paredown.studies.front import Model
 from paredown.studies.result import TrialResult
 
@@ -136,7 +137,7 @@ def finished(candidate: Candidate, plan: TrialPlan, number: int, on_epoch: OnEpo
         InfeasibleCandidate: A step cannot apply to the network.
         EvaluationError: The trial failed.
     """
-    result = run_trial(candidate, plan, on_epoch).if_finite()
+    result = checked(run_trial(candidate, plan, on_epoch), plan.objectives)
     if result.outcome == "rejected":
         raise InfeasibleCandidate(result.reason)
     if result.outcome != "done":

@@ -16,6 +16,7 @@ from paredown.search.study_file.sections import (
     HalvingSection,
     MemorySize,
     Number,
+    ResourcesSection,
     Section,
     SpaceSection,
     TaskSection,
@@ -44,6 +45,7 @@ class StudyConfig(Section):
         until: Time of day at which the search ends, such as 07:00; tomorrow where that is past.
         workers: Number of processes; auto starts one for each core.
         driver: Where trials run.
+        resources: What is reserved for each trial, by a driver that places trials on machines.
         trial_timeout: Time after which a trial counts as failed, in seconds or such as 1h.
         trial_memory: Memory of a worker process above which its trial fails, such as 4GB; null for an equal share of
             the machine's memory.
@@ -71,6 +73,7 @@ class StudyConfig(Section):
     until: ClockTime | None = None
     workers: int | Literal["auto"] = "auto"
     driver: str = "local"
+    resources: ResourcesSection | None = None
     trial_timeout: Duration = 3600
     trial_memory: MemorySize | None = None
     max_failures: int = Field(default=10, ge=1)
@@ -129,6 +132,7 @@ SECTIONS: dict[str, type[Section]] = {
     "training": TrainingSection,
     "distillation": DistillationSection,
     "halving": HalvingSection,
+    "resources": ResourcesSection,
 }
 
 

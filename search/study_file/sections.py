@@ -197,6 +197,21 @@ class DistillationSection(Section):
         return self
 
 
+class ResourcesSection(Section):
+    """What a driver that places trials on machines reserves for each of them.
+
+    Attributes:
+        cpu: Number of cores, which is also the number of threads of a trial; null reserves one and divides the cores
+            of this machine between the workers.
+        gpu: Number of GPUs; several trials share one at a fraction such as 0.5.
+        custom: Name of a resource that machines of the cluster declare, such as `jetson`, to the amount of it.
+    """
+
+    cpu: float | None = Field(default=None, gt=0)
+    gpu: float = Field(default=0.0, ge=0)
+    custom: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+
+
 class HalvingSection(Section):
     """How trials are stopped early; see `paredown.search.schedulers.halving.Halving`.
 

@@ -108,7 +108,11 @@ class TestDriver:
     ("driver", "options", "said"),
     [
         ("local", {"address": "a:1"}, "driver local: address='a:1': no such option; options of this driver: none"),
-        ("ray", {"adress": "a:1"}, "driver ray: adress='a:1': no such option; options of this driver: address"),
+        (
+            "ray",
+            {"adress": "a:1"},
+            "driver ray: adress='a:1': no such option; options of this driver: address, resources",
+        ),
         ("ray", {"address": 7}, "driver ray: address=7: Input should be a valid string"),
         ("in_turn", {"every": "now"}, "driver in_turn: every='now': .*; options of this driver: every"),
     ],

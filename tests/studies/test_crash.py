@@ -10,9 +10,9 @@ from pathlib import Path
 
 import optuna
 import pytest
-from toy_study import open_study, outcome, run, sample
+from toy_study import let_leases_lapse, open_study, outcome, run, sample
 
-from paredown.studies.process import is_alive, this_process
+from paredown.studies.result import TrialResult
 
 CRASH = """
 import os, signal, sys
@@ -45,6 +45,7 @@ def test_a_kill_loses_nothing(tmp_path: Path, instant: str) -> None:
     assert ended.returncode == -signal.SIGKILL
     assert states(tmp_path) == ["COMPLETE"] * 3 + ["RUNNING"]
     study = open_study(tmp_path)
+    let_leases_lapse(study)
     again = study.recover()
     assert again == (0 if instant == "before Optuna's mark" else 1)
     run(study, 2)
@@ -55,19 +56,31 @@ def test_a_kill_loses_nothing(tmp_path: Path, instant: str) -> None:
     assert len({m.candidate.digest for m in study.models()}) == len(study.models())
 
 
-def test_a_trial_whose_process_died_three_times_fails(tmp_path: Path) -> None:
+def test_deaths_of_the_search_are_not_the_trials_fault(tmp_path: Path) -> None:
     run(open_study(tmp_path), 1)
-    for _ in range(3):
+    for attempt in range(1, 7):
         study = open_study(tmp_path)
         study.recover()
         asked = study.ask(sample)
         assert asked is not None
         assert asked.number == 1
-        study.leave()
-    study = open_study(tmp_path)
+        assert study.rows()[1]["attempt"] == attempt
+        let_leases_lapse(study)
     study.recover()
-    assert study.ask(sample) is None
-    assert study.rows()[1]["reason"] == "its process died 3 times"
+    study.tell(1, outcome(asked.candidate))
+    assert states(tmp_path) == ["COMPLETE"] * 2
+
+
+def test_a_trial_whose_own_process_dies_three_times_is_to_fail(tmp_path: Path) -> None:
+    study = open_study(tmp_path)
+    run(study, 1)
+    for death in range(1, 4):
+        asked = study.ask(sample)
+        assert asked is not None
+        assert asked.number == 1
+        assert study.lose(1) == (death < 3)
+    study.tell(1, TrialResult("failed", "killed"))
+    assert study.rows()[1]["reason"] == "killed"
     assert states(tmp_path) == ["COMPLETE", "FAIL"]
 
 
@@ -80,14 +93,6 @@ def test_the_trials_of_a_living_process_are_left_alone(tmp_path: Path) -> None:
     assert second.recover() == 0
     first.tell(asked.number, outcome(asked.candidate))
     assert first.counts() == {"done": 2}
-
-
-def test_a_silent_process_elsewhere_is_dead_once_its_lease_ends(tmp_path: Path) -> None:
-    assert is_alive("elsewhere/1/0", lease_until=100.0, now=99.0)
-    assert not is_alive("elsewhere/1/0", lease_until=100.0, now=101.0)
-    assert is_alive(this_process(), lease_until=0.0, now=1e12)
-    host = this_process().partition("/")[0]
-    assert not is_alive(f"{host}/{os.getpid()}/1.00", lease_until=1e12, now=0.0)  # the number was given again
 
 
 def _work(folder: str, seed: int, count: int) -> None:

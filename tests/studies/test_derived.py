@@ -10,7 +10,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from toy_study import BASELINE, open_study, outcome, run, sample
+from toy_study import BASELINE, let_leases_lapse, open_study, outcome, run, sample
 
 from paredown.search.samplers.catalogue import SAMPLERS
 from paredown.search.samplers.sampler import Problem
@@ -22,7 +22,7 @@ from paredown.studies.study import Study
 CRASH = """
 import os, signal, sys
 from pathlib import Path
-from paredown.studies import derived
+from paredown.studies import derived, optuna_study
 from test_derived import kill, open_study, run, tell_with_derived
 study = open_study(Path(sys.argv[1]))
 run(study, 2)
@@ -35,8 +35,8 @@ elif instant == "between Optuna and our row":
     add = derived._add
     derived._add = lambda *args: kill() if add(*args) else None
 elif instant == "before a derived trial's mark":
-    finish = study._finish
-    study._finish = lambda trial, *args: kill() if trial.number > 2 else finish(trial, *args)
+    finish = optuna_study.finish
+    optuna_study.finish = lambda of, trial, *args: kill() if trial.number > 2 else finish(of, trial, *args)
 tell_with_derived(study)
 """
 INSTANTS = (
@@ -112,6 +112,7 @@ def test_a_kill_loses_and_doubles_nothing(tmp_path: Path, instant: str) -> None:
     ended = subprocess.run([sys.executable, "-c", CRASH, str(tmp_path), instant], env=here, check=False)
     assert ended.returncode == -signal.SIGKILL
     study = open_study(tmp_path)
+    let_leases_lapse(study)
     assert study.recover() == 0, "nothing runs again"
     check_states = [row["state"] for row in study.rows()]
     assert check_states == ["done"] * 5

@@ -1,6 +1,5 @@
 """What a study promises to those who ask and tell."""
 
-import sqlite3
 from pathlib import Path
 
 import optuna
@@ -96,17 +95,6 @@ def test_a_broken_limit_makes_a_model_infeasible(tmp_path: Path) -> None:
     for model in study.models():
         assert model.feasible == (model["size_bytes"] <= 5000)
     assert not study.models()[0].feasible
-
-
-def test_a_trial_that_another_process_took_is_left_to_it(tmp_path: Path) -> None:
-    study = open_study(tmp_path)
-    asked = study.ask(sample)
-    assert asked is not None
-    with sqlite3.connect(tmp_path / "studies.db") as connection:
-        connection.execute("UPDATE paredown_trials SET owner = 'other/1/0'")
-    study.tell(0, outcome(asked.candidate))
-    assert study.models() == []
-    assert study.counts() == {"running": 1}
 
 
 def test_another_configuration_is_refused_by_key(tmp_path: Path) -> None:

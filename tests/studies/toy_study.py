@@ -3,14 +3,18 @@
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import update
+
 from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.evaluators.metrics.measurement import Measurement, Objective
 from paredown.search.samplers.catalogue import SAMPLERS
 from paredown.search.samplers.sampler import Problem
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.knob import Range, Suggester
+from paredown.studies.ownership import LEASE_S
 from paredown.studies.result import TrialResult
 from paredown.studies.study import Study
+from paredown.studies.tables import RunnerRow, TrialRow
 
 KNOBS = {"mbconv.width": Range(0, 9, 1), "mbconv.depth": Range(0, 9, 1)}
 BASELINE = Candidate("mbconv", {"mbconv.width": 9, "mbconv.depth": 9})
@@ -27,12 +31,21 @@ def objectives(limit: float | None = None) -> list[Objective]:
     return [Objective(EVALUATORS["accuracy"].metric), Objective(EVALUATORS["size_bytes"].metric, limit=limit)]
 
 
-def open_study(folder: Path, seed: int = 0, limit: float | None = None, **config: Any) -> Study:
+def open_study(
+    folder: Path, seed: int = 0, limit: float | None = None, lease_s: float = LEASE_S, **config: Any
+) -> Study:
     """Make or open the study in a folder."""
     url = f"sqlite:///{folder / 'studies.db'}"
-    study = Study.create(url, "toy", CONFIG | config, objectives(limit), str(folder / "out"))
+    study = Study.create(url, "toy", CONFIG | config, objectives(limit), str(folder / "out"), lease_s)
     study.use(SAMPLERS["random"](Problem(seed, 20)))
     return study
+
+
+def let_leases_lapse(study: Study) -> None:
+    """Let the time of all leases be over, as if their owners had died long ago."""
+    with study._storage.engine.begin() as connection:
+        for table in (TrialRow, RunnerRow):
+            connection.execute(update(table).values(lease_until=1.0))
 
 
 def outcome(candidate: Candidate, **changed: float) -> TrialResult:

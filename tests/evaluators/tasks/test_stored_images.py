@@ -96,7 +96,7 @@ def _trained(data: TrainingData) -> dict[str, torch.Tensor]:
     return dict(model.state_dict()) | {
         "logits": torch.from_numpy(logits),
         "features": torch.from_numpy(features),
-        "predicted": predict(model, data.inputs("validation"), batch=7),
+        "predicted": predict(model, data.inputs("validation"), batch_size=7),
         "score": torch.tensor([accuracy, loss]),
     }
 

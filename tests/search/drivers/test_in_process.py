@@ -66,7 +66,7 @@ def test_a_worker_starts_with_all_loaded_that_a_trial_needs() -> None:
 @pytest.mark.parametrize(
     ("run", "keys", "reason", "cause"),
     [
-        (toy_trials.some_exit, {}, "its process ended with exit code 3", "killed"),
+        (toy_trials.some_exit, {}, "its process ended with exit code 3, 3 times", "killed"),
         (toy_trials.some_are_killed, {}, "its process was killed by SIGKILL; the machine may be out", "killed"),
         (toy_trials.some_hang, {"trial_timeout": 4}, "timeout: no end after 6 s; its process was killed", "timeout"),
         (toy_trials.some_eat_memory, {"trial_memory": "1GB"}, "out of memory: its process held 1,", "out_of_memory"),

@@ -1,0 +1,124 @@
+"""The results of a study's trials: our rows first, then the final state in Optuna, which is the commit mark."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import optuna
+from optuna.storages import RDBStorage
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from paredown.evaluators.metrics.measurement import Measurement, Objective, violations
+from paredown.spaces.candidate import Candidate
+from paredown.spaces.knob import Value
+from paredown.studies import derived, optuna_study
+from paredown.studies.checking import missing_metric
+from paredown.studies.ownership import UNNUMBERED, Runner
+from paredown.studies.records import Records
+from paredown.studies.result import TrialResult
+from paredown.studies.tables import CurveRow, MeasurementRow, StudyRow, TrialRow
+
+KNOWN = ("running", "waiting", "done", "rejected", "stopped", "failed", UNNUMBERED)
+"""States of trials whose network need not run again."""
+MARKS = {"done": "done", UNNUMBERED: "done", "rejected": "rejected", "stopped": "stopped"}
+"""Outcome in Optuna by state of a row. All other states fail there: those of trials that failed or were withdrawn, or
+that repeat a trial which still runs or was queued again."""
+
+
+class Results(Records):
+    """Stores the results of one study, and queues those that failed again.
+
+    Attributes:
+        runner: This study as the owner of the trials that it handed out.
+    """
+
+    def __init__(
+        self, storage: RDBStorage, row: StudyRow, objectives: Sequence[Objective], study: optuna.Study, runner: Runner
+    ) -> None:
+        super().__init__(storage, row, objectives)
+        self.runner = runner
+        self._study = study
+
+    def add_measurement(self, number: int, measurement: Measurement) -> None:
+        """Store a value that was measured after the trial, such as the accuracy on the test images."""
+        with Session(self._storage.engine) as session:
+            row = session.scalars(self._rows().where(TrialRow.number == number)).one()
+            session.merge(MeasurementRow(trial_id=row.id, **measurement.to_json()))
+            session.commit()
+
+    def retry(
+        self,
+        values: Callable[[Candidate], Mapping[str, Value]],
+        is_chosen: Callable[[int, Mapping[str, Any]], bool] = lambda number, facts: True,
+    ) -> int:
+        """Queue failed trials again, and return their number.
+
+        Args:
+            values: Function that returns the value of each knob of a candidate.
+            is_chosen: Function of number and facts of a failed trial: whether it is queued.
+        """
+        with Session(self._storage.engine) as session:
+            rows = session.scalars(self._rows().where(TrialRow.state == "failed"))
+            failed = [row for row in rows if is_chosen(row.number, row.facts)]
+            candidates = [Candidate.from_json(row.candidate) for row in failed]
+            for row in failed:
+                row.state, row.reason = "retried", f"{row.reason} (queued again under a new number)"
+            session.commit()
+        for candidate in candidates:
+            self._study.enqueue_trial(dict(values(candidate)))
+        return len(candidates)
+
+    def _trial(self, trial_id: int) -> optuna.Trial:
+        return optuna.trial.Trial(self._study, trial_id)
+
+    def _store(self, session: Session, row: TrialRow, result: TrialResult) -> None:
+        values = {name: m.value for name, m in result.measurements.items()}
+        row.state, row.reason, row.artifact = result.outcome, result.reason, result.artifact
+        row.facts, row.finished_at = dict(result.facts), now_utc()
+        if result.outcome == "done":
+            row.feasible = all(v <= 0 for v in violations(self.objectives, values).values())
+        for m in result.measurements.values():
+            session.merge(MeasurementRow(trial_id=row.id, **m.to_json()))
+        for epoch, metrics in result.curve:
+            session.merge(CurveRow(trial_id=row.id, epoch=epoch, metrics=dict(metrics)))
+        for place, one in enumerate(result.derived):
+            if self._known(session, one.candidate.digest) is None:
+                derived.store(session, self.runner, row, one, place, self.objectives)
+
+    def _number_derived(self) -> None:
+        for child, row_id in derived.number(self._storage.engine, self._study, self.runner, self._id):
+            optuna_study.finish(self._study, child, self.objectives, "done", self._values(row_id), {})
+
+    def _finish(self, trial: optuna.Trial, row: TrialRow) -> None:
+        """Give a trial the final state in Optuna that its row asks for."""
+        source: TrialRow | None = row
+        if row.state == "duplicate":
+            with Session(self._storage.engine, expire_on_commit=False) as session:
+                known = self._known(session, row.digest)
+                source = session.scalar(self._rows().where(TrialRow.number == known))
+        if source is None:
+            source = TrialRow(id=0, state="retried", facts={})
+        values = self._values(source.id)
+        outcome = MARKS.get(source.state, "failed")
+        if outcome == "done" and (missing := missing_metric(values, self.objectives)) is not None:
+            self._fail_stored(source, f"its stored result has no {missing}")
+            outcome = "failed"
+        optuna_study.finish(self._study, trial, self.objectives, outcome, values, source.facts)
+
+    def _fail_stored(self, row: TrialRow, reason: str) -> None:
+        """Mend the row of a version that stored results without looking at them."""
+        with self.runner.transaction() as session:
+            broken = session.get_one(TrialRow, row.id)
+            broken.state, broken.reason, broken.feasible = "failed", reason, None
+            session.commit()
+
+    def _known(self, session: Session, digest: str) -> int | None:
+        """Return the number of the latest trial of the same network that need not run again; None without one."""
+        query = select(TrialRow.number).where(TrialRow.study_id == self._id, TrialRow.digest == digest)
+        return session.scalar(query.where(TrialRow.state.in_(KNOWN)).order_by(TrialRow.number.desc()).limit(1))
+
+
+def now_utc() -> datetime:
+    """Return the time as the tables keep it: UTC, without a time zone."""
+    return datetime.now(UTC).replace(tzinfo=None)
