@@ -26,6 +26,7 @@ The tree, checked by a test against the classes::
         ExportRefused              studies/errors.py: an exported model that does not do what its network does
       ConfigError                  search/errors.py: a study file or an option that says what cannot be
       SearchAborted                search/errors.py: a search that makes no sense to go on with; exit code 4
+      ClusterLost                  search/errors.py: Ray or its cluster is gone; the study goes on later
     TrialSignal                    evaluators/errors.py: root of what ends a running trial without an error
       TrialStopped                 evaluators/errors.py: the trial was judged and ends early
       TrialInterrupted             evaluators/errors.py: the whole search ends, the trial will run again
