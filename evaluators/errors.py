@@ -11,6 +11,14 @@ class EvaluationError(ParedownError):
     """A candidate could not be trained or measured: the trial fails with this reason."""
 
 
+class TrialTimeout(EvaluationError):
+    """A trial ran longer than it may."""
+
+
+class NotFinite(EvaluationError):
+    """A loss or an output is infinite or no number."""
+
+
 class PackingError(ParedownError):
     """A packed file is broken, or a model cannot be packed."""
 

@@ -19,6 +19,7 @@ class SearchStart:
         deadline: `time.monotonic()` after which no trial starts; None for no limit.
         models: Models of earlier runs, the baseline first.
         counts: Number of trials of earlier runs by state.
+        workers: Number of trials at a time.
     """
 
     study: str
@@ -27,6 +28,7 @@ class SearchStart:
     deadline: float | None
     models: Sequence[Model]
     counts: Mapping[str, int]
+    workers: int = 1
 
 
 class ProgressListener:
@@ -58,6 +60,9 @@ class ProgressListener:
 
     def given_back(self, number: int, reason: str) -> None:
         """A trial leaves this search without a result that counts, and why; it runs again, here or elsewhere."""
+
+    def tick(self) -> None:
+        """Time has passed: told every few seconds at least while trials run."""
 
     def skipped(self) -> None:
         """The sampler proposed a known candidate."""

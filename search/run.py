@@ -2,19 +2,20 @@
 
 import functools
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from paredown.evaluators.device import this_device
+from paredown.search.deadline import deadline_of
 from paredown.search.drivers.catalogue import DRIVERS
 from paredown.search.drivers.driver import Driver, RunTrial
+from paredown.search.drivers.memory import worker_limit_bytes
 from paredown.search.errors import ClusterLost, ConfigError, check_name
+from paredown.search.interruption import stop_on_signals
 from paredown.search.listener import SILENT, ProgressListener, SearchStart
+from paredown.search.recording import recorded
 from paredown.search.samplers.choosing import choose_sampler
 from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.knobs import distributions
@@ -26,10 +27,11 @@ from paredown.search.study_file.feasibility import probe
 from paredown.search.study_file.schema import StudyConfig
 from paredown.search.study_file.setup import Setup
 from paredown.search.study_file.stored import stored_device
+from paredown.search.trial.epoch_checkpoint import drop_checkpoints
 from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial.run_trial import run_trial
 from paredown.search.trial.supernets import prepare_supernets
-from paredown.search.trial_queue import TIME_IS_UP, Budget, TrialQueue
+from paredown.search.trial_queue import STOPPED, TIME_IS_UP, Budget, TrialQueue
 from paredown.spaces.knob import Value
 from paredown.studies.errors import StudyError
 from paredown.studies.ownership import LEASE_S
@@ -63,6 +65,7 @@ def search(
     where: str = "study",
     run: RunTrial = run_trial,
     driver_options: Mapping[str, Any] | None = None,
+    began: float | None = None,
     lease_s: float = LEASE_S,
 ) -> SearchSummary:
     """Run or continue a study until its budget is spent.
@@ -74,6 +77,7 @@ def search(
         where: How messages name the study file.
         run: Runs one trial.
         driver_options: Options of the driver that the study names, such as `{"address": ...}` of a Ray cluster.
+        began: `time.monotonic()` from which the study's timeout counts; None for now.
         lease_s: Seconds after which other searches take over the trials of this one where it shows no sign of life.
 
     Raises:
@@ -81,6 +85,7 @@ def search(
         SearchAborted: The baseline failed, or too many trials in a row failed.
     """
     config = setup.config
+    deadline = deadline_of(config, time.monotonic() if began is None else began)
     check_name(config.driver, DRIVERS, f"{where}: driver")
     driver = DRIVERS[config.driver]
     options = driver.checked(_with_resources(driver, config, driver_options or {}, where), where)
@@ -89,39 +94,53 @@ def search(
         listener.remark(f"{config.weights}: the network starts trained; training.epochs is 0, fine-tuning follows")
     measured = [] if _has_begun(url, config.study) else probe(setup, where)
     study = Study.create(url, config.study, setup.stored, setup.plan.objectives, str(setup.plan.folder), lease_s)
-    setup = _on_its_device(setup, study, listener)
-    costs = _costs(setup, study)
-    for candidate, values in measured:
-        costs.learn(candidate, values)
-    _prepare(study, setup, costs, where)
-    metrics = setup.plan.optimised_metrics
-    deadline = None if config.timeout is None else time.monotonic() + config.timeout
-    halving = None
+    with recorded(setup.plan.folder, study.name, listener) as recording:
+        costs = _costs(setup, study)
+        for candidate, values in measured:
+            costs.learn(candidate, values)
+        setup = _on_its_device(setup, study, recording)
+        _prepare(study, setup, costs, where)
+        run_trials = functools.partial(driver.run, run=run, options=options)
+        summary = _searched(setup, study, costs, deadline, recording, run_trials)
+        recording.reason = summary.reason
+    return summary
+
+
+def _searched(
+    setup: Setup,
+    study: Study,
+    costs: CandidateCosts,
+    deadline: float | None,
+    listener: ProgressListener,
+    run_trials: Callable[[TrialQueue, TrialPlan, int], None],
+) -> SearchSummary:
+    """Run trials until the budget is spent, the time is up or the search is asked to stop."""
+    config, metrics, halving = setup.config, setup.plan.optimised_metrics, None
     if config.halving is not None:
         halving = resume(Halving(metrics, **config.halving.model_dump()), study, setup.plan)
     budget = Budget(config.trials, deadline, config.max_failures, config.patience_trials)
-    queue = TrialQueue(study, setup.space, budget, listener, halving, costs.counted)
-    begin, interrupted = time.monotonic(), False
-    try:
-        with _sigterm_is_interrupt(), study.runner.alive():
-            if queue.is_spent or prepare_supernets(setup.plan, deadline, listener):
+    begin, lost = time.monotonic(), ""
+    with stop_on_signals() as stop, study.runner.alive():
+        queue = TrialQueue(study, setup.space, budget, listener, halving, costs.counted, stop)
+        try:
+            if queue.is_spent or prepare_supernets(setup.plan, deadline, listener, stop):
                 plan, workers = _divided(setup)
                 before = study.models(), study.counts()
-                listener.search_started(SearchStart(study.name, metrics, config.trials, deadline, *before))
-                driver.run(queue, plan, workers, run, options)
+                listener.search_started(SearchStart(study.name, metrics, config.trials, deadline, *before, workers))
+                run_trials(queue, plan, workers)
             else:
-                queue.stopped = TIME_IS_UP
-        reason = queue.stopped
-        interrupted = reason == TIME_IS_UP
-    except KeyboardInterrupt:
-        reason, interrupted = "stopped; the same command goes on", True
-    except ClusterLost as lost:
-        reason, interrupted = str(lost), True
-    finally:
-        try:
-            study.leave()
+                queue.stopped = STOPPED if stop.is_asked else TIME_IS_UP
+        except ClusterLost as error:
+            lost = str(error)
         finally:
-            listener.search_ended()
+            try:
+                study.leave()
+            finally:
+                listener.search_ended()
+    reason = lost or queue.stopped
+    interrupted = bool(lost) or reason in (STOPPED, TIME_IS_UP)
+    if not {"running", "waiting"} & study.counts().keys():
+        drop_checkpoints(setup.plan.folder)
     return SearchSummary(study, reason, interrupted, queue.asking_s, time.monotonic() - begin)
 
 
@@ -189,24 +208,8 @@ def _canonical(setup: Setup) -> Callable[[Params], Params]:
 
 
 def _divided(setup: Setup) -> tuple[TrialPlan, int]:
-    """Return the plan with the cores of the machine divided between the workers, and the number of workers."""
+    """Return the plan with cores and memory of the machine divided between the workers, and the number of workers."""
     cores, config = os.cpu_count() or 1, setup.config
     workers = min(cores, config.trials) if config.workers == "auto" else config.workers
-    return replace(setup.plan, threads=max(1, cores // workers)), workers
-
-
-@contextmanager
-def _sigterm_is_interrupt() -> Iterator[None]:
-    """Let SIGTERM stop the search as Ctrl-C does; only in the main thread, where alone Python sets signal handlers."""
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    memory_bytes = config.trial_memory or worker_limit_bytes(workers)
+    return replace(setup.plan, threads=max(1, cores // workers), memory_bytes=memory_bytes), workers

@@ -6,18 +6,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from paredown.search.errors import SearchAborted
+from paredown.search.interruption import StopRequest
 from paredown.search.listener import ProgressListener
 from paredown.search.schedulers.halving import Halving
 from paredown.search.schedulers.judge import Judge
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.space import SearchSpace
 from paredown.studies.front import Model, hypervolume_history
-from paredown.studies.result import FINISHED, PendingTrial, TrialResult
+from paredown.studies.result import CAUSE, FINISHED, Cause, PendingTrial, TrialResult
 from paredown.studies.study import MAX_DEATHS, Study
 
 MAX_SKIPPED = 500
 """Number of rejected or known candidates in a row that ends the search."""
+CUT_S = 3.0
+"""Seconds after the deadline in which a running trial may come to its next batch, and end there by itself."""
 TIME_IS_UP = "the time is up"
+STOPPED = "stopped; the same command goes on"
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Budget:
 
     Attributes:
         trials: Total number of finished trials in the study: done, stopped early or failed.
-        deadline: `time.monotonic()` after which no trial starts; None for no limit.
+        deadline: `time.monotonic()` after which no trial starts and running ones are cut off; None for no limit.
         max_failures: Number of failed trials in a row that aborts the search.
         patience_trials: Number of finished trials in a row without a gain of hypervolume that ends the search; None for
             no limit.
@@ -48,6 +52,7 @@ class TrialQueue:
         listener: Told what happens. The queue tells it of trials; drivers report epochs through `report`.
         halving: Stops running trials early; None: all run to their end.
         counted: Returns the costs of an untrained candidate that were counted before, by metric.
+        stop: Whether the user or the system has asked the search to stop.
         stopped: Why there are no more trials; empty while there are.
         asking_s: Seconds spent in database, sampler and listener while a worker had nothing to do.
         preparing_s: Seconds spent there while every worker was busy.
@@ -61,6 +66,7 @@ class TrialQueue:
         listener: ProgressListener,
         halving: Halving | None = None,
         counted: Callable[[Candidate], Mapping[str, float]] = lambda candidate: {},
+        stop: StopRequest | None = None,
     ) -> None:
         self._study, self._space, self._budget = study, space, budget
         self._running: set[int] = set()
@@ -71,6 +77,7 @@ class TrialQueue:
         self._prepared: list[PendingTrial] = []
         self._judge = Judge(halving)
         self.listener, self.halving, self.counted = listener, halving, counted
+        self.stop = stop or StopRequest()
         self.stopped = ""
         self.asking_s = self.preparing_s = 0.0
         self.renew()
@@ -89,6 +96,17 @@ class TrialQueue:
     def is_spent(self) -> bool:
         """Whether the budget is spent, so that no trial will start."""
         return self._is_over()
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until the deadline, negative after it; None where there is none."""
+        return None if self._budget.deadline is None else self._budget.deadline - time.monotonic()
+
+    @property
+    def must_cut(self) -> bool:
+        """Whether trials that still run are to be cut off now, by force where they do not end by themselves."""
+        left = self.seconds_left
+        return self.stop.is_asked or (left is not None and left < -CUT_S)
 
     def next(self) -> PendingTrial | None:
         """Return a trial to start now; None to wait for a running one, or for good where `stopped` says why.
@@ -196,17 +214,24 @@ class TrialQueue:
         self._running.discard(number)
         self.listener.given_back(number, f"{reason}; it runs again")
 
-    def lose(self, number: int, reason: str) -> None:
+    def lose(self, number: int, reason: str, cause: Cause = "killed") -> None:
         """Store the failure of a trial whose process is gone; the curve of the trial is lost with it.
 
         Raises:
             SearchAborted: As `tell`.
         """
         self._judge.forget(number)
-        self.tell(number, TrialResult("failed", reason))
+        self.tell(number, TrialResult("failed", reason, facts={CAUSE: cause}))
+
+    def cut(self, number: int) -> None:
+        """Take back a running trial because the search ends: when the search leaves the study, it is in line again."""
+        self._judge.forget(number)
+        self._running.discard(number)
+        self.listener.given_back(number, "cut off because the search ends; it runs again")
 
     def renew(self) -> None:
         """Renew the leases of this search and take over those that lapsed, at most every third of a lease."""
+        self.listener.tick()
         runner, now = self._study.runner, time.monotonic()
         if now - self._renewed > runner.lease_s / 3:
             self._renewed = now
@@ -225,6 +250,8 @@ class TrialQueue:
             reason = f"{spent} trials are done"
             self._study.recover()
             is_closing = self._study.withdraw_abandoned(self._space.sample)
+        elif self.stop.is_asked:
+            reason = STOPPED
         elif self._budget.deadline is not None and time.monotonic() > self._budget.deadline:
             reason = TIME_IS_UP
         elif self._skipped >= MAX_SKIPPED:

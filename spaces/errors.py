@@ -15,6 +15,8 @@ The tree, checked by a test against the classes::
       TaskError                    evaluators/errors.py: data that is missing, malformed or too little
         DamagedImage               evaluators/tasks/image_file.py: a file that is no image, or a damaged one
       EvaluationError              evaluators/errors.py: a candidate that could not be trained or measured
+        TrialTimeout               evaluators/errors.py: a trial that ran longer than it may
+        NotFinite                  evaluators/errors.py: a loss or an output that is infinite or no number
         TeacherRefused             evaluators/training/teacher.py: a network that cannot teach
       PackingError                 evaluators/errors.py: a packed file that is broken
       StudyError                   studies/errors.py: a study that cannot be opened or contradicts what is asked
@@ -24,6 +26,7 @@ The tree, checked by a test against the classes::
         ExportRefused              studies/errors.py: an exported model that does not do what its network does
       ConfigError                  search/errors.py: a study file or an option that says what cannot be
       SearchAborted                search/errors.py: a search that makes no sense to go on with; exit code 4
+      ClusterLost                  search/errors.py: Ray or its cluster is gone; the study goes on later
     TrialSignal                    evaluators/errors.py: root of what ends a running trial without an error
       TrialStopped                 evaluators/errors.py: the trial was judged and ends early
       TrialInterrupted             evaluators/errors.py: the whole search ends, the trial will run again

@@ -9,11 +9,19 @@ from typing import Any, get_args
 
 from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.evaluators.metrics.measurement import Measurement, Objective, optimised_metrics
-from paredown.studies.result import STOPPED_KEY, Curve, Derived, Outcome, TrialResult
+from paredown.studies.result import CAUSE, STOPPED_KEY, Cause, Curve, Derived, Outcome, TrialResult
 
 
 class _Refused(ValueError):
     """A result cannot be stored."""
+
+    cause: Cause = "exception"
+
+
+class _NotFinite(_Refused):
+    """A value is infinite or no number."""
+
+    cause: Cause = "non_finite"
 
 
 def checked(result: object, objectives: Sequence[Objective]) -> TrialResult:
@@ -26,7 +34,9 @@ def checked(result: object, objectives: Sequence[Objective]) -> TrialResult:
         objectives: Objectives of the study.
     """
     if not isinstance(result, TrialResult):
-        return TrialResult("failed", f"the trial returned {_said(result)} in place of a result")
+        return TrialResult(
+            "failed", f"the trial returned {_said(result)} in place of a result", facts={CAUSE: "exception"}
+        )
     facts: dict[str, Any] = {}
     curve: Curve = ()
     try:
@@ -37,7 +47,7 @@ def checked(result: object, objectives: Sequence[Objective]) -> TrialResult:
             _check_stopped(facts)
         measurements = _measurements(result.measurements, objectives if result.outcome == "done" else ())
     except _Refused as refused:
-        return TrialResult("failed", str(refused), {}, "", facts, curve)
+        return TrialResult("failed", str(refused), {}, "", facts | {CAUSE: refused.cause}, curve)
     derived = tuple(one for one in (_derived(one, objectives) for one in result.derived) if one is not None)
     return replace(result, measurements=measurements, facts=facts, curve=curve, derived=derived)
 
@@ -85,7 +95,7 @@ def _number(name: str, value: object) -> float:
     except OverflowError:
         raise _Refused(f"{name} is too large for a number of 64 bits") from None
     if not math.isfinite(number):
-        raise _Refused(f"{name} is {number}")
+        raise _NotFinite(f"{name} is {number}")
     return number
 
 

@@ -14,6 +14,9 @@ Curve = tuple[tuple[int, Mapping[str, float]], ...]
 
 FINISHED = ("done", "stopped", "failed")
 """Outcomes that count towards the budget: trials that were trained, at least in part."""
+CAUSE = "cause"
+"""Fact of a trial that failed or was rejected: the kind of what happened; see `Cause`."""
+Cause = Literal["exception", "non_finite", "timeout", "out_of_memory", "killed", "device_lost", "infeasible"]
 UNTRAINED_KEY = "untrained"
 """Key among the facts of a trial: its measurements before training, by metric."""
 STOPPED_KEY = "paredown:stopped"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import optuna
 from optuna.storages import RDBStorage
@@ -46,14 +47,20 @@ class Results(Records):
             session.merge(MeasurementRow(trial_id=row.id, **measurement.to_json()))
             session.commit()
 
-    def retry(self, values: Callable[[Candidate], Mapping[str, Value]]) -> int:
-        """Queue the failed trials again, and return their number.
+    def retry(
+        self,
+        values: Callable[[Candidate], Mapping[str, Value]],
+        is_chosen: Callable[[int, Mapping[str, Any]], bool] = lambda number, facts: True,
+    ) -> int:
+        """Queue failed trials again, and return their number.
 
         Args:
             values: Function that returns the value of each knob of a candidate.
+            is_chosen: Function of number and facts of a failed trial: whether it is queued.
         """
         with Session(self._storage.engine) as session:
-            failed = session.scalars(self._rows().where(TrialRow.state == "failed")).all()
+            rows = session.scalars(self._rows().where(TrialRow.state == "failed"))
+            failed = [row for row in rows if is_chosen(row.number, row.facts)]
             candidates = [Candidate.from_json(row.candidate) for row in failed]
             for row in failed:
                 row.state, row.reason = "retried", f"{row.reason} (queued again under a new number)"

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from paredown.evaluators.errors import TrialInterrupted
 from paredown.search.drivers.driver import Driver, DriverOptions, Job, RunTrial, next_job
 from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial_queue import TrialQueue
@@ -18,6 +19,8 @@ class Pauses(DriverOptions):
 
 
 def _epoch_ended(queue: TrialQueue, job: Job, epoch: int, metrics: dict[str, float]) -> str:
+    if queue.must_cut:
+        raise TrialInterrupted("the search ends")
     return queue.report(job.number, epoch, job.epochs, metrics, spared=job.spared)
 
 
@@ -29,6 +32,8 @@ def _run(queue: TrialQueue, plan: TrialPlan, workers: int, run: RunTrial, option
             queue.renew()
         try:
             result = run(job.candidate, job.plan, partial(_epoch_ended, queue, job))
+        except TrialInterrupted:
+            queue.cut(job.number)
         except ZeroDivisionError as error:
             queue.lose(job.number, repr(error))
         else:

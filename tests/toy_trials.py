@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from paredown.evaluators.errors import TrialInterrupted
 from paredown.evaluators.metrics.measurement import Measurement
 from paredown.search.study_file.schema import StudyConfig
 from paredown.search.study_file.setup import Setup, set_up
@@ -123,6 +124,15 @@ def some_are_killed_when_judged(candidate: Any, plan: Any, on_epoch: Callable[..
     return judged(candidate, plan, on_epoch)
 
 
+def some_eat_memory(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
+    """Trials of the bad kernel hold a gigabyte, and wait for what comes of it."""
+    if candidate.knobs["kernel"] == BAD:
+        held = b"x" * 1_000_000_000
+        threading.Event().wait()
+        del held
+    return good(candidate, plan, on_epoch)
+
+
 def some_hang(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
     """Trials of the bad kernel never end."""
     if candidate.knobs["kernel"] == BAD:
@@ -138,6 +148,20 @@ def only_the_baseline(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -
 def all_but_the_baseline(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
     """The baseline fails."""
     return TrialResult("failed", "no disk") if plan.baseline is None else good(candidate, plan, on_epoch)
+
+
+def all_but_the_baseline_are_interrupted(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
+    """Trials after the baseline find that the search ends."""
+    if plan.baseline is not None:
+        raise TrialInterrupted("the search ends")
+    return good(candidate, plan, on_epoch)
+
+
+def all_but_the_baseline_hang(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
+    """Trials after the baseline never end."""
+    if plan.baseline is not None:
+        threading.Event().wait()
+    return good(candidate, plan, on_epoch)
 
 
 def stop_the_search() -> None:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from paredown.evaluators.errors import EvaluationError
+from paredown.evaluators.errors import EvaluationError, NotFinite
 from paredown.evaluators.metrics.evaluation_input import EvaluationInput, Evaluator
 from paredown.evaluators.metrics.measurement import Measurement, Metric
 
@@ -19,7 +19,7 @@ def share_correct(predicted: NDArray[np.float32], labels: NDArray[np.int64], met
         EvaluationError: A logit is not a finite number.
     """
     if not np.isfinite(predicted).all():
-        raise EvaluationError(f"{metric}: the model's output is not finite")
+        raise NotFinite(f"{metric}: the model's output is not finite")
     share = float((predicted.argmax(axis=1) == labels).mean())
     spread = 1.96 * math.sqrt(share * (1 - share) / len(labels))
     return Measurement(metric, share, spread, "measured")

@@ -23,7 +23,7 @@ from paredown.evaluators.supernet.supernet import Supernet
 from paredown.evaluators.tasks.images import Images
 from paredown.evaluators.tasks.task import Task, normalisation_at, split_at
 from paredown.evaluators.training.data import augmented
-from paredown.evaluators.training.fit import TrainingPlan
+from paredown.evaluators.training.fit import OnBatch, TrainingPlan, go_on
 from paredown.spaces.families.family import longer_side
 
 RANDOM_NETWORKS = 2
@@ -34,7 +34,14 @@ OnSupernetEpoch = Callable[[SupernetRecord], bool]
 """Called after each epoch, once it is saved; returns whether training continues now."""
 
 
-def train(supernet: Supernet, task: Task, plan: TrainingPlan, file: Path, on_epoch: OnSupernetEpoch) -> SupernetRecord:
+def train(
+    supernet: Supernet,
+    task: Task,
+    plan: TrainingPlan,
+    file: Path,
+    on_epoch: OnSupernetEpoch,
+    on_batch: OnBatch = go_on,
+) -> SupernetRecord:
     """Train a supernet, continuing from its file, and return the progress.
 
     The result does not depend on where training was interrupted.
@@ -45,8 +52,10 @@ def train(supernet: Supernet, task: Task, plan: TrainingPlan, file: Path, on_epo
         plan: Plan of the training.
         file: File that is read first and written after each epoch.
         on_epoch: Called after each epoch; may end training for now.
+        on_batch: Called before each batch; may end training within an epoch, which then runs again.
 
     Raises:
+        TrialInterrupted: `on_batch` raised it.
         EvaluationError: A loss is not finite.
     """
     for tensor in supernet.tensors.values():
@@ -56,7 +65,7 @@ def train(supernet: Supernet, task: Task, plan: TrainingPlan, file: Path, on_epo
     images = _Images(task, plan.device)
     while record.epochs < plan.supernet_epochs:
         start = time.monotonic()
-        losses = _epoch(supernet, images, plan, optimizer, record.epochs)
+        losses = _epoch(supernet, images, plan, optimizer, record.epochs, on_batch)
         record.epochs, record.losses = record.epochs + 1, [*record.losses, losses]
         record.seconds += time.monotonic() - start
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +76,12 @@ def train(supernet: Supernet, task: Task, plan: TrainingPlan, file: Path, on_epo
 
 
 def _epoch(
-    supernet: Supernet, images: "_Images", plan: TrainingPlan, optimizer: torch.optim.Optimizer, epoch: int
+    supernet: Supernet,
+    images: "_Images",
+    plan: TrainingPlan,
+    optimizer: torch.optim.Optimizer,
+    epoch: int,
+    on_batch: OnBatch,
 ) -> tuple[float, float]:
     """Train for one epoch and return the mean losses of the largest and the smallest network."""
     seed = plan.seed * 1_000_003 + epoch  # an epoch draws alike whether training was interrupted before it or not
@@ -76,6 +90,7 @@ def _epoch(
     batches = [rows for rows in _batches(images.count, plan.batch_size, order) if len(rows) > 1]
     totals = np.zeros(2)
     for done, rows in enumerate(batches):
+        on_batch()
         share = (epoch + done / len(batches)) / plan.supernet_epochs
         for group in optimizer.param_groups:
             group["lr"] = plan.learning_rate * _rate(share)

@@ -1,16 +1,16 @@
 """Fits a network and keeps the weights of its best epoch."""
 
-import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from paredown.evaluators.errors import EvaluationError, TrialStopped
+from paredown.evaluators.errors import NotFinite, TrialStopped
+from paredown.evaluators.training.best_epoch import BestEpoch
 from paredown.evaluators.training.data import DeviceImages, TrainingData, augmented
 from paredown.evaluators.training.inference import score
 from paredown.evaluators.training.loss_terms import LossTerms, TrainingLoss, training_loss
@@ -19,10 +19,34 @@ from paredown.spaces.compression.step import Hold
 
 OnEpoch = Callable[[int, dict[str, float]], str]
 """(epoch, metrics) -> why the trial stops here, or an empty text; raises TrialInterrupted where the search ends."""
+OnBatch = Callable[[], None]
+"""Called before each batch; raises what ends the trial there."""
 
 NO_TERMS = LossTerms()
 FIRST = torch.arange(1)
 """One image, as an example."""
+
+
+def go_on() -> None:
+    """Let training go on: an `OnBatch` for training that nothing interrupts."""
+
+
+class TrainingCheckpoint(Protocol):
+    """Keeps the state of a training run after an epoch.
+
+    Attributes:
+        is_due: Whether it is worth while to keep the state of an epoch that has just ended.
+    """
+
+    @property
+    def is_due(self) -> bool:
+        """See above."""
+
+    def load(self) -> Mapping[str, Any] | None:
+        """Return the state that was kept, or None."""
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Keep a state of tensors, numbers and texts."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +113,8 @@ def fit(
     terms: LossTerms = NO_TERMS,
     holds: Sequence[Hold] = (),
     on_epoch: OnEpoch = lambda epoch, metrics: "",
+    on_batch: OnBatch = go_on,
+    checkpoint: TrainingCheckpoint | None = None,
 ) -> int:
     """Train the network in place, leave the weights of its best epoch in it, and return the number of epochs that ran.
 
@@ -105,14 +131,18 @@ def fit(
         terms: Terms beside the task's loss.
         holds: Constraints applied after each step; epochs before they are settled cannot be the best.
         on_epoch: Called after each epoch; may stop the trial.
+        on_batch: Called before each batch; may end the trial.
+        checkpoint: Where training goes on that was cut off, and keeps its state after an epoch. `on_epoch` is called
+            again for the epochs before. Holds have a state of their own, so with some training starts anew.
 
     Raises:
         EvaluationError: The loss is not finite.
         TrialStopped: `on_epoch` gave a reason to stop.
-        TrialInterrupted: `on_epoch` raised it.
+        TrialInterrupted: `on_epoch` or `on_batch` raised it.
     """
-    best = _Best(model, plan.patience)
-    done = 0
+    best = BestEpoch(model, plan.patience)
+    done, start, curve = 0, time.monotonic(), list[tuple[int, dict[str, float]]]()
+    checkpoint = None if holds else checkpoint
     if epochs:
         model.to(memory_format=layout(model))  # type: ignore[call-overload]
         images = DeviceImages(data.train.images, data.normalise, plan.device)
@@ -123,17 +153,30 @@ def fit(
             training_loss(terms, model, images[FIRST], labels, plan.label_smoothing, plan.seed) as loss,
         ):
             course = _Course(model, images, data, plan, loss, passes, holds, epochs, learning_rate)
+            if (kept := checkpoint.load() if checkpoint else None) is not None:
+                for epoch, metrics in kept["curve"]:
+                    if reason := on_epoch(epoch, metrics):
+                        raise TrialStopped(reason)
+                done, curve, start = kept["done"], kept["curve"], start - kept["seconds"]
+                deadline -= kept["seconds"]
+                course.load_state_dict(kept["course"])
+                best.load_state_dict(kept["best"])
             while done < epochs and not best.is_stale and (not done or time.monotonic() <= deadline):
-                mean = course.epoch()
+                mean = course.epoch(on_batch)
                 if not np.isfinite(mean):
-                    raise EvaluationError(f"the loss of epoch {first_epoch + done} is {mean}")
+                    raise NotFinite(f"the loss of epoch {first_epoch + done} is {mean}")
                 accuracy, validation_loss = score(model, data.validation, data.normalise)
                 metrics = {"loss": mean, "accuracy": accuracy, "validation_loss": validation_loss}
                 if reason := on_epoch(first_epoch + done, metrics):
                     raise TrialStopped(reason)
+                curve.append((first_epoch + done, metrics))
                 done += 1
                 if done / epochs >= settled:
                     best.compare(accuracy, validation_loss)
+                if checkpoint and checkpoint.is_due:
+                    seconds = time.monotonic() - start
+                    states = {"course": course.state_dict(), "best": best.state_dict()}
+                    checkpoint.save({"done": done, "curve": curve, "seconds": seconds, **states})
     best.restore()
     keep(holds, 1.0)
     return done
@@ -164,12 +207,44 @@ class _Course:
             self._optimizer, learning_rate, total_steps=self._steps + 1
         )
 
-    def epoch(self) -> float:
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the next epochs depend on."""
+        return {
+            "model": self._model.state_dict(),
+            "loss": [parameter.detach() for parameter in self._loss.parameters],
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "scaler": self._passes.scaler.state_dict(),
+            "random": self._random.get_state(),
+            "torch_random": torch.get_rng_state(),
+            "cuda_random": torch.cuda.get_rng_state_all() if self._plan.device.type == "cuda" else [],
+            "steps": self._done,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go back to where `state_dict` was called."""
+        self._model.load_state_dict(state["model"])
+        for parameter, stored in zip(self._loss.parameters, state["loss"], strict=True):
+            parameter.data.copy_(stored)
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+        self._passes.scaler.load_state_dict(state["scaler"])
+        self._random.set_state(state["random"])
+        torch.set_rng_state(state["torch_random"])
+        if state["cuda_random"]:
+            torch.cuda.set_rng_state_all(state["cuda_random"])
+        self._done = state["steps"]
+
+    def epoch(self, on_batch: OnBatch) -> float:
         """Train on all images once and return their mean loss."""
         self._model.train()
         order = torch.randperm(len(self._images), generator=self._random)
         batches = order.split(self._plan.batch_size)  # type: ignore[no-untyped-call]
-        total = sum(self._step(rows) * len(rows) for rows in batches if len(rows) > 1)  # one image has no statistics
+        total = 0.0
+        for rows in batches:
+            on_batch()
+            if len(rows) > 1:  # one image has no statistics
+                total += self._step(rows) * len(rows)
         return float(total / len(self._images))
 
     def _step(self, rows: Tensor) -> float:
@@ -183,32 +258,6 @@ class _Course:
         self._done += 1
         keep(self._holds, self._done / self._steps)
         return float(loss.item())
-
-
-class _Best:
-    """The best epoch so far, and the number of epochs since then."""
-
-    def __init__(self, model: nn.Module, patience: int) -> None:
-        self._model, self._patience, self._since = model, patience, 0
-        self._score: tuple[float, float] | None = None
-        self._state: dict[str, Any] = {}
-
-    @property
-    def is_stale(self) -> bool:
-        """Whether the patience is exhausted."""
-        return self._since >= self._patience
-
-    def compare(self, accuracy: float, loss: float) -> None:
-        """Keep the weights where they are the best so far."""
-        self._since += 1
-        if self._score is None or (accuracy, -loss) > self._score:
-            self._score, self._since = (accuracy, -loss), 0
-            self._state = copy.deepcopy(self._model.state_dict())
-
-    def restore(self) -> None:
-        """Restore the weights of the best epoch; the latest weights stay where no epoch was compared."""
-        if self._state:
-            self._model.load_state_dict(self._state)
 
 
 def layout(model: nn.Module) -> torch.memory_format:

@@ -2,7 +2,6 @@
 
 import importlib.util
 import time
-from collections import Counter
 from collections.abc import Mapping
 
 from rich.console import Console, Group
@@ -18,8 +17,9 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from paredown.evaluators.metrics.accuracy import METRIC as ACCURACY
 from paredown.search.listener import ProgressListener, SearchStart
+from paredown.search.search_log import QUIET_S
+from paredown.search.search_progress import SearchProgress
 from paredown.studies.front import Model, front, hypervolume
 from paredown.studies.result import FINISHED, PendingTrial, TrialResult
 
@@ -43,9 +43,7 @@ class ProgressDisplay(ProgressListener):
         self._start = SearchStart("", (), 0, None, (), {})
         self._models: list[Model] = []
         self._baseline: Model | None = None
-        self._counts: Counter[str] = Counter()
-        self._running: dict[int, tuple[PendingTrial, str]] = {}
-        self._began, self._finished_now = time.monotonic(), 0
+        self._progress, self._printed = SearchProgress(), time.monotonic()
         self._bar = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", style="bold", markup=False),
@@ -81,9 +79,9 @@ class ProgressDisplay(ProgressListener):
         self._start = start
         self._models = list(start.models)
         self._baseline = self._models[0] if self._models else None
-        self._counts = Counter({state: n for state, n in start.counts.items() if state not in ("running", "waiting")})
-        self._began = time.monotonic()
-        self._task = self._bar.add_task(start.study, total=start.trials, completed=self._spent, left="")
+        self._progress.search_started(start)
+        spent, left = self._progress.spent, self._progress.left
+        self._task = self._bar.add_task(start.study, total=start.trials, completed=spent, left=left)
         if _redraws(self._console):
             self._live.start()
 
@@ -95,67 +93,50 @@ class ProgressDisplay(ProgressListener):
 
     def started(self, trial: PendingTrial) -> None:
         """Show a trial that starts."""
-        self._running[trial.number] = (trial, "builds")
+        self._progress.started(trial)
 
     def epoch(self, number: int, epoch: int, metrics: Mapping[str, float]) -> None:
         """Show how far a trial is."""
-        if number in self._running:
-            text = f"epoch {epoch + 1}"
-            if ACCURACY.name in metrics:
-                text += f", {ACCURACY.name} {ACCURACY.format(metrics[ACCURACY.name])}"
-            self._running[number] = (self._running[number][0], text)
+        self._progress.epoch(number, epoch, metrics)
 
     def given_back(self, number: int, reason: str) -> None:
         """Print why a trial left."""
-        self._running.pop(number, None)
+        self._progress.given_back(number, reason)
         self.remark(f"trial {number}: {reason}")
 
     def skipped(self) -> None:
         """Count a candidate that was known."""
-        self._counts["duplicate"] += 1
+        self._progress.skipped()
 
     def finished(self, number: int, result: TrialResult) -> None:
         """Show what became of a trial."""
-        asked, _ = self._running.pop(number)
-        self._counts[result.outcome] += 1
-        self._finished_now += result.outcome != "rejected"
+        asked = self._progress.running[number].trial
+        self._progress.finished(number, result)
         if result.outcome == "done":
             model = Model(number, asked.candidate, result.measurements, result.artifact)
             self._models.append(model)
             self._models += [Model(number, d.candidate, d.measurements, d.artifact) for d in result.derived]
-            self._counts["derived"] += len(result.derived)
             self._baseline = self._baseline or model
-        self._bar.update(self._task, completed=self._spent, left=self._left())
+        self._bar.update(self._task, completed=self._progress.spent, left=self._progress.left)
         if not _redraws(self._console):
-            self._console.print(self._line(number, result), highlight=False, soft_wrap=True, markup=False)
+            self._print(self._progress.ended_line(number, result))
 
-    @property
-    def _spent(self) -> int:
-        return sum(self._counts[state] for state in FINISHED)
+    def tick(self) -> None:
+        """Show the time left; where the console cannot redraw, say what runs where nothing was printed for long."""
+        if self._live.is_started:
+            self._bar.update(self._task, left=self._progress.left)
+        elif time.monotonic() - self._printed > QUIET_S:
+            self._print(self._progress.running_line)
 
-    def _left(self) -> str:
-        if not self._finished_now:
-            return ""
-        rate = (time.monotonic() - self._began) / self._finished_now
-        left = rate * max(0, self._start.trials - self._spent)
-        if self._start.deadline is not None:
-            left = min(left, max(0.0, self._start.deadline - time.monotonic()))
-        minutes, seconds = divmod(round(left), 60)
-        return f"{minutes // 60} h {minutes % 60} min left" if minutes >= 60 else f"{minutes}:{seconds:02d} left"
-
-    def _line(self, number: int, result: TrialResult) -> str:
-        values = ", ".join(
-            f"{m.name} {m.format(result.measurements[m.name].value)}"
-            for m in self._start.metrics
-            if m.name in result.measurements
-        )
-        said = result.reason.splitlines()[0] if result.reason else values
-        return f"trial {number} {result.outcome}: {said} [{self._spent} of {self._start.trials}, {self._left()}]"
+    def _print(self, line: str) -> None:
+        self._console.print(line, highlight=False, soft_wrap=True, markup=False)
+        self._printed = time.monotonic()
 
     def _view(self) -> Group:
         table = Table.grid(padding=(0, 2))
-        counts = [f"{self._counts[s]} {s}" for s in (*FINISHED, "derived", "rejected", "duplicate") if self._counts[s]]
-        table.add_row("trials", ", ".join([*counts, f"{len(self._running)} running"]))
+        states, counts = (*FINISHED, "derived", "rejected", "duplicate"), self._progress.counts
+        shown = [f"{counts[state]} {state}" for state in states if counts[state]]
+        table.add_row("trials", ", ".join([*shown, f"{len(self._progress.running)} running"]))
         if self._baseline is not None:
             best = front(self._models, self._start.metrics)
             for metric in self._start.metrics:
@@ -164,8 +145,8 @@ class ProgressDisplay(ProgressListener):
                 table.add_row(f"best {metric.name}", f"{value} (trial {model.trial}; baseline {reference})")
             share = hypervolume(self._models, self._start.metrics, self._baseline)
             table.add_row("front", f"{len(best)} models, hypervolume {share:.4f}")
-        for number, (_, text) in sorted(self._running.items()):
-            table.add_row(f"trial {number}", text)
+        for number, running in sorted(self._progress.running.items()):
+            table.add_row(f"trial {number}", str(running))
         return Group(self._bar, table)
 
 

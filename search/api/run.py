@@ -1,6 +1,7 @@
 """Searches from Python code: `run_study`."""
 
 import os
+import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -15,9 +16,11 @@ from paredown.search.api.study import Study
 from paredown.search.api.task import Task
 from paredown.search.listener import SILENT, ProgressListener
 from paredown.search.run import SearchSummary
+from paredown.search.shell_hooks import run_hook
 from paredown.search.study_file.schema import StudyConfig, checked_config, read_config
 from paredown.search.study_file.setup import set_up
 from paredown.search.study_file.stored import as_begun
+from paredown.search.trial_queue import STOPPED
 
 OBJECTIVES = ("accuracy", "latency_ms", "size_bytes")
 """Objectives of a study given as a mapping that names none."""
@@ -30,12 +33,20 @@ class StudyRun:
     """A search that has ended.
 
     Attributes:
+        config: The configuration of the search.
         study: The study.
         summary: How the search ended.
     """
 
+    config: StudyConfig
     study: Study
     summary: SearchSummary
+
+    def run_finish_hook(self) -> None:
+        """Run the user's command for a search that ended by itself; one that was stopped goes on later."""
+        if self.summary.reason != STOPPED:
+            config, folder = self.config, self.study.folder
+            _remark(run_hook(config.on_finish, config.study, self.summary.reason, folder))
 
 
 def run_study(
@@ -44,6 +55,7 @@ def run_study(
     name: str | None = None,
     trials: int | None = None,
     timeout: float | str | None = None,
+    until: str | None = None,
     workers: int | str | None = None,
     driver: str | None = None,
     sampler: str | None = None,
@@ -64,6 +76,7 @@ def run_study(
         name: Name of the study, in place of the file's.
         trials: Total number of trials, in place of the file's.
         timeout: Time after which the search stops, in seconds or as text such as `8h`.
+        until: Time of day at which the search stops, such as `07:00`; tomorrow where that is past.
         workers: Number of processes, or `auto` for one per core.
         driver: Where trials run: `local` or `ray`.
         sampler: Name of a sampler, or `package.module:name`.
@@ -82,13 +95,16 @@ def run_study(
         "study": name,
         "trials": trials,
         "timeout": timeout,
+        "until": until,
         "workers": workers,
         "driver": driver,
         "sampler": sampler,
         "seed": seed,
     }
     given = {key: value for key, value in given.items() if value is not None}
-    return search_study(study, given, storage, out, progress, driver_options).study
+    ended = search_study(study, given, storage, out, progress, driver_options)
+    ended.run_finish_hook()
+    return ended.study
 
 
 def search_study(
@@ -98,6 +114,7 @@ def search_study(
     out: str | Path | None,
     progress: bool | ProgressListener,
     driver_options: Mapping[str, Any] | None,
+    began: float | None = None,
 ) -> StudyRun:
     """Run or continue a study; see `run_study`.
 
@@ -108,15 +125,26 @@ def search_study(
         out: As there.
         progress: As there.
         driver_options: As there.
+        began: `time.monotonic()` from which the timeout counts; None for now.
     """
+    began = time.monotonic() if began is None else began
     config, where, folder = _configuration(study, given)
     console = display_console()
     listener = progress if isinstance(progress, ProgressListener) else ProgressDisplay(console) if progress else SILENT
     config = as_begun(config, storage)
     with reading_data(console) if progress is True else nullcontext():
         setup = set_up(config, where, folder, Path(out or Path("paredown-out", config.study)))
-    summary = run.search(setup, storage, listener=listener, where=where, driver_options=driver_options)
-    return StudyRun(Study(summary.study, summary.reason), summary)
+    try:
+        summary = run.search(setup, storage, listener=listener, where=where, driver_options=driver_options, began=began)
+    except Exception as error:
+        _remark(run_hook(config.on_failure, config.study, str(error), setup.plan.folder))
+        raise
+    return StudyRun(config, Study(summary.study, summary.reason), summary)
+
+
+def _remark(text: str) -> None:
+    if text:
+        display_console().print(text, markup=False, highlight=False)
 
 
 def _configuration(

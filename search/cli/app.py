@@ -19,6 +19,7 @@ from paredown.search.cli.front import front, select
 from paredown.search.cli.schema import schema
 from paredown.search.cli.search import search
 from paredown.search.cli.sensitivity import sensitivity
+from paredown.search.cli.status import status
 from paredown.search.cli.studies import retry, show, studies
 from paredown.search.cli.unpack import unpack
 
@@ -32,6 +33,7 @@ app = typer.Typer(
 COMMANDS = (
     search,
     studies,
+    status,
     show,
     front,
     select,

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from paredown.search.cli.exit_codes import STOPPED, fail
+from paredown.search.cli.exit_codes import fail
 from paredown.search.cli.output import print_json, print_table, progress_console
+from paredown.search.cli.stop_signals import STOPPED
 from paredown.search.errors import ConfigError
 
 if TYPE_CHECKING:  # for annotations alone

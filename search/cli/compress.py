@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paredown.search.cli.exit_codes import STOPPED, fail
+from paredown.search.cli.exit_codes import fail
 from paredown.search.cli.options import AsJson, Format
 from paredown.search.cli.output import print_json, print_table, progress_console, relative
+from paredown.search.cli.stop_signals import STOPPED
 from paredown.studies.exporters.catalogue import DEFAULT_FORMAT, exporter_named
 
 if TYPE_CHECKING:  # for annotations alone: it loads torch, and --help must not

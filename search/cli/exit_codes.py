@@ -8,10 +8,11 @@ from typing import Any, NoReturn
 
 from typer.core import TyperGroup
 
+from paredown.search.cli.stop_signals import SENTENCE, STOPPED, raise_interrupt, was_interrupted
 from paredown.search.errors import SearchAborted
 from paredown.spaces.errors import ParedownError
 
-DONE, BUG, WRONG_INPUT, STOPPED, ABORTED = 0, 1, 2, 3, 4
+DONE, BUG, WRONG_INPUT, ABORTED = 0, 1, 2, 4
 SYSTEM_REFUSES = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
     *(errno.EISDIR, errno.ENOTDIR),
@@ -38,6 +39,8 @@ def run_command(command: Callable[[], Any]) -> None:
     except ParedownError as error:
         fail(str(error), WRONG_INPUT)
     except Exception as error:
+        if was_interrupted():
+            fail(SENTENCE, STOPPED)
         if isinstance(error, OSError) and error.errno in SYSTEM_REFUSES:
             fail(f"{error.filename or 'the system'}: {error.strerror}", WRONG_INPUT)
         traceback.print_exc()
@@ -49,7 +52,8 @@ class InterruptibleGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was named."""
+        raise_interrupt()
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            fail("stopped; all that is finished is saved, the same command goes on", STOPPED)
+            fail(SENTENCE, STOPPED)

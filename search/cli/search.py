@@ -1,13 +1,15 @@
 """The command `search`: runs or continues a study."""
 
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from paredown.search.cli.exit_codes import DONE, STOPPED
+from paredown.search.cli.exit_codes import DONE
 from paredown.search.cli.options import DEFAULT_STORAGE, AsJson, Storage
 from paredown.search.cli.output import print_json, print_models, print_refused, progress_console, relative
+from paredown.search.cli.stop_signals import STOPPED, end_at_once
 
 
 def search(
@@ -17,6 +19,9 @@ def search(
     study: Annotated[str | None, typer.Option(help="Name of the study, in place of the file's.")] = None,
     trials: Annotated[int | None, typer.Option(help="Total number of trials.")] = None,
     timeout: Annotated[str | None, typer.Option(help="Time after which the search stops, e.g. 10m or 8h.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Time of day at which the search stops, e.g. 07:00; tomorrow if past.")
+    ] = None,
     workers: Annotated[str | None, typer.Option(help="Number of worker processes, or auto for one per core.")] = None,
     driver: Annotated[str | None, typer.Option(help="Where trials run: local or ray.")] = None,
     ray_address: Annotated[
@@ -33,6 +38,8 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Run or continue a study; the same command continues where it was stopped."""
+    began = time.monotonic()
+    end_at_once()
     console = progress_console()
     with console.status("loading"):
         from paredown.search.api.run import search_study
@@ -42,6 +49,7 @@ def search(
         "study": study,
         "trials": trials,
         "timeout": timeout,
+        "until": until,
         "workers": int(workers) if workers and workers.isdigit() else workers,
         "driver": driver,
         "sampler": sampler,
@@ -49,13 +57,15 @@ def search(
     }
     options = {} if ray_address is None else {"address": ray_address}
     asked = {key: value for key, value in given.items() if value is not None}
-    ended = search_study(study_file, asked, storage, out, progress=True, driver_options=options)
+    ended = search_study(study_file, asked, storage, out, progress=True, driver_options=options, began=began)
     opened, summary = ended.study, ended.summary
     if opened.baseline is None:
+        ended.run_finish_hook()
         console.print(f"{summary.reason}; no trial has finished yet", markup=False)
         raise typer.Exit(STOPPED)
     with console.status("exporting the front"):
         finished = finish(opened.stored)
+    ended.run_finish_hook()
     if as_json:
         document = opened.front().to_dict(opened.folder) | {
             "reason": summary.reason,

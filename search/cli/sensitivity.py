@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from paredown.search.cli.compress import Epochs, Resolution, Seed, TaskName, Weights, given
-from paredown.search.cli.exit_codes import STOPPED, fail
+from paredown.search.cli.exit_codes import fail
 from paredown.search.cli.options import DEFAULT_STORAGE, AsJson, Storage, open_study
 from paredown.search.cli.output import fits, print_json, print_table, progress_console, relative
+from paredown.search.cli.stop_signals import STOPPED
 from paredown.search.errors import ConfigError
 
 if TYPE_CHECKING:  # for annotations alone: these load torch, and --help must not

@@ -1,12 +1,17 @@
 """The commands `studies`, `show` and `retry`: what a database holds, and failed trials once more."""
 
 from textwrap import shorten
+from typing import Annotated, get_args
 
 import typer
 
 from paredown.search.cli.options import DEFAULT_STORAGE, AsJson, Storage, StudyName, open_study
 from paredown.search.cli.output import print_json, print_table
+from paredown.search.errors import ConfigError, check_name
+from paredown.studies.result import CAUSE, Cause
 
+FAILURES = {cause: cause for cause in get_args(Cause) if cause != "infeasible"}
+"""Causes of failures, as a catalogue."""
 REASON = 120
 """Number of characters of a reason that are shown; --json has all of it."""
 
@@ -34,6 +39,7 @@ def show(study: StudyName, storage: Storage = DEFAULT_STORAGE, as_json: AsJson =
     rows, models = opened.rows(), {m.trial: m for m in opened.models()}
     for row in rows:
         row["skipped"] = row["facts"].get("skipped", {})
+        row["cause"] = row["facts"].get(CAUSE, "")
         if row["number"] in models:
             row["metrics"] = {n: m.value for n, m in models[row["number"]].measurements.items()}
     if as_json:
@@ -51,7 +57,7 @@ def show(study: StudyName, storage: Storage = DEFAULT_STORAGE, as_json: AsJson =
         lines.append(
             [
                 str(row["number"]),
-                row["state"],
+                f"{row['state']} ({row['cause']})" if row["state"] == "failed" and row["cause"] else row["state"],
                 *values,
                 left,
                 shorten(row["reason"].partition("\n")[0], REASON, placeholder=" ..."),
@@ -60,10 +66,26 @@ def show(study: StudyName, storage: Storage = DEFAULT_STORAGE, as_json: AsJson =
     print_table(["trial", "state", *(m.name for m in metrics), "left alone", "reason"], lines)
 
 
-def retry(study: StudyName, storage: Storage = DEFAULT_STORAGE) -> None:
+def retry(
+    study: StudyName,
+    cause: Annotated[
+        list[str] | None, typer.Option(help=f"Failures of this kind alone: {', '.join(FAILURES)}. May be repeated.")
+    ] = None,
+    trial: Annotated[list[int] | None, typer.Option(help="This trial alone. May be repeated.")] = None,
+    storage: Storage = DEFAULT_STORAGE,
+) -> None:
     """Put the failed trials of a study first in line for the next search."""
+    for name in cause or ():
+        check_name(name, FAILURES, "--cause")
     from paredown.search.study_file.stored import stored_space
 
     opened = open_study(storage, study).stored
-    count = opened.retry(stored_space(opened.config).values)
+    failed = {row["number"] for row in opened.rows() if row["state"] == "failed"}
+    if unknown := sorted(set(trial or ()) - failed):
+        allowed = ", ".join(map(str, sorted(failed))) or "none"
+        raise ConfigError(f"--trial {unknown[0]}: did not fail; trials of {study!r} that did: {allowed}")
+    count = opened.retry(
+        stored_space(opened.config).values,
+        lambda number, facts: (not cause or facts.get(CAUSE) in cause) and (not trial or number in trial),
+    )
     typer.echo(f"{count} failed trials are in line; the next `paredown search` of {study!r} runs them")

@@ -34,6 +34,9 @@ class RunQueue(Protocol):
     def __call__(self, queue: TrialQueue, plan: TrialPlan, workers: int, run: RunTrial, options: Any) -> None:
         """Take jobs by `next_job`, run them, and tell the queue what each came to.
 
+        A trial that raises TrialInterrupted, and every running one as soon as `queue.must_cut`, ends where it stands
+        and is given back by `queue.cut`.
+
         Args:
             queue: Trials and budget.
             plan: How a trial runs.
@@ -42,7 +45,6 @@ class RunQueue(Protocol):
             options: What the driver declares as its options.
 
         Raises:
-            KeyboardInterrupt: The user or the system asked to stop; running trials are given back.
             SearchAborted: The queue says that going on makes no sense.
             ClusterLost: The machines are gone; running trials are given back.
         """
@@ -137,7 +139,7 @@ def next_job(queue: TrialQueue, plan: TrialPlan) -> Job | None:
     if pending is None:
         return None
     counted = tuple(queue.counted(pending.candidate).items())  # so that the trial need not build and count it again
-    plan = replace(with_reference(plan, queue.baseline), counted=counted)
+    plan = replace(with_reference(plan, queue.baseline), counted=counted, seconds_left=queue.seconds_left)
     return Job(pending.number, pending.candidate, plan)
 
 

@@ -20,11 +20,13 @@ from typing import Any
 
 from paredown.evaluators.errors import TrialInterrupted
 from paredown.search.drivers.driver import Driver, DriverOptions, Job, RunTrial, next_job
+from paredown.search.drivers.memory import held_bytes
 from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial_queue import TrialQueue
+from paredown.studies.result import CAUSE, Cause
 
-POLL_S = 1.0
-"""Seconds between two looks at whether a worker hangs."""
+POLL_S = 0.5
+"""Seconds between two looks at whether a worker hangs, and whether the search is to stop."""
 GRACE = 1.5
 """Multiple of the trial's timeout after which a worker that does not stop by itself is killed."""
 LEAVE_S = 5.0
@@ -55,6 +57,9 @@ def run_in_processes(queue: TrialQueue, plan: TrialPlan, workers: int, run: RunT
             if queue.stopped:
                 return
             queue.renew()
+            if queue.must_cut:
+                _cut(pool, queue)
+                continue
             busy = [worker.pipe for worker in pool if worker.job is not None]
             # A single worker waits for the sampler, which then knows all that came before.
             waiting = len(busy) < len(pool) and queue.baseline is not None
@@ -65,13 +70,19 @@ def run_in_processes(queue: TrialQueue, plan: TrialPlan, workers: int, run: RunT
                 if not _receive(pool[at], queue):
                     pool[at] = _spawn(run)
             for at, worker in enumerate(pool):
-                if _hangs(worker, plan.timeout_s):
-                    reason = f"timeout: no end after {GRACE * plan.timeout_s:g} s; its process was killed"
+                if (excess := _excess(worker, plan)) is not None:
                     _end(worker)
-                    queue.lose(_taken(worker).number, reason)
+                    queue.lose(_taken(worker).number, *excess)
                     pool[at] = _spawn(run)
     finally:
         _end_all(pool)
+
+
+def _cut(pool: list[_Worker], queue: TrialQueue) -> None:
+    """End the workers that still run a trial."""
+    for worker in [worker for worker in pool if worker.job is not None]:
+        _end(worker)
+        queue.cut(_taken(worker).number)
 
 
 def _give(worker: _Worker, queue: TrialQueue, plan: TrialPlan) -> None:
@@ -128,9 +139,16 @@ def _work(pipe: "Connection[Any, Any]", run: RunTrial) -> None:
             return  # the parent is gone
         try:
             pipe.send(("begins",))
-            pipe.send(("result", run(job.candidate, job.plan, partial(_report, pipe, job.plan.judged))))
-        except (TrialInterrupted, BrokenPipeError):
+            pipe.send(_outcome(run, job, pipe))
+        except BrokenPipeError:
             return
+
+
+def _outcome(run: RunTrial, job: Job, pipe: "Connection[Any, Any]") -> tuple[Any, ...]:
+    try:
+        return "result", run(job.candidate, job.plan, partial(_report, pipe, job.plan.judged))
+    except TrialInterrupted:
+        return ("cut",)
 
 
 def _end_with_the_search() -> None:
@@ -159,6 +177,12 @@ def _receive(worker: _Worker, queue: TrialQueue) -> bool:
         return False
     if kind == "result":
         queue.tell(_taken(worker).number, content[0])
+        if content[0].facts.get(CAUSE) == "device_lost":  # for this process: another one may have it again
+            _end(worker)
+            return False
+        return True
+    if kind == "cut":
+        queue.cut(_taken(worker).number)
         return True
     if kind == "begins":
         worker.started, worker.loaded = time.monotonic(), True
@@ -190,9 +214,17 @@ def _death(code: int | None) -> str:
     return f"its process ended with exit code {code}"
 
 
-def _hangs(worker: _Worker, timeout_s: float) -> bool:
-    allowed = GRACE * timeout_s + (0 if worker.loaded else START_S)
-    return worker.job is not None and time.monotonic() - worker.started > allowed
+def _excess(worker: _Worker, plan: TrialPlan) -> tuple[str, Cause] | None:
+    """Return why a worker is to be killed, and what kind of failure that is; None where it takes what it may."""
+    if worker.job is None:
+        return None
+    allowed_s = GRACE * plan.timeout_s + (0 if worker.loaded else START_S)
+    if time.monotonic() - worker.started > allowed_s:
+        return f"timeout: no end after {GRACE * plan.timeout_s:g} s; its process was killed", "timeout"
+    if plan.memory_bytes is not None and (held := held_bytes(worker.process.pid)) > plan.memory_bytes:
+        limit = f"trial_memory of {plan.memory_bytes / 1e6:,.0f} MB"
+        return f"out of memory: its process held {held / 1e6:,.0f} MB, above {limit}, and was killed", "out_of_memory"
+    return None
 
 
 def _end_all(pool: list[_Worker]) -> None:

@@ -20,16 +20,19 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from paredown.evaluators.errors import TrialInterrupted
 from paredown.search.drivers.driver import Job, RunTrial
 from paredown.search.drivers.shared_folder import Marker, digests
 from paredown.search.schedulers.halving import Halving
 from paredown.search.schedulers.judge import Judge
 from paredown.search.study_file.sections import ResourcesSection
-from paredown.studies.result import TrialResult
+from paredown.search.trial.failure_cause import cause_of
+from paredown.studies.result import CAUSE, TrialResult
 
-NEXT, ENDED, LOST, TICK, REMARK, UNSEEN, BUG, OVER = "next", "ended", "lost", "tick", "remark", "unseen", "bug", "over"
-"""What the process says: it wants a job; a trial ended; a worker died; it is alive; something to show; a worker does
-not see the study's folder; it failed; there are no more trials."""
+NEXT, ENDED, LOST, CUT, TICK = "next", "ended", "lost", "cut", "tick"
+REMARK, UNSEEN, BUG, OVER = "remark", "unseen", "bug", "over"
+"""What the process says: it wants a job; a trial ended; a worker died; a trial found that the search ends; it is alive;
+something to show; a worker does not see the study's folder; it failed; there are no more trials."""
 NO_MORE = "no more"
 """What it is answered where there is no job and will be none."""
 TICK_S = 1.0
@@ -168,6 +171,8 @@ def _searcher(pipe: "Connection[Any, Any]", judge: Any) -> tuple[Any, Any]:  # n
                 return
             if result is not None and UNSEEN in result:
                 pipe.send((UNSEEN, result[UNSEEN]))
+            elif result is not None and CUT in result:
+                pipe.send((CUT, number))
             elif result is not None and RESULT in result:
                 pipe.send((ENDED, number, *json.loads(result[RESULT])))
             else:
@@ -204,7 +209,7 @@ def _searcher(pipe: "Connection[Any, Any]", judge: Any) -> tuple[Any, Any]:  # n
     return StudySearcher(), SignsOfLife()
 
 
-def _trainable() -> Any:
+def _trainable() -> Any:  # noqa: C901 (a class: Ray loads late)
     import ray
     from ray import tune
 
@@ -226,8 +231,11 @@ def _trainable() -> Any:
             job = self._job
             try:
                 result = self._run(job.candidate, job.plan, self._on_epoch)
+            except TrialInterrupted:
+                return {CUT: True, "done": True}
             except Exception as error:
-                result = TrialResult("failed", f"{type(error).__name__}: {error}")
+                facts = {CAUSE: cause_of(error)}
+                result = TrialResult("failed", f"{type(error).__name__}: {error}", facts=facts)
             result = replace(result, facts={**result.facts, "node": ray.get_runtime_context().get_node_id()})
             artifacts = [result.artifact, *(derived.artifact for derived in result.derived)]
             # One string: Ray flattens mappings on their way to the searcher.

@@ -5,6 +5,7 @@ which Ray reads from the environment, belongs to no other process. This process 
 """
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,6 +21,7 @@ from paredown.search.drivers.in_process import main_module_hidden, worker_contex
 from paredown.search.drivers.ray_access import check_cluster, ray_environment
 from paredown.search.drivers.ray_process import (
     BUG,
+    CUT,
     ENDED,
     LOST,
     NEXT,
@@ -38,6 +40,8 @@ from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial_queue import TrialQueue
 from paredown.studies.result import TrialResult
 
+POLL_S = 0.5
+"""Seconds between two looks at whether the search is to stop."""
 SILENCE_S = 180.0
 """Seconds without a word of Ray's process after which the cluster is taken for lost."""
 LEAVE_S = 15.0
@@ -113,29 +117,46 @@ def _ray_process(settings: TuneRun, log: Path) -> Iterator["Connection[Any, Any]
 
 
 def _serve(pipe: "Connection[Any, Any]", queue: TrialQueue, plan: TrialPlan) -> None:
-    """Answer Ray's process until there are no more trials."""
+    """Answer Ray's process until there are no more trials, or the search must end."""
+    heard = time.monotonic()
     while True:
-        kind, *content = _received(pipe, plan.folder)
-        if kind == NEXT:
-            job = next_job(queue, plan)
-            _send(pipe, NO_MORE if job is None and queue.stopped else job, plan.folder)
-        elif kind == ENDED:
-            _tell(queue, plan.folder, *content)
-        elif kind == LOST:
-            queue.retry(*content)
-        elif kind == TICK:
-            queue.renew()
-        elif kind == REMARK:
-            queue.listener.remark(*content)
-        elif kind == UNSEEN:
-            raise SearchAborted(
-                f"the Ray worker on {content[0]} does not see the study's folder {plan.folder}; share it with all "
-                "machines of the cluster, under one path (--out)"
-            )
-        elif kind == BUG:
-            raise RuntimeError(f"Ray's process failed:\n{content[0]}")
-        elif kind == OVER:
+        if queue.must_cut:
+            for number in queue.running:
+                queue.cut(number)
+            queue.next()  # says why there is no more
             return
+        if not pipe.poll(POLL_S):
+            if time.monotonic() - heard > SILENCE_S:
+                raise _lost(f"no word for {SILENCE_S:g} s", plan.folder)
+            continue
+        heard = time.monotonic()
+        kind, *content = _received(pipe, plan.folder)
+        if kind == OVER:
+            return
+        _answer(pipe, queue, plan, kind, content)
+
+
+def _answer(pipe: "Connection[Any, Any]", queue: TrialQueue, plan: TrialPlan, kind: str, content: list[Any]) -> None:
+    if kind == NEXT:
+        job = next_job(queue, plan)
+        _send(pipe, NO_MORE if job is None and queue.stopped else job, plan.folder)
+    elif kind == ENDED:
+        _tell(queue, plan.folder, *content)
+    elif kind == LOST:
+        queue.retry(*content)
+    elif kind == TICK:
+        queue.renew()
+    elif kind == REMARK:
+        queue.listener.remark(*content)
+    elif kind == UNSEEN:
+        raise SearchAborted(
+            f"the Ray worker on {content[0]} does not see the study's folder {plan.folder}; share it with all "
+            "machines of the cluster, under one path (--out)"
+        )
+    elif kind == CUT:
+        queue.cut(*content)
+    elif kind == BUG:
+        raise RuntimeError(f"Ray's process failed:\n{content[0]}")
 
 
 def _tell(queue: TrialQueue, folder: Path, number: int, data: dict[str, Any], written: Digests) -> None:
@@ -150,12 +171,10 @@ def _tell(queue: TrialQueue, folder: Path, number: int, data: dict[str, Any], wr
 
 def _received(pipe: "Connection[Any, Any]", folder: Path) -> tuple[Any, ...]:
     try:
-        if pipe.poll(SILENCE_S):
-            received: tuple[Any, ...] = pipe.recv()
-            return received
+        received: tuple[Any, ...] = pipe.recv()
+        return received
     except (EOFError, ConnectionResetError):
         raise _lost("its process ended", folder) from None
-    raise _lost(f"no word for {SILENCE_S:g} s", folder)
 
 
 def _send(pipe: "Connection[Any, Any]", answer: Any, folder: Path) -> None:

@@ -5,6 +5,7 @@ pydantic know days and ISO 8601, but neither `8h` nor `90s`.
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 
 from paredown.search.errors import ConfigError
@@ -12,6 +13,8 @@ from paredown.search.errors import ConfigError
 FACTORS = {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 """Suffixes of a number: decimal k, M and G, binary Ki, Mi and Gi."""
 BYTES = FACTORS | {"B": 1} | {f"{prefix}B": factor for prefix, factor in FACTORS.items()}
+CLOCK = r"\s*([01]?[0-9]|2[0-3]):[0-5][0-9]\s*"
+"""A time of day, as a regular expression."""
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -47,6 +50,20 @@ def seconds(text: str | float) -> float:
     if value <= 0:
         raise ConfigError(f"{text!r} is not a positive time")
     return value
+
+
+def clock(value: str | int) -> str:
+    """Return a time of day as HH:MM.
+
+    YAML reads an unquoted 22:30 as a number of base 60.
+
+    Raises:
+        ConfigError: It is no time of day.
+    """
+    text = f"{value // 60}:{value % 60:02d}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    if not re.fullmatch(CLOCK, text):
+        raise ConfigError(f"{value!r} is not a time of day such as 07:00 or 22:30")
+    return text.strip().zfill(5)
 
 
 def pattern(suffixes: Iterable[str]) -> str:

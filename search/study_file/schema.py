@@ -10,9 +10,11 @@ from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field
 
 from paredown.search.errors import ConfigError
 from paredown.search.study_file.sections import (
+    ClockTime,
     DistillationSection,
     Duration,
     HalvingSection,
+    MemorySize,
     Number,
     ResourcesSection,
     Section,
@@ -40,14 +42,19 @@ class StudyConfig(Section):
         seed: Random seed of sampler and training.
         trials: Total number of trials that are trained, in full or in part, before the search ends.
         timeout: Time after which the search ends, in seconds or such as 10m or 8h.
+        until: Time of day at which the search ends, such as 07:00; tomorrow where that is past.
         workers: Number of processes; auto starts one for each core.
         driver: Where trials run.
         resources: What is reserved for each trial, by a driver that places trials on machines.
         trial_timeout: Time after which a trial counts as failed, in seconds or such as 1h.
+        trial_memory: Memory of a worker process above which its trial fails, such as 4GB; null for an equal share of
+            the machine's memory.
         max_failures: Number of failed trials in a row that ends the search.
         patience_trials: Number of finished trials in a row without gain of hypervolume that ends the search.
         halving: How trials are stopped early; null lets every trial run to its end.
         local_search_trials: Number of trials at the end that are local search around the front.
+        on_finish: Shell command to run when the search has ended by itself.
+        on_failure: Shell command to run when the search was aborted or broke.
     """
 
     study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
@@ -63,16 +70,20 @@ class StudyConfig(Section):
     seed: int = Field(default=0, ge=0, lt=2**31)
     trials: int = Field(default=40, ge=1)
     timeout: Duration | None = None
+    until: ClockTime | None = None
     workers: int | Literal["auto"] = "auto"
     driver: str = "local"
     resources: ResourcesSection | None = None
     trial_timeout: Duration = 3600
+    trial_memory: MemorySize | None = None
     max_failures: int = Field(default=10, ge=1)
     patience_trials: int | None = Field(
         default=None, ge=1, validation_alias=AliasChoices("patience_trials", "max_stall")
     )
     halving: HalvingSection | None = None
     local_search_trials: int = Field(default=0, ge=0, validation_alias=AliasChoices("local_search_trials", "polish"))
+    on_finish: str | None = None
+    on_failure: str | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -38,6 +38,13 @@ def _reads(read: Callable[[Any], float]) -> BeforeValidator:
     return BeforeValidator(checked)
 
 
+def _clock(value: Any) -> str:
+    try:
+        return quantity.clock(value)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
 def _size_or_off(value: Any) -> float:
     return 0.0 if value in (False, "off") else quantity.size_bytes(value)  # YAML reads off as false
 
@@ -49,6 +56,12 @@ def _written(what: dict[str, Any], suffixes: tuple[str, ...], *others: dict[str,
 
 Number = Annotated[float, _reads(quantity.number), _written({}, tuple(quantity.FACTORS))]
 Duration = Annotated[float, _reads(quantity.seconds), _written({"exclusiveMinimum": 0}, tuple(quantity.SECONDS))]
+ClockTime = Annotated[
+    str, BeforeValidator(_clock), WithJsonSchema({"type": "string", "pattern": f"^{quantity.CLOCK}$"})
+]
+MemorySize = Annotated[
+    float, _reads(quantity.size_bytes), _written({"exclusiveMinimum": 0}, tuple(quantity.BYTES)), Field(gt=0)
+]
 Size = Annotated[
     float,
     _reads(_size_or_off),

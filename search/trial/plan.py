@@ -25,6 +25,8 @@ class TrialPlan:
         folder: Folder of the study.
         baseline: The finished baseline; None while the baseline itself runs.
         timeout_s: Seconds after which the trial fails.
+        seconds_left: Seconds after which the search ends, and a running trial with it; None for no limit.
+        memory_bytes: Memory of a worker process above which its trial fails; None for no limit.
         threads: Number of PyTorch's threads; 0 for PyTorch's own choice.
         judged: Whether trials are judged while they run; the costs among the objectives are then measured
             before training.
@@ -43,6 +45,8 @@ class TrialPlan:
     folder: Path
     baseline: Baseline | None = None
     timeout_s: float = 3600.0
+    seconds_left: float | None = None
+    memory_bytes: float | None = None
     threads: int = 0
     judged: bool = False
     teacher: TeacherSpec | None = None

@@ -7,8 +7,6 @@ rejected; any other error is a failure with its reason, and the search goes on.
 import contextlib
 import json
 import tempfile
-import time
-import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,7 +21,7 @@ from safetensors.torch import save_file as save_tensors
 from torch import nn
 
 from paredown.evaluators.build import COUNTED, DECIDED, Compressed, apply_structural_steps, build, input_shape
-from paredown.evaluators.errors import EvaluationError, TaskError, TrialInterrupted, TrialStopped
+from paredown.evaluators.errors import TrialInterrupted, TrialStopped
 from paredown.evaluators.files.exit_runtime import BatchRuntime
 from paredown.evaluators.files.model_writer import ModelWriter, Skipped, WrittenModel
 from paredown.evaluators.files.names import MODEL_FILE, PACKED_FILE, TEACHER_FILE, WEIGHTS_FILE
@@ -40,8 +38,13 @@ from paredown.evaluators.training.features import predict_with_features
 from paredown.evaluators.training.fit import OnEpoch
 from paredown.evaluators.training.precision import effect
 from paredown.search.trial.artifact_folder import keep
+from paredown.search.trial.epoch_checkpoint import TrialCheckpoints
+from paredown.search.trial.evaluating import evaluated
 from paredown.search.trial.exit_settings import EXIT_STEP, best_settings, exit_facts, with_setting
+from paredown.search.trial.failure_cause import cause_of, failure
 from paredown.search.trial.plan import TrialPlan
+from paredown.search.trial.pretraining import pretraining_digest
+from paredown.search.trial.stopwatch import Stopwatch
 from paredown.search.trial.training_stages import TrainingStages
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
@@ -50,7 +53,7 @@ from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.exits.network import MultiExit
 from paredown.spaces.families.family import ImageShape, longer_side
 from paredown.spaces.families.imported import NAME as IMPORTED
-from paredown.studies.result import UNTRAINED_KEY, Derived, TrialResult, stopped_early
+from paredown.studies.result import CAUSE, UNTRAINED_KEY, Derived, TrialResult, stopped_early
 
 MEASURED = ("model", "file", "data")
 """Inputs that evaluators of a trained network may need: all of them."""
@@ -66,24 +69,26 @@ def run_trial(candidate: Candidate, plan: TrialPlan, on_epoch: OnEpoch = lambda 
             returns why the trial stops there, or an empty text.
 
     Raises:
-        TrialInterrupted: `on_epoch` raised it.
+        TrialInterrupted: `on_epoch` raised it, or the plan's seconds are over.
     """
     trial = _Trial(candidate, plan, on_epoch)
+    result = _result_of(trial)
+    trial.remove_checkpoints()  # of no use from here; a trial that is interrupted or killed does not come here
+    return result
+
+
+def _result_of(trial: "_Trial") -> TrialResult:
     try:
         return trial.result()
     except InfeasibleCandidate as error:
-        return TrialResult("rejected", str(error), trial.measurements, "", trial.facts, tuple(trial.curve))
+        facts = trial.facts | {CAUSE: cause_of(error)}
+        return TrialResult("rejected", str(error), trial.measurements, "", facts, tuple(trial.curve))
     except TrialStopped as stop:
         return trial.stopped(str(stop))
     except TrialInterrupted:
         raise
-    except (EvaluationError, TaskError) as error:
-        return TrialResult("failed", str(error), {}, "", trial.facts, tuple(trial.curve))
     except Exception as error:  # an error in one candidate must not end the search
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        reason = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
-        facts = trial.facts | {"traceback": traceback.format_exc()[-4000:]}
-        return TrialResult("failed", reason, {}, "", facts, tuple(trial.curve))
+        return failure(error, trial.facts, tuple(trial.curve))
 
 
 @dataclass
@@ -93,19 +98,20 @@ class _Trial:
     candidate: Candidate
     plan: TrialPlan
     on_epoch: OnEpoch
-    started: float = field(default_factory=time.monotonic)
     measurements: dict[str, Measurement] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
     curve: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     known: dict[str, float] = field(default_factory=dict)
     skipped: dict[str, dict[str, str]] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.stopwatch = Stopwatch(self.plan.timeout_s, self.plan.seconds_left)
+
     @property
     def facts(self) -> dict[str, Any]:
         precision = self.plan.training.precision
         return {
-            "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
+            "seconds": {stage: round(seconds, 3) for stage, seconds in self.stopwatch.seconds.items()},
             UNTRAINED_KEY: self.known,
             "skipped": self.skipped,
             "notes": {name: m.note for name, m in self.measurements.items() if m.note},
@@ -129,6 +135,15 @@ class _Trial:
     def writer(self) -> ModelWriter:
         return ModelWriter(self.candidate, self.task, self.shape, self.plan.device)
 
+    @cached_property
+    def checkpoints(self) -> TrialCheckpoints:
+        return TrialCheckpoints(self.plan.folder, self.candidate, pretraining_digest(self.candidate, self.plan))
+
+    def remove_checkpoints(self) -> None:
+        """Remove what was kept, where training began."""
+        if "checkpoints" in vars(self):
+            self.checkpoints.remove()
+
     def stopped(self, reason: str) -> TrialResult:
         """Return the result of a trial that ends early."""
         first = self.plan.optimised_metrics[0].name
@@ -138,21 +153,21 @@ class _Trial:
     def result(self) -> TrialResult:
         """Run the trial to its end."""
         self._set_up()
-        with self._timed("build"):
+        with self.stopwatch.timed("build"):
             model = self._built()
             self._check_before_training(model)
         compressed = self._trained(model)
         with tempfile.TemporaryDirectory(prefix="paredown-") as name:
             folder = Path(name)
             written = self._export(compressed, folder)
-            with self._timed("measure"):
+            with self.stopwatch.timed("measure"):
                 self._measure(self._evaluation_input(compressed.network, written.file), MEASURED)
             artifact = keep(folder, self.plan.folder, self.candidate)
             derived: list[Derived] = []
             if isinstance(compressed.network, MultiExit):
                 images, _ = self._images()
                 self.notes["exits"] = exit_facts(compressed.network, written.file, self.shape, images)
-                with self._timed("thresholds"):
+                with self.stopwatch.timed("thresholds"):
                     derived = list(self._derived(compressed.network, written))
         return TrialResult("done", "", self.measurements, artifact, self.facts, tuple(self.curve), tuple(derived))
 
@@ -202,31 +217,32 @@ class _Trial:
 
     def _trained(self, model: nn.Module) -> Compressed:
         """Train, compress and fine-tune an untrained network."""
-        stages = TrainingStages(self.candidate, self.plan, self.shape, self.data, self._after_epoch)
-        with self._timed("train"):
+        stages = TrainingStages(
+            self.candidate, self.plan, self.shape, self.data, self._after_epoch, self.stopwatch.check, self.checkpoints
+        )
+        with self.stopwatch.timed("train"):
             pretraining = stages.pretrain(model)
         self.notes |= pretraining.facts
         compressed = Compressed(model, {}, {})
         if self.plan.finetunes(self.candidate):
-            with self._timed("compress"):
+            with self.stopwatch.timed("compress"):
                 compressed = stages.compress(model)
             self._note_skipped(compressed.skipped)
-            with self._timed("finetune"):
+            with self.stopwatch.timed("finetune"):
                 self._note_skipped(stages.finetune(compressed, pretraining))
         stages.recalibrate(compressed.network)
         return compressed
 
     def _after_epoch(self, epoch: int, metrics: dict[str, float]) -> str:
         self.curve.append((epoch, metrics))
-        if (elapsed := time.monotonic() - self.started) > self.plan.timeout_s:
-            raise EvaluationError(f"timeout: {elapsed:.0f} s exceed the limit of {self.plan.timeout_s:g} s")
+        self.stopwatch.check()
         costs = {m.name for m in self.plan.optimised_metrics if self.plan.judged}
         return self.on_epoch(epoch, {name: v for name, v in self.known.items() if name in costs} | metrics)
 
     def _export(self, compressed: Compressed, folder: Path) -> WrittenModel:
         """Write the model's files, its weights and, for the baseline, its outputs as a teacher."""
         model = compressed.network
-        with self._timed("export"):
+        with self.stopwatch.timed("export"):
             written = self.writer.write(model, folder / MODEL_FILE)
             self._note_skipped(written.skipped)
             # Copied, since the format refuses shared tensors, which a module that is used twice has.
@@ -249,7 +265,7 @@ class _Trial:
         for setting in best_settings(self.candidate.steps[EXIT_STEP], dict(self.plan.swept), logits, labels, macs):
             candidate = with_setting(self.candidate, setting)
             self.writer.write_stages(written.stages, rule_of(candidate.steps[EXIT_STEP]), file)
-            measurements = self._evaluated(self._evaluation_input(model, file), MEASURED)
+            measurements = evaluated(self.plan.objectives, self._evaluation_input(model, file), MEASURED)
             facts = {"exits": exit_facts(model, file, self.shape, images)}
             changed = {f"{EXIT_STEP}.{knob}": value for knob, value in setting.items()}
             yield Derived(candidate, changed, measurements, keep(file.parent, self.plan.folder, candidate), facts)
@@ -263,23 +279,7 @@ class _Trial:
         return EvaluationInput(model, self.shape, file, packed, images, labels, plan.baseline, plan.device.threads)
 
     def _measure(self, inputs: EvaluationInput, needs: tuple[str, ...]) -> None:
-        self.measurements |= self._evaluated(inputs, needs)
-
-    def _evaluated(self, inputs: EvaluationInput, needs: tuple[str, ...]) -> dict[str, Measurement]:
-        asked = {o.metric.name for o in self.plan.objectives}
-        return {
-            name: evaluator.evaluate(inputs)
-            for name, evaluator in EVALUATORS.items()
-            if evaluator.needs in needs and (name in asked or evaluator.applies(inputs))
-        }
-
-    @contextlib.contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        start = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - start
+        self.measurements |= evaluated(self.plan.objectives, inputs, needs)
 
 
 def check_untrained(candidate: Candidate, plan: TrialPlan) -> None:

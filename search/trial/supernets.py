@@ -3,6 +3,7 @@
 import functools
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -13,12 +14,14 @@ from filelock import FileLock, Timeout
 from torch import nn
 
 from paredown.evaluators.build import attached, input_shape
+from paredown.evaluators.errors import TrialInterrupted
 from paredown.evaluators.supernet import checkpoint, sandwich
 from paredown.evaluators.supernet.checkpoint import SupernetRecord
 from paredown.evaluators.supernet.supernet import Supernet
 from paredown.evaluators.tasks.spec import load_task
 from paredown.evaluators.tasks.task import Task
-from paredown.evaluators.training.fit import TrainingPlan
+from paredown.evaluators.training.fit import OnBatch, TrainingPlan, go_on
+from paredown.search.interruption import StopRequest
 from paredown.search.listener import SILENT, ProgressListener
 from paredown.search.trial.plan import TrialPlan
 from paredown.spaces.candidate import Candidate, digest_of
@@ -28,6 +31,8 @@ from paredown.spaces.space import SearchSpace, joint_space
 
 SUPERNET_FOLDER = "supernet"
 """Folder of the supernets, within the study's folder."""
+LOOK_S = 0.5
+"""Seconds between two looks at whether a search that waits for another process is over."""
 IRRELEVANT = ("epochs", "finetune_epochs", "patience", "max_seconds", "mode", "inherit_epochs", "cache_bytes")
 """Fields of the plan that do not act on a supernet."""
 
@@ -47,41 +52,75 @@ class TrainedSupernet:
     record: SupernetRecord
 
 
-def prepare_supernets(plan: TrialPlan, deadline: float | None, listener: ProgressListener = SILENT) -> bool:
+def prepare_supernets(
+    plan: TrialPlan,
+    deadline: float | None,
+    listener: ProgressListener = SILENT,
+    stop: StopRequest | None = None,
+) -> bool:
     """Train the study's supernets that are not finished, and return whether all are finished now.
 
     Args:
         plan: Plan of the trials; with `mode: scratch` there is nothing to do.
-        deadline: `time.monotonic()` after which no new epoch starts; None for no limit.
+        deadline: `time.monotonic()` after which training ends with the next batch; None for no limit.
         listener: Listener that is notified of every epoch.
+        stop: Request that ends training with the next batch as well.
     """
     if plan.training.mode != "inherit":
         return True
     epochs = plan.training.supernet_epochs
+
+    def is_over() -> bool:
+        return (stop is not None and stop.is_asked) or (deadline is not None and time.monotonic() >= deadline)
+
+    def before_batch() -> None:
+        if is_over():
+            raise TrialInterrupted("the search ends")
+
     for family in json.loads(plan.space)["families"]:
 
         def after_epoch(record: SupernetRecord, family: str = family) -> bool:
             listener.supernet_epoch(family, record.epochs, epochs)
-            return deadline is None or time.monotonic() < deadline
+            return not is_over()
 
         listener.supernet_epoch(family, 0, epochs)
         try:
-            record = trained_supernet(plan, family, after_epoch, wait_s=0).record
-        except Timeout:
-            listener.supernet_awaited(family)
-            left_s = -1 if deadline is None else max(0.0, deadline - time.monotonic())
-            try:
-                record = trained_supernet(plan, family, after_epoch, wait_s=left_s).record
-            except Timeout:
-                return False
-        if record.epochs < epochs:
+            record = _trained_or_awaited(plan, family, listener, is_over, after_epoch, before_batch)
+        except TrialInterrupted:
+            return False
+        if record is None or record.epochs < epochs:
             return False
         listener.supernet_finished(family, record.epochs, record.seconds)
     return True
 
 
+def _trained_or_awaited(
+    plan: TrialPlan,
+    family: str,
+    listener: ProgressListener,
+    is_over: Callable[[], bool],
+    on_epoch: sandwich.OnSupernetEpoch,
+    on_batch: OnBatch,
+) -> SupernetRecord | None:
+    """Return how far a supernet is; None where another process still trains it when the search is over."""
+    is_awaited = False
+    while True:
+        try:
+            return trained_supernet(plan, family, on_epoch, LOOK_S if is_awaited else 0, on_batch).record
+        except Timeout:
+            if is_over():
+                return None
+        if not is_awaited:
+            listener.supernet_awaited(family)
+            is_awaited = True
+
+
 def trained_supernet(
-    plan: TrialPlan, family: str, on_epoch: sandwich.OnSupernetEpoch = lambda record: True, wait_s: float = -1
+    plan: TrialPlan,
+    family: str,
+    on_epoch: sandwich.OnSupernetEpoch = lambda record: True,
+    wait_s: float = -1,
+    on_batch: OnBatch = go_on,
 ) -> TrainedSupernet:
     """Return a family's supernet: this process trains it, waits for another one that does, or reads it from disk.
 
@@ -90,8 +129,10 @@ def trained_supernet(
         family: Name in the catalogue.
         on_epoch: Called after each epoch that this process trains; may end training for now.
         wait_s: Maximum seconds to wait for another process that trains it; -1 for no limit.
+        on_batch: Called before each batch that this process trains; may end training.
 
     Raises:
+        TrialInterrupted: `on_batch` raised it.
         Timeout: The other process did not finish in time.
         EvaluationError: The loss is not finite.
     """
@@ -102,7 +143,9 @@ def trained_supernet(
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(file.with_suffix(".lock"), timeout=wait_s):
         supernet = _new(plan, family, task)
-        return TrainedSupernet(supernet, digest, sandwich.train(supernet, task, plan.training, file, on_epoch))
+        return TrainedSupernet(
+            supernet, digest, sandwich.train(supernet, task, plan.training, file, on_epoch, on_batch)
+        )
 
 
 def inherit(candidate: Candidate, plan: TrialPlan, network: nn.Module) -> dict[str, Any]:
@@ -156,7 +199,9 @@ def _finished(file: Path, plan: TrialPlan, family: str, digest: str) -> TrainedS
     """Return the supernet where its training is finished; None where it is not."""
     if not file.exists():
         return None
-    found = _read(file, file.stat().st_mtime_ns, replace(plan, baseline=None, counted=()), family, digest)
+    found = _read(
+        file, file.stat().st_mtime_ns, replace(plan, baseline=None, counted=(), seconds_left=None), family, digest
+    )
     return found if found.record.epochs >= plan.training.supernet_epochs else None
 
 

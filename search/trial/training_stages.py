@@ -17,10 +17,11 @@ from paredown.evaluators.files.model_writer import Skipped
 from paredown.evaluators.files.names import TEACHER_FILE
 from paredown.evaluators.tasks.spec import load_task
 from paredown.evaluators.training.data import TrainingData
-from paredown.evaluators.training.fit import OnEpoch, fit
+from paredown.evaluators.training.fit import OnBatch, OnEpoch, fit, go_on
 from paredown.evaluators.training.inference import recalibrate
 from paredown.evaluators.training.loss_terms import BoundProximal, CombinedLoss, LossTerms, TeacherTargets
 from paredown.evaluators.training.teacher import teacher_outputs
+from paredown.search.trial.epoch_checkpoint import EpochCheckpoint, TrialCheckpoints
 from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial.pretraining import Pretraining, pretrain
 from paredown.spaces.candidate import Candidate
@@ -44,6 +45,8 @@ class TrainingStages:
         shape: Channels, height, width of one input.
         data: The task's images at the candidate's resolution.
         on_epoch: Called after each epoch of training and fine-tuning; may stop the trial.
+        on_batch: Called before each batch of both; may end the trial.
+        checkpoints: Where both go on that were cut off.
     """
 
     candidate: Candidate
@@ -51,6 +54,8 @@ class TrainingStages:
     shape: ImageShape
     data: TrainingData
     on_epoch: OnEpoch
+    on_batch: OnBatch = go_on
+    checkpoints: TrialCheckpoints | None = None
 
     def pretrain(self, model: nn.Module) -> Pretraining:
         """Train an untrained network in place up to where compression begins, and return the record of it."""
@@ -67,6 +72,8 @@ class TrainingStages:
                 deadline=deadline,
                 terms=self._loss_terms,
                 on_epoch=on_epoch,
+                on_batch=self.on_batch,
+                checkpoint=self._checkpoint("train"),
             )
 
         return pretrain(model, self.candidate, self.plan, self.data, train, self.on_epoch)
@@ -96,6 +103,8 @@ class TrainingStages:
                 first_epoch=pretraining.epochs,
                 holds=list(held.values()),
                 on_epoch=self.on_epoch,
+                on_batch=self.on_batch,
+                checkpoint=self._checkpoint("finetune"),
                 terms=replace(self._loss_terms, proximals=()),  # it recovers under the zeros that training gave
             )
         return {name: hold.skipped for name, hold in held.items() if hold.skipped}
@@ -104,6 +113,9 @@ class TrainingStages:
         """Re-estimate the batch statistics of a trained network; a network that was not trained keeps its own."""
         if self.plan.training.first_epochs or self.plan.finetunes(self.candidate):
             recalibrate(network, self.data)
+
+    def _checkpoint(self, stage: str) -> EpochCheckpoint | None:
+        return None if self.checkpoints is None else self.checkpoints.stage(stage)
 
     @cached_property
     def _loss_terms(self) -> LossTerms:

@@ -227,7 +227,7 @@ def test_timeout_saves_and_says_so(alone: Path, capsys: pytest.CaptureFixture[st
     assert "the time is up" in stopped.err
     states = trial_states(alone)
     assert len(states) < 3
-    assert all(state == "done" for _, state in states)
+    assert {state for _, state in states} <= {"done", "waiting"}, "what was cut off is in line again"
 
 
 def test_a_search_whose_baseline_fails_is_aborted(alone: Path, capsys: pytest.CaptureFixture[str]) -> None:

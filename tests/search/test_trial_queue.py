@@ -10,7 +10,7 @@ from toy_study import let_leases_lapse
 from paredown.search.listener import SILENT, ProgressListener
 from paredown.search.samplers.catalogue import SAMPLERS
 from paredown.search.samplers.sampler import Problem
-from paredown.search.trial_queue import TIME_IS_UP, Budget, TrialQueue
+from paredown.search.trial_queue import CUT_S, TIME_IS_UP, Budget, TrialQueue
 from paredown.studies.result import PendingTrial, TrialResult
 from paredown.studies.study import Study
 
@@ -147,3 +147,24 @@ def test_a_baseline_whose_process_died_is_asked_for_again_before_what_is_prepare
     finish(trials, baseline)
     assert trials.next() is not None
     assert study.baseline() is not None
+
+
+def test_at_the_deadline_running_trials_get_a_moment_and_are_then_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials, study = queue_of(tmp_path, Budget(9, deadline=time.monotonic() + 3600))
+    finish(trials, trials.next())
+    running = trials.next()
+    assert running is not None
+    now = time.monotonic()
+    assert 0 < (trials.seconds_left or 0) <= 3600
+    for later_s, must in ((0, False), (3601, False), (3600 + CUT_S + 1, True)):
+        monkeypatch.setattr(time, "monotonic", lambda later_s=later_s: now + later_s)
+        assert trials.must_cut is must
+    assert trials.next() is None
+    assert not trials.stopped, "one still runs"
+    trials.cut(running.number)
+    assert trials.next() is None
+    assert trials.stopped == TIME_IS_UP
+    study.leave()
+    assert study.counts() == {"done": 1, "waiting": 1}

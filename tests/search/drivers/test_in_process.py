@@ -64,25 +64,26 @@ def test_a_worker_starts_with_all_loaded_that_a_trial_needs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("run", "keys", "reason"),
+    ("run", "keys", "reason", "cause"),
     [
-        (toy_trials.some_exit, {}, "its process ended with exit code 3, 3 times"),
-        (
-            toy_trials.some_are_killed,
-            {},
-            "its process was killed by SIGKILL; the machine may be out of memory, 3 times",
-        ),
-        (toy_trials.some_hang, {"trial_timeout": 4}, "timeout: no end after 6 s; its process was killed"),
+        (toy_trials.some_exit, {}, "its process ended with exit code 3, 3 times", "killed"),
+        (toy_trials.some_are_killed, {}, "its process was killed by SIGKILL; the machine may be out", "killed"),
+        (toy_trials.some_hang, {"trial_timeout": 4}, "timeout: no end after 6 s; its process was killed", "timeout"),
+        (toy_trials.some_eat_memory, {"trial_memory": "1GB"}, "out of memory: its process held 1,", "out_of_memory"),
     ],
-    ids=["exits", "killed", "hangs"],
+    ids=["exits", "killed", "hangs", "eats"],
 )
-def test_a_lost_worker_costs_its_trial_only(run: Any, keys: dict[str, Any], reason: str, tmp_path: Path) -> None:
+def test_a_lost_worker_costs_its_trial_only(
+    run: Any, keys: dict[str, Any], reason: str, cause: str, tmp_path: Path
+) -> None:
     summary = run_toy(tmp_path, run, trials=4, seed=early_bad_seed(tmp_path, 4), **keys)
     study = summary.study
     rows = study.rows()
     assert summary.reason == "4 trials are done"
     assert sorted(r["state"] for r in rows) == ["done", "done", "done", "failed"]
-    assert [r["reason"] for r in rows if r["state"] == "failed"] == [reason]
+    (failed,) = (r for r in rows if r["state"] == "failed")
+    assert failed["reason"].startswith(reason)
+    assert failed["facts"] == {"cause": cause}
     assert rows[-1]["state"] == "done"
 
 

@@ -109,7 +109,8 @@ def test_a_trial_over_its_time_fails(tmp_path: Path) -> None:
     result = run_trial(SMALL, dataclasses.replace(plan_in(tmp_path), timeout_s=1e-3))
     assert result.outcome == "failed"
     assert result.reason.startswith("timeout: ")
-    assert len(result.curve) == 1
+    assert result.facts["cause"] == "timeout"
+    assert result.curve == (), "it ends at a batch, not at the end of an epoch"
 
 
 def test_a_judged_trial_tells_its_costs_and_may_be_stopped(tmp_path: Path) -> None:

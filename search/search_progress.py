@@ -1,0 +1,168 @@
+"""What a search has come to so far, in figures: what its display, its log and its status file show."""
+
+import statistics
+import time
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from paredown.evaluators.metrics.accuracy import METRIC as ACCURACY
+from paredown.search.listener import ProgressListener, SearchStart
+from paredown.studies.result import FINISHED, PendingTrial, TrialResult
+
+RECENT_TRIALS = 20
+"""Number of latest trials from whose durations the time left follows."""
+RECENT_FAILURES = 5
+
+
+@dataclass
+class RunningTrial:
+    """A trial that runs.
+
+    Attributes:
+        trial: The trial.
+        since: Unix time at which it started.
+        epochs: Number of epochs that it has finished.
+        metrics: Metrics after the latest of them.
+    """
+
+    trial: PendingTrial
+    since: float
+    epochs: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        if not self.epochs:
+            return "builds"
+        shown = f", {ACCURACY.name} {ACCURACY.format(self.metrics[ACCURACY.name])}" if self._has_accuracy else ""
+        return f"epoch {self.epochs}{shown}"
+
+    @property
+    def _has_accuracy(self) -> bool:
+        return ACCURACY.name in self.metrics
+
+
+class SearchProgress(ProgressListener):
+    """Counts what happens.
+
+    Attributes:
+        start: What stood before the first trial.
+        counts: Number of trials by state.
+        running: Trials that run, by number.
+        failures: The latest failures, with the reasons.
+        supernet: What is trained before the trials; empty where nothing is.
+    """
+
+    def __init__(self) -> None:
+        self.start = SearchStart("", (), 0, None, (), {})
+        self.counts: Counter[str] = Counter()
+        self.running: dict[int, RunningTrial] = {}
+        self.failures: deque[tuple[int, TrialResult]] = deque(maxlen=RECENT_FAILURES)
+        self.supernet = ""
+        self._begun: dict[int, float] = {}
+        self._free_since: list[float] = []
+        self._durations: deque[float] = deque(maxlen=RECENT_TRIALS)
+
+    def supernet_epoch(self, family: str, epoch: int, epochs: int) -> None:
+        """Keep how far a supernet is."""
+        self.supernet = f"supernet of {family}: epoch {epoch} of {epochs}"
+
+    def supernet_awaited(self, family: str) -> None:
+        """Keep whose supernet is awaited."""
+        self.supernet = f"supernet of {family}: another process trains it"
+
+    def search_started(self, start: SearchStart) -> None:
+        """Begin with what earlier runs came to."""
+        self.start, self.supernet = start, ""
+        self.counts = Counter({state: n for state, n in start.counts.items() if state not in ("running", "waiting")})
+
+    def started(self, trial: PendingTrial) -> None:
+        """Keep a trial that starts."""
+        self.running[trial.number] = RunningTrial(trial, time.time())
+        # From the end of the worker's trial before: the sampler takes its time, too.
+        self._begun[trial.number] = self._free_since.pop() if self._free_since else time.monotonic()
+
+    def epoch(self, number: int, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Keep how far a trial is."""
+        if number in self.running:
+            self.running[number].epochs, self.running[number].metrics = epoch + 1, metrics
+
+    def given_back(self, number: int, reason: str) -> None:
+        """Forget a trial that was cut off."""
+        if self.running.pop(number, None) is not None:
+            self._begun.pop(number)
+
+    def skipped(self) -> None:
+        """Count a candidate that was known."""
+        self.counts["duplicate"] += 1
+
+    def finished(self, number: int, result: TrialResult) -> None:
+        """Count a trial, and what was derived from it."""
+        self.running.pop(number)
+        begun, now = self._begun.pop(number), time.monotonic()
+        self.counts[result.outcome] += 1
+        self.counts["derived"] += len(result.derived)
+        if result.outcome in FINISHED:
+            self._durations.append(now - begun)
+            self._free_since.append(now)
+        else:
+            self._free_since.append(begun)  # a rejected trial is part of the next one's time
+        if result.outcome == "failed":
+            self.failures.append((number, result))
+
+    @property
+    def spent(self) -> int:
+        """Number of trials that count towards the budget."""
+        return sum(self.counts[state] for state in FINISHED)
+
+    @property
+    def trials_left(self) -> int:
+        """Number of trials until the budget is spent."""
+        return max(0, self.start.trials - self.spent)
+
+    @property
+    def trial_s(self) -> float | None:
+        """Median seconds of the latest trials; None before the first has ended."""
+        return statistics.median(self._durations) if self._durations else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until the search ends, by its latest trials and its deadline; None as long as nothing tells."""
+        until_deadline = None
+        if self.start.deadline is not None:
+            until_deadline = max(0.0, self.start.deadline - time.monotonic())
+        if self.trial_s is None:
+            return until_deadline
+        begun = list(self._begun.values())[: self.trials_left]
+        running = sum(max(0.0, self.trial_s - (time.monotonic() - since)) for since in begun)
+        waiting = self.trial_s * (self.trials_left - len(begun))
+        left = (running + waiting) / max(1, min(self.start.workers, self.trials_left))
+        return left if until_deadline is None else min(left, until_deadline)
+
+    @property
+    def left(self) -> str:
+        """Trials and time left, as text."""
+        trials = f"{self.trials_left} trials"
+        return trials if self.seconds_left is None else f"{trials}, {time_text(self.seconds_left)} left"
+
+    def ended_line(self, number: int, result: TrialResult) -> str:
+        """Return one line about a trial that has ended."""
+        values = ", ".join(
+            f"{m.name} {m.format(result.measurements[m.name].value)}"
+            for m in self.start.metrics
+            if m.name in result.measurements
+        )
+        said = result.reason.splitlines()[0] if result.reason else values
+        return f"trial {number} {result.outcome}: {said} [{self.spent} of {self.start.trials}, {self.left}]"
+
+    @property
+    def running_line(self) -> str:
+        """One line about all that runs."""
+        trials = "; ".join(f"trial {number} {trial}" for number, trial in sorted(self.running.items()))
+        return f"{self.supernet or trials or 'no trial'} [{self.spent} of {self.start.trials}, {self.left}]"
+
+
+def time_text(seconds: float) -> str:
+    """Return a duration as people read it, such as `12:05` or `3 h 20 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes}:{rest:02d}"

@@ -1,0 +1,66 @@
+"""What searches of a study do now, put together from its database and its status files."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from paredown.search.search_progress import time_text
+from paredown.search.status_file import is_alive, read_statuses
+from paredown.studies.result import CAUSE
+from paredown.studies.study import Study
+
+LAST_FAILURES = 5
+
+
+def study_status(study: Study) -> dict[str, Any]:
+    """Return the status of a study as plain data: its trials by state, its searches, its last failures."""
+    now, searches = time.time(), []
+    for _, status in read_statuses(Path(study.folder)):
+        alive = is_alive(status)
+        since = {"silent_s": round(now - status["updated_at"], 1)}
+        running = [one | {"running_s": round(now - one["since"], 1)} for one in status["running"]] if alive else []
+        searches.append(status | since | {"alive": alive, "running": running})
+    failed = [row for row in study.rows() if row["state"] == "failed"][-LAST_FAILURES:]
+    return {
+        "study": study.name,
+        "folder": study.folder,
+        "counts": study.counts(),
+        "searches": searches,
+        "failures": [
+            {"trial": row["number"], "cause": row["facts"].get(CAUSE, ""), "reason": row["reason"]} for row in failed
+        ],
+    }
+
+
+def status_lines(status: Mapping[str, Any]) -> list[str]:
+    """Return a status as lines of text."""
+    counts = ", ".join(f"{n} {state}" for state, n in status["counts"].items()) or "no trials"
+    lines = [f"{status['study']}: {counts}"]
+    alive = [search for search in status["searches"] if search["alive"]]
+    if not alive:
+        ended = [search["ended"] for search in status["searches"] if "ended" in search]
+        died = [search for search in status["searches"] if "ended" not in search]
+        said = f"; the last one ended: {ended[-1]}" if ended else ""
+        said += f"; {len(died)} died without a word: the same command goes on" if died else ""
+        lines.append(f"  no search runs{said}")
+    for search in alive:
+        lines += _search_lines(search)
+    for failure in status["failures"]:
+        cause = f" ({failure['cause']})" if failure["cause"] else ""
+        reason = failure["reason"].partition("\n")[0]
+        lines.append(f"  trial {failure['trial']} failed{cause}: {reason}")
+    return lines
+
+
+def _search_lines(search: Mapping[str, Any]) -> list[str]:
+    left = "" if search["seconds_left"] is None else f", {time_text(search['seconds_left'])} left"
+    pace = "" if search["trial_s"] is None else f", {time_text(search['trial_s'])} a trial"
+    of = f"{search['spent']} of {search['trials']} trials, {search['workers']} at a time{pace}{left}"
+    lines = [f"  process {search['pid']} on {search['host']} (seen {search['silent_s']:.0f} s ago): {of}"]
+    if search["supernet"]:
+        lines.append(f"    {search['supernet']}")
+    for trial in search["running"]:
+        shown = f"epoch {trial['epochs']}" if trial["epochs"] else "builds"
+        lines.append(f"    trial {trial['trial']}: {shown}, since {time_text(trial['running_s'])}")
+    return lines

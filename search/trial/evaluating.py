@@ -1,0 +1,25 @@
+"""The metrics of a network: those that the study asks for, and all that apply."""
+
+from collections.abc import Sequence
+
+from paredown.evaluators.metrics.catalogue import EVALUATORS
+from paredown.evaluators.metrics.evaluation_input import EvaluationInput
+from paredown.evaluators.metrics.measurement import Measurement, Objective
+
+
+def evaluated(
+    objectives: Sequence[Objective], inputs: EvaluationInput, needs: tuple[str, ...]
+) -> dict[str, Measurement]:
+    """Measure a network, and return the measurements by metric.
+
+    Args:
+        objectives: Objectives of the study.
+        inputs: The network, with its file and images where they exist.
+        needs: What evaluators may need; the others are left out.
+    """
+    asked = {o.metric.name for o in objectives}
+    return {
+        name: evaluator.evaluate(inputs)
+        for name, evaluator in EVALUATORS.items()
+        if evaluator.needs in needs and (name in asked or evaluator.applies(inputs))
+    }

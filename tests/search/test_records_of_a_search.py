@@ -1,0 +1,175 @@
+"""What a search leaves for those who did not watch: log, status, time left, the user's commands."""
+
+import os
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toy_trials
+from commands import Said
+
+from paredown.evaluators.metrics.catalogue import EVALUATORS
+from paredown.search.api.run import run_study
+from paredown.search.errors import SearchAborted
+from paredown.search.listener import SILENT, ProgressListener, SearchStart
+from paredown.search.run import search
+from paredown.search.search_log import LOG_FILE
+from paredown.search.search_progress import SearchProgress
+from paredown.search.shell_hooks import run_hook
+from paredown.search.status import status_lines, study_status
+from paredown.search.status_file import is_alive, read_statuses
+from paredown.search.trial_queue import Budget, TrialQueue
+from paredown.spaces.candidate import Candidate
+from paredown.studies.errors import StudyError
+from paredown.studies.result import PendingTrial, TrialResult
+from paredown.studies.study import Study
+
+METRICS = [EVALUATORS[name].metric for name in ("accuracy", "size_bytes")]
+
+
+def url(folder: Path) -> str:
+    return f"sqlite:///{folder}/toy.db"
+
+
+class Looks(ProgressListener):
+    """Looks at the status of the study from outside while trial 1 runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.seen: dict[str, Any] = {}
+        self.lines: list[str] = []
+
+    def epoch(self, number: int, epoch: int, metrics: Any) -> None:
+        if number == 1:
+            opened = Study.open(url(self._folder), "toy", lambda stored: ())
+            self.seen = study_status(opened)
+            self.lines = status_lines(self.seen)
+
+
+def test_a_search_shows_what_it_does_while_it_runs_and_why_it_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("paredown.search.status_file.EVERY_S", 0.0)
+    looks = Looks(tmp_path)
+    setup = toy_trials.toy_setup(tmp_path, trials=3, sampler="random")
+    study = search(setup, url(tmp_path), run=toy_trials.good, listener=looks).study
+    (seen,) = looks.seen["searches"]
+    assert seen["alive"]
+    assert (seen["pid"], seen["spent"], seen["trials"], seen["workers"]) == (os.getpid(), 1, 3, 1)
+    assert [(one["trial"], one["epochs"]) for one in seen["running"]] == [(1, 1)]
+    assert seen["seconds_left"] > 0
+    assert re.search(r"process \d+ on .*: 1 of 3 trials, 1 at a time, 0:\d\d a trial, 0:\d\d left", looks.lines[1])
+    assert re.match(r"    trial 1: epoch 1, since 0:\d\d$", looks.lines[2])
+
+    after = study_status(study)
+    assert [(one["alive"], one["ended"]) for one in after["searches"]] == [(False, "3 trials are done")]
+    assert status_lines(after)[1] == "  no search runs; the last one ended: 3 trials are done"
+    log = (tmp_path / "out" / LOG_FILE).read_text().splitlines()
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d:\d\d \[\d+\] \S", line) for line in log)
+    said = [line.partition("] ")[2] for line in log]
+    assert said[0].startswith("search of toy by process ")
+    assert said[1] == "trials start: 3 in all, 1 at a time; trials before: none"
+    assert [line for line in said if " starts: mbconv" in line] == said[2:8:2]
+    assert said[3].startswith("trial 0 done: accuracy 0.")
+    assert said[-1] == "the search has ended: 3 trials are done"
+
+    document = Said(capsys, "status", "--storage", url(tmp_path), "--json").document()
+    assert [one["study"] for one in document["studies"]] == ["toy"]
+    assert "no search runs" in Said(capsys, "status", "toy", "--storage", url(tmp_path)).out
+
+
+def test_an_aborted_search_says_so_in_its_log(tmp_path: Path) -> None:
+    setup = toy_trials.toy_setup(tmp_path, trials=3)
+    with pytest.raises(SearchAborted):
+        search(setup, url(tmp_path), run=toy_trials.all_but_the_baseline)
+    said = (tmp_path / "out" / LOG_FILE).read_text().splitlines()
+    assert said[-1].endswith("the search has ended: SearchAborted: the baseline (trial 0) failed: no disk")
+
+
+def test_a_search_that_died_is_known_by_its_process(tmp_path: Path) -> None:
+    status = {"host": os.uname().nodename, "pid": os.getpid(), "began_at": time.time(), "updated_at": 0.0}
+    assert is_alive(status), "silent, but its process is there"
+    assert not is_alive(status | {"began_at": 0.0}), "a later process has its number"
+    assert not is_alive(status | {"ended": "done"})
+    assert not is_alive(status | {"host": "elsewhere"})
+    assert is_alive(status | {"host": "elsewhere", "updated_at": time.time()})
+    assert read_statuses(tmp_path) == []
+
+
+def pass_time(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + seconds)
+
+
+def test_the_time_left_follows_the_latest_trials_of_all_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    progress, asked = SearchProgress(), PendingTrial(0, Candidate("mbconv", {}))
+    progress.search_started(SearchStart("s", METRICS, 20, None, (), {"done": 1}, 2))
+    assert (progress.trials_left, progress.seconds_left) == (19, None)
+    for number, seconds in enumerate([100, 10, 10, 10, 1000]):
+        progress.started(PendingTrial(number, asked.candidate))
+        pass_time(monkeypatch, seconds)
+        progress.finished(number, TrialResult("done"))
+    assert progress.trials_left == 14
+    assert progress.seconds_left == pytest.approx(10 * 14 / 2, rel=0.1), "one slow trial does not count for all"
+    progress.started(PendingTrial(7, asked.candidate))
+    pass_time(monkeypatch, 6)
+    assert progress.seconds_left == pytest.approx((10 * 13 + 4) / 2, rel=0.1)
+    progress.finished(7, TrialResult("rejected"))
+    progress.started(PendingTrial(8, asked.candidate))
+    assert progress.seconds_left == pytest.approx((10 * 13 + 4) / 2, rel=0.1), "a rejected trial is part of the next"
+
+
+TOLD = '{ echo "$PAREDOWN_STUDY|$PAREDOWN_REASON|$PAREDOWN_FOLDER"; } >> '
+
+
+def test_commands_of_the_user_are_told_what_happened(tmp_path: Path) -> None:
+    assert run_hook(f"{TOLD} {tmp_path}/told", "toy", "all; is $done", tmp_path) == ""
+    assert (tmp_path / "told").read_text() == f"toy|all; is $done|{tmp_path}\n"
+    assert run_hook("exit 7", "toy", "", tmp_path) == "exit 7: exit code 7"
+    assert run_hook(None, "toy", "", tmp_path) == ""
+
+
+def test_they_run_when_a_search_has_ended_or_broke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = {
+        "study": "toy",
+        "task": "digits",
+        "space": {"knobs": toy_trials.KNOBS, "steps": ["quantization"]},
+        "on_finish": TOLD + "finished",
+        "on_failure": TOLD + "failed",
+    }
+    folder = tmp_path / "paredown-out" / "toy"
+    run_study(study, timeout=0.001, progress=False)  # over before a trial
+    assert (tmp_path / "finished").read_text() == f"toy|the time is up|{folder}\n"
+    with pytest.raises(StudyError):
+        run_study(study | {"seed": 7}, progress=False)
+    assert (tmp_path / "failed").read_text().startswith("toy|study 'toy' exists with another seed")
+
+
+def test_failures_are_shown_with_their_cause_and_may_be_retried_by_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    setup = toy_trials.toy_setup(tmp_path, trials=3, sampler="random")
+    study = Study.create(url(tmp_path), "toy", setup.stored, setup.plan.objectives, str(setup.plan.folder))
+    queue = TrialQueue(study, setup.space, Budget(4), SILENT)
+    for cause in ("", "timeout", "killed"):
+        asked = queue.next()
+        assert asked is not None
+        if cause:
+            queue.lose(asked.number, "it is gone", cause)  # type: ignore[arg-type]
+        else:
+            queue.tell(asked.number, toy_trials.good(asked.candidate, None, lambda epoch, metrics: ""))
+    where = ("--storage", url(tmp_path))
+    shown = Said(capsys, "show", "toy", *where).out
+    assert "failed (timeout)" in shown
+    assert "failed (killed)" in shown
+    assert "  trial 1 failed (timeout): it is gone" in Said(capsys, "status", "toy", *where).out
+    refused = Said(capsys, "retry", "toy", "--cause", "oom", *where)
+    assert (refused.code, "allowed: exception, non_finite, timeout, out_of_memory" in refused.err) == (2, True)
+    refused = Said(capsys, "retry", "toy", "--trial", "0", *where)
+    assert (refused.code, "trials of 'toy' that did: 1, 2" in refused.err) == (2, True)
+    assert Said(capsys, "retry", "toy", "--cause", "timeout", "--trial", "2", *where).out.startswith("0 failed")
+    assert Said(capsys, "retry", "toy", "--cause", "timeout", *where).out.startswith("1 failed trials are in line")
+    assert [r["state"] for r in study.rows()] == ["done", "retried", "failed"]
