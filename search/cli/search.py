@@ -9,7 +9,7 @@ import typer
 from paredown.search.cli.exit_codes import DONE
 from paredown.search.cli.options import DEFAULT_STORAGE, AsJson, Storage
 from paredown.search.cli.output import print_json, print_models, print_refused, progress_console, relative
-from paredown.search.cli.stop_signals import STOPPED, end_at_once
+from paredown.search.cli.stop_signals import STOPPED, end_at_once, raise_interrupt
 
 
 def search(
@@ -63,6 +63,7 @@ def search(
         ended.run_finish_hook()
         console.print(f"{summary.reason}; no trial has finished yet", markup=False)
         raise typer.Exit(STOPPED)
+    raise_interrupt()  # an export cleans up after itself
     with console.status("exporting the front"):
         finished = finish(opened.stored)
     ended.run_finish_hook()
