@@ -18,8 +18,8 @@ from rich.progress import (
 from rich.table import Table
 
 from paredown.search.listener import ProgressListener, SearchStart
-from paredown.search.search_log import QUIET_S
-from paredown.search.search_progress import SearchProgress
+from paredown.search.monitoring.search_log import QUIET_S
+from paredown.search.monitoring.search_progress import SearchProgress
 from paredown.studies.front import Model, front, hypervolume
 from paredown.studies.result import FINISHED, PendingTrial, TrialResult
 

@@ -15,8 +15,8 @@ from paredown.search.api.storage import DEFAULT_STORAGE
 from paredown.search.api.study import Study
 from paredown.search.api.task import Task
 from paredown.search.listener import SILENT, ProgressListener
+from paredown.search.monitoring.shell_hooks import run_hook
 from paredown.search.run import SearchSummary
-from paredown.search.shell_hooks import run_hook
 from paredown.search.study_file.schema import StudyConfig, checked_config, read_config
 from paredown.search.study_file.setup import set_up
 from paredown.search.study_file.stored import as_begun

@@ -32,7 +32,7 @@ def status(
 
 
 def _statuses(storage: str, name: str | None) -> list[dict[str, Any]]:
-    from paredown.search.status import study_status
+    from paredown.search.monitoring.status import study_status
     from paredown.studies.records import list_studies
 
     names = [name] if name is not None else [row["study"] for row in list_studies(storage)]
@@ -40,7 +40,7 @@ def _statuses(storage: str, name: str | None) -> list[dict[str, Any]]:
 
 
 def _text(found: list[dict[str, Any]]) -> str:
-    from paredown.search.status import status_lines
+    from paredown.search.monitoring.status import status_lines
 
     return "\n".join(line for status in found for line in status_lines(status)) or "no studies"
 

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from paredown.search.listener import ProgressListener
-from paredown.search.listeners import Listeners
-from paredown.search.search_log import SearchLog
-from paredown.search.search_progress import SearchProgress
-from paredown.search.status_file import StatusFile
+from paredown.search.monitoring.listeners import Listeners
+from paredown.search.monitoring.search_log import SearchLog
+from paredown.search.monitoring.search_progress import SearchProgress
+from paredown.search.monitoring.status_file import StatusFile
 
 
 class Recording(Listeners):

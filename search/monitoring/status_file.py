@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 
 from paredown.search.listener import ProgressListener, SearchStart
-from paredown.search.search_progress import SearchProgress
+from paredown.search.monitoring.search_progress import SearchProgress
 from paredown.studies.result import CAUSE, PendingTrial, TrialResult
 
 STATUS_FOLDER = "status"

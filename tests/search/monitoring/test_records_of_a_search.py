@@ -14,12 +14,12 @@ from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.search.api.run import run_study
 from paredown.search.errors import SearchAborted
 from paredown.search.listener import SILENT, ProgressListener, SearchStart
+from paredown.search.monitoring.search_log import LOG_FILE
+from paredown.search.monitoring.search_progress import SearchProgress
+from paredown.search.monitoring.shell_hooks import run_hook
+from paredown.search.monitoring.status import status_lines, study_status
+from paredown.search.monitoring.status_file import is_alive, read_statuses
 from paredown.search.run import search
-from paredown.search.search_log import LOG_FILE
-from paredown.search.search_progress import SearchProgress
-from paredown.search.shell_hooks import run_hook
-from paredown.search.status import status_lines, study_status
-from paredown.search.status_file import is_alive, read_statuses
 from paredown.search.trial_queue import Budget, TrialQueue
 from paredown.spaces.candidate import Candidate
 from paredown.studies.errors import StudyError
@@ -51,7 +51,7 @@ class Looks(ProgressListener):
 def test_a_search_shows_what_it_does_while_it_runs_and_why_it_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("paredown.search.status_file.EVERY_S", 0.0)
+    monkeypatch.setattr("paredown.search.monitoring.status_file.EVERY_S", 0.0)
     looks = Looks(tmp_path)
     setup = toy_trials.toy_setup(tmp_path, trials=3, sampler="random")
     study = search(setup, url(tmp_path), run=toy_trials.good, listener=looks).study

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from paredown.search.search_progress import time_text
-from paredown.search.status_file import is_alive, read_statuses
+from paredown.search.monitoring.search_progress import time_text
+from paredown.search.monitoring.status_file import is_alive, read_statuses
 from paredown.studies.result import CAUSE
 from paredown.studies.study import Study
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from paredown.search.listener import ProgressListener, SearchStart
-from paredown.search.search_progress import SearchProgress
+from paredown.search.monitoring.search_progress import SearchProgress
 from paredown.studies.result import PendingTrial, TrialResult
 
 LOG_FILE = "search.log"
