@@ -12,7 +12,7 @@ from paredown.search.schedulers.halving import Halving
 from paredown.search.schedulers.judge import Judge
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.space import SearchSpace
-from paredown.studies.front import Model, front, hypervolume
+from paredown.studies.front import Model, hypervolume_history
 from paredown.studies.result import CAUSE, FINISHED, Cause, PendingTrial, TrialResult
 from paredown.studies.study import MAX_DEATHS, Study
 
@@ -119,7 +119,7 @@ class TrialQueue:
             pending = None
             if self._waits_for_baseline():
                 self._is_over()  # the deadline holds also while another search runs the baseline
-            elif not self._prepared:
+            elif self._baseline is None or not self._prepared:
                 pending = self._proposed()
             elif not self._is_over():
                 pending = self._prepared.pop(0)
@@ -144,8 +144,9 @@ class TrialQueue:
             self.preparing_s += time.perf_counter() - start
 
     def _waits_for_baseline(self) -> bool:
-        if self._baseline is None and self._study.counts().get("running"):
-            self._baseline = self._study.baseline()  # another process may have finished it
+        """Return whether the baseline runs, here or elsewhere; trials that are prepared here run only after it."""
+        if self._baseline is None and self._study.counts().get("running", 0) > len(self._prepared):
+            self._baseline = self._study.baseline()  # another search may have finished it
             return self._baseline is None
         return False
 
@@ -262,7 +263,7 @@ class TrialQueue:
         is_full = spent + running + promised >= self._budget.trials
         if is_full and not (reason or self._running or self._is_waiting):
             self._is_waiting = True
-            self.listener.remark(f"waiting for {running} trials that another search of this study runs")
+            self.listener.remark(f"waiting for the last trials of another search of this study: {running}")
         return bool(reason) or is_full
 
 
@@ -275,12 +276,8 @@ def trials_without_gain(study: Study) -> int:
     baseline, metrics = study.baseline(), study.optimised_metrics
     if baseline is None:
         return 0
-    kept: list[Model] = []
     largest, last_gain = 0.0, baseline.trial
-    for model in study.models():
-        better = front([*kept, model], metrics)
-        if model in better and (grown := hypervolume(better, metrics, baseline)) > largest:
-            largest, last_gain = grown, model.trial
-        kept = better
-    finished = [row for row in study.rows() if row["state"] in FINISHED and row["parent"] is None]
-    return sum(row["number"] > last_gain for row in finished)
+    for number, share in hypervolume_history(study.models(), metrics, baseline):
+        if share > largest:
+            largest, last_gain = share, number
+    return study.finished_after(last_gain)

@@ -1,5 +1,6 @@
 """The joint space: families times compression steps."""
 
+import functools
 import itertools
 import math
 import random
@@ -49,7 +50,7 @@ class SearchSpace:
 
     def candidate(self, values: Knobs) -> Candidate:
         """Return the candidate that values of knobs describe, without what is inactive; a missing one is its lowest."""
-        values = {n: knob.lowest for n, knob in self._asked().items()} | dict(values)
+        values = self._lowest | dict(values)
         family = str(values.get(FAMILY, next(iter(self.families))))
         steps = {}
         for name, step in self.steps.items():
@@ -110,6 +111,10 @@ class SearchSpace:
 
     def _suggested(self, trial: Suggester) -> dict[str, Value]:
         return {n: k.suggest(trial, n) for n, k in self._asked().items() if not k.is_fixed}
+
+    @functools.cached_property
+    def _lowest(self) -> dict[str, Value]:
+        return {n: knob.lowest for n, knob in self._asked().items()}
 
     def _asked(self) -> dict[str, Knob]:
         family = {FAMILY: Choice(tuple(self.families))} if len(self.families) > 1 else {}

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.evaluators.metrics.measurement import Metric
-from paredown.studies.front import Model, front, hypervolume
+from paredown.studies.front import Model
 
 BLUE, ORANGE, GREY, GREEN = "#2563eb", "#ea580c", "#9ca3af", "#059669"
 MAX_AXES = 14
@@ -96,19 +96,11 @@ def front_figure_3d(
     return _styled(figure)
 
 
-def hypervolume_history(models: Sequence[Model], metrics: Sequence[Metric], baseline: Model) -> list[tuple[int, float]]:
-    """Return the number of each finished trial with the hypervolume so far."""
-    history: list[tuple[int, float]] = []
-    best: list[Model] = []
-    for model in models:
-        best = front([*best, model], metrics)
-        history.append((model.trial, hypervolume(best, metrics, baseline)))
-    return history
-
-
 def hypervolume_figure(history: Sequence[tuple[int, float]]) -> go.Figure:
-    """Return the hypervolume over trials as a step curve."""
-    numbers, shares = zip(*history, strict=True)
+    """Return the hypervolume over trials as a step curve; trials without a gain need no point of their own."""
+    ends = {0, len(history) - 1}
+    kept = [point for at, point in enumerate(history) if at in ends or point[1] != history[at - 1][1]]
+    numbers, shares = zip(*kept, strict=True)
     figure = go.Figure(go.Scatter(x=numbers, y=shares, mode="lines", line={"shape": "hv", "color": GREEN, "width": 3}))
     figure.update_layout(xaxis_title="trial", yaxis_title="hypervolume")
     return _styled(figure)

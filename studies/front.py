@@ -75,6 +75,19 @@ def hypervolume(models: Sequence[Model], metrics: Sequence[Metric], baseline: Mo
     return float(moocore.hypervolume(points, ref=np.ones(len(metrics))))
 
 
+def hypervolume_history(models: Sequence[Model], metrics: Sequence[Metric], baseline: Model) -> list[tuple[int, float]]:
+    """Return the number of each finished trial with the hypervolume so far."""
+    history: list[tuple[int, float]] = []
+    best, share = np.empty((0, len(metrics))), 0.0
+    for model in models:
+        point = np.array([_scaled(metric, model, baseline) for metric in metrics])
+        if model.feasible and not (best <= point).all(axis=1).any():
+            best = np.vstack([best[~(best >= point).all(axis=1)], point])
+            share = float(moocore.hypervolume(best, ref=np.ones(len(metrics))))
+        history.append((model.trial, share))
+    return history
+
+
 def _scaled(metric: Metric, model: Model, baseline: Model) -> float:
     value, reference = model[metric.name], baseline[metric.name]
     if metric.higher_is_better and math.isfinite(metric.highest):

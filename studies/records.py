@@ -1,6 +1,6 @@
 """Reads the tables of a study."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
 from optuna.storages import RDBStorage
@@ -12,6 +12,7 @@ from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.step_label import StepLabel, labels_from_json
 from paredown.studies.database import open_storage
 from paredown.studies.front import Model
+from paredown.studies.result import FINISHED
 from paredown.studies.tables import CurveRow, MeasurementRow, OrphanRow, StudyRow, TrialRow
 
 KEPT_KEYS = frozenset({"device", "step_labels"})
@@ -97,14 +98,16 @@ class Records:
             rows = session.scalars(query)
             return [{"number": row.number, "attempt": row.attempt, "result": row.result} for row in rows]
 
-    def curves(self) -> dict[int, list[tuple[int, dict[str, float]]]]:
-        """Return the metrics after each epoch, by trial number."""
+    def curves(self, numbers: Collection[int] | None = None) -> dict[int, list[tuple[int, dict[str, float]]]]:
+        """Return the metrics after each epoch by trial, of all trials or of some numbers."""
         query = (
             select(TrialRow.number, CurveRow.epoch, CurveRow.metrics)
             .join(CurveRow, CurveRow.trial_id == TrialRow.id)
             .where(TrialRow.study_id == self._id)
             .order_by(TrialRow.number, CurveRow.epoch)
         )
+        if numbers is not None:
+            query = query.where(TrialRow.number.in_(numbers))
         curves: dict[int, list[tuple[int, dict[str, float]]]] = {}
         with Session(self._storage.engine) as session:
             for number, epoch, metrics in session.execute(query):
@@ -131,6 +134,18 @@ class Records:
         """Return the number of trials in each state; derived trials, which are all done, count as `derived`."""
         with Session(self._storage.engine) as session:
             return _states(session, self._id)
+
+    def numbers(self, state: str) -> list[int]:
+        """Return the numbers of all trials in a state, in order."""
+        query = self._rows().with_only_columns(TrialRow.number).where(TrialRow.state == state)
+        with Session(self._storage.engine) as session:
+            return list(session.scalars(query.order_by(TrialRow.number)))
+
+    def finished_after(self, number: int) -> int:
+        """Return how many trials that were trained and count towards the budget have a higher number."""
+        counted = (TrialRow.study_id == self._id, TrialRow.state.in_(FINISHED), TrialRow.parent.is_(None))
+        with Session(self._storage.engine) as session:
+            return session.scalar(select(func.count()).where(*counted, TrialRow.number > number)) or 0
 
     def _rows(self) -> Select[TrialRow]:
         return select(TrialRow).where(TrialRow.study_id == self._id)

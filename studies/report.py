@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from typing import TypeVar
 
 import plotly.graph_objects as go
 import plotly.io
@@ -12,10 +13,15 @@ import plotly.io
 from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.evaluators.metrics.measurement import Metric
 from paredown.studies import figures as drawn
-from paredown.studies.front import Model, faster_on_paper_only, front
+from paredown.studies.front import Model, faster_on_paper_only, front, hypervolume_history
 from paredown.studies.result import FINISHED
 from paredown.studies.study import Study
 
+T = TypeVar("T")
+MAX_DRAWN = 400
+"""Maximum number of trials beside the front that a figure draws, so that the page opens at once."""
+MAX_CURVES = 100
+"""Maximum number of learning curves beside those of the front, and as many of trials that were stopped early."""
 MAX_LISTED = 200
 """Maximum number of trials in a list of reasons."""
 MIN_TRIALS_FOR_IMPORTANCES = 8
@@ -51,16 +57,18 @@ def _figures(
     study: Study, models: Sequence[Model], best: Sequence[Model], baseline: Model, metrics: Sequence[Metric]
 ) -> list[tuple[str, str, go.Figure]]:
     """Return title, explanation and figure of each section."""
-    history = drawn.hypervolume_history(models, metrics, baseline)
+    history = hypervolume_history(models, metrics, baseline)
+    shown = _thinned(models, best, baseline)
+    few = "" if len(shown) == len(models) else f" Of {len(models):,} trials {len(shown):,} are drawn."
     sections = [
         (
             "The front",
-            "Each point is a real, exported model. Hover for the candidate; click a legend entry to hide it.",
-            drawn.front_figure(models, best, baseline, metrics),
+            "Each point is a real, exported model. Hover for the candidate; click a legend entry to hide it." + few,
+            drawn.front_figure(shown, best, baseline, metrics),
         )
     ]
     if len(metrics) >= 3:
-        figure = drawn.front_figure_3d(models, best, baseline, metrics[:3])
+        figure = drawn.front_figure_3d(shown, best, baseline, metrics[:3])
         sections.append(("The front in three dimensions", "Drag to turn.", figure))
     sections.append(
         (
@@ -72,15 +80,29 @@ def _figures(
     if importances := knob_importances(study, metrics, models):
         figure = drawn.importances_figure(importances)
         sections.append(("Which knobs matter", "Share of each objective's variance (PED-ANOVA).", figure))
-    figure = drawn.parallel_figure(models, metrics)
-    sections.append(("All trials, side by side", "Drag along an axis to keep a range.", figure))
-    if curves := study.curves():
-        stopped = {row["number"] for row in study.rows() if row["state"] == "stopped"}
-        figure = drawn.curves_figure(curves, {m.trial for m in best}, stopped)
+    figure = drawn.parallel_figure(shown, metrics)
+    sections.append(("All trials, side by side", "Drag along an axis to keep a range." + few, figure))
+    stopped = study.numbers("stopped")
+    others = [*_evenly([m.trial for m in shown], MAX_CURVES), *_evenly(stopped, MAX_CURVES)]
+    drawn_curves = {m.trial for m in best} | set(others)
+    if curves := study.curves(drawn_curves):
+        figure = drawn.curves_figure(curves, {m.trial for m in best}, set(stopped))
         text = "Validation accuracy after each epoch; blue: models on the front"
         text += "; dashed, with a cross at the end: stopped early." if stopped else "."
         sections.append(("Learning curves", text, figure))
     return sections
+
+
+def _thinned(models: Sequence[Model], best: Sequence[Model], baseline: Model) -> list[Model]:
+    """Return the front, the baseline and as many other models as a figure can show, evenly from all the study."""
+    kept = {m.trial for m in best} | {baseline.trial}
+    kept |= {m.trial for m in _evenly([m for m in models if m.trial not in kept], MAX_DRAWN)}
+    return [m for m in models if m.trial in kept]
+
+
+def _evenly(items: Sequence[T], count: int) -> Sequence[T]:
+    """Return at most `count` items, evenly spread."""
+    return items if len(items) <= count else [items[at * len(items) // count] for at in range(count)]
 
 
 def knob_importances(study: Study, metrics: Sequence[Metric], models: Sequence[Model]) -> dict[str, dict[str, float]]:

@@ -3,6 +3,7 @@
 A sampler derives all of its state from the history, so that nothing needs to be saved.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,7 +77,7 @@ def read_history(study: optuna.Study, domain: KnobDomain, exclude: int | None = 
         constraints = trial.constraints
         if constraints:
             history.constraints.append((trial.params, dict(constraints)))
-        is_done = trial.state == TrialState.COMPLETE and bool(np.isfinite(trial.values).all())
+        is_done = trial.state == TrialState.COMPLETE and all(map(math.isfinite, trial.values))
         history.finished.append((trial.params, len(history.done) if is_done else None))
         if is_done:
             history.done.append(trial.params)

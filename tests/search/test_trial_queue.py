@@ -5,21 +5,39 @@ from pathlib import Path
 
 import pytest
 import toy_trials
+from toy_study import let_leases_lapse
 
-from paredown.search.listener import SILENT
+from paredown.search.listener import SILENT, ProgressListener
 from paredown.search.samplers.catalogue import SAMPLERS
 from paredown.search.samplers.sampler import Problem
 from paredown.search.trial_queue import CUT_S, TIME_IS_UP, Budget, TrialQueue
-from paredown.studies.result import PendingTrial
+from paredown.studies.result import PendingTrial, TrialResult
 from paredown.studies.study import Study
 
 
-def queue_of(folder: Path, budget: Budget) -> tuple[TrialQueue, Study]:
+def queue_of(folder: Path, budget: Budget, listener: ProgressListener = SILENT) -> tuple[TrialQueue, Study]:
     setup = toy_trials.toy_setup(folder)
     url = f"sqlite:///{folder / 'toy.db'}"
     study = Study.create(url, "toy", setup.stored, setup.plan.objectives, str(setup.plan.folder))
     study.use(SAMPLERS["random"](Problem(0, 20)))
-    return TrialQueue(study, setup.space, budget, SILENT), study
+    return TrialQueue(study, setup.space, budget, listener), study
+
+
+class Notes(ProgressListener):
+    """Keeps the remarks."""
+
+    def __init__(self) -> None:
+        self.remarks: list[str] = []
+        self.ended: list[int] = []
+
+    def remark(self, text: str) -> None:
+        self.remarks.append(text)
+
+    def given_back(self, number: int, reason: str) -> None:
+        self.remarks.append(f"trial {number}: {reason}")
+
+    def finished(self, number: int, result: TrialResult) -> None:
+        self.ended.append(number)
 
 
 def finish(of: TrialQueue, asked: PendingTrial | None) -> None:
@@ -102,3 +120,51 @@ def test_at_the_deadline_running_trials_get_a_moment_and_are_then_cut_off(
     assert trials.stopped == TIME_IS_UP
     study.leave()
     assert study.counts() == {"done": 1, "waiting": 1}
+
+
+def test_a_late_result_is_remarked_and_the_search_goes_on(tmp_path: Path) -> None:
+    notes = Notes()
+    late, first = queue_of(tmp_path, Budget(3), notes)
+    finish(late, late.next())
+    asked = late.next()
+    let_leases_lapse(first)
+    other, _ = queue_of(tmp_path, Budget(3))
+    assert other.next() == asked
+    finish(late, asked)
+    assert notes.ended == [0]
+    assert notes.remarks == ["trial 1: another search took it over; this result is kept, but does not count"]
+    finish(other, asked)
+    finish(late, late.next())
+    assert late.next() is None
+    assert late.stopped == "3 trials are done"
+    assert first.counts()["done"] == 3
+    assert [orphan["number"] for orphan in first.orphans()] == [1]
+
+
+def test_a_search_waits_for_the_last_trials_of_another_one(tmp_path: Path) -> None:
+    notes = Notes()
+    first, _ = queue_of(tmp_path, Budget(2))
+    finish(first, first.next())
+    asked = first.next()
+    second, _ = queue_of(tmp_path, Budget(2), notes)
+    assert second.next() is None
+    assert second.next() is None
+    assert not second.stopped
+    assert notes.remarks == ["waiting for the last trials of another search of this study: 1"]
+    finish(first, asked)
+    assert second.next() is None
+    assert second.stopped == "2 trials are done"
+
+
+def test_a_baseline_whose_process_died_is_asked_for_again_before_what_is_prepared(tmp_path: Path) -> None:
+    trials, study = queue_of(tmp_path, Budget(9))
+    baseline = trials.next()
+    assert baseline is not None
+    for _ in range(2):
+        trials.prepare(2)
+    trials.retry(baseline.number, "killed")
+    assert trials.next() == baseline
+    assert trials.next() is None, "the others wait for it"
+    finish(trials, baseline)
+    assert trials.next() is not None
+    assert study.baseline() is not None

@@ -6,8 +6,8 @@ from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.evaluators.metrics.measurement import Measurement, Metric, Objective
 from paredown.spaces.candidate import Candidate
 from paredown.studies.errors import NothingFits
-from paredown.studies.figures import hypervolume_history, parallel_figure
-from paredown.studies.front import Model, deltas, faster_on_paper_only, front, hypervolume
+from paredown.studies.figures import parallel_figure
+from paredown.studies.front import Model, deltas, faster_on_paper_only, front, hypervolume, hypervolume_history
 from paredown.studies.selection import chosen_among, select
 from paredown.studies.summary import front_summary
 

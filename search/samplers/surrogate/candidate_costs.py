@@ -1,6 +1,7 @@
 """The costs of candidates before training: counted on the untrained network, or estimated from those counted."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +54,7 @@ class CandidateCosts:
         self.columns = tuple(_cost(name, objectives) for name in COUNTED)
         self._space, self._domain, self._task = space, domain, task
         self._counts: dict[str, Array] = {}
+        self._digests: dict[tuple[tuple[str, Any], ...], str] = {}
         self._candidates: dict[str, Candidate] = {}
         self._predict: list[Callable[[Array], Array]] = []
         self._fitted = 0
@@ -73,9 +75,7 @@ class CandidateCosts:
 
     def count(self, params: Sequence[Params]) -> Array:
         """Return `n x k` exact costs; candidates that were counted before take no time."""
-        return np.array([self._counted(self._space.candidate(one)) for one in params]).reshape(
-            len(params), len(self.columns)
-        )
+        return np.array([self._counted_of(one) for one in params]).reshape(len(params), len(self.columns))
 
     def estimate(self, params: Sequence[Params]) -> Array:
         """Return `n x k` predicted costs."""
@@ -87,14 +87,24 @@ class CandidateCosts:
         encoded = self._domain.encode(params)
         return np.column_stack([predict(encoded) for predict in self._predict])
 
+    def _counted_of(self, params: Params) -> Array:
+        # The same thousands of networks are asked for with each proposal: their digests are computed once.
+        key = tuple(params.items())
+        if (digest := self._digests.get(key)) is None:
+            candidate = self._space.candidate(params)
+            self._counted(candidate)
+            digest = self._digests[key] = candidate.digest
+        return self._counts[digest]
+
     def _counted(self, candidate: Candidate) -> Array:
-        if candidate.digest not in self._counts:
+        if (digest := candidate.digest) not in self._counts:
             self._keep(candidate, count_costs(candidate, self._task))
-        return self._counts[candidate.digest]
+        return self._counts[digest]
 
     def _keep(self, candidate: Candidate, costs: Mapping[str, float] | None) -> None:
-        self._candidates[candidate.digest] = candidate
-        self._counts[candidate.digest] = np.array([np.nan if costs is None else costs[name] for name in COUNTED])
+        digest = candidate.digest
+        self._candidates[digest] = candidate
+        self._counts[digest] = np.array([np.nan if costs is None else costs[name] for name in COUNTED])
 
     def _fit(self) -> None:
         self._fitted = len(self._counts)
