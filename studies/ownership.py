@@ -74,7 +74,11 @@ class Runner:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """Open a transaction that no other runner of the study is in at the same time; the caller commits it."""
+        """Open a transaction that no other runner of the study is in at the same time; the caller commits it.
+
+        All that changes owners or leases begins so: on PostgreSQL, which locks rows, two runners cannot wait for each
+        other.
+        """
         with Session(self._engine, expire_on_commit=False) as session:
             session.execute(select(StudyRow.id).where(StudyRow.id == self._study_id).with_for_update())
             yield session
@@ -89,14 +93,14 @@ class Runner:
     def renew(self) -> None:
         """Show that this runner lives: renew its lease and those of its trials."""
         held = TrialRow.state.in_(("running", UNNUMBERED))
-        with Session(self._engine) as session:
+        with self.transaction() as session:
             self._register(session)
             session.execute(self._own(held).values(lease_until=self.lease_until))
             session.commit()
 
     def release(self) -> None:
         """Give back all trials that this runner has; the next runner continues with them."""
-        with Session(self._engine) as session:
+        with self.transaction() as session:
             session.execute(self._own(TrialRow.state == "running").values(state="waiting", owner="", lease_until=0.0))
             session.execute(delete(RunnerRow).where(RunnerRow.token == self.token))
             session.commit()
@@ -109,7 +113,7 @@ class Runner:
             TrialRow.lease_until < self._now,
         )
         runners = RunnerRow.study_id == self._study_id
-        with Session(self._engine) as session:
+        with self.transaction() as session:
             session.execute(
                 trials.where(TrialRow.state == "running")
                 .values(state="waiting", owner="", lease_until=0.0)
