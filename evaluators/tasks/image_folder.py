@@ -20,7 +20,7 @@ from paredown.evaluators.errors import TaskError
 from paredown.evaluators.tasks.data_summary import DataSummary, listed
 from paredown.evaluators.tasks.decoded_cache import IMAGES_FILE
 from paredown.evaluators.tasks.image_decoding import AnyFit, Decoded, decode
-from paredown.evaluators.tasks.image_listing import Files, Listing, list_images, subset
+from paredown.evaluators.tasks.image_listing import Files, Listing, list_images, size_and_time, subset
 from paredown.evaluators.tasks.images import StoredSplit
 from paredown.evaluators.tasks.options import before_fit, resolutions_of, stored_options, value_range
 from paredown.evaluators.tasks.task import (
@@ -35,6 +35,8 @@ from paredown.evaluators.tasks.task import (
 )
 
 DAMAGED = "damaged files"
+DAMAGED_LISTED = 20
+"""Damaged files that a message names."""
 
 
 class ImageFolderOptions(BaseModel):
@@ -126,8 +128,8 @@ def _without_damaged(
         raise TaskError(f"path: {reasons[0]}; remove or replace it, or set skip_damaged: true")
     if reasons and not skip:
         raise TaskError(
-            f"path: {len(reasons):,} files are damaged or no images: {listed(reasons)}; remove or replace them, or set "
-            "skip_damaged: true"
+            f"path: {len(reasons):,} files are damaged or no images: {listed(reasons, DAMAGED_LISTED)}; "
+            "remove or replace them, or set skip_damaged: true"
         )
     labels, number = {}, 0
     for name, files in splits.items():
@@ -199,7 +201,7 @@ def _digest(splits: Mapping[SplitName, Files], root: Path) -> str:
     for name, files in splits.items():
         for file, label in files:
             listing.update(f"{name}/".encode() + os.fsencode(file.relative_to(root)))
-            listing.update(f"/{label}/{file.stat().st_size}\n".encode())
+            listing.update(f"/{label}/{size_and_time(file)[0]}\n".encode())
     return listing.hexdigest()
 
 
@@ -208,8 +210,8 @@ def _cache_key(splits: Mapping[SplitName, Files], fit: str) -> str:
     listing = hashlib.sha256(f"1 {fit}\n".encode())
     for name, files in splits.items():
         for file, _ in files:
-            stat = file.stat()
-            listing.update(f"{name} {stat.st_size} {stat.st_mtime_ns} ".encode() + os.fsencode(file.absolute()) + b"\n")
+            size, time_ns = size_and_time(file)
+            listing.update(f"{name} {size} {time_ns} ".encode() + os.fsencode(file.absolute()) + b"\n")
     return listing.hexdigest()[:32]
 
 
