@@ -97,8 +97,8 @@ class Decoded:
         look: What they have in common.
         counts: Number of images, by split, as they lie one after the other in the file.
         damaged: Number, in order of the listing, and reason of each image that could not be decoded.
-        lowest: Smallest value in the training split.
-        highest: Largest value in the training split.
+        lowest: Smallest value; of floats, in the training split.
+        highest: Largest value; of floats, in the training split.
         opaque: Whether no pixel is transparent, where there is transparency at all.
         digests: Digest of the content of each image that was decoded.
     """
@@ -190,7 +190,7 @@ def _write(splits: Mapping[Any, Sequence[tuple[Path, int]]], fit: AnyFit, key: s
                 counts[split] += 1
                 if look.shape[0] in (2, 4):
                     least_alpha = min(least_alpha, float(pixels[-1].min()))
-                if split == "train":
+                if split == "train" or look.dtype != "float32":
                     lowest, highest = min(lowest, float(pixels.min())), max(highest, float(pixels.max()))
                 content = np.ascontiguousarray(pixels).tobytes()
                 digests.append(hashlib.sha256(content).hexdigest()[:32])

@@ -207,7 +207,7 @@ def _digest(splits: Mapping[SplitName, Files], root: Path) -> str:
 
 def _cache_key(splits: Mapping[SplitName, Files], fit: str) -> str:
     """Return the digest of paths, sizes and times: where one has changed, all are decoded again."""
-    listing = hashlib.sha256(f"1 {fit}\n".encode())
+    listing = hashlib.sha256(f"2 {fit}\n".encode())
     for name, files in splits.items():
         for file, _ in files:
             size, time_ns = size_and_time(file)
