@@ -102,7 +102,7 @@ def _load(options: ImageFolderOptions, folder: Path) -> Task:
         values=values,
         upright=not look.earlier,
         options=stored_options(options, look.fit, reads_as_earlier=same),
-        summary=functools.partial(_summary, listing, splits, images, root, str(values)),
+        summary=functools.partial(_summary, listing.classes, listing.unused, _named(splits, root), images, str(values)),
     )
 
 
@@ -158,8 +158,20 @@ def _split(name: SplitName, resolution: int, *, splits: dict[SplitName, tuple[St
     return Split(stored.at(*size_at(native, resolution)), labels)
 
 
+def _named(splits: Mapping[SplitName, Files], root: Path) -> dict[SplitName, tuple[list[str], list[int]]]:
+    """Return names and labels: with many files they take far less memory than paths, and every process has them."""
+    return {
+        split: ([str(file.relative_to(root)) for file, _ in files], [label for _, label in files])
+        for split, files in splits.items()
+    }
+
+
 def _summary(
-    listing: Listing, splits: Mapping[SplitName, Files], images: Decoded, root: Path, values: str
+    classes: tuple[str, ...],
+    unused: Mapping[str, list[str]],
+    splits: Mapping[SplitName, tuple[list[str], list[int]]],
+    images: Decoded,
+    values: str,
 ) -> DataSummary:
     number, read, names = 0, iter(images.digests), list[str]()
     counts: dict[str, dict[str, int]] = {}
@@ -167,14 +179,14 @@ def _summary(
     for split, files in splits.items():
         found: Counter[int] = Counter()
         contents[split] = []
-        for file, label in files:
+        for name, label in zip(*files, strict=True):
             if number in images.damaged:
-                names.append(str(file.relative_to(root)))
+                names.append(name)
             else:
                 found[label] += 1
-                contents[split].append((next(read), str(file.relative_to(root))))
+                contents[split].append((next(read), name))
             number += 1
-        counts[split] = {name: found[label] for label, name in enumerate(listing.classes)}
+        counts[split] = {name: found[label] for label, name in enumerate(classes)}
     known = {digest for digest, _ in contents["train"]}
     duplicates = {name: [file for digest, file in contents[name] if digest in known] for name in SPLITS[1:]}
     look, notes = images.look, []
@@ -189,7 +201,7 @@ def _summary(
         (images.channels, *look.shape[1:]),
         values,
         counts,
-        {**listing.unused, **({DAMAGED: names} if names else {})},
+        {**unused, **({DAMAGED: names} if names else {})},
         notes,
         {name: files for name, files in duplicates.items() if files},
     )
