@@ -1,9 +1,14 @@
 """Memory of a study on many photos: a synthetic image folder, two workers, every process counted.
 
 Draws `--images` training images of `--side` px (and a tenth each for validation and test), runs a study of one epoch on
-them and adds up what its processes take: their private memory and their share of what they share (PSS), which leaves
-out what the system keeps as cache of files and can give back at any time. The largest sum of resident memory (RSS),
-which counts mapped pages of files in each process, is given too.
+them and adds up twice a second what its processes take, as Linux says in /proc/PID/smaps_rollup:
+
+- `peak_pss_bytes`: each process's own memory and its share of what it shares. It decides.
+- `peak_anonymous_bytes`: the part of it that no file backs. The rest are mapped pages of files (libraries, the decoded
+  images), which the system gives back when it needs them.
+- `peak_rss_bytes`: resident memory, where what is shared counts in each process.
+
+What the system keeps as cache of files that no process maps is in none of them.
 
     .venv/bin/python benchmarks/data_scale.py --images 100000          # the claim; hours on a small machine
     .venv/bin/python benchmarks/data_scale.py --images 1000            # some minutes
@@ -76,6 +81,7 @@ def main() -> None:
         "trials": study["counts"],
         "wall_s": round(seconds, 1),
         "peak_pss_bytes": seen.pss,
+        "peak_anonymous_bytes": seen.anonymous,
         "peak_rss_bytes": seen.rss,
         "cache_on_disk_bytes": stored,
         "holds": seen.pss < LIMIT_BYTES,
@@ -107,22 +113,25 @@ class Peak:
 
     Attributes:
         pss: Sum of the proportional set sizes, in bytes.
+        anonymous: The part of them that no file backs.
         rss: Sum of the resident set sizes, in bytes.
     """
 
     def __init__(self) -> None:
-        self.pss = self.rss = 0
+        self.pss = self.anonymous = self.rss = 0
 
     def look(self, root: psutil.Process) -> None:
         """Add up what the processes take now."""
-        pss = rss = 0
+        sums = dict.fromkeys(("Pss", "Pss_Anon", "Pss_Shmem", "Rss"), 0)
         for process in [root, *root.children(recursive=True)]:
             try:
-                found = process.memory_full_info()
-            except psutil.Error:  # it ended meanwhile
+                lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()[1:]
+            except OSError:  # it ended meanwhile
                 continue
-            pss, rss = pss + found.pss, rss + found.rss
-        self.pss, self.rss = max(self.pss, pss), max(self.rss, rss)
+            found = {name: int(size.split()[0]) << 10 for name, _, size in (line.partition(":") for line in lines)}
+            sums = {name: total + found[name] for name, total in sums.items()}
+        self.pss, self.rss = max(self.pss, sums["Pss"]), max(self.rss, sums["Rss"])
+        self.anonymous = max(self.anonymous, sums["Pss_Anon"] + sums["Pss_Shmem"])
 
 
 def run(folder: Path) -> tuple[Peak, float]:

@@ -20,31 +20,34 @@ aten = torch.ops.aten
 Formula = Callable[..., int]
 """(arguments as of the operator, `out_val`) -> multiply-accumulates."""
 _FREE = """
-    _adaptive_avg_pool2d _adaptive_avg_pool3d _assert_async _conj _fused_rms_norm _local_scalar_dense
-    _log_softmax _native_batch_norm_legit _native_batch_norm_legit_no_training _neg_view _reshape_alias
-    _safe_softmax _softmax _thnn_fused_gru_cell _thnn_fused_lstm_cell _to_copy _unique2 _unsafe_index
-    _unsafe_view _upsample_bicubic2d_aa _upsample_bilinear2d_aa _upsample_nearest_exact2d _weight_norm_interface
-    abs_sum adaptive_avg_pool1d adaptive_max_pool2d adaptive_max_pool3d alias all amax amin aminmax any arange
-    arange_out argmax argmin argsort as_strided as_strided_ avg_pool1d avg_pool2d avg_pool3d batch_norm
-    bernoulli bernoulli_ bincount bucketize cat channel_shuffle clone col2im complex constant_pad_nd contiguous
-    copy copy_ count_nonzero cudnn_batch_norm cummax cummin cumprod cumsum detach detach_ detach_copy diag_embed
-    diagonal_copy diff embedding empty empty_like empty_permuted empty_strided equal expand_copy eye
-    fake_quantize_per_channel_affine_cachemask fake_quantize_per_tensor_affine_cachemask fill fill_ flip full
-    full_like gather glu grid_sampler_2d grid_sampler_3d histc im2col index index_add index_add_ index_copy
-    index_copy_ index_fill index_fill_ index_put index_put_ index_select is_same_size isin item kthvalue lift
-    lift_fresh lift_fresh_copy linalg_vector_norm linspace logcumsumexp logsumexp masked_fill masked_fill_
+    _adaptive_avg_pool2d _adaptive_avg_pool3d _assert_async _conj _embedding_bag_forward_only _fused_rms_norm
+    _linalg_check_errors _local_scalar_dense _log_softmax _native_batch_norm_legit
+    _native_batch_norm_legit_no_training _neg_view _prelu_kernel _reshape_alias _safe_softmax _softmax
+    _thnn_fused_gru_cell _thnn_fused_lstm_cell _to_copy _unique2 _unsafe_index _unsafe_view
+    _upsample_bicubic2d_aa _upsample_bilinear2d_aa _upsample_nearest_exact2d _weight_norm_interface abs_sum
+    adaptive_avg_pool1d adaptive_max_pool2d adaptive_max_pool3d affine_grid_generator alias all amax amin
+    aminmax any arange arange_out argmax argmin argsort as_strided as_strided_ avg_pool1d avg_pool2d avg_pool3d
+    batch_norm bernoulli bernoulli_ bincount bucketize cat channel_shuffle clone col2im complex constant_pad_nd
+    contiguous copy copy_ count_nonzero cudnn_batch_norm cummax cummin cumprod cumsum detach detach_ detach_copy
+    diag_embed diagonal_copy diff embedding empty empty_like empty_permuted empty_strided equal expand_copy eye
+    fake_quantize_per_channel_affine_cachemask fake_quantize_per_tensor_affine_cachemask fill fill_ flip
+    fractional_max_pool2d fractional_max_pool3d full full_like gather glu grid_sampler_2d grid_sampler_3d
+    hardswish hardswish_ histc im2col index index_add index_add_ index_copy index_copy_ index_fill index_fill_
+    index_put index_put_ index_select is_same_size isin item kthvalue lift lift_fresh lift_fresh_copy
+    linalg_vector_norm linspace log_sigmoid_forward logcumsumexp logsumexp masked_fill masked_fill_
     masked_scatter masked_scatter_ masked_select max max_pool2d_with_indices max_pool3d_with_indices
-    max_unpool2d mean median min mode multinomial native_batch_norm native_dropout native_group_norm
+    max_unpool2d mean median min mode multinomial nansum native_batch_norm native_dropout native_group_norm
     native_layer_norm new_empty new_empty_strided new_full new_ones new_zeros nonzero norm normal_ one_hot ones
-    ones_like pixel_shuffle pixel_unshuffle prod rand rand_like randint randn randn_like randperm
+    ones_like pixel_shuffle pixel_unshuffle polar prod rand rand_like randint randn randn_like randperm
     reflection_pad1d reflection_pad2d reflection_pad3d repeat repeat_interleave replication_pad1d
-    replication_pad2d replication_pad3d resize_ resolve_conj rms_norm roll rot90 scalar_tensor scatter scatter_
-    scatter_add scatter_add_ scatter_reduce searchsorted select_copy select_scatter set_ slice_copy
-    slice_scatter sort split_copy squeeze_ stack std std_mean sum swapaxes_ swapdims_ sym_numel sym_size
-    sym_storage_offset sym_stride t_ take topk transpose_ tril tril_indices triu triu_indices unbind_copy
-    unfold_copy uniform_ unique unique_consecutive unique_dim unsafe_chunk unsafe_split unsafe_split_with_sizes
-    unsqueeze_ upsample_bicubic2d upsample_bilinear2d upsample_linear1d upsample_nearest1d upsample_nearest2d
-    upsample_nearest3d upsample_trilinear3d var var_mean view_as_complex_copy where zero_ zeros zeros_like
+    replication_pad2d replication_pad3d resize_ resize_as_ resolve_conj rms_norm roll rot90 rrelu_with_noise
+    rrelu_with_noise_ scalar_tensor scatter scatter_ scatter_add scatter_add_ scatter_reduce searchsorted
+    select_copy select_scatter set_ slice_copy slice_scatter sort split_copy squeeze_ stack std std_mean sum
+    swapaxes_ swapdims_ sym_numel sym_size sym_storage_offset sym_stride t_ take topk transpose_ tril
+    tril_indices triu triu_indices unbind_copy unfold_copy uniform_ unique unique_consecutive unique_dim
+    unsafe_chunk unsafe_split unsafe_split_with_sizes unsqueeze_ upsample_bicubic2d upsample_bilinear2d
+    upsample_linear1d upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_trilinear3d var var_mean
+    view_as_complex_copy where zero_ zeros zeros_like
 """
 FREE = frozenset(_FREE.split())
 """Operators without products of two inputs: they move, compare, reduce, normalise, pool or interpolate."""

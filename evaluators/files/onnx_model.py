@@ -1,12 +1,8 @@
 """Exports a network as an ONNX model, and makes the model smaller."""
 
-import contextlib
 import copy
 import io
-import os
-import sys
 import warnings
-from collections.abc import Iterator
 
 import numpy as np
 import onnx
@@ -16,6 +12,7 @@ from torch import nn
 from torch.jit._trace import TracerWarning
 from torch.nn.utils import parametrize
 
+from paredown.evaluators.standard_output import output_to_stderr
 from paredown.spaces.counting import plain_operators
 from paredown.spaces.families.family import ImageShape
 from paredown.spaces.transforms import DOMAIN_NOTE
@@ -42,7 +39,7 @@ def export_part(model: nn.Module, example: NDArray[np.float32], outputs: tuple[s
     device = next(model.parameters()).device
     buffer = io.BytesIO()
     exported = _with_plain_weights(model)
-    with warnings.catch_warnings(), plain_operators(), _output_to_stderr():
+    with warnings.catch_warnings(), plain_operators(), output_to_stderr():
         # The TorchScript exporter is deprecated, and ten times as fast: docs/decisions/0002.
         warnings.simplefilter("ignore", DeprecationWarning)
         # It warns of each slice that it leaves to the runtime; the file is compared with the network anyway.
@@ -63,20 +60,6 @@ def export_part(model: nn.Module, example: NDArray[np.float32], outputs: tuple[s
         )
     model.to(device)
     return buffer.getvalue()
-
-
-@contextlib.contextmanager
-def _output_to_stderr() -> Iterator[None]:
-    """Redirect all output, that of native code too, to standard error: standard output is for a command's document."""
-    sys.stdout.flush()
-    kept = os.dup(1)
-    try:
-        os.dup2(2, 1)
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
 
 
 def _with_plain_weights(model: nn.Module) -> nn.Module:

@@ -64,10 +64,10 @@ class DataSummary:
         return [*parts, *self.notes]
 
 
-def listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str], shown: int = SHOWN) -> str:
     """Return the first names, and how many more there are."""
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
 
 
 def summary_of(

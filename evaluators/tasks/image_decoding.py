@@ -24,6 +24,7 @@ from paredown.evaluators.tasks.image_file import (
     DamagedImage,
     decoded,
     has_alpha,
+    has_deep_colours,
     in_8_bits,
     is_turned,
     opened,
@@ -96,8 +97,8 @@ class Decoded:
         look: What they have in common.
         counts: Number of images, by split, as they lie one after the other in the file.
         damaged: Number, in order of the listing, and reason of each image that could not be decoded.
-        lowest: Smallest value in the training split.
-        highest: Largest value in the training split.
+        lowest: Smallest value; of floats, in the training split.
+        highest: Largest value; of floats, in the training split.
         opaque: Whether no pixel is transparent, where there is transparency at all.
         digests: Digest of the content of each image that was decoded.
     """
@@ -125,12 +126,14 @@ def read_header(file: Path, *, earlier: bool) -> Header:
         DamagedImage: It is no image.
     """
     with opened(file) as image:
+        deep = not earlier and has_deep_colours(image)  # asked first: reading a tag may decode the pixels
         width, height = image.size
         turned = not earlier and is_turned(image)
         if not earlier:
             height, width = upright_size(image)
         kind = "uint16" if image.mode.startswith("I;16") else "float32" if image.mode in {"I", "F"} else "uint8"
         grey = image.mode in {"1", "L", "LA", "La", "I", "F"} or kind == "uint16"
+        kind = "uint16" if deep else kind
         alpha = not earlier and kind == "uint8" and has_alpha(image)
         return Header(kind, (1 if grey else 3) + alpha, height, width, turned)
 
@@ -187,7 +190,7 @@ def _write(splits: Mapping[Any, Sequence[tuple[Path, int]]], fit: AnyFit, key: s
                 counts[split] += 1
                 if look.shape[0] in (2, 4):
                     least_alpha = min(least_alpha, float(pixels[-1].min()))
-                if split == "train":
+                if split == "train" or look.dtype != "float32":
                     lowest, highest = min(lowest, float(pixels.min())), max(highest, float(pixels.max()))
                 content = np.ascontiguousarray(pixels).tobytes()
                 digests.append(hashlib.sha256(content).hexdigest()[:32])
@@ -244,8 +247,9 @@ def _common(files: Sequence[Path], headers: Mapping[int, Header], fit: AnyFit) -
     if len(kinds) > 1 and not earlier:
         examples = " and ".join(f"{files[number]} ({kind})" for kind, number in kinds.items())
         raise TaskError(f"path: images have values of different types: {examples}; convert them to one")
-    if "uint8" not in kinds and not earlier and any(header.channels != 1 for header in found):
-        raise TaskError("path: images of more than 8 bits must be grey")
+    coloured = next((number for number, header in headers.items() if header.channels != 1), None)
+    if "uint8" not in kinds and not earlier and coloured is not None:
+        raise TaskError(f"path: images of more than 8 bits must be grey; {files[coloured]} has colours: convert it")
     colours = max(header.channels - (header.channels in (2, 4)) for header in found)
     channels = colours + any(header.channels in (2, 4) for header in found)
     dtype = "uint8" if earlier else next(iter(kinds))

@@ -73,6 +73,11 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
     return (width, height) if sideways else (height, width)
 
 
+def has_deep_colours(image: Image.Image) -> bool:
+    """Return whether the file of an image just opened has colours of 16 bits, of which Pillow decodes the upper 8."""
+    return image.mode not in GREYS_16 and any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+
+
 def has_alpha(image: Image.Image) -> bool:
     """Return whether pixels may be transparent."""
     return image.mode in WITH_ALPHA or "transparency" in image.info

@@ -20,7 +20,7 @@ from paredown.evaluators.errors import TaskError
 from paredown.evaluators.tasks.data_summary import DataSummary, listed
 from paredown.evaluators.tasks.decoded_cache import IMAGES_FILE
 from paredown.evaluators.tasks.image_decoding import AnyFit, Decoded, decode
-from paredown.evaluators.tasks.image_listing import Files, Listing, list_images, subset
+from paredown.evaluators.tasks.image_listing import Files, Listing, list_images, size_and_time, subset
 from paredown.evaluators.tasks.images import StoredSplit
 from paredown.evaluators.tasks.options import before_fit, resolutions_of, stored_options, value_range
 from paredown.evaluators.tasks.task import (
@@ -35,6 +35,8 @@ from paredown.evaluators.tasks.task import (
 )
 
 DAMAGED = "damaged files"
+DAMAGED_LISTED = 20
+"""Damaged files that a message names."""
 
 
 class ImageFolderOptions(BaseModel):
@@ -100,7 +102,7 @@ def _load(options: ImageFolderOptions, folder: Path) -> Task:
         values=values,
         upright=not look.earlier,
         options=stored_options(options, look.fit, reads_as_earlier=same),
-        summary=functools.partial(_summary, listing, splits, images, root, str(values)),
+        summary=functools.partial(_summary, listing.classes, listing.unused, _named(splits, root), images, str(values)),
     )
 
 
@@ -126,8 +128,8 @@ def _without_damaged(
         raise TaskError(f"path: {reasons[0]}; remove or replace it, or set skip_damaged: true")
     if reasons and not skip:
         raise TaskError(
-            f"path: {len(reasons):,} files are damaged or no images: {listed(reasons)}; remove or replace them, or set "
-            "skip_damaged: true"
+            f"path: {len(reasons):,} files are damaged or no images: {listed(reasons, DAMAGED_LISTED)}; "
+            "remove or replace them, or set skip_damaged: true"
         )
     labels, number = {}, 0
     for name, files in splits.items():
@@ -156,8 +158,20 @@ def _split(name: SplitName, resolution: int, *, splits: dict[SplitName, tuple[St
     return Split(stored.at(*size_at(native, resolution)), labels)
 
 
+def _named(splits: Mapping[SplitName, Files], root: Path) -> dict[SplitName, tuple[list[str], list[int]]]:
+    """Return names and labels: with many files they take far less memory than paths, and every process has them."""
+    return {
+        split: ([str(file.relative_to(root)) for file, _ in files], [label for _, label in files])
+        for split, files in splits.items()
+    }
+
+
 def _summary(
-    listing: Listing, splits: Mapping[SplitName, Files], images: Decoded, root: Path, values: str
+    classes: tuple[str, ...],
+    unused: Mapping[str, list[str]],
+    splits: Mapping[SplitName, tuple[list[str], list[int]]],
+    images: Decoded,
+    values: str,
 ) -> DataSummary:
     number, read, names = 0, iter(images.digests), list[str]()
     counts: dict[str, dict[str, int]] = {}
@@ -165,14 +179,14 @@ def _summary(
     for split, files in splits.items():
         found: Counter[int] = Counter()
         contents[split] = []
-        for file, label in files:
+        for name, label in zip(*files, strict=True):
             if number in images.damaged:
-                names.append(str(file.relative_to(root)))
+                names.append(name)
             else:
                 found[label] += 1
-                contents[split].append((next(read), str(file.relative_to(root))))
+                contents[split].append((next(read), name))
             number += 1
-        counts[split] = {name: found[label] for label, name in enumerate(listing.classes)}
+        counts[split] = {name: found[label] for label, name in enumerate(classes)}
     known = {digest for digest, _ in contents["train"]}
     duplicates = {name: [file for digest, file in contents[name] if digest in known] for name in SPLITS[1:]}
     look, notes = images.look, []
@@ -187,7 +201,7 @@ def _summary(
         (images.channels, *look.shape[1:]),
         values,
         counts,
-        {**listing.unused, **({DAMAGED: names} if names else {})},
+        {**unused, **({DAMAGED: names} if names else {})},
         notes,
         {name: files for name, files in duplicates.items() if files},
     )
@@ -199,17 +213,17 @@ def _digest(splits: Mapping[SplitName, Files], root: Path) -> str:
     for name, files in splits.items():
         for file, label in files:
             listing.update(f"{name}/".encode() + os.fsencode(file.relative_to(root)))
-            listing.update(f"/{label}/{file.stat().st_size}\n".encode())
+            listing.update(f"/{label}/{size_and_time(file)[0]}\n".encode())
     return listing.hexdigest()
 
 
 def _cache_key(splits: Mapping[SplitName, Files], fit: str) -> str:
     """Return the digest of paths, sizes and times: where one has changed, all are decoded again."""
-    listing = hashlib.sha256(f"1 {fit}\n".encode())
+    listing = hashlib.sha256(f"2 {fit}\n".encode())
     for name, files in splits.items():
         for file, _ in files:
-            stat = file.stat()
-            listing.update(f"{name} {stat.st_size} {stat.st_mtime_ns} ".encode() + os.fsencode(file.absolute()) + b"\n")
+            size, time_ns = size_and_time(file)
+            listing.update(f"{name} {size} {time_ns} ".encode() + os.fsencode(file.absolute()) + b"\n")
     return listing.hexdigest()[:32]
 
 

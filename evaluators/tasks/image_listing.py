@@ -17,6 +17,7 @@ Files = tuple[tuple[Path, int], ...]
 SYSTEM_FOLDERS = {"__MACOSX", "$RECYCLE.BIN", "System Volume Information"}
 SYSTEM_FILES = {"thumbs.db", "desktop.ini", "icon\r"}
 SYSTEM, NO_IMAGE, NO_CLASS = "files of the system", "files of no image format", "files outside of a class folder"
+LINK = "links to folders, which are not followed"
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,15 @@ def subset(files: Files, limit: int, seed: int) -> Files:
     return tuple(files[i] for i in sorted(chosen))
 
 
+def size_and_time(file: Path) -> tuple[int, int]:
+    """Return bytes and time of change, in nanoseconds; zeros for a link to nothing, which cannot be decoded either."""
+    try:
+        stat = file.stat()
+    except OSError:
+        return 0, 0
+    return stat.st_size, stat.st_mtime_ns
+
+
 class _Search:
     def __init__(self, root: Path, earlier: bool) -> None:
         self._root, self._earlier = root, earlier
@@ -105,6 +115,9 @@ class _Search:
             kept = [name for name in folders if not _is_of_system(name, is_folder=True)]
             for name in set(folders) - set(kept):
                 self._leave_out(SYSTEM, Path(at, name))
+            for name in kept:
+                if Path(at, name).is_symlink():
+                    self._leave_out(LINK, Path(at, name))
             folders[:] = [] if self._earlier else kept
             yield from (Path(at, name) for name in names)
 

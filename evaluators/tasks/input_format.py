@@ -10,7 +10,14 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from paredown.evaluators.errors import TaskError
-from paredown.evaluators.tasks.image_file import DamagedImage, decoded, in_8_bits, opened, with_channels
+from paredown.evaluators.tasks.image_file import (
+    DamagedImage,
+    decoded,
+    has_deep_colours,
+    in_8_bits,
+    opened,
+    with_channels,
+)
 from paredown.evaluators.tasks.resizing import Fit, Pixels, fitted, resized
 
 if TYPE_CHECKING:  # for annotations alone: it loads PyTorch, which a prediction does without
@@ -101,6 +108,8 @@ class InputFormat(BaseModel):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
                 with opened(file) as image:
+                    if self.upright and has_deep_colours(image):
+                        raise TaskError(f"{file}: has colours of 16 bits; needed: colours of 8 bits, or grey")
                     pixels = decoded(file, image, upright=self.upright)
         except DamagedImage as error:
             raise TaskError(str(error)) from error

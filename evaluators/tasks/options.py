@@ -59,7 +59,7 @@ def resolutions_of(native: tuple[int, int]) -> Range:
 def value_range(dtype: str, lowest: float, highest: float, declared: tuple[float, float] | None) -> ValueRange:
     """Return the range of values: what is declared, else what 8 bits hold or what is found.
 
-    Integers of more than 8 bits are taken to have 12 bits, or as many as the highest of train needs. Floats from 0 to 1
+    Integers of more than 8 bits are taken to have 12 bits, or as many as the highest value needs. Floats from 0 to 1
     have that range, others the one from the lowest to the highest of train.
 
     Raises:
@@ -71,7 +71,7 @@ def value_range(dtype: str, lowest: float, highest: float, declared: tuple[float
             raise TaskError(f"range: [{low:g}, {high:g}] is upside down; allowed: the lowest value, then the highest")
         if lowest < low or highest > high:
             raise TaskError(
-                f"range: [{low:g}, {high:g}] does not hold all values: those of train go from {lowest:g} to {highest:g}"
+                f"range: [{low:g}, {high:g}] does not hold all values: they go from {lowest:g} to {highest:g}"
             )
         return ValueRange(low, high, dtype)
     if dtype == "uint8":

@@ -100,7 +100,9 @@ def _task(
     if options.fit == "keep" and len({h / w for h, w in sizes}) > 1:
         raise TaskError(f"fit: keep needs images of one aspect; found {min(sizes)} and {max(sizes)} (h, w)")
     native, train = native_size(sizes, fit), arrays.images["train"]
-    lowest, highest = min(float(image.min()) for image in train), max(float(image.max()) for image in train)
+    looked_at = [train] if train[0].dtype == np.float32 else arrays.images.values()
+    lowest = min(float(image.min()) for part in looked_at for image in part)
+    highest = max(float(image.max()) for part in looked_at for image in part)
     values = value_range(str(train[0].dtype), lowest, highest, options.range)
     kept = {split: _at_native(images, native, fit) for split, images in arrays.images.items()}
     channels = kept["train"].shape[1]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from paredown.evaluators.errors import TaskError
-from paredown.evaluators.tasks.image_file import UNREADABLE, decoded_pixels, in_8_bits, with_channels
+from paredown.evaluators.tasks.image_file import UNREADABLE, decoded_pixels, has_deep_colours, in_8_bits, with_channels
 from paredown.evaluators.tasks.resizing import Pixels
 from paredown.evaluators.tasks.task import SPLITS, SplitName
 
@@ -102,6 +102,8 @@ def read_pixels(
 
 def _read(image: Any, where: str, layout: Layout, *, earlier: bool) -> NDArray[Any]:
     if isinstance(image, Image.Image):
+        if not earlier and has_deep_colours(image):
+            raise TaskError(f"{where}: an image has colours of 16 bits; needed: colours of 8 bits, grey, or an array")
         try:
             pixels = decoded_pixels(image)
         except UNREADABLE as error:

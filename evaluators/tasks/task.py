@@ -150,5 +150,5 @@ def sampled(labels: NDArray[np.int64], classes: tuple[str, ...], where: str) -> 
     counts = np.bincount(labels, minlength=len(classes))
     for name, count in zip(classes, counts, strict=True):
         if count == 0:
-            raise TaskError(f"{where}: class {name!r} has no image; give it some or remove its folder")
+            raise TaskError(f"{where}: class {name!r} has no image; give it some, or remove the class")
     return labels

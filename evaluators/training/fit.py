@@ -263,10 +263,12 @@ class _Course:
 def layout(model: nn.Module) -> torch.memory_format:
     """Return the memory format of images and weights during training: channels last, which is faster.
 
-    The exception is a network with a strided 1 x 1 convolution whose channels are no multiple of 8: PyTorch's backward
-    pass then writes beyond its memory on CPUs (seen with PyTorch 2.13 at 2, 3, 4 and 5 input channels) and kills the
-    process.
+    There are two exceptions. Weights of five dimensions, as of `Conv3d`, have no such format. With a strided 1 x 1
+    convolution whose channels are no multiple of 8, PyTorch's backward pass writes beyond its memory on CPUs (seen with
+    PyTorch 2.13 at 2, 3, 4 and 5 input channels) and kills the process.
     """
+    if any(tensor.ndim == 5 for tensor in (*model.parameters(), *model.buffers())):
+        return torch.contiguous_format
     convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
     strided = [c for c in convolutions if set(c.kernel_size) == {1} and max(c.stride) > 1]
     if any(c.in_channels % 8 or c.out_channels % 8 for c in strided):

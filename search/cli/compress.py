@@ -17,7 +17,8 @@ if TYPE_CHECKING:  # for annotations alone: it loads torch, and --help must not
 ModelName = Annotated[
     str, typer.Option(help="A network such as resnet20, a family such as mbconv, or package.module:function.")
 ]
-TaskName = Annotated[str, typer.Option(help="digits, image_folder:PATH or python:package.module:function.")]
+TASKS_HELP = "digits, image_folder:PATH, python:package.module:function or arrays:FILE.npz."
+TaskName = Annotated[str, typer.Option(help=TASKS_HELP)]
 Weights = Annotated[
     str | None, typer.Option(help="Trained weights of a package.module:function: .safetensors or a state dict.")
 ]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from paredown.search.cli.compress import TASKS_HELP
 from paredown.search.cli.options import AsJson
 from paredown.search.cli.output import print_json, print_table, progress_console, relative
 from paredown.search.errors import ConfigError
@@ -22,7 +23,7 @@ def _only_groups() -> None:
 
 @data.command()
 def check(
-    task: Annotated[str, typer.Argument(help="digits, image_folder:PATH or python:package.module:function.")],
+    task: Annotated[str, typer.Argument(help=TASKS_HELP)],
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Page to write, with some images of each class.")
     ] = None,

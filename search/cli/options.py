@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from paredown.search.api.storage import DEFAULT_STORAGE as DEFAULT_STORAGE
+from paredown.search.cli.output import document_alone
 from paredown.studies.exporters.catalogue import EXPORTERS
 
 if TYPE_CHECKING:  # --help must not load a database
@@ -16,7 +17,18 @@ Storage = Annotated[
     str,
     typer.Option(envvar="PAREDOWN_STORAGE", help="Address of the database, e.g. sqlite:///paredown.db", metavar="URL"),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+
+
+def _document_alone(context: typer.Context, wanted: bool) -> bool:
+    """Keep standard output for the one document, whatever user code and libraries print."""
+    if wanted:
+        context.call_on_close(document_alone().close)
+    return wanted
+
+
+AsJson = Annotated[
+    bool, typer.Option("--json", callback=_document_alone, help="Print one JSON document on standard output.")
+]
 Format = Annotated[
     str,
     typer.Option(

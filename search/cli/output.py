@@ -7,8 +7,12 @@ import csv
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from paredown.evaluators.standard_output import output_to_stderr
 
 if TYPE_CHECKING:  # for annotations alone: --help must not load what these load
     from rich.console import Console, RenderableType
@@ -120,8 +124,21 @@ def print_csv(models: Sequence[dict[str, Any]]) -> None:
         writer.writerow([model["trial"], *values, *deltas, candidate, model["artifact"]])
 
 
+_redirected: ContextVar[ExitStack | None] = ContextVar("redirected", default=None)
+
+
+def document_alone() -> ExitStack:
+    """Send what is printed to standard error until `print_json` is called, or what is returned is closed."""
+    stack = ExitStack()
+    stack.enter_context(output_to_stderr())
+    _redirected.set(stack)
+    return stack
+
+
 def print_json(document: dict[str, Any]) -> None:
     """Print one JSON document."""
+    if (redirected := _redirected.get()) is not None:
+        redirected.close()
     print(json.dumps(document, indent=2, allow_nan=False))
 
 

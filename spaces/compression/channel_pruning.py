@@ -197,7 +197,7 @@ def _groups(
                 continue
             touched = [names[dep.target.module] for dep, _ in group if dep.target.module in names]
             if holding := next((n for n in touched if n in stay), ""):
-                material.skipped |= {n: f"goes with {holding}, which {stay[holding]}" for n in makers if n not in stay}
+                material.skipped |= {n: f"goes with {holding}: {stay[holding]}" for n in makers if n not in stay}
             elif _is_split_over_blocks(group, graph.graph):
                 material.skipped |= dict.fromkeys(makers, "a layer with groups has only some of its channels")
             else:

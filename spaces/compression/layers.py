@@ -44,8 +44,10 @@ def layers_to_replace(
     found = layers_to_reweigh(network, context.skipped, (*context.excluded, *context.pinned), kinds)
     shared = shared_weights(network)
     for name, layer in found.items():
-        if twin := _twin(name, layer, shared):
+        for twin in _twins(name, layer, shared):
             context.skipped[name] = f"shares a parameter with {twin}"
+            if (other := twin.rpartition(".")[0]) in context.skipped:
+                context.skipped[other] = f"shares a parameter with {name}"
     found = {name: layer for name, layer in found.items() if name not in context.skipped}
     context.skipped |= _read_by_others(network, found, context.example)
     return {name: layer for name, layer in found.items() if name not in context.skipped}
@@ -163,13 +165,14 @@ def _why_left(
     return ""
 
 
-def _twin(name: str, layer: nn.Module, shared: Mapping[int, Sequence[str]]) -> str:
-    """Return another place in the network that holds a parameter of the layer; nothing where there is none."""
-    for own, parameter in layer._parameters.items():
-        for place in shared.get(id(parameter), ()):
-            if place != f"{name}.{own}":
-                return place
-    return ""
+def _twins(name: str, layer: nn.Module, shared: Mapping[int, Sequence[str]]) -> list[str]:
+    """Return the other places in the network that hold a parameter of the layer."""
+    return [
+        place
+        for own, parameter in layer._parameters.items()
+        for place in shared.get(id(parameter), ())
+        if place != f"{name}.{own}"
+    ]
 
 
 def _read_by_others(network: nn.Module, layers: Mapping[str, nn.Module], example: Tensor) -> dict[str, str]:

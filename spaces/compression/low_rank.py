@@ -71,9 +71,11 @@ def _factorise(model: nn.Module, knobs: Knobs, material: TransformContext) -> nn
 
 
 def _why_whole(layer: MatrixLayer) -> str:
-    if not isinstance(layer, nn.Linear) and (layer.groups > 1 or layer.padding_mode != "zeros"):
-        return f"has {layer.groups} groups, pads with {layer.padding_mode}"
-    return ""
+    if isinstance(layer, nn.Linear):
+        return ""
+    if layer.groups > 1:
+        return f"has {layer.groups} groups"
+    return f"pads by {layer.padding_mode}, not by zeros" if layer.padding_mode != "zeros" else ""
 
 
 def _factors(layer: MatrixLayer, knobs: Knobs, rank: Rank, svd: Decomposition) -> nn.Module:

@@ -50,6 +50,20 @@ def test_products_are_counted_where_a_fused_kernel_hides_them(
     assert count.unknown == ()
 
 
+ACTIVATIONS = [
+    kind
+    for name in nn.modules.activation.__all__
+    if issubclass(kind := getattr(nn, name), nn.Module)
+    if kind not in (nn.MultiheadAttention, nn.Threshold)
+]
+
+
+@pytest.mark.parametrize("kind", ACTIVATIONS, ids=lambda kind: kind.__name__)
+def test_activations_have_no_products_and_make_no_lower_bound(kind: type[nn.Module]) -> None:
+    count = counted(kind().eval(), torch.randn(2, 8, 4, 4))
+    assert (count.macs, count.unknown) == (0, ())
+
+
 def test_fused_kernels_are_on_again_afterwards() -> None:
     before = torch.backends.mha.get_fastpath_enabled(), torch._C._get_mkldnn_enabled()
     counted(nn.Linear(WIDTH, 3), SEQUENCE)

@@ -1,6 +1,8 @@
 """Image folders as people have them."""
 
 import shutil
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from PIL import Image
 from paredown.evaluators.errors import TaskError
 from paredown.evaluators.tasks import decoded_cache
 from paredown.evaluators.tasks.catalogue import TASKS
+from paredown.evaluators.tasks.input_format import InputFormat
+from paredown.evaluators.tasks.python_data import read_pixels
 from paredown.evaluators.tasks.task import Task, split_at
 from paredown.evaluators.tasks.watching import DataListener, watching
 
@@ -114,8 +118,8 @@ def test_all_damaged_files_are_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(TaskError) as refused:
         load(tmp_path)
     assert "4 files are damaged or no images: " in str(refused.value)
-    assert str(refused.value).count(" is damaged (") == 3
-    assert "and 1 more; remove or replace them, or set skip_damaged: true" in str(refused.value)
+    assert str(refused.value).count(" is damaged (") == 4
+    assert "; remove or replace them, or set skip_damaged: true" in str(refused.value)
     task = load(tmp_path, skip_damaged=True)
     assert sum(len(split_at(task, name, 8).labels) for name in ("train", "validation", "test")) == 12
     assert "4 damaged files (train/cat/0.png, " in said_of(task)
@@ -165,6 +169,42 @@ def test_12_bits_in_16_are_scaled_by_their_range(tmp_path: Path) -> None:
     noise(0, 0).save(tmp_path / "train" / "cat" / "0.png")
     with pytest.raises(TaskError, match=r"values of different types: .*0\.png \(uint8\).*uint16|uint16.*uint8"):
         load(tmp_path)
+
+
+def deep_png(file: Path, colours: np.ndarray) -> None:
+    """Write `h x w x 3` in 16 bits, which Pillow reads but does not write."""
+    height, width, _ = colours.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in colours)
+    parts = {
+        b"IHDR": struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0),
+        b"IDAT": zlib.compress(rows),
+        b"IEND": b"",
+    }
+    chunks = (struct.pack(">I", len(d)) + t + d + struct.pack(">I", zlib.crc32(t + d)) for t, d in parts.items())
+    file.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+
+
+def test_colours_of_16_bits_are_refused_not_cut_to_8(tmp_path: Path) -> None:
+    folder = photos(tmp_path, noise)
+    for file in folder.rglob("*.png"):
+        deep_png(file, np.full((8, 8, 3), 900))
+    with pytest.raises(TaskError, match=r"images of more than 8 bits must be grey; .*\.png has colours"):
+        load(folder)
+    with pytest.raises(TaskError, match=r"0\.png: has colours of 16 bits; needed"):
+        InputFormat(channels=3, height=8, width=8, upright=True).read(folder / "train" / "cat" / "0.png")
+    refused = pytest.raises(TaskError, match="an image has colours of 16 bits; needed")
+    with Image.open(folder / "train" / "cat" / "0.png") as image, refused:
+        read_pixels([image], "train", "auto", earlier=False)
+
+
+def test_links_to_nothing_and_to_folders_are_named(tmp_path: Path) -> None:
+    folder = photos(tmp_path, noise)
+    (folder / "train" / "dog" / "more").symlink_to(folder / "train" / "cat")
+    assert "not used: 1 links to folders, which are not followed (train/dog/more)" in said_of(load(folder))
+    (folder / "train" / "cat" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(TaskError, match=r"gone\.png is no image that can be read .*skip_damaged: true"):
+        load(folder)
+    assert "not used: 1 damaged files (train/cat/gone.png)" in said_of(load(folder, skip_damaged=True))
 
 
 def test_float_tiffs_keep_their_values(tmp_path: Path) -> None:

@@ -115,13 +115,28 @@ def test_standardised_floats_keep_sign_and_range(tmp_path: Path, monkeypatch: py
     assert np.allclose(inputs[:, 0], (given - given.mean()) / given.std(), atol=1e-5)
 
 
+def test_the_range_holds_every_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    splits = ("train", "validation", "test")
+    images = {name: np.full((4, 8, 8), top, np.uint16) for name, top in zip(splits, (900, 5000, 60000), strict=True)}
+    np.savez(
+        tmp_path / "deep.npz",
+        **{f"{n}_images": x for n, x in images.items()},
+        **{f"{n}_labels": np.arange(4) % 2 for n in splits},
+    )
+    arrays = TASKS["arrays"]
+    task = arrays.load(arrays.options.model_validate({"path": "deep.npz"}), tmp_path)
+    assert (task.values.low, task.values.high) == (0, 65535)
+    with pytest.raises(TaskError, match=r"range: \[0, 4095\] does not hold all values: they go from 900 to 60000"):
+        arrays.load(arrays.options.model_validate({"path": "deep.npz", "range": [0, 4095]}), tmp_path)
+
+
 def test_a_declared_range_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = "rng.standard_normal((6, 8, 8))"
     task = load_task(tmp_path, monkeypatch, images, range=(-10, 10))
     assert (task.values.low, task.values.high) == (-10, 10)
     assert task.options is not None
     assert task.options["range"] == [-10, 10]
-    with pytest.raises(TaskError, match=r"range: \[0, 1\] does not hold all values: those of train go from -"):
+    with pytest.raises(TaskError, match=r"range: \[0, 1\] does not hold all values: they go from -"):
         load_task(tmp_path, monkeypatch, images, range=(0, 1))
     with pytest.raises(TaskError, match=r"range: \[3, 1\] is upside down"):
         load_task(tmp_path, monkeypatch, images, range=(3, 1))

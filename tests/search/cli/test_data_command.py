@@ -64,6 +64,24 @@ def test_json_is_one_document(photos: Path) -> None:
     assert document["unused"]["damaged files"] == ["train/[bold]/1.png"]
 
 
+def test_what_user_code_prints_does_not_disturb_the_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "talkative.py").write_text(
+        "import os, subprocess\nimport numpy as np\n"
+        "def data():\n    print('printed')\n    os.write(1, b'written')\n    subprocess.run(['echo', 'started'])\n"
+        "    return {name: (np.eye(8)[None] * np.ones((4, 1, 1)), np.arange(4) % 2)\n"
+        "            for name in ('train', 'validation', 'test')}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    app(["data", "check", "python:talkative:data", "--json"], standalone_mode=False)
+    seen = capfd.readouterr()
+    assert json.loads(seen.out)["shape"] == [1, 8, 8]
+    assert all(word in seen.err for word in ("printed", "written", "started"))
+    print("as before")
+    assert capfd.readouterr().out == "as before\n"
+
+
 def test_the_digits_are_described(tmp_path: Path) -> None:
     page = tmp_path / "digits.html"
     assert "one input is 1 x 8 x 8 (uint8, 0 to 255)" in run("digits", "-o", str(page))
