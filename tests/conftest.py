@@ -2,6 +2,8 @@
 
 import os
 import secrets
+import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +21,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: the n
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # tests share their cores; spinning threads would starve them
 
 
+# A shell that starts a command in the background lets it ignore Ctrl-C; what tests start shall not inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+RAY_SERVER = """
+import ray, sys
+ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+print(ray.get_runtime_context().gcs_address, flush=True)
+sys.stdin.read()
+ray.shutdown()
+"""
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep decoded images out of the user's cache, also those of worker processes."""
@@ -32,12 +47,14 @@ def one_ray() -> Iterator[None]:
         patch.setenv("RAY_AUTH_MODE", "token")
         patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        import ray
-
-        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-        patch.setenv("RAY_ADDRESS", ray.get_runtime_context().gcs_address)
-        yield
-        ray.shutdown()
+        # In a process of its own: Ray reads the mode of authentication once a process, which other tests may have done.
+        command = [sys.executable, "-c", RAY_SERVER]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+            assert server.stdin is not None
+            assert server.stdout is not None
+            patch.setenv("RAY_ADDRESS", server.stdout.readline().strip())
+            yield
+            server.stdin.close()  # it ends with its input
 
 
 @pytest.fixture(scope="session")

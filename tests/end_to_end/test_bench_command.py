@@ -80,4 +80,4 @@ def test_a_wrong_table_is_one_message_and_code_2(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("depth,kernel,accuracy,macs\n1,3,60,9\n1,3,61,9\n")
     done = paredown(tmp_path, *COMMAND)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "paredown: t.csv: line 2 and line 3 are one network: depth=1, kernel=3\n"
+    assert done.stderr == "paredown: t.csv: line 2 and line 3 are the same network: depth=1, kernel=3\n"

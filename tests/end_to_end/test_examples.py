@@ -39,7 +39,7 @@ def test_efficientnet_inherits_from_one_elastic_network(
     found = Said(capsys, "search", "efficientnet.yaml", "--json").document()
     assert max(model["metrics"]["accuracy"] for model in found["models"]) > 0.3, "chance is 0.1"
     (supernet,) = (tmp_path / "paredown-out/efficientnet/supernet").glob("*.safetensors")
-    rows = open_study(f"sqlite:///{tmp_path}/paredown.db", "efficientnet").rows()
+    rows = open_study(f"sqlite:///{tmp_path}/paredown.db", "efficientnet").stored.rows()
     assert [row["facts"]["inherited"]["supernet"] for row in rows] == [supernet.stem.partition("-")[2]] * 2
 
 
