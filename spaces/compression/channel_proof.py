@@ -34,8 +34,9 @@ class ChannelGraph:
         """
         self.network = network
         with warnings.catch_warnings(), torch.enable_grad():
-            # It warns of parameters outside of layers, whose dimension it guesses: the proof finds a wrong guess.
-            warnings.filterwarnings("ignore", "Unwrapped parameters", UserWarning)
+            # It warns of parameters outside of layers, whose dimension it guesses, and of parts of the network that it
+            # does not follow: the proof finds what it got wrong.
+            warnings.filterwarnings("ignore", "Unwrapped parameters|Maximum recursive depth", UserWarning)
             self.graph = torch_pruning.DependencyGraph().build_dependency(
                 network, example_inputs=example, verbose=False
             )
