@@ -132,6 +132,8 @@ def _searched(
                 queue.stopped = STOPPED if stop.is_asked else TIME_IS_UP
         except ClusterLost as error:
             lost = str(error)
+        except KeyboardInterrupt:  # of a listener, or in a thread, where signals raise no flag
+            queue.stopped = STOPPED
         finally:
             try:
                 study.leave()
