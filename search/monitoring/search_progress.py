@@ -142,7 +142,7 @@ class SearchProgress(ProgressListener):
     @property
     def left(self) -> str:
         """Trials and time left, as text."""
-        trials = f"{self.trials_left} trials"
+        trials = f"{self.trials_left} trial{'' if self.trials_left == 1 else 's'}"
         return trials if self.seconds_left is None else f"{trials}, {time_text(self.seconds_left)} left"
 
     def ended_line(self, number: int, result: TrialResult) -> str:
