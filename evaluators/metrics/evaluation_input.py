@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from paredown.evaluators.litert.target import NO_DEVICE, McuTarget
 from paredown.evaluators.metrics.measurement import Measurement, Metric
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class EvaluationInput:
         labels: Their classes, `n`.
         baseline: What latency is compared with; None for the baseline itself.
         threads: Threads that execute the file; see `Device.threads`.
+        mcu: The microcontroller for whose metrics a file is made.
     """
 
     model: "nn.Module"
@@ -64,6 +66,7 @@ class EvaluationInput:
     labels: NDArray[np.int64] | None = None
     baseline: Baseline | None = None
     threads: int = 1
+    mcu: McuTarget = NO_DEVICE
 
     @property
     def has_exits(self) -> bool:
@@ -83,9 +86,14 @@ class Evaluator:
         evaluate: Returns the measurement.
         applies: Whether the metric says anything about a candidate; where it does not, it is measured only if it
             is an objective or a limit.
+        refuses: Whether it raises InfeasibleCandidate where a candidate cannot have the metric, so that the candidate
+            is tried before training.
+        require: Raises ExtraMissing where what the evaluator runs is not installed.
     """
 
     metric: Metric
     needs: Literal["model", "file", "data"]
     evaluate: Callable[[EvaluationInput], Measurement]
     applies: Callable[[EvaluationInput], bool] = lambda inputs: True
+    refuses: bool = False
+    require: Callable[[], None] = lambda: None
