@@ -48,9 +48,7 @@ def test_the_float_baseline_has_the_values_of_its_int8_form(baseline: tuple[Base
     assert all("in int8: the baseline itself is float32" in notes[name] for name in MEMORY)
 
 
-def test_a_float_candidate_is_rejected_before_training(
-    baseline: tuple[Baseline, TrialResult], tmp_path: Path
-) -> None:
+def test_a_float_candidate_is_rejected_before_training(baseline: tuple[Baseline, TrialResult], tmp_path: Path) -> None:
     result = run_trial(FLOAT, after(baseline, plan_in(tmp_path)))
     assert result.outcome == "rejected"
     assert result.reason.startswith("ram_bytes: no int8 TensorFlow Lite file: ")
@@ -68,11 +66,11 @@ def test_a_limit_on_memory_rejects_before_training(
     assert "train" not in result.facts["seconds"]
 
 
-def test_memory_is_the_same_before_and_after_training(
-    baseline: tuple[Baseline, TrialResult], tmp_path: Path
-) -> None:
+def test_memory_is_the_same_before_and_after_training(baseline: tuple[Baseline, TrialResult], tmp_path: Path) -> None:
     result = run_trial(INT8, after(baseline, plan_in(tmp_path, ram_bytes=100_000)))
     assert result.outcome == "done", result.reason
     for name in MEMORY:
         assert result.measurements[name].value == pytest.approx(result.facts[UNTRAINED_KEY][name], rel=0.01)
-    assert result.measurements["ram_bytes"].value == pytest.approx(baseline[1].measurements["ram_bytes"].value, rel=0.01)
+    assert result.measurements["ram_bytes"].value == pytest.approx(
+        baseline[1].measurements["ram_bytes"].value, rel=0.01
+    )
