@@ -19,16 +19,17 @@ from sqlalchemy.orm import Session
 from paredown.evaluators.metrics.measurement import Objective, optimised_metrics
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.knob import Suggester, Value
-from paredown.studies import optuna_study, waiting_line
+from paredown.studies import optuna_study
 from paredown.studies.checking import checked
 from paredown.studies.database import open_storage, shown
 from paredown.studies.errors import StudyError, StudyNotFound
 from paredown.studies.housekeeping.stored_studies import not_found
 from paredown.studies.ownership import LEASE_S, Claim, Runner
 from paredown.studies.records import differences
-from paredown.studies.result import FINISHED, QUEUED_KEY, RETRY_OF, PendingTrial, TrialResult
+from paredown.studies.result import FINISHED, PendingTrial, TrialResult
 from paredown.studies.results import Results, now_utc
 from paredown.studies.tables import OrphanRow, StudyRow, TrialRow
+from paredown.studies.waiting_line import Queued
 
 MAX_DEATHS = 3
 """Number of attempts after which a trial whose own process dies each time fails."""
@@ -247,6 +248,7 @@ class Study(Results):
     ) -> PendingTrial | None:
         """Give a trial of Optuna its row, and return it where it is to run."""
         candidate = asked = sample(cast(Suggester, trial))
+        queued = Queued.of(self._study, trial)
         with self.runner.transaction() as session:
             # All in one transaction, so that a network is unknown to one process alone.
             known = None
@@ -264,10 +266,10 @@ class Study(Results):
                 row.state, row.reason = "withdrawn", "the budget was spent before it began"
             else:
                 self.runner.take(session, row)
-            if row.state == "withdrawn" or candidate.digest != asked.digest:
-                waiting_line.displaced(self._storage, session, self._study, self._id, trial)
-            elif (retried := trial.user_attrs.get(QUEUED_KEY, {}).get(RETRY_OF)) is not None:
-                row.facts = {RETRY_OF: retried}
+            if queued is not None and (row.state == "withdrawn" or candidate.digest != asked.digest):
+                queued.put_back(self._storage, session, self._study, self._id)
+            elif queued is not None:
+                row.facts = queued.facts
             row.finished_at = None if row.state == "running" else now_utc()
             session.add(row)
             session.commit()

@@ -6,6 +6,7 @@ that what decides about it, such as whether the network is known, holds when it 
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
@@ -57,13 +58,35 @@ def line(session: Session, study: optuna.Study) -> dict[int, dict[str, Any]]:
     return {number: json.loads(text) for number, text in session.execute(query)}
 
 
-def displaced(storage: RDBStorage, session: Session, study: optuna.Study, study_id: int, trial: optuna.Trial) -> None:
-    """Put a candidate that was queued by hand in line again, since its trial is spent: on another one, or withdrawn."""
-    queued = trial.user_attrs.get(QUEUED_KEY)
-    if queued is None:
-        return
-    number = put_in_line(storage, session, study, study._storage.get_trial(trial._trial_id).system_attrs[FIXED], queued)
-    if RETRY_OF in queued:
-        of = (TrialRow.study_id == study_id, TrialRow.number == queued[RETRY_OF])
-        failed = session.scalars(select(TrialRow).where(*of)).one()
-        failed.facts = {**failed.facts, RETRIED_AS: number}
+@dataclass(frozen=True)
+class Queued:
+    """What was queued by hand and became a trial.
+
+    Attributes:
+        knobs: Value of every knob that leaves a choice.
+        attributes: What `put_in_line` was told of it.
+    """
+
+    knobs: Mapping[str, Value]
+    attributes: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, study: optuna.Study, trial: optuna.Trial) -> "Queued | None":
+        """Return what was queued; None for a trial of the sampler's. It is read outside of a transaction of ours."""
+        attributes = trial.user_attrs.get(QUEUED_KEY)
+        if attributes is None:
+            return None
+        return cls(study._storage.get_trial(trial._trial_id).system_attrs[FIXED], attributes)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Facts of the trial."""
+        return {RETRY_OF: self.attributes[RETRY_OF]} if RETRY_OF in self.attributes else {}
+
+    def put_back(self, storage: RDBStorage, session: Session, study: optuna.Study, study_id: int) -> None:
+        """Put it in line again under a new number, since its trial is spent: on the baseline, or withdrawn."""
+        number = put_in_line(storage, session, study, self.knobs, self.attributes)
+        if RETRY_OF in self.attributes:
+            of = (TrialRow.study_id == study_id, TrialRow.number == self.attributes[RETRY_OF])
+            failed = session.scalars(select(TrialRow).where(*of)).one()
+            failed.facts = {**failed.facts, RETRIED_AS: number}
