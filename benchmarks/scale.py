@@ -28,7 +28,7 @@ from optuna.storages._rdb import models as optuna_tables
 from sqlalchemy import insert
 
 from paredown.search.api.study import open_study
-from paredown.search.cli.studies import show
+from paredown.search.cli.show import show
 from paredown.search.run import _costs, _prepare
 from paredown.search.samplers.knobs import distributions
 from paredown.search.study_file.schema import read_config

@@ -11,6 +11,8 @@ from commands import Said
 from paredown.evaluators.metrics.measurement import Measurement
 from paredown.search.listener import SILENT
 from paredown.search.run import search
+from paredown.search.samplers.catalogue import SAMPLERS
+from paredown.search.samplers.sampler import Problem
 from paredown.search.trial_queue import Budget, TrialQueue
 from paredown.studies.result import CAUSE, TrialResult
 from paredown.studies.study import Study
@@ -26,6 +28,7 @@ def filled(folder: Path, trials: int = 5, name: str = "toy", seed: int = 0) -> S
     """Return a study in which each third trial failed and large networks break a limit."""
     setup = toy_trials.toy_setup(folder, study=name, sampler="random", seed=seed, limits={"size_bytes": LIMIT})
     study = Study.create(url(folder), name, setup.stored, setup.plan.objectives, str(setup.plan.folder))
+    study.use(SAMPLERS["random"](Problem(seed, trials)))
     queue = TrialQueue(study, setup.space, Budget(trials), SILENT)
     for at in range(trials):
         asked = queue.next()
