@@ -74,7 +74,7 @@ class Records:
         query = select(*columns).join_from(TrialRow, table).where(TrialRow.study_id == self._id, *which)
         measured: dict[int, dict[str, Measurement]] = {}
         with Session(self._storage.engine) as session:
-            for number, metric, value, spread, how, device in session.execute(query):
+            for number, metric, value, spread, how, device in session.execute(query).all():
                 measurement = Measurement(metric, value, spread, cast(How, how), device)
                 measured.setdefault(number, {})[metric] = measurement
         return measured
