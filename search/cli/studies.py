@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from paredown.search.cli.exit_codes import fail
 from paredown.search.cli.options import DEFAULT_STORAGE, AsJson, Storage, StudyName, open_study
 from paredown.search.cli.output import print_json, print_table, progress_console, relative
+from paredown.search.cli.stop_signals import STOPPED
 from paredown.search.errors import ConfigError
 
 if TYPE_CHECKING:  # --help must not load a database
@@ -67,7 +69,7 @@ def delete(
 
     deleted = delete_study(storage, study, artifacts=artifacts, keep_models=keep_models, confirmed=confirmed)
     if deleted is None:
-        raise ConfigError(f"study {study!r} was not deleted")
+        fail(f"study {study!r} was not deleted", STOPPED)
     stay = "" if artifacts or not deleted.folder.is_dir() else f"; its files stay in {relative(deleted.folder)}"
     typer.echo(f"deleted {_said(deleted)}{stay}")
 

@@ -2,12 +2,16 @@
 
 from pathlib import Path
 
-from toy_study import BASELINE, KNOBS, let_leases_lapse, open_study, outcome, run, sample
+from toy_study import BASELINE, CONFIG, KNOBS, let_leases_lapse, objectives, open_study, outcome, run, sample
 
+from paredown.search.samplers.catalogue import SAMPLERS
+from paredown.search.samplers.sampler import Problem
 from paredown.spaces.candidate import Candidate
+from paredown.studies.housekeeping.deleting import delete_study
 from paredown.studies.result import RETRIED_AS, RETRY_OF, TrialResult
 from paredown.studies.results import Place
 from paredown.studies.study import Study
+from paredown.studies.trial_table import page
 
 
 def candidate(width: int, depth: int) -> Candidate:
@@ -48,6 +52,26 @@ def test_a_network_that_is_known_or_in_line_is_not_queued(tmp_path: Path) -> Non
     assert put(study, 1, 2) == Place(first.number, "running")
     study.tell(asked.number, TrialResult("failed", "no disk"))
     assert put(study, 1, 2) == Place(first.number, "failed")
+
+
+def test_both_engines_keep_the_line(database: str, tmp_path: Path) -> None:
+    study = Study.create(database, "line", CONFIG, objectives(100.0), str(tmp_path))
+    study.use(SAMPLERS["random"](Problem(0, 20)))
+    run(study, 2)
+    placed = put(study, 1, 2)
+    assert study.line() == [placed.number]
+    asked = study.ask(sample)
+    assert asked is not None
+    study.tell(asked.number, TrialResult("failed", "no disk"))
+    (again,) = study.retry(lambda one: dict(one.knobs)).values()
+    assert study.line() == [again]
+    shown = page(study, 2, 1)
+    assert [row["number"] for row in shown.rows] == [1, placed.number]
+    assert [row["state"] for row in page(study, 9, state="infeasible").rows] == ["done", "done"]
+    (broken,) = page(study, 1, best=study.optimised_metrics[1]).rows[0]["broken_limits"]
+    assert (broken["metric"], broken["limit"]) == ("size_bytes", 100.0)
+    study.leave()
+    assert delete_study(database, "line", artifacts=False, keep_models=False, confirmed=lambda deletion: True)
 
 
 def test_several_searches_share_the_line_and_none_runs_twice(tmp_path: Path) -> None:

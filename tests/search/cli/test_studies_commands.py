@@ -146,6 +146,28 @@ def test_studies_are_compared_renamed_copied_and_deleted(tmp_path: Path, capsys:
     assert (misplaced.code, "--storage stands behind the command" in misplaced.err) == (2, True)
 
 
+class Terminal(io.StringIO):
+    """A person at a terminal who types an answer."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_person_is_asked_before_a_study_is_deleted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = filled(tmp_path, 3)
+    where = ("--storage", url(tmp_path))
+    monkeypatch.setattr("sys.stdin", Terminal("n\n"))
+    said = Said(capsys, "studies", "delete", "toy", *where)
+    assert (said.code, said.err.count("Delete study 'toy' (2 done, 1 failed)? [y/N]")) == (3, 1)
+    assert "study 'toy' was not deleted" in said.err
+    assert study.counts() == {"done": 2, "failed": 1}
+    monkeypatch.setattr("sys.stdin", Terminal("y\n"))
+    assert Said(capsys, "studies", "delete", "toy", *where).code == 0
+    assert Said(capsys, "studies", "--json", *where).document() == {"studies": []}
+
+
 @pytest.mark.parametrize(
     ("knobs", "message"),
     [
