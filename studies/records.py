@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from paredown.evaluators.metrics.measurement import How, Measurement, Metric, Objective, optimised_metrics
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.step_label import StepLabel, labels_from_json
+from paredown.studies.collector import collector_paused
 from paredown.studies.database import open_storage
 from paredown.studies.errors import StudyError
 from paredown.studies.front import Model
@@ -59,9 +60,10 @@ class Records:
         columns = (TrialRow.number, TrialRow.candidate, TrialRow.artifact, TrialRow.feasible)
         done = (TrialRow.study_id == self._id, TrialRow.state == "done", *which)
         optimised = {metric.name for metric in self.optimised_metrics}
-        measured = self._measured(TrialRow.state == "done", *which)
-        with Session(self._storage.engine) as session:
-            rows = session.execute(select(*columns).where(*done).order_by(TrialRow.number))
+        with collector_paused():
+            measured = self._measured(TrialRow.state == "done", *which)
+            with Session(self._storage.engine) as session:
+                rows = session.execute(select(*columns).where(*done).order_by(TrialRow.number)).all()
             return [
                 Model(number, Candidate.from_json(candidate), measured[number], artifact, bool(feasible))
                 for number, candidate, artifact, feasible in rows

@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, select
 from sqlalchemy.orm import Session
 
 from paredown.evaluators.metrics.measurement import Metric, Objective, violations
+from paredown.studies.collector import collector_paused
 from paredown.studies.errors import StudyError
 from paredown.studies.result import CAUSE
 from paredown.studies.study import Study
@@ -95,7 +96,7 @@ def _query(study: Study, state: str | None = None) -> Select[Any]:
 
 
 def _read(study: Study, query: Select[Any]) -> list[dict[str, Any]]:
-    with Session(study._storage.engine) as session:
+    with collector_paused(), Session(study._storage.engine) as session:
         found = {row.id: dict(zip(COLUMNS, row[1:], strict=True)) for row in session.execute(query)}
         for row in found.values():
             row["skipped"], row["cause"] = row["facts"].get("skipped", {}), row["facts"].get(CAUSE, "")
