@@ -5,7 +5,6 @@ from typing import Any
 
 from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.evaluators.metrics.measurement import Measurement, Objective, broken_limits
-from paredown.spaces.candidate import Candidate
 from paredown.studies.front import Model, faster_on_paper_only
 from paredown.studies.result import CAUSE
 
@@ -46,7 +45,6 @@ def trial_attributes(
         shown["limits"] = "; ".join(broken) or "kept"
     if model is not None and baseline is not None and not is_baseline and faster_on_paper_only(model, baseline):
         shown["flag"] = "fewer MACs than the baseline, but not measurably faster"
-    shown["network"] = str(Candidate.from_json(row["candidate"]))
     return shown | _metrics(measured, None if is_baseline else baseline)
 
 
@@ -56,9 +54,9 @@ def _metrics(measured: Mapping[str, Measurement], baseline: Model | None) -> Att
         if metric.name not in measured:
             continue
         found = measured[metric.name]
-        shown[metric.title] = found.value
+        shown[metric.title] = _readable(found.value)
         if found.spread:
-            shown[f"± {metric.title}"] = found.spread
+            shown[f"± {metric.title}"] = _readable(found.spread)
         if baseline is None or metric.name not in baseline.measurements:
             continue
         change = metric.change(found.value, baseline[metric.name])
@@ -66,3 +64,8 @@ def _metrics(measured: Mapping[str, Measurement], baseline: Model | None) -> Att
             unit = "pt" if metric.is_share else "%"
             shown[f"{metric.name}: change from the baseline ({unit})"] = round(100 * change, 3)
     return shown
+
+
+def _readable(value: float) -> float:
+    """Return a count as a whole number, and what is measured with six significant digits."""
+    return int(value) if value == int(value) else float(f"{value:.6g}")

@@ -6,8 +6,7 @@ from pathlib import Path
 from paredown.evaluators.files.names import CARD_FILE
 from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.evaluators.metrics.measurement import Metric
-from paredown.studies.exporters.catalogue import DEFAULT_FORMAT, EXPORTERS
-from paredown.studies.exporting import folder_name
+from paredown.studies.exporters.catalogue import folder_name
 from paredown.studies.front import Model
 from paredown.studies.records import Records
 
@@ -18,7 +17,7 @@ MAX_CARD_BYTES = 64_000
 
 def model_note(study: Records, model: Model, baseline: Model | None) -> str:
     """Return the card that was exported with a model or, before it is exported, its metrics against the baseline."""
-    card = Path(study.folder, "models", folder_name(model, EXPORTERS[DEFAULT_FORMAT]), CARD_FILE)
+    card = Path(study.folder, "models", folder_name(model.trial), CARD_FILE)
     if card.is_file() and card.stat().st_size <= MAX_CARD_BYTES:
         return card.read_text(errors="replace")
     known = [metric for metric in known_metrics().values() if metric.name in model.measurements]
@@ -37,21 +36,30 @@ def model_note(study: Records, model: Model, baseline: Model | None) -> str:
     )
 
 
-def study_note(study: Records, best: Sequence[Model], baseline: Model | None) -> str:
-    """Return what the study has come to: its trials, its limits and its front."""
-    counts = ", ".join(f"{count} {state}" for state, count in study.counts().items()) or "no trials"
+def study_attributes(study: Records, best: Sequence[Model]) -> dict[str, str]:
+    """Return what the study has come to, each part under its name."""
     limits = [
         f"{o.metric.name} {'at least' if o.metric.higher_is_better else 'at most'} {o.metric.format(o.limit)}"
         for o in study.objectives
         if o.limit is not None
     ]
-    lines = [f"**Trials:** {counts}.", "", f"**Limits:** {', '.join(limits) or 'none'}.", ""]
+    return {
+        "trials": ", ".join(f"{count} {state}" for state, count in study.counts().items()) or "none",
+        "limits": ", ".join(limits) or "none",
+        "front": f"{len(best)} models that no other one beats and that keep every limit",
+        "folder": study.folder,
+    }
+
+
+def study_note(study: Records, best: Sequence[Model], baseline: Model | None) -> str:
+    """Return what the study has come to: its trials, its limits and its front."""
+    about = study_attributes(study, best)
+    lines = [line for name, text in about.items() for line in (f"**{name.capitalize()}:** {text}", "")]
     if baseline is None:
         return "\n".join([*lines, "The baseline has not finished yet: nothing can be compared."])
     metrics = study.optimised_metrics
     lines += [
-        f"**Front:** {len(best)} models that no other one beats and that keep every limit. Changes are from the "
-        f"baseline, trial {baseline.trial}.",
+        f"Changes are from the baseline, trial {baseline.trial}.",
         "",
         f"| trial | {' | '.join(metric.name for metric in metrics)} |",
         f"|---:|{'---:|' * len(metrics)}",

@@ -15,7 +15,7 @@ MAX_DRAWN = 200
 def study_figures(
     models: Sequence[Model], best: Sequence[Model], baseline: Model | None, metrics: Sequence[Metric]
 ) -> dict[str, str]:
-    """Return the JSON of each figure by its id, which is also its title; none without a baseline or a second metric."""
+    """Return the JSON of each figure by its id; none without a baseline or a second metric."""
     if baseline is None or len(metrics) < 2:
         return {}
     best = _evenly(best)
@@ -23,10 +23,17 @@ def study_figures(
     shown = sorted([*_evenly([m for m in models if m.trial not in kept]), *best], key=lambda model: model.trial)
     cost = next((metric for metric in metrics if metric.name == "size_bytes"), metrics[1])
     figures = {
-        "Front-and-baseline": front_figure(shown, best, baseline, metrics),
-        f"{metrics[0].name}-and-{cost.name}-over-trials": _over_trials(shown, metrics[0], cost),
+        "Front and baseline": front_figure(shown, best, baseline, metrics),
+        f"{metrics[0].name} and {cost.name} over trials": _over_trials(shown, metrics[0], cost),
     }
-    return {name: figure.update_layout(template="none").to_json() for name, figure in figures.items()}
+    return {title.replace(" ", "-"): _titled(figure, title).to_json() for title, figure in figures.items()}
+
+
+def _titled(figure: go.Figure, title: str) -> go.Figure:
+    """Return a figure with its title, since the dashboard shows none, and without a template, which is sent as well."""
+    return figure.update_layout(
+        title={"text": title, "x": 0.01, "xanchor": "left", "y": 0.98, "yanchor": "top"}, margin_t=100, template="none"
+    )
 
 
 def _evenly(models: Sequence[Model]) -> list[Model]:
@@ -60,6 +67,6 @@ def _over_trials(models: Sequence[Model], value: Metric, cost: Metric) -> go.Fig
     figure.update_xaxes(title=cost.title, type="log", minorloglabels="complete", exponentformat="SI")
     figure.update_yaxes(title=value.title)
     return figure.update_layout(
-        margin={"l": 60, "r": 30, "t": 60, "b": 50},
+        margin={"l": 60, "r": 30, "b": 50},
         legend={"orientation": "h", "y": 1.08, "x": 1, "xanchor": "right"},
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from paredown.evaluators.files.names import MODEL_FILE
 from paredown.search.dashboard.attributes import Attributes, trial_attributes
-from paredown.search.dashboard.notes import model_note, study_note
+from paredown.search.dashboard.notes import model_note, study_attributes, study_note
 from paredown.search.dashboard.plots import study_figures
 from paredown.studies.front import front
 from paredown.studies.records import Records
@@ -36,7 +36,8 @@ class StudyReview:
     Attributes:
         trials: What is shown of each trial, by number.
         front: Numbers of the trials on the front, which keep every limit.
-        note: Summary, as Markdown.
+        attributes: What the study has come to, each part under its name.
+        note: Summary with a table of the front, as Markdown.
         files: Files that can be downloaded, relative to the study's folder.
         figures: JSON of figures of plotly, by id.
         folder: The study's folder.
@@ -44,6 +45,7 @@ class StudyReview:
 
     trials: Mapping[int, TrialReview]
     front: tuple[int, ...]
+    attributes: Mapping[str, str]
     note: str
     files: tuple[str, ...]
     figures: Mapping[str, str]
@@ -67,6 +69,7 @@ def review(study: Records) -> StudyReview:
     return StudyReview(
         trials=trials,
         front=tuple(model.trial for model in best),
+        attributes=study_attributes(study, best),
         note=study_note(study, best, baseline),
         files=_existing(study, REPORT_FILE),
         figures=study_figures(models, best, baseline, study.optimised_metrics),

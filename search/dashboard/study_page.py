@@ -61,6 +61,7 @@ class StudyPages:
         return [body]
 
     def _page(self, study: FrozenStudy, known: StudyReview, after: int) -> str:
+        study.user_attrs = {**known.attributes, **study.user_attrs}
         study.system_attrs = self._storage.get_study_system_attrs(study._study_id)
         trials = self._storage.stored_trials(study._study_id)
         notes = _notes(study.system_attrs)

@@ -25,3 +25,8 @@ def exporter_named(name: str, where: str) -> Exporter:
     if name not in EXPORTERS:
         raise StudyError(f"{where}: {name!r} does not exist; allowed: {', '.join(EXPORTERS)}")
     return EXPORTERS[name]
+
+
+def folder_name(trial: int, format_name: str = DEFAULT_FORMAT) -> str:
+    """Return the name of a model's folder; other formats do not replace the folder of the default one."""
+    return f"trial-{trial:04d}" + ("" if format_name == DEFAULT_FORMAT else f"-{format_name}")
