@@ -22,8 +22,11 @@ def study_figures(
     kept = {model.trial for model in best} | {baseline.trial}
     shown = sorted([*_evenly([m for m in models if m.trial not in kept]), *best], key=lambda model: model.trial)
     cost = next((metric for metric in metrics if metric.name == "size_bytes"), metrics[1])
+    drawn = front_figure(shown, best, baseline, metrics)
+    for trace in drawn.select_traces({"name": "other trials"}):  # their candidates would take most of the room
+        trace.text = [f"trial {model.trial}" for model in shown if model.trial not in kept]
     figures = {
-        "Front and baseline": front_figure(shown, best, baseline, metrics),
+        "Front and baseline": drawn,
         f"{metrics[0].name} and {cost.name} over trials": _over_trials(shown, metrics[0], cost),
     }
     return {title.replace(" ", "-"): _titled(figure, title).to_json() for title, figure in figures.items()}

@@ -93,15 +93,22 @@ def serving(
     """
     address = loopback(host)
     storage = ReviewStorage(open_to_read(url), open_storage(url, must_exist=True) if can_write_notes else None)
-    page = "/dashboard" if study is None else f"/dashboard/studies/{_study_id(storage, study)}"
-    served = application(storage, can_write_notes=can_write_notes)
-    is_v6 = ":" in address
     try:
-        server = make_server(address, port, served, ServerV6 if is_v6 else Server, QuietRequests)
+        page = "/dashboard" if study is None else f"/dashboard/studies/{_study_id(storage, study)}"
+        served = application(storage, can_write_notes=can_write_notes)
+        with _listening(address, port, served) as server:
+            shown = f"[{address}]" if ":" in address else address
+            yield server, f"http://{shown}:{server.server_port}{page}"
+    finally:
+        storage.close()
+
+
+def _listening(address: str, port: int, served: Application) -> Server:
+    try:
+        server = make_server(address, port, served, ServerV6 if ":" in address else Server, QuietRequests)
     except OSError as error:
         raise ConfigError(f"--port {port}: {error.strerror}; --port 0 takes a free one") from error
-    with server:
-        yield server, f"http://{f'[{address}]' if is_v6 else address}:{server.server_port}{page}"
+    return server
 
 
 def _study_id(storage: ReviewStorage, name: str) -> int:

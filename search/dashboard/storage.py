@@ -52,6 +52,12 @@ class ReviewStorage(BaseStorage):
         self._reviews: dict[int, tuple[Mark, StudyReview]] = {}
         self._lock = threading.Lock()
 
+    def close(self) -> None:
+        """Close the connections to the database."""
+        for storage in (self._storage, self._notes):
+            if storage is not None:
+                storage.engine.dispose()
+
     def review(self, study_id: int) -> StudyReview | None:
         """Return what our tables know of a study; None for a study of Optuna's alone.
 
@@ -66,7 +72,7 @@ class ReviewStorage(BaseStorage):
                     return None
                 trials = select(TrialRow.state, func.count()).where(TrialRow.study_id == row.id)
                 measured = select(func.count()).select_from(MeasurementRow).join(TrialRow)
-                states = sorted(session.execute(trials.group_by(TrialRow.state)).tuples())
+                states = sorted((state, count) for state, count in session.execute(trials.group_by(TrialRow.state)))
                 mark = (*states, session.scalar(measured.where(TrialRow.study_id == row.id)), row.folder)
             known = self._reviews.get(study_id)
             if known is None or known[0] != mark:
@@ -148,7 +154,7 @@ class ReviewStorage(BaseStorage):
         """Return the id in Optuna of trials, by number."""
         query = select(TRIALS.c.number, TRIALS.c.trial_id).where(TRIALS.c.study_id == study_id)
         with Session(self._storage.engine) as session:
-            return dict(session.execute(query.where(TRIALS.c.number.in_(numbers))).tuples().all())
+            return {number: trial_id for number, trial_id in session.execute(query.where(TRIALS.c.number.in_(numbers)))}
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise PermissionError("a review changes nothing")
