@@ -17,6 +17,17 @@ def artifact_id(study_id: int, file: str) -> str:
     return f"{study_id}/{file}".encode().hex()
 
 
+def readable(folder: Path, files: Iterable[str]) -> tuple[str, ...]:
+    """Return those of some files that lie in a folder, links followed."""
+    return tuple(file for file in files if _path(folder, file) is not None)
+
+
+def _path(folder: Path, file: str) -> Path | None:
+    """Return the place of a file, given that it lies in the folder."""
+    path = (folder / file).resolve()
+    return path if path.is_relative_to(folder.resolve()) and path.is_file() else None
+
+
 def artifact_attributes(study_id: int, files: Iterable[str]) -> dict[str, str]:
     """Return the system attributes that announce files to the dashboard."""
     found = {}
@@ -48,11 +59,9 @@ class FolderArtifacts:
             study_id, _, file = bytes.fromhex(artifact_id).decode().partition("/")
             folder = self._folder(int(study_id))
         except (ValueError, KeyError):
-            folder, file = None, ""
-        if folder is not None:
-            path = (folder / file).resolve()
-            if path.is_relative_to(folder.resolve()) and path.is_file():
-                return path.open("rb")
+            folder = None
+        if folder is not None and (path := _path(folder, file)) is not None:
+            return path.open("rb")
         raise ArtifactNotFound(f"no artifact {artifact_id}")
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> NoReturn:

@@ -20,11 +20,12 @@ def study_figures(
         return {}
     best = _evenly(best)
     kept = {model.trial for model in best} | {baseline.trial}
-    shown = sorted([*_evenly([m for m in models if m.trial not in kept]), *best], key=lambda model: model.trial)
+    others = {model.trial for model in _evenly([model for model in models if model.trial not in kept])}
+    shown = [model for model in models if model.trial in others | kept]
     cost = next((metric for metric in metrics if metric.name == "size_bytes"), metrics[1])
     drawn = front_figure(shown, best, baseline, metrics)
     for trace in drawn.select_traces({"name": "other trials"}):  # their candidates would take most of the room
-        trace.text = [f"trial {model.trial}" for model in shown if model.trial not in kept]
+        trace.text = [f"trial {model.trial}" for model in shown if model.trial in others]
     figures = {
         "Front and baseline": drawn,
         f"{metrics[0].name} and {cost.name} over trials": _over_trials(shown, metrics[0], cost),

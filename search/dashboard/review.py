@@ -56,6 +56,7 @@ def review(study: Records) -> StudyReview:
     """Return what is shown of a study, as its tables are now."""
     models, baseline, measured = study.models(), study.baseline(), study.measured()
     best = front(models, study.optimised_metrics)
+    folder = Path(study.folder).absolute()
     by_number, on_front = {model.trial: model for model in models}, {model.trial for model in best}
     trials = {}
     for row in study.rows():
@@ -64,18 +65,18 @@ def review(study: Records) -> StudyReview:
         trials[number] = TrialReview(
             trial_attributes(row, measured.get(number, {}), study.objectives, baseline, model, on_front=is_best),
             model_note(study, model, baseline) if model is not None and is_best else "",
-            _existing(study, f"{model.artifact}/{MODEL_FILE}") if model is not None else (),
+            _existing(folder, f"{model.artifact}/{MODEL_FILE}") if model is not None else (),
         )
     return StudyReview(
         trials=trials,
         front=tuple(model.trial for model in best),
         attributes=study_attributes(study, best),
         note=study_note(study, best, baseline),
-        files=_existing(study, REPORT_FILE),
+        files=_existing(folder, REPORT_FILE),
         figures=study_figures(models, best, baseline, study.optimised_metrics),
-        folder=Path(study.folder).absolute(),
+        folder=folder,
     )
 
 
-def _existing(study: Records, name: str) -> tuple[str, ...]:
-    return (name,) if Path(study.folder, name).is_file() else ()
+def _existing(folder: Path, file: str) -> tuple[str, ...]:
+    return (file,) if (folder / file).is_file() else ()

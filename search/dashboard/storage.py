@@ -8,6 +8,7 @@ import copy
 import re
 import threading
 from collections.abc import Container, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from paredown.search.dashboard.artifacts import artifact_attributes
+from paredown.search.dashboard.artifacts import artifact_attributes, readable
 from paredown.search.dashboard.review import StudyReview, TrialReview, review
 from paredown.search.study_file.objectives import stored_objectives
 from paredown.studies.optuna_storage import TRIALS
@@ -111,7 +112,7 @@ class ReviewStorage(BaseStorage):
         known = self.review(study_id)
         if known is None:
             return stored
-        added: dict[str, Any] = artifact_attributes(study_id, known.files)
+        added: dict[str, Any] = artifact_attributes(study_id, readable(known.folder, known.files))
         added |= {f"dashboard:plot_data:{name}:0": figure for name, figure in known.figures.items()}
         added |= note_attributes(None, known.note)
         for number, trial_id in self._trial_ids(study_id, known.front).items():
@@ -130,7 +131,12 @@ class ReviewStorage(BaseStorage):
         trial = self._optuna.get_trial(trial_id)
         with Session(self._storage.engine) as session:
             study_id = session.scalars(select(TRIALS.c.study_id).where(TRIALS.c.trial_id == trial_id)).one()
-        return reviewed(study_id, trial, self.review(study_id))
+        known = self.review(study_id)
+        if known is not None and trial.number in known.trials:
+            found = known.trials[trial.number]
+            found = replace(found, files=readable(known.folder, found.files))  # some may be gone since
+            known = replace(known, trials={trial.number: found})
+        return reviewed(study_id, trial, known)
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
