@@ -7,7 +7,6 @@ two processes would receive the same waiting trial.
 import contextlib
 import hashlib
 import re
-import sqlite3
 import tempfile
 from collections.abc import Iterator
 from importlib import resources
@@ -84,7 +83,7 @@ def open_storage(url: str, *, must_exist: bool = False) -> RDBStorage:
     address = _address(url)
     file = Path(address.database) if address.get_backend_name() == "sqlite" and address.database else None
     if must_exist and file is not None and not file.exists():
-        raise _no_file(url, file)
+        raise _unusable(url, f"there is no file {file}; run `paredown search` first")
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
@@ -107,42 +106,6 @@ def open_storage(url: str, *, must_exist: bool = False) -> RDBStorage:
     finally:
         optuna.logging.set_verbosity(level)
     return storage
-
-
-def open_to_read(url: str) -> RDBStorage:
-    """Open a database that exists so that nothing can be changed through it, and no search waits for its readers.
-
-    The tables of an earlier version are upgraded before.
-
-    Raises:
-        DatabaseUnusable: As `open_storage`.
-    """
-    address = _address(url)
-    file = Path(address.database) if address.get_backend_name() == "sqlite" and address.database else None
-    if file is None:
-        options: dict[str, Any] = {"execution_options": {"postgresql_readonly": True}, "pool_pre_ping": True}
-    elif file.exists():
-        options = {"creator": lambda: _connect_to_read(file)}
-    else:
-        raise _no_file(url, file)
-    try:
-        storage = ColumnStorage(url, options, skip_compatibility_check=True, skip_table_creation=True)
-        with storage.engine.connect() as connection:
-            is_current = _revision_of(connection) == _revisions()[-1]
-    except (ImportError, sqlalchemy.exc.SQLAlchemyError):
-        is_current = False
-    if not is_current:
-        open_storage(url, must_exist=True).engine.dispose()  # upgrades the tables, or says what is wrong
-        storage = ColumnStorage(url, options, skip_compatibility_check=True, skip_table_creation=True)
-    return storage
-
-
-def _connect_to_read(file: Path) -> sqlite3.Connection:
-    """Return a connection without transactions: a reader of the write-ahead log locks nobody out."""
-    address = f"{file.absolute().as_uri()}?mode=ro"
-    connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
-    connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-    return connection
 
 
 def _address(url: str) -> URL:
@@ -171,10 +134,6 @@ def _unusable(url: str, why: str) -> DatabaseUnusable:
         if password := make_url(url).password:
             why = why.replace(password, "***")
     return DatabaseUnusable(f"--storage {shown(url)}: {why}")
-
-
-def _no_file(url: str, file: Path) -> DatabaseUnusable:
-    return _unusable(url, f"there is no file {file}; run `paredown search` first")
 
 
 def _upgrade(engine: Engine, url: str) -> None:

@@ -11,7 +11,8 @@ from paredown.search.dashboard.artifacts import FolderArtifacts
 from paredown.search.dashboard.guard import Application, Guard
 from paredown.search.dashboard.storage import ReviewStorage
 from paredown.search.errors import ConfigError
-from paredown.studies.database import open_storage, open_to_read
+from paredown.studies.database import open_storage
+from paredown.studies.database_to_read import open_to_read
 from paredown.studies.errors import StudyNotFound
 
 HOSTS = ("127.0.0.1", "localhost", "[::1]")

@@ -9,7 +9,7 @@ from toy_study import BASELINE, CONFIG, objectives, outcome, run, sample
 
 from paredown.search.samplers.catalogue import SAMPLERS
 from paredown.search.samplers.sampler import Problem
-from paredown.studies.database import open_to_read
+from paredown.studies.database_to_read import open_to_read
 from paredown.studies.records import list_studies
 from paredown.studies.result import TrialResult
 from paredown.studies.study import Study
