@@ -11,8 +11,6 @@ from paredown.search.dashboard.plots import study_figures
 from paredown.studies.front import front
 from paredown.studies.records import Records
 
-REPORT_FILE = "report.html"
-
 
 @dataclass(frozen=True)
 class TrialReview:
@@ -38,7 +36,6 @@ class StudyReview:
         front: Numbers of the trials on the front, which keep every limit.
         attributes: What the study has come to, each part under its name.
         note: Summary with a table of the front, as Markdown.
-        files: Files that can be downloaded, relative to the study's folder.
         figures: JSON of figures of plotly, by id.
         folder: The study's folder.
     """
@@ -47,7 +44,6 @@ class StudyReview:
     front: tuple[int, ...]
     attributes: Mapping[str, str]
     note: str
-    files: tuple[str, ...]
     figures: Mapping[str, str]
     folder: Path
 
@@ -72,7 +68,6 @@ def review(study: Records) -> StudyReview:
         front=tuple(model.trial for model in best),
         attributes=study_attributes(study, best),
         note=study_note(study, best, baseline),
-        files=_existing(folder, REPORT_FILE),
         figures=study_figures(models, best, baseline, study.optimised_metrics),
         folder=folder,
     )

@@ -29,6 +29,7 @@ from paredown.studies.result import DERIVED_KEY, STOPPED_KEY
 from paredown.studies.tables import MeasurementRow, StudyRow, TrialRow
 
 CONSTRAINTS = "constraints"
+REPORT_FILE = "report.html"
 OURS = (DERIVED_KEY, STOPPED_KEY)
 """User attributes that are no business of a reader's."""
 NOTE = re.compile(r"(?P<owner>dashboard:((?P<trial>\d+):)?)note_(ver|str:\d+)")
@@ -112,7 +113,7 @@ class ReviewStorage(BaseStorage):
         known = self.review(study_id)
         if known is None:
             return stored
-        added: dict[str, Any] = artifact_attributes(study_id, readable(known.folder, known.files))
+        added: dict[str, Any] = artifact_attributes(study_id, readable(known.folder, [REPORT_FILE]))
         added |= {f"dashboard:plot_data:{name}:0": figure for name, figure in known.figures.items()}
         added |= note_attributes(None, known.note)
         for number, trial_id in self._trial_ids(study_id, known.front).items():

@@ -42,7 +42,6 @@ def study(tmp_path: Path) -> Study:
     folder = tmp_path / "out"
     (folder / "trials/x").mkdir(parents=True)
     (folder / "trials/x/model.onnx").write_bytes(MODEL)
-    (folder / "report.html").write_text("<script>alert(1)</script>")
     return study
 
 
@@ -155,6 +154,8 @@ def test_files_are_the_same_bytes_and_no_other_files_are_served(study: Study, tm
     (tmp_path / "secret").write_text("secret")
     outside = b"1/../secret".hex()
     with served(tmp_path) as address:
+        assert page(address)["artifacts"] == [], "there is no report yet"
+        (tmp_path / "out/report.html").write_text("<script>alert(1)</script>")
         found = page(address)
         (model,), (report,) = found["best_trials"][0]["artifacts"], found["artifacts"]
         trial_id = found["best_trials"][0]["trial_id"]
