@@ -42,7 +42,7 @@ def trial_attributes(
         shown["cause"] = row["facts"][CAUSE]
     if model is not None and any(objective.limit is not None for objective in objectives):
         broken = broken_limits(tuple(objectives), {name: m.value for name, m in measured.items()})
-        shown["limits"] = "; ".join(broken) or "kept"
+        shown["limits"] = f"broken: {'; '.join(broken)}" if broken else "kept"
     if model is not None and baseline is not None and not is_baseline and faster_on_paper_only(model, baseline):
         shown["flag"] = "fewer MACs than the baseline, but not measurably faster"
     return shown | _metrics(measured, None if is_baseline else baseline)

@@ -116,7 +116,7 @@ def test_each_trial_shows_metrics_changes_limits_and_reasons(study: Study, tmp_p
     baseline, failed = found["trials"][0], found["trials"][-1]
     good = found["best_trials"][0]
     assert attributes(baseline)["role"] == "baseline"
-    assert attributes(baseline)["limits"] == "size_bytes 10000 B is above the limit 5000"
+    assert attributes(baseline)["limits"] == "broken: size_bytes 10000 B is above the limit 5000"
     assert (failed["state"], attributes(failed)["outcome"]) == ("Fail", "failed")
     assert (attributes(failed)["reason"], attributes(failed)["cause"]) == ("a bad day", "exception")
     shown = attributes(good)
