@@ -5,8 +5,10 @@ from typing import Any
 from optuna.storages import RDBStorage
 from sqlalchemy import event
 
-from paredown.studies.database import BUSY_TIMEOUT_MS, open_storage
+from paredown.studies.database import open_storage
 from paredown.studies.optuna_storage import ColumnStorage
+
+BUSY_TIMEOUT_MS = 60_000
 
 
 def open_to_read(url: str) -> RDBStorage:

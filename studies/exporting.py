@@ -64,7 +64,7 @@ def export_models(
     skipped = {row["number"]: row["facts"].get("skipped", {}) for row in study.rows()}
     assert baseline is not None, "where there are models there is a baseline"
     for model in models:
-        artifact, folder = Path(study.folder, model.artifact), out / folder_name(model.trial, exporter.name)
+        artifact, folder = Path(study.folder, model.artifact), out / folder_name(model, exporter)
         known, left_alone = model.measurements.get(TEST_ACCURACY.name), skipped[model.trial]
         try:
             network, shape = rebuild(model.candidate, task, trial_file(model.trial, artifact, WEIGHTS_FILE))

@@ -17,7 +17,7 @@ MAX_CARD_BYTES = 64_000
 
 def model_note(study: Records, model: Model, baseline: Model | None) -> str:
     """Return the card that was exported with a model or, before it is exported, its metrics against the baseline."""
-    card = Path(study.folder, "models", folder_name(model.trial), CARD_FILE)
+    card = Path(study.folder, "models", folder_name(model), CARD_FILE)
     if card.is_file() and card.stat().st_size <= MAX_CARD_BYTES:
         return card.read_text(errors="replace")
     known = [metric for metric in known_metrics().values() if metric.name in model.measurements]
