@@ -52,10 +52,10 @@ class ProposingSampler(BaseSampler, ABC):
         if not search_space:
             return {}
         domain = KnobDomain(search_space, self._problem.canonical)
+        rng = np.random.default_rng([self._problem.seed, trial.number])
         with collector_paused():
             history = read_history(study, domain, exclude=trial.number)
-        rng = np.random.default_rng([self._problem.seed, trial.number])
-        return dict(self.propose(domain, history, rng))
+            return dict(self.propose(domain, history, rng))
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

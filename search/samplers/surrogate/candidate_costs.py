@@ -14,7 +14,6 @@ from paredown.search.samplers.sampler import Cost, Params
 from paredown.search.samplers.surrogate.gaussian_process import Predict, fit, tune
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.space import SearchSpace
-from paredown.studies.collector import collector_paused
 from paredown.studies.front import Model
 
 Array = NDArray[np.float64]
@@ -76,8 +75,7 @@ class CandidateCosts:
 
     def count(self, params: Sequence[Params]) -> Array:
         """Return `n x k` exact costs; candidates that were counted before take no time."""
-        with collector_paused():
-            return np.array([self._counted_of(one) for one in params]).reshape(len(params), len(self.columns))
+        return np.array([self._counted_of(one) for one in params]).reshape(len(params), len(self.columns))
 
     def estimate(self, params: Sequence[Params]) -> Array:
         """Return `n x k` predicted costs."""
