@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import plotly.graph_objects as go
-import plotly.io
 
 from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.evaluators.metrics.measurement import Metric
 from paredown.studies import figures as drawn
 from paredown.studies.front import Model, faster_on_paper_only, front, hypervolume_history
+from paredown.studies.inline_plots import drawing, place
 from paredown.studies.result import FINISHED
 from paredown.studies.study import Study
 
@@ -45,7 +45,7 @@ def write_report(study: Study, file: Path) -> None:
         "name": html.escape(study.name),
         "summary": _summary(study, best, baseline, metrics),
         "table": _table(best, baseline, metrics) if baseline else "<p>No trial has finished yet.</p>",
-        "figures": "\n".join(_section(*figure, first=at == 0) for at, figure in enumerate(shown)),
+        "figures": "\n".join(_section(*one) for one in shown) + drawing([figure for _, _, figure in shown]),
         "trials": _listed(study, "Stopped early", {"stopped"})
         + _listed(study, "Failed and rejected", {"failed", "rejected"}),
     }
@@ -116,11 +116,8 @@ def knob_importances(study: Study, metrics: Sequence[Metric], models: Sequence[M
     return found
 
 
-def _section(title: str, text: str, figure: go.Figure, *, first: bool) -> str:
-    drawing = plotly.io.to_html(
-        figure, full_html=False, include_plotlyjs=first, config={"displaylogo": False, "responsive": True}
-    )
-    return f"<section><h2>{title}</h2><p>{text}</p>{drawing}</section>"
+def _section(title: str, text: str, figure: go.Figure) -> str:
+    return f"<section><h2>{title}</h2><p>{text}</p>{place(figure)}</section>"
 
 
 def _summary(study: Study, best: Sequence[Model], baseline: Model | None, metrics: Sequence[Metric]) -> str:

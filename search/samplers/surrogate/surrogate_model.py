@@ -14,7 +14,14 @@ from paredown.search.samplers.history import History
 from paredown.search.samplers.sampler import Costs, Params
 from paredown.search.samplers.surrogate.expected_improvement import expected_improvement
 from paredown.search.samplers.surrogate.feasibility_model import FeasibilityModel, fit_feasibility
-from paredown.search.samplers.surrogate.gaussian_process import Hyperparameters, Predict, fit, tune, tuned_rows
+from paredown.search.samplers.surrogate.gaussian_process import (
+    MAX_EXACT,
+    Hyperparameters,
+    Predict,
+    fit,
+    tune,
+    tuned_rows,
+)
 from paredown.search.samplers.surrogate.output_transform import OutputTransform
 
 Array = NDArray[np.float64]
@@ -171,7 +178,7 @@ class SurrogateModel:
             inputs, scores = np.vstack([inputs, early]), np.concatenate([scores, early_scores])
             first_inputs = np.vstack([first_inputs, early[:rows]])
             first_scores = np.concatenate([first_scores, early_scores[:rows]])
-        found = self._tuned(first_inputs, first_scores)
+        found = self._tuned(first_inputs, first_scores, len(inputs))
         predict = fit(inputs, scores, found)
         if len(self._pending):
             # Running trials are assumed to end as predicted, so that the next proposal lies elsewhere.
@@ -190,7 +197,7 @@ class SurrogateModel:
         grid = np.linspace(scores.min() - 3, scores.max() + 3, 400)
         raw = grid * scale + centre
         back = OutputTransform(np.exp(raw) if positive else raw, grid)
-        return fit(self._done, scores, self._tuned(self._done[:rows], scores[:rows])), back
+        return fit(self._done, scores, self._tuned(self._done[:rows], scores[:rows], len(scores))), back
 
     def _fit_feasibility_models(self) -> list[FeasibilityModel]:
         """Return a model for each constraint but the limits on counted costs, and one for the risk of failure."""
@@ -210,8 +217,13 @@ class SurrogateModel:
                 models.append(fit_feasibility(self._encoded(networks, self._count(networks)), values, self._tuned))
         return models
 
-    def _tuned(self, inputs: Array, scores: Array) -> Hyperparameters:
-        """Return the hyperparameters tuned on the data; the same data is tuned once."""
+    def _tuned(self, inputs: Array, scores: Array, fitted: int = 0) -> Hyperparameters:
+        """Return the hyperparameters tuned on the data; the same data is tuned once.
+
+        Where the number of fitted trials calls for a forest, which needs none, nothing is tuned.
+        """
+        if fitted > MAX_EXACT:
+            return Hyperparameters(np.ones(inputs.shape[1]), 1.0, 0.01)
         key = hashlib.sha256(inputs.tobytes() + scores.tobytes()).digest()
         if key not in self._hyperparameters:
             if len(self._hyperparameters) >= CACHED_FITS:
