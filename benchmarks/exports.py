@@ -23,7 +23,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.files.names import MODEL_FILE
 from paredown.evaluators.files.onnx_model import export, slimmed
 from paredown.evaluators.litert.comparison import compare
@@ -35,6 +34,7 @@ from paredown.evaluators.tasks.task import normalisation_at, split_at
 from paredown.search.one_network.compress import compress_model
 from paredown.spaces.compression.quantization import QUANTIZATION
 from paredown.spaces.compression.step import RewriteContext
+from paredown.spaces.errors import ParedownError
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.knob import Knobs
 
@@ -47,7 +47,7 @@ RESNET8_KNOBS: Knobs = {
     **{"shortcut": "projected", "activation": "relu", "resolution": 32},
 }
 INT8: Knobs = {"weights": "int8", "activations": "uint8", "calibration": "minmax"}
-TRAINING = {"epochs": 8, "max_seconds": 40}
+TRAINING = {"epochs": 20, "max_seconds": 90}
 IMAGES = 100
 """Number of test images that are compared."""
 
@@ -92,7 +92,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             try:
                 rows[name] = measured(*(reference() if name == RESNET8 else trained(name, Path(folder))))
-            except EvaluationError as error:
+            except ParedownError as error:
                 rows[name] = {"refused": str(error)}
         print(name, json.dumps(rows[name]), flush=True)
     packages = ("tflite_micro", "ai-edge-litert", "ethos-u-vela", "onnxruntime")
