@@ -212,6 +212,7 @@ def test_litert_says_what_a_microcontroller_needs(integers: ExportRequest, tmp_p
     assert f"an arena of {facts['arena_bytes']} bytes" in card
     assert f"{facts['file_bytes']} bytes for `model.tflite`" in card
     assert facts["litert_max_steps"] == 0
+    assert "LiteRT's reference kernels give the same integers" in card
     assert facts["onnx_max_steps"] <= 3
 
 
