@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-MICRO, LITERT = "tflm", "litert"
+MICRO, LITERT, XNNPACK = "tflm", "litert", "xnnpack"
 LEAST_ARENA = 16 * 2**20
 ARENA_FACTOR = 20
 """Bytes offered for the arena, at least and as a multiple of the file; what is used of them is what counts."""
@@ -33,11 +33,10 @@ def _micro(file: Path) -> tuple[Callable[[Any], Any], Callable[[], None]]:
     return run, interpreter.print_allocations
 
 
-def _litert(file: Path) -> tuple[Callable[[Any], Any], Callable[[], None]]:
+def _litert(file: Path, kernels: str) -> tuple[Callable[[Any], Any], Callable[[], None]]:
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    # The reference kernels: the optimised ones round otherwise than those of microcontrollers.
-    interpreter = Interpreter(str(file), experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
+    interpreter = Interpreter(str(file), experimental_op_resolver_type=OpResolverType[kernels])
     interpreter.allocate_tensors()
     given, made = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
 
@@ -51,7 +50,9 @@ def _litert(file: Path) -> tuple[Callable[[Any], Any], Callable[[], None]]:
 
 def main(runtime: str, folder: Path) -> None:
     """Run the file of a folder on its images."""
-    run, tell = {MICRO: _micro, LITERT: _litert}[runtime](folder / "model.tflite")
+    file = folder / "model.tflite"
+    # The reference kernels round as those of microcontrollers do; XNNPACK, the default, scales in float.
+    run, tell = _micro(file) if runtime == MICRO else _litert(file, "BUILTIN_REF" if runtime == LITERT else "BUILTIN")
     outputs = [np.array(run(image[None])) for image in np.load(folder / "images.npy")]
     np.save(folder / "outputs.npy", np.concatenate(outputs))
     tell()

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paredown.evaluators.errors import EvaluationError
-from paredown.evaluators.litert.runtime_process import LITERT, MICRO
+from paredown.evaluators.litert.runtime_process import LITERT, MICRO, XNNPACK
 from paredown.evaluators.litert.signature import Signature
 
 PROGRAM = "paredown.evaluators.litert.runtime_process"
-NAMES = {MICRO: "TensorFlow Lite Micro", LITERT: "LiteRT"}
+NAMES = {MICRO: "TensorFlow Lite Micro", LITERT: "LiteRT", XNNPACK: "LiteRT with XNNPACK"}
 ALLOCATED = re.compile(r"Arena allocation (total|head|tail) (\d+) bytes")
 
 
@@ -51,13 +51,18 @@ def run_micro(model: bytes, images: NDArray[np.int8]) -> tuple[NDArray[np.int8],
     return outputs, Arena(**allocated)
 
 
-def run_litert(model: bytes, images: NDArray[np.int8]) -> NDArray[np.int8]:
-    """Run a file by the reference kernels of LiteRT; return the outputs `n x classes`.
+def run_litert(model: bytes, images: NDArray[np.int8], *, xnnpack: bool = False) -> NDArray[np.int8]:
+    """Run a file in LiteRT; return the outputs `n x classes`.
+
+    Args:
+        model: TensorFlow Lite.
+        images: Integers `n x h x w x c`, at least one image.
+        xnnpack: Whether its fast kernels run, which scale sums in float, in place of the reference kernels.
 
     Raises:
         EvaluationError: The file cannot be loaded or run.
     """
-    return _run(LITERT, model, images)[0]
+    return _run(XNNPACK if xnnpack else LITERT, model, images)[0]
 
 
 def arena(model: bytes) -> Arena:

@@ -77,8 +77,8 @@ def _card(manifest: Manifest) -> list[str]:
         "on 32 bits). Input and output are int8, images channels last (n x h x w x c). `predict` and `test_accuracy` "
         "run it in TensorFlow Lite Micro.",
         "",
-        f"On {facts['compared_images']} validation images LiteRT's reference kernels give {litert}, and the trial's ONNX "
-        f"file in ONNX Runtime differs by at most {facts['onnx_max_steps']} steps of the output's int8 grid.",
+        f"On {facts['compared_images']} validation images LiteRT's reference kernels give {litert}, and the trial's "
+        f"ONNX file in ONNX Runtime differs by at most {facts['onnx_max_steps']} steps of the output's int8 grid.",
     ]
 
 
