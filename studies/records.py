@@ -37,6 +37,11 @@ class Records:
         self._storage = storage
 
     @property
+    def is_read_only(self) -> bool:
+        """Whether its database can only be looked at."""
+        return self._storage.engine.url.query.get("mode") == "ro"
+
+    @property
     def optimised_metrics(self) -> tuple[Metric, ...]:
         """The metrics that span the front, in order."""
         return optimised_metrics(self.objectives)

@@ -21,7 +21,8 @@ from paredown.spaces.candidate import Candidate
 from paredown.spaces.knob import Suggester, Value
 from paredown.studies import optuna_study
 from paredown.studies.checking import checked
-from paredown.studies.database import open_storage, shown
+from paredown.studies.database import open_storage
+from paredown.studies.database_address import shown
 from paredown.studies.errors import StudyError, StudyNotFound
 from paredown.studies.ownership import LEASE_S, Claim, Runner
 from paredown.studies.records import differences
@@ -70,7 +71,7 @@ class Study(Results):
             DatabaseUnusable: The database cannot be used.
             StudyError: The stored configuration differs; the message names the keys.
         """
-        storage = open_storage(url)
+        storage = open_storage(url, why_write="a search stores its trials there")
         with Session(storage.engine, expire_on_commit=False) as session:
             row = session.scalar(select(StudyRow).where(StudyRow.name == name))
             if row is None:
