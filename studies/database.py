@@ -22,6 +22,8 @@ from paredown.studies.tables import VERSION_TABLE
 if TYPE_CHECKING:
     import alembic.config
 
+A_SEARCH_WRITES = "a search stores its trials there"
+
 
 @contextlib.contextmanager
 def _one_at_a_time(file: Path | None) -> Iterator[None]:
@@ -49,8 +51,8 @@ def open_storage(url: str, *, must_exist: bool = False, why_write: str = "") -> 
     file = address.file
     if file is not None and not file.exists() and (must_exist or address.read_only):
         raise unusable(url, f"there is no file {file}; run `paredown search` first")
-    if address.read_only and why_write:
-        raise unusable(url, f"{address.read_only}, so that it can only be looked at; {why_write}")
+    if why_write:
+        address.check_writable(why_write)
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:

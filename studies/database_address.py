@@ -38,6 +38,18 @@ class Address:
     file: Path | None = None
     read_only: str = ""
 
+    def check_writable(self, why: str) -> None:
+        """Refuse a database that can only be looked at.
+
+        Args:
+            why: Why it must be writable, for the message.
+
+        Raises:
+            DatabaseUnusable: It cannot be written.
+        """
+        if self.read_only:
+            raise unusable(self.given, f"{self.read_only}, so that it can only be looked at; {why}")
+
     @property
     def engine_options(self) -> Mapping[str, object]:
         """Options of the engine: a connection to a server is tried before it is used."""

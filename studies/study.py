@@ -20,14 +20,15 @@ from paredown.evaluators.metrics.measurement import Objective, optimised_metrics
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.knob import Suggester, Value
 from paredown.studies import optuna_study
+from paredown.studies.agreement import agreed
 from paredown.studies.checking import checked
-from paredown.studies.database import open_storage
+from paredown.studies.database import A_SEARCH_WRITES, open_storage
 from paredown.studies.database_address import shown
-from paredown.studies.errors import StudyError, StudyNotFound
+from paredown.studies.errors import StudyNotFound
+from paredown.studies.moved_networks import move_network
 from paredown.studies.ownership import LEASE_S, Claim, Runner
-from paredown.studies.records import differences
 from paredown.studies.result import FINISHED, PendingTrial, TrialResult
-from paredown.studies.results import Results, now_utc
+from paredown.studies.results import KNOWN, Results, now_utc
 from paredown.studies.tables import OrphanRow, StudyRow, TrialRow
 
 MAX_DEATHS = 3
@@ -71,18 +72,16 @@ class Study(Results):
             DatabaseUnusable: The database cannot be used.
             StudyError: The stored configuration differs; the message names the keys.
         """
-        storage = open_storage(url, why_write="a search stores its trials there")
+        storage = open_storage(url, why_write=A_SEARCH_WRITES)
         with Session(storage.engine, expire_on_commit=False) as session:
             row = session.scalar(select(StudyRow).where(StudyRow.name == name))
             if row is None:
                 row = StudyRow(name=name, config=dict(config), version=version("paredown"), created_at=now_utc())
                 session.add(row)
-            elif different := differences(row.config, config):
-                raise StudyError(
-                    f"study {name!r} exists with another {', '.join(different)}; name a new study with "
-                    "--study, or ask for the same:\n"
-                    + "\n".join(f"  {k}: stored {a!r}, now {b!r}" for k, (a, b) in different.items())
-                )
+            else:
+                asked = agreed(name, row.config, config, is_begun=_is_begun(session, row))
+                move_network(session, row, asked)
+                row.config = asked
             row.folder = folder
             session.commit()
         study = optuna_study.create(storage, name, optimised_metrics(objectives))
@@ -291,3 +290,9 @@ class Study(Results):
             self._has_baseline = found is not None and found.state == "done"
             return found is None
         return False
+
+
+def _is_begun(session: Session, row: StudyRow) -> bool:
+    """Return whether a study has results, or trials that are on their way to them."""
+    trials = select(TrialRow.id).where(TrialRow.study_id == row.id, TrialRow.state.in_((*KNOWN, "waiting")))
+    return session.scalar(trials.where(TrialRow.state != "failed").limit(1)) is not None

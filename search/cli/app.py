@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from paredown.search.cli.adopt import adopt
 from paredown.search.cli.bench import bench
 from paredown.search.cli.compress import compress
 from paredown.search.cli.data import data
@@ -41,6 +42,7 @@ COMMANDS = (
     report,
     predict,
     retry,
+    adopt,
     compress,
     sensitivity,
     families,

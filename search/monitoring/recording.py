@@ -45,5 +45,8 @@ def recorded(folder: Path, study: str, listener: ProgressListener) -> Iterator[R
         recording.reason = f"{type(error).__name__}: {error}"
         raise
     finally:
-        log.write(f"the search has ended: {recording.reason}")
-        status.end(recording.reason)
+        try:
+            log.write(f"the search has ended: {recording.reason}")
+            status.end(recording.reason)
+        except OSError as error:  # such as a folder that is gone, which has ended the search
+            listener.remark(f"the end of the search could not be recorded: {error}")
