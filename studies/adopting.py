@@ -1,4 +1,4 @@
-"""Adoption: a study is told where its data, its modules and its outputs lie now, after a check that they are its own."""
+"""Adoption: a study is told where its data, modules and outputs lie now, after a check that they are its own."""
 
 import json
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from paredown.studies.exporters.catalogue import DEFAULT_FORMAT, EXPORTERS
 from paredown.studies.exporting import folder_name
 from paredown.studies.model_folder.manifest import read_manifest
 from paredown.studies.moved_networks import is_searched, move_network, moved
-from paredown.studies.outputs import lost_trials, write_mark
+from paredown.studies.outputs import lost_trials, read_mark, write_mark
 from paredown.studies.selection import best_models
 from paredown.studies.study import Study
 from paredown.studies.tables import StudyRow, TrialRow
@@ -45,7 +45,7 @@ class Adoption:
         finished: Number of finished trials with files.
         lost: Files that are missing or of another size, by number of the trial.
         exports: Names of the exported models of the front that are as their manifests say.
-        unexported: Names of those that are missing or changed; they can be exported again where their trial is not lost.
+        unexported: Names of those that are missing or changed; they can be exported anew where their trial is not lost.
         rerun: Numbers of the trials that run again.
     """
 
@@ -160,8 +160,9 @@ def _with_data(name: str, found: Adoption, key: str, data: Path | None) -> Adopt
 
 def _with_outputs(study: Study, found: Adoption, folder: Path, *, rerun: bool) -> Adoption:
     """Return the same with another folder of outputs, and what is in it."""
-    models = study.models()
-    artifacts = study.artifacts()
+    if (mark := read_mark(folder)) is not None and mark.made_at != study.made_at:
+        raise StudyError(f"--out: {folder} holds the outputs of another study, {mark.study!r} of {mark.made_at}")
+    models, artifacts = study.models(), study.artifacts()
     lost = lost_trials(artifacts, folder)
     for model in models:
         if model.trial in artifacts and model.trial not in lost:
