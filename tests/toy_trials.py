@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from paredown.evaluators.errors import TrialInterrupted
 from paredown.evaluators.metrics.measurement import Measurement
 from paredown.search.study_file.schema import StudyConfig
@@ -48,6 +50,16 @@ def toy_setup(folder: Path, **keys: Any) -> Setup:
     return set_up(StudyConfig.model_validate(study | keys), "toy.yaml", folder, folder / "out")
 
 
+def write_arrays(file: Path, seed: int = 0) -> None:
+    """Write a few images of two classes, for the task `arrays`."""
+    rng = np.random.default_rng(seed)
+    arrays = {}
+    for split, count in {"train": 40, "validation": 20, "test": 20}.items():
+        arrays[f"{split}_images"] = rng.integers(0, 256, (count, 8, 8), np.uint8)
+        arrays[f"{split}_labels"] = np.arange(count) % 2
+    np.savez(file, **arrays)
+
+
 def values(candidate: Any) -> dict[str, float]:
     """Return what a toy trial measures."""
     knobs = candidate.knobs
@@ -64,11 +76,13 @@ def values(candidate: Any) -> dict[str, float]:
 
 def kept(plan: Any) -> str:
     """Leave the files of a finished trial, which all toy trials share, and return their folder."""
-    folder = Path(plan.folder, "trials/toy")
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in NEEDED:
-        (folder / name).touch()
-    return "trials/toy"
+    artifact = "trials/toy"
+    if plan is not None:
+        folder = Path(plan.folder, artifact)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in NEEDED:
+            (folder / name).touch()
+    return artifact
 
 
 def good(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:

@@ -5,7 +5,6 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import toy_trials
 from commands import Said
@@ -35,18 +34,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with data, in which a search is run."""
     folder = tmp_path / "project"
     (folder / "data").mkdir(parents=True)
-    write_data(folder / "data/few.npz")
+    toy_trials.write_arrays(folder / "data/few.npz")
     monkeypatch.chdir(folder)
     return folder
-
-
-def write_data(file: Path, seed: int = 0) -> None:
-    rng = np.random.default_rng(seed)
-    arrays = {}
-    for split, count in {"train": 40, "validation": 20, "test": 20}.items():
-        arrays[f"{split}_images"] = rng.integers(0, 256, (count, 8, 8), np.uint8)
-        arrays[f"{split}_labels"] = np.arange(count) % 2
-    np.savez(file, **arrays)
 
 
 def config(path: str = "data/few.npz", **keys: Any) -> StudyConfig:
@@ -222,7 +212,7 @@ def test_data_that_have_moved_are_adopted_and_other_data_refused(
     Path("data/few.npz").rename("few.npz")
     with pytest.raises(ConfigError, match=rf"there is no .*paredown adopt {name} --data PATH"):
         run(database, 3, study=name)
-    write_data(Path("other.npz"), seed=1)
+    toy_trials.write_arrays(Path("other.npz"), seed=1)
     refused = Said(capsys, "adopt", name, "--data", "other.npz", *storage)
     assert refused.code == 2
     digest, other = study.config["task"]["data"], refused.err.split("their digest is ")[1].split(",")[0]
@@ -237,7 +227,7 @@ def test_data_that_have_moved_are_adopted_and_other_data_refused(
 def test_data_that_have_changed_are_refused_with_both_digests(project: Path) -> None:
     url = f"sqlite:///{project}/toy.db"
     before = run(url, 2).study.config["task"]["data"]
-    write_data(Path("data/new.npz"), seed=1)
+    toy_trials.write_arrays(Path("data/new.npz"), seed=1)
     with pytest.raises(StudyError, match=rf"data of the digest {before}; that of the data at .*new.npz is [0-9a-f]"):
         run(url, 3, path="data/new.npz")
 
