@@ -17,6 +17,7 @@ from paredown.spaces.errors import SpaceError
 from paredown.spaces.families.imported import imported
 from paredown.spaces.knob import Range
 from paredown.studies.agreement import is_own_network, place_of
+from paredown.studies.database_address import read_address
 from paredown.studies.errors import StudyError
 from paredown.studies.exporters.catalogue import DEFAULT_FORMAT, EXPORTERS
 from paredown.studies.exporting import folder_name
@@ -96,7 +97,9 @@ def adopt(study: Study, found: Adoption, url: str) -> None:
 
     Raises:
         StudyError: A search of the study is alive.
+        DatabaseUnusable: The database can only be looked at.
     """
+    read_address(url).check_writable("what is adopted is stored there")
     with study.runner.transaction() as session:
         row = session.scalars(select(StudyRow).where(StudyRow.name == study.name)).one()
         _check_idle(session, row)

@@ -79,7 +79,7 @@ def check_mark(folder: Path, name: str, study: Records | None, url: str) -> None
                 "another folder with --out, or that study's database with --storage"
             )
         return
-    if study is None or (mark.study, mark.made_at) != (name, study.made_at):
+    if study is None or mark.made_at != study.made_at:  # its name may have changed since
         of = f" in {mark.database}" if mark.database else ""
         raise StudyError(
             f"{folder} holds the outputs of another study, {mark.study!r} of {mark.made_at}{of}; name another folder "

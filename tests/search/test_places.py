@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import toy_trials
 from commands import Said
 from third_driver import IN_TURN
 
+from paredown.evaluators.metrics.measurement import Measurement
 from paredown.evaluators.tasks.spec import stored_task
 from paredown.search.api.storage import stored_study
 from paredown.search.drivers.catalogue import DRIVERS
@@ -21,6 +23,7 @@ from paredown.search.study_file.setup import set_up
 from paredown.search.study_file.stored import as_begun
 from paredown.studies.errors import StudyError
 from paredown.studies.outputs import MARK_FILE, NEEDED
+from paredown.studies.result import TrialResult
 from paredown.studies.study import Study
 
 
@@ -52,13 +55,15 @@ def config(path: str = "data/few.npz", **keys: Any) -> StudyConfig:
     return checked_config(study | keys, "toy.yaml", {})
 
 
-def run(url: str, trials: int, folder: str | Path = ".", out: str | None = None, **keys: Any) -> SearchSummary:
+def run(
+    url: str, trials: int, folder: str | Path = ".", out: str | None = None, trial: Any = None, **keys: Any
+) -> SearchSummary:
     """Search as `run_study` does, with trials that cost nothing."""
     asked, folder = config(trials=trials, **keys), Path(folder)
     begun = begun_study(url, asked.study)
     asked, folder = find_data(as_begun(asked, begun), "toy.yaml", folder, begun, url)
     outputs = outputs_folder(begun, asked.study, url, None if out is None else Path(out))
-    return search(set_up(asked, "toy.yaml", folder, outputs), url, where="toy.yaml", run=distinct)
+    return search(set_up(asked, "toy.yaml", folder, outputs), url, where="toy.yaml", run=trial or distinct)
 
 
 def distinct(candidate: Any, plan: Any, on_epoch: Any) -> Any:
@@ -260,3 +265,65 @@ def test_a_report_does_not_make_a_folder_of_before_anew(project: Path, capsys: p
     Said(capsys, "adopt", "toy", "--out", "kept/toy", "--storage", url)
     assert Said(capsys, "report", "toy", "--storage", url).code == 0
     assert Path("kept/toy/report.html").is_file()
+
+
+@pytest.mark.parametrize("form", ["sqlite:///{}?mode=ro", "sqlite:///file:{}?mode=ro&uri=true"])
+def test_a_study_is_looked_at_through_a_database_that_may_not_be_written(
+    project: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    run("sqlite:///toy.db", 3)
+    before = Path("toy.db").read_bytes()
+    storage = ("--storage", form.format("toy.db"))
+    for command in (["front"], ["show"], ["select", "--max", "size_bytes=1G"], ["status"], ["report", "-o", "r.html"]):
+        said = Said(capsys, command[0], "toy", *command[1:], *storage)
+        assert (said.code, said.err) == (0, ""), said.err
+        assert "toy" in said.out or "trial" in said.out or "r.html" in said.out
+    assert "3 done" in Said(capsys, "studies", *storage).out
+    for command in (["search"], ["adopt", "toy", "--out", "paredown-out/toy"]):
+        said = Said(capsys, *command, *storage)
+        assert said.code == 2
+        assert said.err.count("can only be looked at") == 1
+        assert "Traceback" not in said.err
+    assert Path("toy.db").read_bytes() == before
+
+
+def test_a_network_of_the_user_moves_with_its_project(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = "import torch\n\ndef make():\n    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2))\n"
+    Path("net_that_moves.py").write_text(module)
+    keys = {"model": "net_that_moves:make", "space": {"knobs": {"imported.resolution": 8}, "steps": ["quantization"]}}
+
+    def values(candidate: Any, plan: Any, on_epoch: Any) -> TrialResult:
+        share = int(candidate.digest[:4], 16) / 2**16
+        measured = dict.fromkeys(("latency_ms", "macs", "params"), 1.0)
+        measured |= {"accuracy": share, "size_bytes": 1000 * (1 + share)}
+        return TrialResult("done", "", {n: Measurement(n, v) for n, v in measured.items()}, toy_trials.kept(plan))
+
+    def forget() -> None:
+        sys.modules.pop("net_that_moves", None)
+        sys.path[:] = [entry for entry in sys.path if not entry.startswith(str(tmp_path))]
+
+    url = f"sqlite:///{tmp_path}/toy.db"
+    before = run(url, 3, project, trial=values, **keys).study
+    forget()
+    project.rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path / "moved")
+    again = run(url, 4, tmp_path / "moved", trial=values, **keys).study
+    forget()
+    models = again.models()
+    assert [m.measurements for m in models[:3]] == [m.measurements for m in before.models()[:3]]
+    assert {m.candidate.knobs["folder"] for m in models} == {str(tmp_path / "moved")}
+    assert again.baseline() == models[0]
+    assert again.counts() == {"done": 4}
+    Path("net_that_moves.py").rename(tmp_path / "net_that_moves.py")
+    adopted = Said(capsys, "adopt", "toy", "--modules", str(tmp_path), "--storage", url)
+    assert adopted.code == 0, adopted.err
+    forget()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/net_that_moves.py").write_text(module + "# changed\n")
+    refused = Said(capsys, "adopt", "toy", "--modules", str(tmp_path / "other"), "--storage", url)
+    forget()
+    assert refused.code == 2
+    assert "is another network: its digest is" in refused.err
+    assert stored_study(url, "toy").baseline_candidate.knobs["folder"] == str(tmp_path)
