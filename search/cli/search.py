@@ -32,7 +32,8 @@ def search(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed.")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for models and report. (default: paredown-out/STUDY)")
+        Path | None,
+        typer.Option(help="Folder for models and report. (default: the study's own, at first paredown-out/STUDY)"),
     ] = None,
     storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,

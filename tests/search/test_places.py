@@ -15,7 +15,7 @@ from paredown.evaluators.metrics.measurement import Measurement
 from paredown.evaluators.tasks.spec import stored_task
 from paredown.search.api.storage import stored_study
 from paredown.search.drivers.catalogue import DRIVERS
-from paredown.search.errors import ConfigError
+from paredown.search.errors import ConfigError, SearchAborted
 from paredown.search.places import begun_study, check_outputs, find_data, outputs_folder
 from paredown.search.run import SearchSummary, search
 from paredown.search.study_file.schema import StudyConfig, checked_config
@@ -252,6 +252,16 @@ def test_adopting_needs_something_to_adopt_and_no_live_search(
     assert Said(capsys, "adopt", "toy", "--out", study.folder, *storage).code == 0
 
 
+def test_what_broke_the_baseline_is_mended_in_the_same_study(database: str, project: Path, tmp_path: Path) -> None:
+    name = f"toy-{tmp_path.name}"
+    with pytest.raises(SearchAborted, match="no disk"):
+        run(database, 3, trial=toy_trials.all_but_the_baseline, study=name, training={"batch_size": 4096})
+    mended = run(database, 3, study=name, training={"batch_size": 32}).study
+    assert (mended.counts(), mended.config["training"]["batch_size"]) == ({"failed": 1, "done": 2}, 32)
+    with pytest.raises(StudyError, match="exists with another training"):
+        run(database, 4, study=name, training={"batch_size": 4096})
+
+
 def test_a_report_does_not_make_a_folder_of_before_anew(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     url = f"sqlite:///{project}/toy.db"
     run(url, 3)
@@ -315,7 +325,7 @@ def test_a_network_of_the_user_moves_with_its_project(
     assert [m.measurements for m in models[:3]] == [m.measurements for m in before.models()[:3]]
     assert {m.candidate.knobs["folder"] for m in models} == {str(tmp_path / "moved")}
     assert again.baseline() == models[0]
-    assert again.counts() == {"done": 4}
+    assert again.counts()["done"] == 4
     Path("net_that_moves.py").rename(tmp_path / "net_that_moves.py")
     adopted = Said(capsys, "adopt", "toy", "--modules", str(tmp_path), "--storage", url)
     assert adopted.code == 0, adopted.err
