@@ -67,7 +67,7 @@ def find_data(
         raise ConfigError(
             f"{where}: task.{config.task.name}.{key}: there is no {(folder / given).absolute()}, and study "
             f"{begun.name!r} had its data at {known / before}, where nothing is either; put them back, or say where "
-            f"they are: {adopt_command(begun.name, shown(url), '--data PATH')}"
+            f"they are: {adopt_command(begun.name, url, '--data PATH')}"
         )
     modules = [name.partition(":")[0].partition(".")[0] for name in (before, config.model or "") if ":" in name]
     is_known = bool(modules) and all(_has_module(known, module) for module in modules)
@@ -114,7 +114,7 @@ def check_outputs(begun: Records | None, name: str, folder: Path, url: str) -> s
     baseline = begun.baseline()
     first = next(iter(lost.values()))[0]
     if len(lost) < len(artifacts) and (baseline is None or baseline.trial not in lost):
-        again = adopt_command(name, shown(url), f"--out {folder} --rerun")
+        again = adopt_command(name, url, f"--out {folder} --rerun")
         return (
             f"files of {len(lost)} trials are gone, such as {first}: their models cannot be exported; {again} lets "
             "them run again"
@@ -123,9 +123,9 @@ def check_outputs(begun: Records | None, name: str, folder: Path, url: str) -> s
     if folder != known and not lost_trials(artifacts, known):
         raise StudyError(
             f"study {name!r} has its outputs in {known}; --out {folder} has none of them: leave --out away, or move "
-            f"that folder there first, then {adopt_command(name, shown(url), f'--out {folder}')}"
+            f"that folder there first, then {adopt_command(name, url, f'--out {folder}')}"
         )
-    moved, rerun = (adopt_command(name, shown(url), text) for text in ("--out DIR", f"--out {folder} --rerun"))
+    moved, rerun = (adopt_command(name, url, text) for text in ("--out DIR", f"--out {folder} --rerun"))
     raise StudyError(
         f"the files of {len(lost)} of {len(artifacts)} finished trials of study {name!r} are not in {folder}, such as "
         f"{first}; say where they are: {moved}; or, where they are lost, let these trials run again: {rerun}"
@@ -145,7 +145,7 @@ def watched(study: Study, folder: Path, url: str) -> Callable[[TrialResult], str
         task = study.config["task"]
         data = Path(study.config["task_folder"], place_of(task))
         if TASKS[task["name"]].shorthand == "path" and not data.exists():
-            command = adopt_command(study.name, shown(url), "--data PATH")
+            command = adopt_command(study.name, url, "--data PATH")
             return f"the data of the study are gone from {data}; put them back, or say where they are: {command}"
         if result.facts.get(CAUSE) == "disk_full":
             return f"{result.reason}; make room, then the same command goes on"
@@ -188,5 +188,5 @@ def _is_inside(file: str | None, folder: Path) -> bool:
 
 
 def _gone(name: str, folder: Path, url: str) -> str:
-    command = adopt_command(name, shown(url), "--out DIR")
+    command = adopt_command(name, url, "--out DIR")
     return f"the outputs of the study are gone from {folder}; put them back, or say where they are: {command}"

@@ -19,8 +19,7 @@ from paredown.spaces.knob import Range
 from paredown.studies.agreement import is_own_network, place_of
 from paredown.studies.database_address import read_address
 from paredown.studies.errors import StudyError
-from paredown.studies.exporters.catalogue import DEFAULT_FORMAT, EXPORTERS
-from paredown.studies.exporting import folder_name
+from paredown.studies.exporters.catalogue import folder_name
 from paredown.studies.model_folder.manifest import read_manifest
 from paredown.studies.moved_networks import is_searched, move_network, moved
 from paredown.studies.outputs import lost_trials, read_mark, write_mark
@@ -179,7 +178,7 @@ def _with_outputs(study: Study, found: Adoption, folder: Path, *, rerun: bool) -
             f"--out: {folder} has none of the outputs of study {study.name!r}: {first} and the others are not there; "
             "name the folder that holds trials/, or add --rerun to let its trials run again"
         )
-    names = [folder_name(model, EXPORTERS[DEFAULT_FORMAT]) for model in best_models(study)]
+    names = [folder_name(model) for model in best_models(study)]
     exports = tuple(name for name in names if _is_whole(folder / "models" / name))
     return replace(
         found,

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from paredown.evaluators.files.names import MODEL_FILE, WEIGHTS_FILE
-from paredown.studies.database_address import read_address
+from paredown.studies.database_address import read_address, shown
 from paredown.studies.default_storage import DEFAULT_STORAGE
 from paredown.studies.errors import StudyError
 from paredown.studies.records import Records
@@ -108,9 +108,9 @@ def lost_trials(artifacts: Mapping[int, str], folder: Path) -> dict[int, list[st
 
 
 def adopt_command(name: str, url: str, options: str) -> str:
-    """Return the command that tells a study where its files are."""
-    storage = "" if url == DEFAULT_STORAGE else f" --storage {url}"
-    return f"paredown adopt {name} {options}{storage}"
+    """Return the command that tells a study where its files are, without the password of its database."""
+    option = "" if url == DEFAULT_STORAGE else f" --storage {shown(url)}"
+    return f"paredown adopt {name} {options}{option}"
 
 
 def _database(url: str) -> str:
