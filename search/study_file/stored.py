@@ -17,7 +17,6 @@ from paredown.spaces.families.family import Family
 from paredown.spaces.families.imported import NAME as IMPORTED
 from paredown.spaces.families.imported import imported
 from paredown.spaces.space import SearchSpace, joint_space
-from paredown.studies.errors import StudyError
 from paredown.studies.study import Study
 
 
@@ -39,16 +38,18 @@ def families_of(names: list[str], model: str | None, weights: str | None, folder
     return families | ({IMPORTED: imported(model, folder, weights or "")} if model else {})
 
 
-def as_begun(config: StudyConfig, url: str) -> StudyConfig:
+def as_begun(config: StudyConfig, begun: Study | None) -> StudyConfig:
     """Return a study file that reads its data as the study of its name has begun to.
 
     Studies of before the option `fit` store none, and are read as they were then.
+
+    Args:
+        config: The study file.
+        begun: The study; None for a new one.
     """
-    try:
-        stored = Study.open(url, config.study, lambda stored: ()).config["task"]
-    except StudyError:  # a new one; what is wrong with a database is said where the study is made
+    if begun is None:
         return config
-    section = config.task
+    stored, section = begun.config["task"], config.task
     if stored["name"] != section.name or "fit" in stored["options"] or "fit" in section.options:
         return config
     if "fit" not in TASKS[section.name].options.model_fields:
