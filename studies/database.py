@@ -88,7 +88,8 @@ def open_storage(url: str, *, must_exist: bool = False) -> RDBStorage:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         with _one_at_a_time(file):
-            storage = ColumnStorage(url)
+            # A server may have restarted since a connection was used last.
+            storage = ColumnStorage(url, engine_kwargs={} if file is not None else {"pool_pre_ping": True})
             if file is not None:
                 _configure(storage.engine)
             _upgrade(storage.engine, url)

@@ -24,6 +24,7 @@ from paredown.studies.checking import checked
 from paredown.studies.database import open_storage, shown
 from paredown.studies.errors import StudyError, StudyNotFound
 from paredown.studies.ownership import LEASE_S, Claim, Runner
+from paredown.studies.reconnecting import reconnecting
 from paredown.studies.records import differences
 from paredown.studies.result import FINISHED, PendingTrial, TrialResult
 from paredown.studies.results import Results, now_utc
@@ -122,6 +123,7 @@ class Study(Results):
             for values in (one for i, one in enumerate(knobs) if one not in knobs[:i]):
                 self._study.enqueue_trial(dict(values))
 
+    @reconnecting
     def ask(self, sample: Callable[[Suggester], Candidate], budget: int | None = None) -> PendingTrial | None:
         """Return a trial to run, or None where this proposal needs no run.
 
@@ -137,16 +139,14 @@ class Study(Results):
         trial = self._taken_over() if self._abandoned else self._study.ask()
         return self._entered(trial, sample, budget)
 
+    @reconnecting
     def withdraw_abandoned(self, sample: Callable[[Suggester], Candidate]) -> bool:
-        """Close the trials that a search which died had only begun to propose, since the budget is spent without them.
-
-        Returns:
-            Whether another search still proposes a trial.
-        """
+        """Close the trials that a dead search had only begun to propose; return whether another still proposes one."""
         while self._abandoned:
             self._entered(self._taken_over(), sample, budget=0)
         return bool(self._rowless_since)
 
+    @reconnecting
     def tell(self, number: int, result: TrialResult) -> TrialResult | None:
         """Store the result of a trial, and return it as stored; a result that cannot be stored makes the trial fail.
 
@@ -154,24 +154,27 @@ class Study(Results):
         the trial over, because this one seemed dead, the result is kept as an orphan that counts nowhere, and None is
         returned.
         """
-        trial, claim = self._claims.pop(number)
+        trial, claim = self._claims[number]
         result = checked(result, self.objectives)
         with self.runner.transaction() as session:
             row = claim.row(session)
-            if row is None:
+            told = claim.told(session, result.outcome)  # before the connection broke: this is the second call
+            if row is not None:
+                self._store(session, row, result)
+            elif told is None:
                 orphan = OrphanRow(study_id=self._id, number=number, attempt=claim.attempt, runner=self.runner.token)
                 orphan.result, orphan.told_at = result.to_json(), now_utc()
                 session.add(orphan)
-            else:
-                self._store(session, row, result)
             session.commit()
-        if row is None:
-            return None
-        self._finish(trial, row)
-        if result.derived:
-            self._number_derived()
-        return result
+        row = row or told
+        if row is not None:
+            self._finish(trial, row)
+            if result.derived:
+                self._number_derived()
+        del self._claims[number]
+        return None if row is None else result
 
+    @reconnecting
     def lose(self, number: int) -> bool:
         """Record that the process of a trial died, and return whether the trial is out of this study's hands.
 
@@ -191,11 +194,13 @@ class Study(Results):
         del self._claims[number]
         return True
 
+    @reconnecting
     def leave(self) -> None:
         """Give back the trials of this study that are not finished; the next search runs them."""
         self.runner.release()
         self._claims.clear()
 
+    @reconnecting
     def recover(self) -> int:
         """Take over the trials whose leases have lapsed, and return the number of trials that `ask` hands out again.
 
@@ -203,6 +208,7 @@ class Study(Results):
         no row yet: it is abandoned where no other search is alive, or where it stays so for the duration of a lease.
         """
         is_alone = not self.runner.release_lapsed()
+        self.runner.release_unclaimed(self._claims)
         self._number_derived()
         now, since, waiting = time.monotonic(), self._rowless_since, 0
         self._rowless_since = {}
