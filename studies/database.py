@@ -5,22 +5,19 @@ two processes would receive the same waiting trial.
 """
 
 import contextlib
-import hashlib
 import re
-import tempfile
-from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
 import sqlalchemy
-from filelock import FileLock
 from optuna.storages import RDBStorage
 from sqlalchemy import Connection, Engine, column, event, inspect, select, table
 from sqlalchemy.engine import URL, make_url
 
 from paredown.studies.errors import DatabaseUnusable
+from paredown.studies.making_tables import one_at_a_time
 from paredown.studies.optuna_storage import ColumnStorage
 from paredown.studies.tables import VERSION_TABLE
 
@@ -44,17 +41,6 @@ def _configure(engine: Engine) -> None:
     event.listen(engine, "connect", _set_pragmas)
     event.listen(engine, "begin", _begin)
     engine.dispose()
-
-
-@contextlib.contextmanager
-def _one_at_a_time(file: Path | None) -> Iterator[None]:
-    """Ensure that one process at a time makes the tables of a SQLite file."""
-    if file is None:
-        yield
-        return
-    name = hashlib.sha256(str(file.absolute()).encode()).hexdigest()[:16]
-    with FileLock(Path(tempfile.gettempdir(), f"paredown-{name}.lock"), mode=0o666):
-        yield
 
 
 def _set_pragmas(connection: Any, record: object) -> None:
@@ -87,7 +73,7 @@ def open_storage(url: str, *, must_exist: bool = False) -> RDBStorage:
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        with _one_at_a_time(file):
+        with one_at_a_time(address):
             # A server may have restarted since a connection was used last.
             storage = ColumnStorage(url, engine_kwargs={} if file is not None else {"pool_pre_ping": True})
             if file is not None:

@@ -9,6 +9,8 @@ from typing import ParamSpec, TypeVar
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
+from paredown.studies.errors import DatabaseUnusable
+
 PATIENCE_S = 120.0
 """Seconds in which a server has to come back."""
 PAUSE_S = 0.5
@@ -29,7 +31,7 @@ def reconnecting(method: Callable[P, T]) -> Callable[P, T]:
         while True:
             try:
                 return method(*args, **kwargs)
-            except (SQLAlchemyError, StorageInternalError) as error:
+            except (SQLAlchemyError, StorageInternalError, DatabaseUnusable) as error:
                 if not is_away(error) or time.monotonic() - first > PATIENCE_S:
                     raise
             time.sleep(PAUSE_S)

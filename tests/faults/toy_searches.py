@@ -3,10 +3,11 @@
 They start as forks of the server of the workers, which has loaded PyTorch already.
 """
 
+import itertools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -57,18 +58,18 @@ def dies_once(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialR
     return result
 
 
-def run_toy(folder: str, database: str, run: Any, hours: int, keys: dict[str, Any]) -> None:
-    """Search in this process, whose clock is so many hours wrong."""
+def run_toy(folder: str, database: str, run: Any, hours: Sequence[int], keys: dict[str, Any]) -> None:
+    """Search in this process, whose clock is wrong by one of some numbers of hours, another one at each look."""
     DRIVERS[IN_TURN.name] = IN_TURN
-    real = time.time
-    time.time = lambda: real() + 3600 * hours
+    real, steps = time.time, itertools.cycle(hours)
+    time.time = lambda: real() + 3600 * next(steps)
     setup = toy_trials.toy_setup(Path(folder), sampler="random", **keys)
     search(setup, database, run=run, lease_s=1.5)
 
 
 @contextmanager
 def started(
-    folder: Path, database: str, run: Any = short, hours: int = 0, driver: str = "in_turn", **keys: Any
+    folder: Path, database: str, run: Any = short, hours: Sequence[int] = (0,), driver: str = "in_turn", **keys: Any
 ) -> Iterator[BaseProcess]:
     """Run a search in a process of its own, which is killed in the end if it still runs."""
     arguments = (str(folder), database, run, hours, {"driver": driver, **keys})
