@@ -110,6 +110,27 @@ def one_dies(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialRe
     return toy_trials.good(candidate, plan, on_epoch)
 
 
+def node_is_lost(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
+    """The first trial that comes to the second machine kills Ray there."""
+    is_head = any(word.endswith(" --head") for word in psutil.Process(raylet_pid()).cmdline())
+    if not is_head and plan.baseline is not None:
+        (plan.folder / "lost").touch()
+        os.kill(raylet_pid(), signal.SIGKILL)
+        time.sleep(60)
+    until = time.monotonic() + 60
+    while plan.baseline is not None and not (plan.folder / "lost").exists() and time.monotonic() < until:
+        time.sleep(0.1)
+    return toy_trials.good(candidate, plan, on_epoch)
+
+
+def waits_until_seen(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
+    """A trial that ends only when somebody has seen its first epoch."""
+    on_epoch(0, {"accuracy": 0.5})
+    while not (plan.folder / "seen").exists():
+        time.sleep(0.1)
+    return toy_trials.good(candidate, plan, on_epoch)
+
+
 def takes_ray_away(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
     """The first trial after the baseline kills Ray on this machine."""
     if plan.baseline is not None:
