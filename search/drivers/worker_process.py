@@ -106,13 +106,14 @@ class Worker:
         if self.job is None:
             return None
         plan = self.job.plan
-        allowed_s = GRACE * plan.timeout_s + (0 if self._is_loaded else START_S)
-        if time.monotonic() - self._given > allowed_s:
-            return f"timeout: no end after {GRACE * plan.timeout_s:g} s; its process was killed", "timeout"
         limit_bytes = plan.memory_bytes or default_bytes
         if (held := held_bytes(self._process.pid)) > limit_bytes:
             limit = f"{'trial_memory of' if plan.memory_bytes else 'its share of the memory,'} {_mb(limit_bytes)}"
             return f"out of memory: its process held {_mb(held)}, above {limit}, and was killed", "out_of_memory"
+        allowed_s = GRACE * plan.timeout_s + (0 if self._is_loaded else START_S)
+        # What it has said may be its result, which has waited for a search that was busy or for its database.
+        if time.monotonic() - self._given > allowed_s and not self.pipe.poll(0):
+            return f"timeout: no end after {GRACE * plan.timeout_s:g} s; its process was killed", "timeout"
         return None
 
     def leave(self) -> None:
