@@ -162,7 +162,7 @@ def _searcher(pipe: "Connection[Any, Any]", judge: Any) -> tuple[Any, Any]:  # n
         def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
             if trial_id not in numbers:
                 return
-            news = result or {DIED: "its Ray worker died"}
+            news = result or {DIED: "its Ray worker died (ray.log says why)"}
             self.on_trial_result(trial_id, news)
             number = numbers.pop(trial_id)
             if UNSEEN in news:

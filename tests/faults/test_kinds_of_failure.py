@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import toy_trials
-from odd_trials import EXPECTED, each_breaks_otherwise, met, read_meanwhile
+from odd_trials import EXPECTED, each_breaks_otherwise, met
+from toy_searches import read_meanwhile
 
 from paredown.search.drivers.catalogue import DRIVERS
 from paredown.search.run import search

@@ -13,6 +13,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import optuna
 import toy_trials
 from third_driver import IN_TURN
 
@@ -21,6 +22,7 @@ from paredown.search.drivers.worker_process import worker_context
 from paredown.search.run import search
 from paredown.search.study_file.objectives import stored_objectives
 from paredown.studies.errors import StudyError
+from paredown.studies.front import front
 from paredown.studies.result import TrialResult
 from paredown.studies.study import Study
 
@@ -112,3 +114,33 @@ def check(study: Study, trials: int) -> None:
     assert {trial.state.name for trial in study._study.trials} <= {"COMPLETE", "FAIL"}
     digests = [model.candidate.digest for model in study.models()]
     assert len(set(digests)) == len(digests)
+
+
+@contextmanager
+def read_meanwhile(database: str, study: str) -> Iterator[list[int]]:
+    """Read the study all the time, as Optuna's users and `paredown front` do; yields the number of trials at each read.
+
+    Raises:
+        Exception: What a reader met.
+    """
+    ended, reads, errors = threading.Event(), list[int](), list[Exception]()
+
+    def read() -> None:
+        try:
+            opened(database, study)
+            while not ended.wait(0.05):
+                reads.append(len(optuna.load_study(study_name=study, storage=database).get_trials()))
+                of = Study.open(database, study, stored_objectives)
+                front(of.models(), of.optimised_metrics)
+        except Exception as error:
+            errors.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        yield reads
+    finally:
+        ended.set()
+        reader.join()
+    if errors:
+        raise errors[0]

@@ -135,7 +135,7 @@ def test_a_cluster_of_two_nodes_is_used_whole_and_a_dead_workers_trial_runs_agai
     assert study.counts() == {"done": 6}
     assert [row["number"] for row in rows] == list(range(6))
     assert len({row["facts"]["node"] for row in rows}) == 2
-    assert told.given == ["its Ray worker died; it runs again"]
+    assert told.given == ["its Ray worker died (ray.log says why); it runs again"]
 
 
 def test_epochs_are_told_while_their_trial_runs(two_nodes: str, tmp_path: Path) -> None:
@@ -209,4 +209,4 @@ def test_a_machine_that_is_lost_costs_no_trial(two_nodes: str, tmp_path: Path) -
     assert (tmp_path / "out" / "lost").exists()
     assert study.counts() == {"done": 6}
     assert [row["number"] for row in study.rows()] == list(range(6))
-    assert told.given == ["its Ray worker died; it runs again"]
+    assert told.given == ["its Ray worker died (ray.log says why); it runs again"]

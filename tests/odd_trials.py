@@ -5,21 +5,16 @@ import ctypes
 import math
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-import optuna
 import torch
 import toy_trials
-from toy_searches import opened
 
 from paredown.evaluators.metrics.measurement import Measurement
-from paredown.search.study_file.objectives import stored_objectives
-from paredown.studies.front import front
 from paredown.studies.result import TrialResult
-from paredown.studies.study import Study
 
 
 def _segfault() -> None:
@@ -134,33 +129,3 @@ def met(folder: Path) -> dict[str, tuple[str, int]]:
     """Return the digest of the candidate that met each fault, and the process in which it first did."""
     marks = {name: (folder / f"fault-{name.replace(' ', '-')}").read_text().split() for name in EXPECTED}
     return {name: (digest, int(pid)) for name, (digest, pid) in marks.items()}
-
-
-@contextlib.contextmanager
-def read_meanwhile(database: str, study: str) -> Iterator[list[int]]:
-    """Read the study all the time, as Optuna's users and `paredown front` do; yields the number of trials at each read.
-
-    Raises:
-        Exception: What a reader met.
-    """
-    ended, reads, errors = threading.Event(), list[int](), list[Exception]()
-
-    def read() -> None:
-        try:
-            opened(database, study)
-            while not ended.wait(0.05):
-                reads.append(len(optuna.load_study(study_name=study, storage=database).get_trials()))
-                of = Study.open(database, study, stored_objectives)
-                front(of.models(), of.optimised_metrics)
-        except Exception as error:
-            errors.append(error)
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    try:
-        yield reads
-    finally:
-        ended.set()
-        reader.join()
-    if errors:
-        raise errors[0]
