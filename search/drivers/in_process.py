@@ -4,7 +4,7 @@ from multiprocessing.connection import wait
 
 from paredown.search.drivers.driver import Driver, DriverOptions, RunTrial, next_job
 from paredown.search.drivers.memory import worker_limit_bytes
-from paredown.search.drivers.worker_process import CUT, EPOCH, RESULT, Worker, WorkerDied, must_be_replaced
+from paredown.search.drivers.worker_process import CUT, DIED, EPOCH, RESULT, Worker, must_be_replaced
 from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial_queue import TrialQueue
 
@@ -49,10 +49,9 @@ def _cut(pool: list[Worker], queue: TrialQueue) -> None:
 
 def _receive(worker: Worker, queue: TrialQueue) -> bool:
     """Take one message of a worker and answer it; return whether the worker can run another trial."""
-    try:
-        kind, *content = worker.receive()
-    except WorkerDied as death:
-        queue.retry(worker.taken().number, str(death))
+    kind, *content = worker.receive()
+    if kind == DIED:
+        queue.retry(worker.taken().number, *content)
         return False
     if kind == RESULT:
         queue.tell(worker.taken().number, content[0])

@@ -23,8 +23,8 @@ from paredown.search.drivers.driver import Job, RunTrial
 from paredown.search.drivers.ray_actor import NODE, UNSEEN, trial_actor
 from paredown.search.drivers.ray_resources import not_offered, reserved_for
 from paredown.search.drivers.shared_folder import Marker
-from paredown.search.drivers.trial_host import DIED, EPOCHS, KILLED
-from paredown.search.drivers.worker_process import CUT, RESULT
+from paredown.search.drivers.trial_host import EPOCHS, KILLED
+from paredown.search.drivers.worker_process import CUT, DIED, RESULT
 from paredown.search.schedulers.halving import Halving
 from paredown.search.schedulers.judge import Judge
 from paredown.search.study_file.sections import ResourcesSection

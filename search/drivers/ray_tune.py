@@ -23,8 +23,8 @@ from paredown.search.drivers.ray_actor import UNSEEN
 from paredown.search.drivers.ray_process import BUG, NEXT, NO_MORE, OVER, REMARK, TICK, TuneRun, tune
 from paredown.search.drivers.ray_resources import reserved_for, room
 from paredown.search.drivers.shared_folder import Digests, differing, marked
-from paredown.search.drivers.trial_host import DIED, EPOCHS, KILLED
-from paredown.search.drivers.worker_process import CUT, RESULT, main_module_hidden, worker_context
+from paredown.search.drivers.trial_host import EPOCHS, KILLED
+from paredown.search.drivers.worker_process import CUT, DIED, RESULT, main_module_hidden, worker_context
 from paredown.search.errors import ClusterLost, ConfigError, SearchAborted
 from paredown.search.study_file.sections import ResourcesSection
 from paredown.search.trial.plan import TrialPlan

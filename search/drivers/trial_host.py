@@ -10,14 +10,14 @@ from pathlib import Path
 
 from paredown.search.drivers.driver import Job, RunTrial
 from paredown.search.drivers.shared_folder import Digests, digests
-from paredown.search.drivers.worker_process import CUT, EPOCH, RESULT, Worker, WorkerDied, must_be_replaced
+from paredown.search.drivers.worker_process import CUT, DIED, EPOCH, RESULT, Worker, must_be_replaced
 from paredown.studies.result import TrialResult
 
 POLL_S = 0.5
 """Seconds between two looks at whether the trial hangs."""
-DIED, KILLED, EPOCHS = "died", "killed", "epochs"
-"""What a host reports beside `RESULT` and `CUT`: how the process of its trial died; why it has killed that process;
-epochs of the trial that have ended."""
+KILLED, EPOCHS = "killed", "epochs"
+"""What a host reports beside `RESULT`, `CUT` and `DIED`: why it has killed the process of its trial; epochs of the
+trial that have ended."""
 
 JudgeEpoch = Callable[[Job, int, Mapping[str, float]], str]
 """Returns why a trial ends after an epoch; empty: it goes on."""
@@ -68,11 +68,7 @@ class TrialHost:
             return {KILLED: json.dumps(excess)}
         if not worker.pipe.poll(POLL_S):
             return {}
-        try:
-            kind, *content = worker.receive()
-        except WorkerDied as death:
-            self._worker = None
-            return {DIED: str(death)}
+        kind, *content = worker.receive()
         if kind == EPOCH:
             job, (epoch, metrics) = worker.running, content
             epochs.append((epoch, metrics))
@@ -86,6 +82,9 @@ class TrialHost:
         elif kind == CUT:
             worker.taken()
             return {CUT: ""}
+        elif kind == DIED:
+            self._worker = None
+            return {DIED: content[0]}
         return {}
 
 

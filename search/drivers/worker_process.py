@@ -23,8 +23,9 @@ from paredown.search.trial.failure_cause import failure
 from paredown.studies.checking import checked
 from paredown.studies.result import CAUSE, Cause, TrialResult
 
-BEGINS, EPOCH, RESULT, CUT = "begins", "epoch", "result", "cut"
-"""What a worker says: a trial begins; an epoch of it has ended; the trial has; it found that the search ends."""
+BEGINS, EPOCH, RESULT, CUT, DIED = "begins", "epoch", "result", "cut", "died"
+"""What is heard of a worker: a trial begins; an epoch of it has ended; the trial has; it found that the search ends;
+the process has died in the midst of it."""
 GRACE = 1.5
 """Multiple of the trial's timeout after which a worker that does not stop by itself is killed."""
 LEAVE_S = 5.0
@@ -34,10 +35,6 @@ START_S = 120.0
 
 PRELOADED = ["paredown.search.drivers.worker_process", "paredown.search.trial.run_trial", "torch._dynamo"]
 """What trials need; PyTorch itself would load the last one, for a second, in the first trial of every process."""
-
-
-class WorkerDied(Exception):
-    """The process of a worker has ended in the midst of a trial; the message says how."""
 
 
 class Worker:
@@ -78,16 +75,12 @@ class Worker:
         return self.job
 
     def receive(self) -> tuple[Any, ...]:
-        """Return the next message of the process: its kind, and what belongs to it.
-
-        Raises:
-            WorkerDied: There will be none.
-        """
+        """Return what is heard next of the process: its kind, and what belongs to it, such as how it died."""
         try:
             kind, *content = self.pipe.recv()
         except (EOFError, ConnectionResetError):
             self._process.join()
-            raise WorkerDied(_death(self._process.exitcode)) from None
+            return DIED, _death(self._process.exitcode)
         if kind == BEGINS:
             self._given, self._is_loaded = time.monotonic(), True
         return kind, *content
