@@ -53,7 +53,7 @@ class ProgressListener:
         """A trial starts."""
 
     def epoch(self, number: int, epoch: int, metrics: Mapping[str, float]) -> None:
-        """A running trial has finished an epoch, counted from 0; some drivers tell it only when the trial ends."""
+        """A running trial has finished an epoch, counted from 0."""
 
     def finished(self, number: int, result: TrialResult) -> None:
         """A trial has ended."""

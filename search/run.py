@@ -11,7 +11,6 @@ from paredown.evaluators.device import this_device
 from paredown.search.deadline import deadline_of
 from paredown.search.drivers.catalogue import DRIVERS
 from paredown.search.drivers.driver import Driver, RunTrial
-from paredown.search.drivers.memory import worker_limit_bytes
 from paredown.search.errors import ClusterLost, ConfigError, check_name
 from paredown.search.interruption import stop_on_signals
 from paredown.search.listener import SILENT, ProgressListener, SearchStart
@@ -107,7 +106,8 @@ def search(
         setup = _on_its_device(setup, study, recording)
         _prepare(study, setup, costs, where)
         run_trials = functools.partial(driver.run, run=run, options=options)
-        summary = _searched(setup, study, costs, deadline, recording, run_trials, watched(study, folder, url))
+        room, trouble = functools.partial(driver.room, options), watched(study, folder, url)
+        summary = _searched(setup, study, costs, deadline, recording, run_trials, room, trouble)
         recording.reason = summary.reason
     return summary
 
@@ -119,6 +119,7 @@ def _searched(
     deadline: float | None,
     listener: ProgressListener,
     run_trials: Callable[[TrialQueue, TrialPlan, int], None],
+    room: Callable[[], int],
     trouble: Callable[[TrialResult], str],
 ) -> SearchSummary:
     """Run trials until the budget is spent, the time is up or the search is asked to stop."""
@@ -131,7 +132,7 @@ def _searched(
         queue = TrialQueue(study, setup.space, budget, listener, halving, costs.counted, stop, trouble)
         try:
             if queue.is_spent or prepare_supernets(setup.plan, deadline, listener, stop):
-                plan, workers = _divided(setup)
+                plan, workers = _divided(setup, room)
                 before = study.models(), study.counts()
                 listener.search_started(SearchStart(study.name, metrics, config.trials, deadline, *before, workers))
                 run_trials(queue, plan, workers)
@@ -207,9 +208,8 @@ def _canonical(setup: Setup) -> Callable[[Params], Params]:
     return lambda params: values(tuple(params.items()))
 
 
-def _divided(setup: Setup) -> tuple[TrialPlan, int]:
-    """Return the plan with cores and memory of the machine divided between the workers, and the number of workers."""
+def _divided(setup: Setup, room: Callable[[], int]) -> tuple[TrialPlan, int]:
+    """Return the plan with the cores of the machine divided between the workers, and the number of workers."""
     cores, config = os.cpu_count() or 1, setup.config
-    workers = min(cores, config.trials) if config.workers == "auto" else config.workers
-    memory_bytes = config.trial_memory or worker_limit_bytes(workers)
-    return replace(setup.plan, threads=max(1, cores // workers), memory_bytes=memory_bytes), workers
+    workers = min(room(), config.trials) if config.workers == "auto" else config.workers
+    return replace(setup.plan, threads=max(1, cores // workers), memory_bytes=config.trial_memory), workers

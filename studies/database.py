@@ -1,21 +1,16 @@
 """Opens the database, configures it and upgrades its schema; no other module makes an engine."""
 
-import contextlib
-import hashlib
-import tempfile
-from collections.abc import Iterator
 from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import optuna
 import sqlalchemy
-from filelock import FileLock
 from optuna.storages import RDBStorage
 from sqlalchemy import Connection, Engine, column, inspect, select, table
 
 from paredown.studies.database_address import Address, read_address, unusable
 from paredown.studies.engine_events import attach
+from paredown.studies.making_tables import one_at_a_time
 from paredown.studies.optuna_storage import ColumnStorage
 from paredown.studies.tables import VERSION_TABLE
 
@@ -23,17 +18,6 @@ if TYPE_CHECKING:
     import alembic.config
 
 A_SEARCH_WRITES = "a search stores its trials there"
-
-
-@contextlib.contextmanager
-def _one_at_a_time(file: Path | None) -> Iterator[None]:
-    """Ensure that one process at a time makes the tables of a SQLite file."""
-    if file is None:
-        yield
-        return
-    name = hashlib.sha256(str(file.absolute()).encode()).hexdigest()[:16]
-    with FileLock(Path(tempfile.gettempdir(), f"paredown-{name}.lock"), mode=0o666):
-        yield
 
 
 def open_storage(url: str, *, must_exist: bool = False, why_write: str = "") -> RDBStorage:
@@ -56,7 +40,7 @@ def open_storage(url: str, *, must_exist: bool = False, why_write: str = "") -> 
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        with _one_at_a_time(file):
+        with one_at_a_time(address):
             storage = _opened(address)
             attach(storage.engine, address)
             _upgrade(storage.engine, address)

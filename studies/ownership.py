@@ -9,15 +9,16 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Dialect, Engine, Float, cast, delete, extract, func, select, update
+from sqlalchemy import ColumnElement, Dialect, Engine, Float, and_, cast, delete, extract, func, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from paredown.studies.errors import DatabaseUnusable
+from paredown.studies.reconnecting import reconnecting
 from paredown.studies.tables import RunnerRow, StudyRow, TrialRow
 
 LEASE_S = 30.0
@@ -52,6 +53,11 @@ class Claim:
         row = session.scalar(select(TrialRow).where(TrialRow.id == self.row_id).with_for_update())
         is_ours = row is not None and row.attempt == self.attempt and row.state in ("running", "waiting")
         return row if is_ours else None
+
+    def told(self, session: Session, outcome: str) -> TrialRow | None:
+        """Return the row of the trial where this attempt has stored its result already; None where it has not."""
+        row = session.get_one(TrialRow, self.row_id)
+        return row if row.attempt == self.attempt and row.state == outcome else None
 
 
 def live_runners(session: Session, study_id: int) -> list[RunnerRow]:
@@ -97,6 +103,7 @@ class Runner:
         row.lease_until = self.lease_until  # evaluated by the database
         row.attempt += 1
 
+    @reconnecting
     def renew(self) -> None:
         """Show that this runner lives: renew its lease and those of its trials."""
         held = TrialRow.state.in_(("running", UNNUMBERED))
@@ -139,6 +146,17 @@ class Runner:
             others = session.scalar(select(func.count()).where(runners, RunnerRow.token != self.token))
             session.commit()
         return bool(others)
+
+    def release_unclaimed(self, claimed: Collection[int]) -> None:
+        """Give back the trials that were taken just as the connection broke, so that nobody knows of them.
+
+        Args:
+            claimed: Numbers of the trials that this runner knows of.
+        """
+        unknown = and_(TrialRow.state == "running", TrialRow.number.not_in(claimed))
+        with self.transaction() as session:
+            session.execute(self._own(unknown).values(state="waiting", owner="", lease_until=0.0))
+            session.commit()
 
     @contextmanager
     def alive(self) -> Iterator[None]:

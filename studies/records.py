@@ -14,6 +14,7 @@ from paredown.studies.collector import collector_paused
 from paredown.studies.database import open_storage
 from paredown.studies.errors import StudyError
 from paredown.studies.front import Model
+from paredown.studies.reconnecting import reconnecting
 from paredown.studies.result import FINISHED
 from paredown.studies.tables import CurveRow, MeasurementRow, OrphanRow, StudyRow, TrialRow
 
@@ -65,6 +66,7 @@ class Records:
         """Return what is measured of each trial, also of those that are not done, by number and metric."""
         return self._measured()
 
+    @reconnecting
     def _models(self, *which: ColumnElement[bool]) -> list[Model]:
         # Columns in place of rows as objects: ten thousand trials are read in a fraction of the time.
         columns = (TrialRow.number, TrialRow.candidate, TrialRow.artifact, TrialRow.feasible)
@@ -161,6 +163,7 @@ class Records:
         """Label of each step of the study in tables, by name; empty for a study of an earlier version."""
         return labels_from_json(self.config.get("step_labels", {}))
 
+    @reconnecting
     def counts(self) -> dict[str, int]:
         """Return the number of trials in each state; derived trials, which are all done, count as `derived`."""
         with Session(self._storage.engine) as session:
@@ -178,12 +181,19 @@ class Records:
         """Address of its database, without its password."""
         return str(self._storage.engine.url)
 
+    def _promised(self, session: Session) -> int:
+        """Return the number of trials that count towards the budget or will."""
+        counted = TrialRow.state.in_((*FINISHED, "running", "waiting"))
+        query = select(func.count()).where(TrialRow.study_id == self._id, TrialRow.parent.is_(None), counted)
+        return session.scalar(query) or 0
+
     def numbers(self, state: str) -> list[int]:
         """Return the numbers of all trials in a state, in order."""
         query = self._rows().with_only_columns(TrialRow.number).where(TrialRow.state == state)
         with Session(self._storage.engine) as session:
             return list(session.scalars(query.order_by(TrialRow.number)))
 
+    @reconnecting
     def finished_after(self, number: int) -> int:
         """Return how many trials that were trained and count towards the budget have a higher number."""
         counted = (TrialRow.study_id == self._id, TrialRow.state.in_(FINISHED), TrialRow.parent.is_(None))
