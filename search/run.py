@@ -15,6 +15,7 @@ from paredown.search.drivers.memory import worker_limit_bytes
 from paredown.search.errors import ClusterLost, ConfigError, check_name
 from paredown.search.interruption import stop_on_signals
 from paredown.search.listener import SILENT, ProgressListener, SearchStart
+from paredown.search.monitoring.live_report import LiveReport
 from paredown.search.monitoring.recording import recorded
 from paredown.search.samplers.choosing import choose_sampler
 from paredown.search.samplers.domain import KnobDomain
@@ -48,6 +49,7 @@ class SearchSummary:
         interrupted: Whether it ended before its budget was spent, so that running it again goes on.
         overhead_s: Seconds in sampler, database and listener while a worker waited.
         wall_s: Seconds from the first to the last trial, training of supernets included.
+        deadline: `time.monotonic()` after which no trial was to run; None for no limit.
     """
 
     study: Study
@@ -55,6 +57,7 @@ class SearchSummary:
     interrupted: bool
     overhead_s: float
     wall_s: float
+    deadline: float | None = None
 
 
 def search(
@@ -95,6 +98,8 @@ def search(
     measured = [] if _has_begun(url, config.study) else probe(setup, where)
     study = Study.create(url, config.study, setup.stored, setup.plan.objectives, str(setup.plan.folder), lease_s)
     with recorded(setup.plan.folder, study.name, listener) as recording:
+        if config.report_every is not None:
+            recording.add(LiveReport(url, study.name, config.report_every, recording.remark))
         costs = _costs(setup, study)
         for candidate, values in measured:
             costs.learn(candidate, values)
@@ -143,7 +148,7 @@ def _searched(
     interrupted = bool(lost) or reason in (STOPPED, TIME_IS_UP)
     if not {"running", "waiting"} & study.counts().keys():
         drop_checkpoints(setup.plan.folder)
-    return SearchSummary(study, reason, interrupted, queue.asking_s, time.monotonic() - begin)
+    return SearchSummary(study, reason, interrupted, queue.asking_s, time.monotonic() - begin, deadline)
 
 
 def _with_resources(driver: Driver, config: StudyConfig, given: Mapping[str, Any], where: str) -> Mapping[str, Any]:

@@ -108,7 +108,7 @@ class Runner:
             session.commit()
 
     def release_lapsed(self) -> bool:
-        """Give back the trials of runners whose leases have lapsed or that are gone; return whether another is alive."""
+        """Give back the trials of runners that are gone or whose leases have lapsed; return whether another lives."""
         trials = update(TrialRow).where(
             TrialRow.study_id == self._study_id,
             TrialRow.owner != self.token,

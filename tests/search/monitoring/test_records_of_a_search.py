@@ -125,10 +125,10 @@ TOLD = '{ echo "$PAREDOWN_STUDY|$PAREDOWN_REASON|$PAREDOWN_FOLDER"; } >> '
 
 
 def test_commands_of_the_user_are_told_what_happened(tmp_path: Path) -> None:
-    assert run_hook(f"{TOLD} {tmp_path}/told", "toy", "all; is $done", tmp_path) == ""
+    assert run_hook("on_finish", f"{TOLD} {tmp_path}/told", "toy", "all; is $done", tmp_path) == ""
     assert (tmp_path / "told").read_text() == f"toy|all; is $done|{tmp_path}\n"
-    assert run_hook("exit 7", "toy", "", tmp_path) == "exit 7: exit code 7"
-    assert run_hook(None, "toy", "", tmp_path) == ""
+    assert run_hook("on_failure", "exit 7", "toy", "", tmp_path) == "on_failure: the command ended with exit code 7"
+    assert run_hook("on_finish", None, "toy", "", tmp_path) == ""
 
 
 def test_they_run_when_a_search_has_ended_or_broke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
