@@ -32,14 +32,15 @@ class RunningTrial:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        if not self.epochs:
-            return "builds"
-        shown = f", {ACCURACY.name} {ACCURACY.format(self.metrics[ACCURACY.name])}" if self._has_accuracy else ""
-        return f"epoch {self.epochs}{shown}"
+        return running_text(self.epochs, self.metrics)
 
-    @property
-    def _has_accuracy(self) -> bool:
-        return ACCURACY.name in self.metrics
+
+def running_text(epochs: int, metrics: Mapping[str, float]) -> str:
+    """Return how far a trial is, as text."""
+    if not epochs:
+        return "builds"
+    shown = f", {ACCURACY.name} {ACCURACY.format(metrics[ACCURACY.name])}" if ACCURACY.name in metrics else ""
+    return f"epoch {epochs}{shown}"
 
 
 class SearchProgress(ProgressListener):
@@ -126,24 +127,30 @@ class SearchProgress(ProgressListener):
         return statistics.median(self._durations) if self._durations else None
 
     @property
+    def deadline_s(self) -> float | None:
+        """Seconds until the deadline; None where there is none."""
+        return None if self.start.deadline is None else max(0.0, self.start.deadline - time.monotonic())
+
+    @property
     def seconds_left(self) -> float | None:
         """Seconds until the search ends, by its latest trials and its deadline; None as long as nothing tells."""
-        until_deadline = None
-        if self.start.deadline is not None:
-            until_deadline = max(0.0, self.start.deadline - time.monotonic())
+        return min((s for s in (self.needed_s, self.deadline_s) if s is not None), default=None)
+
+    @property
+    def needed_s(self) -> float | None:
+        """Seconds that the trials left take, deadline or not; None as long as nothing tells."""
         if self.trial_s is None:
-            return until_deadline
+            return None
         begun = list(self._begun.values())[: self.trials_left]
         running = sum(max(0.0, self.trial_s - (time.monotonic() - since)) for since in begun)
         waiting = self.trial_s * (self.trials_left - len(begun))
-        left = (running + waiting) / max(1, min(self.start.workers, self.trials_left))
-        return left if until_deadline is None else min(left, until_deadline)
+        return (running + waiting) / max(1, min(self.start.workers, self.trials_left))
 
     @property
     def left(self) -> str:
         """Trials and time left, as text."""
         trials = f"{self.trials_left} trial{'' if self.trials_left == 1 else 's'}"
-        return trials if self.seconds_left is None else f"{trials}, {time_text(self.seconds_left)} left"
+        return trials + left_text(self.needed_s, self.deadline_s)
 
     def ended_line(self, number: int, result: TrialResult) -> str:
         """Return one line about a trial that has ended."""
@@ -160,6 +167,13 @@ class SearchProgress(ProgressListener):
         """One line about all that runs."""
         trials = "; ".join(f"trial {number} {trial}" for number, trial in sorted(self.running.items()))
         return f"{self.supernet or trials or 'no trial'} [{self.spent} of {self.start.trials}, {self.left}]"
+
+
+def left_text(needed_s: float | None, deadline_s: float | None) -> str:
+    """Return the time left, or that to the deadline where that comes first; empty where nothing tells."""
+    if deadline_s is not None and (needed_s is None or deadline_s < needed_s):
+        return f", {time_text(deadline_s)} to the deadline"
+    return "" if needed_s is None else f", {time_text(needed_s)} left"
 
 
 def time_text(seconds: float) -> str:

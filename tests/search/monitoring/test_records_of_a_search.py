@@ -60,8 +60,10 @@ def test_a_search_shows_what_it_does_while_it_runs_and_why_it_ended(
     assert (seen["pid"], seen["spent"], seen["trials"], seen["workers"]) == (os.getpid(), 1, 3, 1)
     assert [(one["trial"], one["epochs"]) for one in seen["running"]] == [(1, 1)]
     assert seen["seconds_left"] > 0
-    assert re.search(r"process \d+ on .*: 1 of 3 trials, 1 at a time, 0:\d\d a trial, 0:\d\d left", looks.lines[1])
-    assert re.match(r"    trial 1: epoch 1, since 0:\d\d$", looks.lines[2])
+    assert looks.lines[0] == "toy: 1 done, 1 running"
+    assert re.fullmatch(r"  process \d+ on \S+, seen \d+ s ago", looks.lines[1])
+    assert re.fullmatch(r"    1 of 3 trials, 1 at a time, 0:\d\d a trial, 0:\d\d left", looks.lines[2])
+    assert re.fullmatch(r"    trial 1: epoch 1, accuracy 0\.5000, since 0:\d\d", looks.lines[3])
 
     after = study_status(study)
     assert [(one["alive"], one["ended"]) for one in after["searches"]] == [(False, "3 trials are done")]
@@ -119,6 +121,34 @@ def test_the_time_left_follows_the_latest_trials_of_all_workers(monkeypatch: pyt
     progress.finished(7, TrialResult("rejected"))
     progress.started(PendingTrial(8, asked.candidate))
     assert progress.seconds_left == pytest.approx((10 * 13 + 4) / 2, rel=0.1), "a rejected trial is part of the next"
+
+
+def test_a_deadline_that_comes_first_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    pass_time(monkeypatch, 0)
+    progress = SearchProgress()
+    progress.search_started(SearchStart("s", METRICS, 20, time.monotonic() + 45, (), {}, 1))
+    assert progress.left == "20 trials, 0:45 to the deadline"
+    progress.started(PendingTrial(0, Candidate("mbconv", {})))
+    pass_time(monkeypatch, 2)
+    progress.finished(0, TrialResult("done"))
+    assert progress.left == "19 trials, 0:38 left"
+    pass_time(monkeypatch, 30)
+    assert (progress.left, progress.seconds_left) == ("19 trials, 0:13 to the deadline", pytest.approx(13))
+
+
+def test_trials_that_were_asked_for_ahead_of_time_do_not_run() -> None:
+    one = {"alive": True, "pid": 7, "host": "h", "silent_s": 1.0, "spent": 3, "trials": 12, "workers": 2}
+    one |= {"trial_s": 13.0, "seconds_left": 19.0, "needed_s": 60.0, "deadline_s": 19.0, "supernet": ""}
+    one["running"] = [{"trial": 3, "epochs": 4, "metrics": {"accuracy": 0.5}, "running_s": 23.0}]
+    status = {"study": "evening", "counts": {"done": 3, "running": 2}, "searches": [one], "failures": []}
+    lines = status_lines(status)
+    assert lines == [
+        "evening: 3 done, 1 running, 1 prepared",
+        "  process 7 on h, seen 1 s ago",
+        "    3 of 12 trials, 2 at a time, 0:13 a trial, 0:19 to the deadline",
+        "    trial 3: epoch 4, accuracy 0.5000, since 0:23",
+    ]
+    assert max(len(line) for line in lines) <= 80
 
 
 TOLD = '{ echo "$PAREDOWN_STUDY|$PAREDOWN_REASON|$PAREDOWN_FOLDER"; } >> '
