@@ -224,7 +224,7 @@ def postgres(folder: Path) -> Iterator[str]:
         server.cleanup()
 
 
-def one_round(number: int, storage: str, folder: Path, seed: int, until: float) -> dict[str, Any]:
+def one_round(number: int, storage: str, folder: Path, seed: int, most_s: float) -> dict[str, Any]:
     """Torment a study, let it end, and return what was done and what does not hold."""
     chance = random.Random(f"{seed} {number}")
     folder.mkdir()
@@ -233,7 +233,7 @@ def one_round(number: int, storage: str, folder: Path, seed: int, until: float) 
     this.wait_for_study()
     with dashboard(storage) as address:
         looker = Looker(storage, this.name, address)
-        end = min(until, time.monotonic() + chance.uniform(*ROUND_S))
+        end = time.monotonic() + min(most_s, chance.uniform(*ROUND_S))
         while time.monotonic() < end:
             time.sleep(chance.uniform(*PAUSE_S))
             this.torment()
@@ -258,11 +258,12 @@ def main() -> None:
     options = parser.parse_args()
     until, rounds = time.monotonic() + 60 * options.minutes, list[dict[str, Any]]()
     with tempfile.TemporaryDirectory(prefix="paredown-soak-") as name, postgres(Path(name)) as server:
-        while time.monotonic() < until:
+        while time.monotonic() < until or len(rounds) < (2 if server else 1):
             number = len(rounds)
             folder = Path(name, f"round{number}")
             storage = server if server and number % 2 else f"sqlite:///{name}/soak{number}.db"
-            rounds.append(one_round(number, storage, folder, options.seed, until))
+            most_s = 60 * options.minutes / 3  # so that a short run sees both databases
+            rounds.append(one_round(number, storage, folder, options.seed, most_s))
             print(json.dumps(rounds[-1]), flush=True)
     document = {
         "claim": "whatever is killed, stopped or suspended: each trial finished once, none lost, databases sound",

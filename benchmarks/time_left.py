@@ -131,7 +131,9 @@ def replayed(recording: Mapping[str, Any], trials: int) -> Iterator[tuple[int, f
     progress, now = SearchProgress(), 0.0
     metrics = [EVALUATORS[name].metric for name in ("accuracy", "latency_ms", "size_bytes")]
     with mock.patch("time.monotonic", side_effect=lambda: now):
-        progress.search_started(SearchStart("", metrics, trials, None, (), {}, recording["workers"]))
+        progress.search_started(
+            SearchStart("", metrics, trials, None, (), {}, recording["workers"], _sampler(recording))
+        )
         started = 0
         for now, kind, *what in recording["events"]:
             if kind == "started":
@@ -184,6 +186,10 @@ def replay() -> None:
     }
     (RESULTS / "time_left.json").write_text(json.dumps(document, indent=2) + "\n")
     print(json.dumps(document, indent=2))
+
+
+def _sampler(recording: Mapping[str, Any]) -> str:
+    return str(STUDIES[recording["study"]].get("sampler", "cost_aware"))
 
 
 def _share(of: list[float]) -> float:

@@ -131,7 +131,8 @@ def _searched(
             if queue.is_spent or prepare_supernets(setup.plan, deadline, listener, stop):
                 plan, workers = _divided(setup)
                 before = study.models(), study.counts()
-                listener.search_started(SearchStart(study.name, metrics, config.trials, deadline, *before, workers))
+                start = SearchStart(study.name, metrics, config.trials, deadline, *before, workers, config.sampler)
+                listener.search_started(start)
                 run_trials(queue, plan, workers)
             else:
                 queue.stopped = STOPPED if stop.is_asked else TIME_IS_UP

@@ -12,6 +12,16 @@ from paredown.studies.result import FINISHED, PendingTrial, TrialResult
 
 RECENT_TRIALS = 20
 """Number of latest trials from whose durations the time left follows."""
+HALF_LIFE_TRIALS = 5
+"""Number of trials after which a duration counts half as much: samplers and machines change."""
+LARGE_FIRST = 2
+"""Number of first trials, baseline and mildest candidate, that are larger than most; they count where no others do."""
+MIN_DURATIONS = 3
+LONGEST = 3.0
+"""Multiple of the median as which a longer duration counts: a machine that was suspended says nothing of others."""
+DRIFT = {"cost_aware": 0.4}
+"""Sampler to the power of the number of trials by which they become shorter: more and more of its candidates differ
+from known ones in compression alone, so that the cache holds the trained network."""
 RECENT_FAILURES = 5
 
 
@@ -63,6 +73,7 @@ class SearchProgress(ProgressListener):
         self._begun: dict[int, float] = {}
         self._free_since: list[float] = []
         self._durations: deque[float] = deque(maxlen=RECENT_TRIALS)
+        self._first_durations: list[float] = []
 
     def supernet_epoch(self, family: str, epoch: int, epochs: int) -> None:
         """Keep how far a supernet is."""
@@ -104,7 +115,7 @@ class SearchProgress(ProgressListener):
         self.counts[result.outcome] += 1
         self.counts["derived"] += len(result.derived)
         if result.outcome in FINISHED:
-            self._durations.append(now - begun)
+            (self._first_durations if number < LARGE_FIRST else self._durations).append(now - begun)
             self._free_since.append(now)
         else:
             self._free_since.append(begun)  # a rejected trial is part of the next one's time
@@ -123,8 +134,22 @@ class SearchProgress(ProgressListener):
 
     @property
     def trial_s(self) -> float | None:
-        """Median seconds of the latest trials; None before the first has ended."""
-        return statistics.median(self._durations) if self._durations else None
+        """Mean seconds of the latest trials, the last ones weighing most; None before the first has ended."""
+        first = self._first_durations if len(self._durations) < MIN_DURATIONS else []
+        durations = [*first, *self._durations]
+        if not durations:
+            return None
+        longest = LONGEST * statistics.median(durations)
+        weights = [0.5 ** (age / HALF_LIFE_TRIALS) for age in reversed(range(len(durations)))]
+        return statistics.fmean([min(one, longest) for one in durations], weights)
+
+    @property
+    def _later_trial_s(self) -> float | None:
+        """Mean seconds of the trials that are left, by how trials of the sampler change in the course of a search."""
+        if self.trial_s is None or not self.spent:
+            return self.trial_s
+        halfway = self.spent + self.trials_left / 2
+        return float(self.trial_s * (halfway / self.spent) ** -DRIFT.get(self.start.sampler, 0.0))
 
     @property
     def deadline_s(self) -> float | None:
@@ -139,11 +164,11 @@ class SearchProgress(ProgressListener):
     @property
     def needed_s(self) -> float | None:
         """Seconds that the trials left take, deadline or not; None as long as nothing tells."""
-        if self.trial_s is None:
+        if self.trial_s is None or self._later_trial_s is None:
             return None
         begun = list(self._begun.values())[: self.trials_left]
         running = sum(max(0.0, self.trial_s - (time.monotonic() - since)) for since in begun)
-        waiting = self.trial_s * (self.trials_left - len(begun))
+        waiting = self._later_trial_s * (self.trials_left - len(begun))
         return (running + waiting) / max(1, min(self.start.workers, self.trials_left))
 
     @property

@@ -105,22 +105,55 @@ def pass_time(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     monkeypatch.setattr(time, "monotonic", lambda: now + seconds)
 
 
+def ended(progress: SearchProgress, monkeypatch: pytest.MonkeyPatch, number: int, seconds: float) -> None:
+    progress.started(PendingTrial(number, Candidate("mbconv", {})))
+    pass_time(monkeypatch, seconds)
+    progress.finished(number, TrialResult("done"))
+
+
 def test_the_time_left_follows_the_latest_trials_of_all_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    progress, asked = SearchProgress(), PendingTrial(0, Candidate("mbconv", {}))
+    pass_time(monkeypatch, 0)
+    progress = SearchProgress()
     progress.search_started(SearchStart("s", METRICS, 20, None, (), {"done": 1}, 2))
     assert (progress.trials_left, progress.seconds_left) == (19, None)
-    for number, seconds in enumerate([100, 10, 10, 10, 1000]):
-        progress.started(PendingTrial(number, asked.candidate))
-        pass_time(monkeypatch, seconds)
-        progress.finished(number, TrialResult("done"))
+    ended(progress, monkeypatch, 0, 100)
+    assert progress.trial_s == pytest.approx(100), "all that is known is the baseline"
+    for number in range(1, 5):
+        ended(progress, monkeypatch, number, 10)
     assert progress.trials_left == 14
-    assert progress.seconds_left == pytest.approx(10 * 14 / 2, rel=0.1), "one slow trial does not count for all"
-    progress.started(PendingTrial(7, asked.candidate))
+    assert progress.seconds_left == pytest.approx(10 * 14 / 2), "the baseline is larger than others"
+    progress.started(PendingTrial(7, Candidate("mbconv", {})))
     pass_time(monkeypatch, 6)
-    assert progress.seconds_left == pytest.approx((10 * 13 + 4) / 2, rel=0.1)
+    assert progress.seconds_left == pytest.approx((10 * 13 + 4) / 2)
     progress.finished(7, TrialResult("rejected"))
-    progress.started(PendingTrial(8, asked.candidate))
-    assert progress.seconds_left == pytest.approx((10 * 13 + 4) / 2, rel=0.1), "a rejected trial is part of the next"
+    progress.started(PendingTrial(8, Candidate("mbconv", {})))
+    assert progress.seconds_left == pytest.approx((10 * 13 + 4) / 2), "a rejected trial is part of the next"
+
+
+def test_the_time_left_follows_changes_but_not_one_long_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    pass_time(monkeypatch, 0)
+    progress = SearchProgress()
+    progress.search_started(SearchStart("s", METRICS, 100, None, (), {}, 1))
+    for number in range(10):
+        ended(progress, monkeypatch, number, 10)
+    ended(progress, monkeypatch, 10, 10_000)
+    assert progress.trial_s == pytest.approx(14, rel=0.1), "the machine was suspended: it counts as three trials"
+    for number in range(11, 21):
+        ended(progress, monkeypatch, number, 20)
+    assert progress.trial_s == pytest.approx(20, rel=0.1), "trials became longer"
+
+
+def test_trials_of_a_sampler_that_comes_back_to_known_networks_become_shorter(monkeypatch: pytest.MonkeyPatch) -> None:
+    pass_time(monkeypatch, 0)
+    left = {}
+    for sampler in ("random", "cost_aware"):
+        progress = SearchProgress()
+        progress.search_started(SearchStart("s", METRICS, 40, None, (), {}, 1, sampler))
+        for number in range(10):
+            ended(progress, monkeypatch, number, 10)
+        left[sampler] = progress.seconds_left
+    assert left["random"] == pytest.approx(300)
+    assert left["cost_aware"] == pytest.approx(300 * 2.5**-0.4)
 
 
 def test_a_deadline_that_comes_first_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
