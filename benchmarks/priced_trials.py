@@ -52,7 +52,7 @@ def sleeping(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialRe
     began = time.time()
     time.sleep(float(os.environ[SECONDS]))
     on_epoch(0, {"accuracy": 0.5})
-    return result(candidate, {"began": began, "ended": time.time()})
+    return result(candidate, {"began": began, "ended": time.time(), "pid": os.getpid()})
 
 
 def computing(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
@@ -61,7 +61,7 @@ def computing(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialR
     while time.process_time() - used < float(os.environ[SECONDS]):
         sum(range(1000))
     on_epoch(0, {"accuracy": 0.5})
-    return result(candidate, {"began": began, "ended": time.time()})
+    return result(candidate, {"began": began, "ended": time.time(), "pid": os.getpid()})
 
 
 KINDS = {"sleeping": sleeping, "computing": computing}
