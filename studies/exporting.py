@@ -9,8 +9,8 @@ from paredown.evaluators.files.names import WEIGHTS_FILE
 from paredown.evaluators.metrics.test_accuracy import METRIC as TEST_ACCURACY
 from paredown.evaluators.tasks.spec import stored_task
 from paredown.studies.errors import ExportRefused
-from paredown.studies.exporters.catalogue import DEFAULT_FORMAT, exporter_named
-from paredown.studies.exporters.exporter import Exporter, ExportRequest, trial_file
+from paredown.studies.exporters.catalogue import DEFAULT_FORMAT, exporter_named, folder_name
+from paredown.studies.exporters.exporter import ExportRequest, trial_file
 from paredown.studies.front import Model
 from paredown.studies.model_folder.writing import write_model_folder
 from paredown.studies.study import Study
@@ -75,11 +75,6 @@ def export_chosen(study: Study, models: Sequence[Model], out: Path, format_name:
     if not exported.folders and exported.refused:
         raise exported.refused[0]
     return exported
-
-
-def folder_name(model: Model, exporter: Exporter) -> str:
-    """Return the name of a model's folder; other formats do not replace the folder of the default one."""
-    return f"trial-{model.trial:04d}" + ("" if exporter.name == DEFAULT_FORMAT else f"-{exporter.name}")
 
 
 def _sorted(results: Iterator[Path | ExportRefused]) -> Exported:
