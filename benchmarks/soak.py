@@ -139,7 +139,7 @@ class Round:
                 os.kill(victim.pid or 0, signal.SIGSTOP)
                 time.sleep(self.chance.uniform(*SUSPENDED_S))
                 os.kill(victim.pid or 0, signal.SIGCONT)
-            elif workers := _workers(victim.pid or 0):
+            elif workers := _workers(self.searches):
                 self.chance.choice(workers).kill()
             else:
                 return
@@ -180,10 +180,11 @@ class Round:
         return said
 
 
-def _workers(pid: int) -> list[psutil.Process]:
-    """Return the processes of a search that run its trials: those that its server has forked."""
-    below = psutil.Process(pid).children(recursive=True)
-    return [one for one in below if one.ppid() != pid]
+def _workers(searches: list[BaseProcess]) -> list[psutil.Process]:
+    """Return the processes that run trials: all that the server of these searches has forked, but for themselves."""
+    server = psutil.Process(searches[0].pid).parent()
+    pids = {one.pid for one in searches}
+    return [one for one in (server.children() if server else []) if one.pid not in pids]
 
 
 @contextlib.contextmanager
