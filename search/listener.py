@@ -20,6 +20,7 @@ class SearchStart:
         models: Models of earlier runs, the baseline first.
         counts: Number of trials of earlier runs by state.
         workers: Number of trials at a time.
+        sampler: Name of the sampler.
     """
 
     study: str
@@ -29,6 +30,7 @@ class SearchStart:
     models: Sequence[Model]
     counts: Mapping[str, int]
     workers: int = 1
+    sampler: str = ""
 
 
 class ProgressListener:

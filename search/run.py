@@ -14,6 +14,7 @@ from paredown.search.drivers.driver import Driver, RunTrial
 from paredown.search.errors import ClusterLost, ConfigError, check_name
 from paredown.search.interruption import stop_on_signals
 from paredown.search.listener import SILENT, ProgressListener, SearchStart
+from paredown.search.monitoring.live_report import LiveReport
 from paredown.search.monitoring.recording import recorded
 from paredown.search.places import begun_study, check_outputs, losses_as_abort, watched
 from paredown.search.samplers.choosing import choose_sampler
@@ -49,6 +50,7 @@ class SearchSummary:
         interrupted: Whether it ended before its budget was spent, so that running it again goes on.
         overhead_s: Seconds in sampler, database and listener while a worker waited.
         wall_s: Seconds from the first to the last trial, training of supernets included.
+        deadline: `time.monotonic()` after which no trial was to run; None for no limit.
     """
 
     study: Study
@@ -56,6 +58,7 @@ class SearchSummary:
     interrupted: bool
     overhead_s: float
     wall_s: float
+    deadline: float | None = None
 
 
 def search(
@@ -100,6 +103,8 @@ def search(
     study = Study.create(url, config.study, setup.stored, setup.plan.objectives, str(folder), lease_s)
     with losses_as_abort(study, folder, url), recorded(folder, study.name, listener) as recording:
         write_mark(folder, study, url)
+        if config.report_every is not None:
+            recording.add(LiveReport(url, study.name, config.report_every, recording.remark))
         costs = _costs(setup, study)
         for candidate, values in measured:
             costs.learn(candidate, values)
@@ -134,7 +139,8 @@ def _searched(
             if queue.is_spent or prepare_supernets(setup.plan, deadline, listener, stop):
                 plan, workers = _divided(setup, room)
                 before = study.models(), study.counts()
-                listener.search_started(SearchStart(study.name, metrics, config.trials, deadline, *before, workers))
+                start = SearchStart(study.name, metrics, config.trials, deadline, *before, workers, config.sampler)
+                listener.search_started(start)
                 run_trials(queue, plan, workers)
             else:
                 queue.stopped = STOPPED if stop.is_asked else TIME_IS_UP
@@ -151,7 +157,7 @@ def _searched(
     interrupted = bool(lost) or reason in (STOPPED, TIME_IS_UP)
     if not {"running", "waiting"} & study.counts().keys():
         drop_checkpoints(setup.plan.folder)
-    return SearchSummary(study, reason, interrupted, queue.asking_s, time.monotonic() - begin)
+    return SearchSummary(study, reason, interrupted, queue.asking_s, time.monotonic() - begin, deadline)
 
 
 def _with_resources(driver: Driver, config: StudyConfig, given: Mapping[str, Any], where: str) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""Exports models of a study into folders, and the front with a report at the end of a search."""
+"""Exports models of a study into folders."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,8 +13,6 @@ from paredown.studies.exporters.catalogue import DEFAULT_FORMAT, exporter_named,
 from paredown.studies.exporters.exporter import ExportRequest, trial_file
 from paredown.studies.front import Model
 from paredown.studies.model_folder.writing import write_model_folder
-from paredown.studies.report import write_report
-from paredown.studies.selection import best_models
 from paredown.studies.study import Study
 
 
@@ -29,17 +27,6 @@ class Exported:
 
     folders: tuple[Path, ...]
     refused: tuple[ExportRefused, ...]
-
-
-@dataclass(frozen=True)
-class Finished(Exported):
-    """The exported front and the report at the end of a search.
-
-    Attributes:
-        report: Page about the study.
-    """
-
-    report: Path
 
 
 def export_models(
@@ -88,15 +75,6 @@ def export_chosen(study: Study, models: Sequence[Model], out: Path, format_name:
     if not exported.folders and exported.refused:
         raise exported.refused[0]
     return exported
-
-
-def finish(study: Study) -> Finished:
-    """Export the front and write the report, both into the study's folder."""
-    folder = Path(study.folder)
-    exported = _sorted(export_models(study, best_models(study), folder / "models"))
-    report = folder / "report.html"
-    write_report(study, report)
-    return Finished(exported.folders, exported.refused, report)
 
 
 def _sorted(results: Iterator[Path | ExportRefused]) -> Exported:

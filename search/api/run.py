@@ -44,10 +44,10 @@ class StudyRun:
     summary: SearchSummary
 
     def run_finish_hook(self) -> None:
-        """Run the user's command for a search that ended by itself; one that was stopped goes on later."""
+        """Tell the user of a search that ended by itself; one that was stopped goes on later."""
         if self.summary.reason != STOPPED:
             config, folder = self.config, self.study.folder
-            _remark(run_hook(config.on_finish, config.study, self.summary.reason, folder))
+            _remark(run_hook("on_finish", config.on_finish, config.study, self.summary.reason, folder))
 
 
 def run_study(
@@ -61,6 +61,7 @@ def run_study(
     driver: str | None = None,
     sampler: str | None = None,
     seed: int | None = None,
+    report_every: float | str | None = None,
     storage: str = DEFAULT_STORAGE,
     out: str | Path | None = None,
     progress: bool | ProgressListener = True,
@@ -82,6 +83,8 @@ def run_study(
         driver: Where trials run: `local` or `ray`.
         sampler: Name of a sampler, or `package.module:name`.
         seed: Random seed.
+        report_every: Time after which the report is written anew while the search runs, in seconds or as text such as
+            `10m`; it is written once more at the end.
         storage: Address of the database.
         out: Folder of trials, models and report; None for the study's own, which is `paredown-out/NAME` at first.
         progress: Whether to show progress, or a listener that does.
@@ -101,9 +104,12 @@ def run_study(
         "driver": driver,
         "sampler": sampler,
         "seed": seed,
+        "report_every": report_every,
     }
     given = {key: value for key, value in given.items() if value is not None}
     ended = search_study(study, given, storage, out, progress, driver_options)
+    if ended.config.report_every is not None:
+        ended.study.report()
     ended.run_finish_hook()
     return ended.study
 
@@ -140,7 +146,7 @@ def search_study(
     try:
         summary = run.search(setup, storage, listener=listener, where=where, driver_options=driver_options, began=began)
     except Exception as error:
-        _remark(run_hook(config.on_failure, config.study, str(error), setup.plan.folder))
+        _remark(run_hook("on_failure", config.on_failure, config.study, str(error), setup.plan.folder))
         raise
     return StudyRun(config, Study(summary.study, summary.reason), summary)
 
