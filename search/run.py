@@ -126,7 +126,9 @@ def _searched(
             if queue.is_spent or prepare_supernets(setup.plan, deadline, listener, stop):
                 plan, workers = _divided(setup)
                 before = study.models(), study.counts()
-                listener.search_started(SearchStart(study.name, metrics, config.trials, deadline, *before, workers))
+                listener.search_started(
+                    SearchStart(study.name, metrics, config.trials, deadline, *before, workers, study.objectives)
+                )
                 run_trials(queue, plan, workers)
             else:
                 queue.stopped = STOPPED if stop.is_asked else TIME_IS_UP

@@ -1,32 +1,41 @@
 """Selects the best model that keeps given limits."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from paredown.evaluators.metrics.measurement import Metric, Objective
 from paredown.studies.errors import NothingFits
 from paredown.studies.front import Model, front
+from paredown.studies.region import binding_text, worst_violation
 from paredown.studies.study import Study
 
 
 def best_models(study: Study) -> list[Model]:
-    """Return the study's front."""
+    """Return the study's front; empty where no model keeps the limits."""
     return front(study.models(), study.optimised_metrics)
 
 
-def select(models: Sequence[Model], objectives: Sequence[Metric], limits: Sequence[Objective]) -> Model:
+def select(
+    models: Sequence[Model], objectives: Sequence[Metric], limits: Sequence[Objective], study: Sequence[Objective] = ()
+) -> Model:
     """Return the best model that keeps every limit.
 
     The best model has the best value of the first objective; the next objectives decide ties in order.
 
     Args:
-        models: Finished trials; infeasible ones are ignored.
+        models: Finished trials; infeasible ones are ignored, unless the limit that they break is given anew.
         objectives: Metrics in order of importance.
         limits: Limits, each with its worst acceptable value.
+        study: Objectives of the study, whose limits hold for the metrics that `limits` does not name.
 
     Raises:
         NothingFits: No model keeps the limits; the message names the nearest model and the limits that it breaks.
     """
-    feasible = [m for m in models if m.feasible]
+    given = {limit.metric.name for limit in limits}
+    others = [objective for objective in study if objective.metric.name not in given]
+    feasible = [m for m in models if m.feasible or (study and worst_violation(m, others)[1] <= 0)]
+    if models and not feasible:
+        raise NothingFits(binding_text([replace(m, feasible=False) for m in models], others))
     measured = {name for m in feasible for name in m.measurements}
     for limit in limits:
         if limit.metric.name not in measured:
