@@ -19,7 +19,7 @@ from paredown.search.monitoring.recording import recorded
 from paredown.search.samplers.choosing import choose_sampler
 from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.knobs import distributions
-from paredown.search.samplers.sampler import Params, Problem
+from paredown.search.samplers.sampler import Params, Problem, Region
 from paredown.search.samplers.surrogate.candidate_costs import CandidateCosts
 from paredown.search.schedulers.halving import Halving
 from paredown.search.schedulers.resumed import resume
@@ -191,7 +191,16 @@ def problem_of(setup: Setup, study: Study, costs: CandidateCosts | None = None) 
     """Return the problem that the sampler is made for."""
     knobs, n_told = distributions(setup.space), sum(study.counts().values())
     costs = costs or _costs(setup, study)
-    return Problem(setup.config.seed, setup.config.trials, knobs, costs, _canonical(setup), n_told)
+    start = [setup.space.values(candidate) for candidate in (setup.space.baseline, setup.space.mildest())]
+    region = functools.partial(_region, study)
+    return Problem(setup.config.seed, setup.config.trials, knobs, costs, _canonical(setup), start, region, n_told)
+
+
+def _region(study: Study) -> Region:
+    """Return what a study accepts of its objectives; limits that follow from the baseline are known once it is done."""
+    limits, metrics = study.limits, study.optimised_metrics
+    losses = {at: m.loss(limits[m.name]) for at, m in enumerate(metrics) if m.name in limits}
+    return Region(losses, frozenset(metrics[at].name for at in losses))
 
 
 def _costs(setup: Setup, study: Study) -> CandidateCosts:

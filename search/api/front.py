@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Front(Sequence[Model]):
     """Models that no other one of the study beats, best in the first objective first.
 
-    It is a sequence: `front[0]`, `len(front)`, `for model in front`. A notebook shows it as a table. Where no model keeps
-    the limits of the study, it holds those that come nearest, the nearest first.
+    It is a sequence: `front[0]`, `len(front)`, `for model in front`. A notebook shows it as a table. Where no model
+    keeps the limits of the study, it holds those that come nearest, the nearest first.
 
     Attributes:
         study: Name of the study.

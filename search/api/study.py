@@ -62,9 +62,9 @@ class Study:
         """Return the best model that keeps the limits: the best in the first objective, ties decided by the next.
 
         Args:
-            max: Largest value allowed, by metric, such as `{"size_bytes": "60k"}` or `{"latency_ms": "0.5 x baseline"}`.
-            min: Smallest value allowed, by metric, such as `{"accuracy": "baseline - 1 pt"}`; it takes the place of the
-                study's own limit.
+            max: Largest value allowed, by metric, such as `{"size_bytes": "60k", "latency_ms": "0.5 x baseline"}`.
+            min: Smallest value allowed, by metric, such as `{"accuracy": "baseline - 1 pt"}`. A limit that is given
+                here takes the place of the study's own.
 
         Raises:
             ConfigError: A metric does not exist, or a limit is on its good side.

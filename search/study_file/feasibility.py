@@ -137,5 +137,6 @@ def _probe_limits(setup: Setup, where: str) -> list[tuple[Candidate, dict[str, f
     follows = "" if o.relative is None else f" ({o.relative})"
     raise ConfigError(
         f"{where}: limits.{o.metric.name}: no candidate can meet {o.limit:g}{follows}: the smallest of "
-        f"{len(candidates)} that were tried has {o.metric.with_unit(least[o.metric.name])}; raise the limit or widen space.knobs"
+        f"{len(candidates)} that were tried has {o.metric.with_unit(least[o.metric.name])}; raise the limit or widen "
+        "space.knobs"
     )
