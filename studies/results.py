@@ -76,7 +76,7 @@ class Results(Records):
         values = {name: m.value for name, m in result.measurements.items()}
         row.state, row.reason, row.artifact = result.outcome, result.reason, result.artifact
         row.facts, row.finished_at = dict(result.facts), now_utc()
-        objectives = self.objectives
+        objectives = self._objectives  # as `tell` has read them: the transaction admits no other one
         if result.outcome == "done":
             if row.digest == self.baseline_candidate.digest:
                 objectives = resolved_objectives(objectives, values)
