@@ -12,6 +12,7 @@ from scipy.stats import norm, qmc
 from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.history import History
 from paredown.search.samplers.sampler import Costs, Params, Region
+from paredown.search.samplers.surrogate.cost_scale import CostScale
 from paredown.search.samplers.surrogate.expected_improvement import expected_improvement
 from paredown.search.samplers.surrogate.feasibility_model import DOUBT, FeasibilityModel, fit_feasibility
 from paredown.search.samplers.surrogate.gaussian_process import Hyperparameters, Predict, fit, tune, tuned_rows
@@ -29,8 +30,6 @@ REFERENCE_DRAWS = 128
 """Number of random networks that the reference point takes into account."""
 REFERENCE_MARGIN = 0.05
 """Distance of the reference point from the highest cost, as a share of the range of costs."""
-MIN_LOG_SPAN = 100.0
-"""Factor between the lowest and the highest cost from which on costs are compared on a logarithmic scale."""
 NEAREST = 5
 """Number of networks that stand in for the front while no trial is feasible."""
 
@@ -118,7 +117,7 @@ class SurrogateModel:
         nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
         losses = self._transform.loss(mean[:, None] + spread[:, None] * nodes)
         weights = weights / weights.sum()
-        draws = [self._compared(draw) for draw in self._axis_costs(batch.encoded, batch.costs, COST_DRAWS)]
+        draws = [self._scale_of_costs.scaled(draw) for draw in self._axis_costs(batch.encoded, batch.costs, COST_DRAWS)]
         gains = np.mean([expected_improvement(self._front, self._reference, losses, weights, d) for d in draws], 0)
         probability = np.prod([model(batch.encoded) for model in self._feasibility], 0) * np.ones(len(gains))
         if (limit := self._region.losses.get(self._modelled)) is not None:
@@ -178,16 +177,17 @@ class SurrogateModel:
         # An untried network may be worth it although it costs more than all tried ones.
         drawn = [self._domain.draw(np.random.default_rng(i)) for i in range(REFERENCE_DRAWS)]
         everything = np.vstack([points, self.losses(self.batch(drawn))])
-        lowest, highest = everything[:, 1:].min(0), everything[:, 1:].max(0)
-        self._is_log = (lowest > 0) & (highest > MIN_LOG_SPAN * lowest)
-        points, everything = self._compared(points), self._compared(everything)
+        self._scale_of_costs = CostScale.of(everything[:, 1:])
+        points, everything = self._scale_of_costs.scaled(points), self._scale_of_costs.scaled(everything)
         reference = everything.max(0) + REFERENCE_MARGIN * np.ptp(everything, axis=0) + 1e-9
         limits = np.array([[self._region.losses.get(o, np.inf) for o in (self._modelled, *self._axes)]])
-        reference = np.minimum(reference, self._compared(limits)[0])
+        reference = np.minimum(reference, self._scale_of_costs.scaled(limits)[0])
         reference[0] = self._region.losses.get(self._modelled, points[:, 0].max() + 1e-9)
         points = points[done.feasible]
         if done.pending:
-            points = np.vstack([points, self._compared(self._expected(self._pending, self._count(done.pending)))])
+            points = np.vstack(
+                [points, self._scale_of_costs.scaled(self._expected(self._pending, self._count(done.pending)))]
+            )
         return points, reference, best
 
     def _best(self, points: Array) -> list[Params]:
@@ -198,18 +198,6 @@ class SurrogateModel:
             return [done.done[int(i)] for i in rows[moocore.is_nondominated(points[rows])]]
         broken = [sum(one.values()) for one in done.violations]
         return [done.done[int(i)] for i in np.argsort(broken, kind="stable")[:NEAREST]]
-
-    def _compared(self, table: Array) -> Array:
-        """Return objectives as they are compared: costs that span decades on a logarithmic scale.
-
-        Args:
-            table: Costs in the order of the axes, `n x (m - 1)`, with or without the loss before them.
-        """
-        compared = table.copy()
-        for axis in np.flatnonzero(self._is_log):
-            at = axis + table.shape[1] - len(self._axes)
-            compared[:, at] = _logs(table[:, at])
-        return compared
 
     def _fit_loss(self) -> Predict:
         losses, rows = self._history.losses[:, self._modelled], tuned_rows(len(self._done))
