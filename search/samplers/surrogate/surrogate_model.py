@@ -177,7 +177,7 @@ class SurrogateModel:
         # An untried network may be worth it although it costs more than all tried ones.
         drawn = [self._domain.draw(np.random.default_rng(i)) for i in range(REFERENCE_DRAWS)]
         everything = np.vstack([points, self.losses(self.batch(drawn))])
-        self._scale_of_costs = CostScale.of(everything[:, 1:])
+        self._scale_of_costs = CostScale.of(everything[:, 1:] if self._region.losses else everything[:0, 1:])
         points, everything = self._scale_of_costs.scaled(points), self._scale_of_costs.scaled(everything)
         reference = everything.max(0) + REFERENCE_MARGIN * np.ptp(everything, axis=0) + 1e-9
         limits = np.array([[self._region.losses.get(o, np.inf) for o in (self._modelled, *self._axes)]])
