@@ -48,7 +48,7 @@ def select(
     nearest = min(feasible, key=lambda m: max(o.violation(m[o.metric.name]) for o in limits))
     broken = [o.describe(nearest[o.metric.name]) for o in limits if o.violation(nearest[o.metric.name]) > 0]
     raise NothingFits(
-        f"none of {len(feasible)} models keeps the limits; the nearest is trial {nearest.trial}: {'; '.join(broken)}"
+        f"none of {len(models)} models keeps the limits; the nearest is trial {nearest.trial}: {'; '.join(broken)}"
     )
 
 

@@ -89,7 +89,8 @@ def test_the_same_candidate_comes_to_the_same(study: tuple[TrialPlan, TrialResul
 
 @pytest.mark.parametrize("metric", ["macs", "params", "size_bytes"])
 def test_a_known_limit_rejects_before_training(metric: str, tmp_path: Path) -> None:
-    result = run_trial(SMALL, plan_in(tmp_path, limit(metric, 500)))
+    plan = dataclasses.replace(plan_in(tmp_path, limit(metric, 500)), baseline=Baseline(Path("unused"), (1, 8, 8), 1.0))
+    result = run_trial(SMALL, plan)
     assert result.outcome == "rejected"
     assert f"{metric} " in result.reason
     assert "is above the limit 500" in result.reason
