@@ -53,6 +53,12 @@ class Claim:
         return row if is_ours else None
 
 
+def live_runners(session: Session, study_id: int) -> list[RunnerRow]:
+    """Return the runners of a study whose leases have not lapsed."""
+    alive = RunnerRow.lease_until >= database_time(session.get_bind().dialect)
+    return list(session.scalars(select(RunnerRow).where(RunnerRow.study_id == study_id, alive)))
+
+
 class Runner:
     """A study that runs trials, as other processes see it.
 

@@ -17,7 +17,9 @@ from paredown.evaluators.metrics.measurement import (
 )
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.step_label import StepLabel, labels_from_json
+from paredown.studies.collector import collector_paused
 from paredown.studies.database import open_storage
+from paredown.studies.errors import StudyError
 from paredown.studies.front import Model
 from paredown.studies.result import FINISHED
 from paredown.studies.tables import CurveRow, MeasurementRow, OrphanRow, StudyRow, TrialRow
@@ -77,9 +79,10 @@ class Records:
         columns = (TrialRow.number, TrialRow.candidate, TrialRow.artifact, TrialRow.feasible)
         done = (TrialRow.study_id == self._id, TrialRow.state == "done", *which)
         optimised = {metric.name for metric in self.optimised_metrics}
-        measured = self._measured(TrialRow.state == "done", *which)
-        with Session(self._storage.engine) as session:
-            rows = session.execute(select(*columns).where(*done).order_by(TrialRow.number))
+        with collector_paused():
+            measured = self._measured(TrialRow.state == "done", *which)
+            with Session(self._storage.engine) as session:
+                rows = session.execute(select(*columns).where(*done).order_by(TrialRow.number)).all()
             return [
                 Model(number, Candidate.from_json(candidate), measured[number], artifact, bool(feasible))
                 for number, candidate, artifact, feasible in rows
@@ -92,7 +95,7 @@ class Records:
         query = select(*columns).join_from(TrialRow, table).where(TrialRow.study_id == self._id, *which)
         measured: dict[int, dict[str, Measurement]] = {}
         with Session(self._storage.engine) as session:
-            for number, metric, value, spread, how, device in session.execute(query):
+            for number, metric, value, spread, how, device in session.execute(query).all():
                 measurement = Measurement(metric, value, spread, cast(How, how), device)
                 measured.setdefault(number, {})[metric] = measurement
         return measured
@@ -101,6 +104,24 @@ class Records:
     def baseline_candidate(self) -> Candidate:
         """The reference, which runs first."""
         return Candidate.from_json(self.config["baseline"])
+
+    def candidate(self, number: int, where: str) -> Candidate:
+        """Return the candidate of a trial of any state.
+
+        Args:
+            number: Number of the trial.
+            where: What the message names, such as an option.
+
+        Raises:
+            StudyError: There is no such trial.
+        """
+        query = self._rows().with_only_columns(TrialRow.candidate).where(TrialRow.number == number)
+        with Session(self._storage.engine) as session:
+            if (found := session.scalar(query)) is not None:
+                return Candidate.from_json(found)
+            last = session.scalar(select(func.max(TrialRow.number)).where(TrialRow.study_id == self._id))
+        trials = "it has none yet" if last is None else f"its trials are 0 to {last}"
+        raise StudyError(f"{where} {number}: study {self.name!r} has no such trial; {trials}")
 
     def rows(self) -> list[dict[str, Any]]:
         """Return each trial of every state as plain data, in order of number."""
@@ -152,7 +173,7 @@ class Records:
     def counts(self) -> dict[str, int]:
         """Return the number of trials in each state; derived trials, which are all done, count as `derived`."""
         with Session(self._storage.engine) as session:
-            return _states(session, self._id)
+            return states(session, self._id)
 
     def numbers(self, state: str) -> list[int]:
         """Return the numbers of all trials in a state, in order."""
@@ -184,7 +205,7 @@ def list_studies(url: str) -> list[dict[str, Any]]:
                 "study": study.name,
                 "created_at": study.created_at.isoformat(timespec="seconds"),
                 "folder": study.folder,
-                "trials": _states(session, study.id),
+                "trials": states(session, study.id),
             }
             for study in session.scalars(select(StudyRow).order_by(StudyRow.name))
         ]
@@ -196,7 +217,8 @@ def differences(stored: Mapping[str, Any], requested: Mapping[str, Any]) -> dict
     return {k: (stored.get(k), requested.get(k)) for k in keys if stored.get(k) != requested.get(k)}
 
 
-def _states(session: Session, study_id: int) -> dict[str, int]:
+def states(session: Session, study_id: int) -> dict[str, int]:
+    """Return the number of trials of a study in each state; derived trials, which are all done, count as `derived`."""
     rows = TrialRow.study_id == study_id
     own = select(TrialRow.state, func.count()).where(rows, TrialRow.parent.is_(None)).group_by(TrialRow.state)
     counts = {state: count for state, count in session.execute(own)}

@@ -24,6 +24,11 @@ STOPPED_KEY = "paredown:stopped"
 
 Its value is `{"share": share of its epochs that ran, "value": its first objective by then}`; samplers learn from it.
 """
+RETRY_OF, RETRIED_AS = "retry_of", "retried_as"
+"""Facts of a trial that runs a failed one once more: its number; and of the failed one: the number of the new trial."""
+QUEUED_KEY = "paredown:queued"
+"""Key among Optuna's user attributes of a trial that was queued by hand: `{"digest": ..., "retry_of": ...}`, the latter
+where it runs a failed trial once more."""
 DERIVED_KEY = "paredown:derived"
 """Key among Optuna's user attributes of a trial that was derived from another one: the id of its row."""
 

@@ -23,11 +23,13 @@ from paredown.studies import optuna_study
 from paredown.studies.checking import checked
 from paredown.studies.database import open_storage, shown
 from paredown.studies.errors import StudyError, StudyNotFound
+from paredown.studies.housekeeping.stored_studies import not_found
 from paredown.studies.ownership import LEASE_S, Claim, Runner
 from paredown.studies.records import differences
 from paredown.studies.result import FINISHED, PendingTrial, TrialResult
 from paredown.studies.results import Results, now_utc
 from paredown.studies.tables import OrphanRow, StudyRow, TrialRow
+from paredown.studies.waiting_line import Queued
 
 MAX_DEATHS = 3
 """Number of attempts after which a trial whose own process dies each time fails."""
@@ -105,7 +107,7 @@ class Study(Results):
             row = session.scalar(select(StudyRow).where(StudyRow.name == name))
             names = list(session.scalars(select(StudyRow.name).order_by(StudyRow.name)))
         if row is None:
-            raise StudyNotFound(f"no study {name!r} in {shown(url)}; studies there: {', '.join(names) or 'none'}")
+            raise not_found(name, names, url)
         try:
             study = optuna_study.load(storage, name)
         except KeyError:
@@ -245,7 +247,8 @@ class Study(Results):
         self, trial: optuna.Trial, sample: Callable[[Suggester], Candidate], budget: int | None
     ) -> PendingTrial | None:
         """Give a trial of Optuna its row, and return it where it is to run."""
-        candidate = sample(cast(Suggester, trial))
+        candidate = asked = sample(cast(Suggester, trial))
+        queued = Queued.of(self._study, trial)
         with self.runner.transaction() as session:
             # All in one transaction, so that a network is unknown to one process alone.
             known = None
@@ -256,13 +259,17 @@ class Study(Results):
             if session.scalar(self._rows().where(TrialRow.number == trial.number)) is not None:
                 return None  # another search entered the same abandoned trial
             row = TrialRow(study_id=self._id, number=trial.number, attempt=0, started_at=now_utc())
-            row.digest, row.candidate = candidate.digest, candidate.to_json()
+            row.digest, row.candidate, row.facts = candidate.digest, candidate.to_json(), {}
             if known is not None:
                 row.state, row.reason = "duplicate", f"the same network as trial {known}"
             elif budget is not None and self._promised(session) >= budget:
                 row.state, row.reason = "withdrawn", "the budget was spent before it began"
             else:
                 self.runner.take(session, row)
+            if queued is not None and (row.state == "withdrawn" or candidate.digest != asked.digest):
+                queued.put_back(self._storage, session, self._study, self._id)
+            elif queued is not None:
+                row.facts = queued.facts
             row.finished_at = None if row.state == "running" else now_utc()
             session.add(row)
             session.commit()

@@ -20,9 +20,11 @@ from paredown.search.cli.front import front, select
 from paredown.search.cli.schema import schema
 from paredown.search.cli.search import search
 from paredown.search.cli.sensitivity import sensitivity
+from paredown.search.cli.show import show
 from paredown.search.cli.status import status
-from paredown.search.cli.studies import retry, show, studies
+from paredown.search.cli.studies import studies
 from paredown.search.cli.unpack import unpack
+from paredown.search.cli.waiting_line import enqueue, retry
 
 app = typer.Typer(
     cls=InterruptibleGroup,
@@ -33,7 +35,6 @@ app = typer.Typer(
 )
 COMMANDS = (
     search,
-    studies,
     status,
     dashboard,
     show,
@@ -42,6 +43,7 @@ COMMANDS = (
     export,
     report,
     predict,
+    enqueue,
     retry,
     compress,
     sensitivity,
@@ -51,6 +53,7 @@ COMMANDS = (
 )
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(studies, name="studies")
 app.add_typer(bench, name="bench")
 app.add_typer(data, name="data")
 
