@@ -16,6 +16,7 @@ from paredown.search.errors import ClusterLost, ConfigError, check_name
 from paredown.search.interruption import stop_on_signals
 from paredown.search.listener import SILENT, ProgressListener, SearchStart
 from paredown.search.monitoring.recording import recorded
+from paredown.search.places import begun_study, check_outputs, losses_as_abort, watched
 from paredown.search.samplers.choosing import choose_sampler
 from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.knobs import distributions
@@ -33,8 +34,9 @@ from paredown.search.trial.run_trial import run_trial
 from paredown.search.trial.supernets import prepare_supernets
 from paredown.search.trial_queue import STOPPED, TIME_IS_UP, Budget, TrialQueue
 from paredown.spaces.knob import Value
-from paredown.studies.errors import StudyError
+from paredown.studies.outputs import write_mark
 from paredown.studies.ownership import LEASE_S
+from paredown.studies.result import TrialResult
 from paredown.studies.study import Study
 
 
@@ -92,16 +94,20 @@ def search(
     driver.check(options, where)
     if config.weights and not config.training.epochs:
         listener.remark(f"{config.weights}: the network starts trained; training.epochs is 0, fine-tuning follows")
-    measured = [] if _has_begun(url, config.study) else probe(setup, where)
-    study = Study.create(url, config.study, setup.stored, setup.plan.objectives, str(setup.plan.folder), lease_s)
-    with recorded(setup.plan.folder, study.name, listener) as recording:
+    begun, folder = begun_study(url, config.study), setup.plan.folder
+    if said := check_outputs(begun, config.study, folder, url):
+        listener.remark(said)
+    measured = [] if begun is not None else probe(setup, where)
+    study = Study.create(url, config.study, setup.stored, setup.plan.objectives, str(folder), lease_s)
+    with losses_as_abort(study, folder, url), recorded(folder, study.name, listener) as recording:
+        write_mark(folder, study, url)
         costs = _costs(setup, study)
         for candidate, values in measured:
             costs.learn(candidate, values)
         setup = _on_its_device(setup, study, recording)
         _prepare(study, setup, costs, where)
         run_trials = functools.partial(driver.run, run=run, options=options)
-        summary = _searched(setup, study, costs, deadline, recording, run_trials)
+        summary = _searched(setup, study, costs, deadline, recording, run_trials, watched(study, folder, url))
         recording.reason = summary.reason
     return summary
 
@@ -113,6 +119,7 @@ def _searched(
     deadline: float | None,
     listener: ProgressListener,
     run_trials: Callable[[TrialQueue, TrialPlan, int], None],
+    trouble: Callable[[TrialResult], str],
 ) -> SearchSummary:
     """Run trials until the budget is spent, the time is up or the search is asked to stop."""
     config, metrics, halving = setup.config, setup.plan.optimised_metrics, None
@@ -122,7 +129,7 @@ def _searched(
     budget = Budget(config.trials, deadline, config.max_failures, config.patience_trials)
     begin, lost = time.monotonic(), ""
     with stop_on_signals() as stop, study.runner.alive():
-        queue = TrialQueue(study, setup.space, budget, listener, halving, costs.counted, stop)
+        queue = TrialQueue(study, setup.space, budget, listener, halving, costs.counted, stop, trouble)
         try:
             if queue.is_spent or prepare_supernets(setup.plan, deadline, listener, stop):
                 plan, workers = _divided(setup)
@@ -160,15 +167,6 @@ def _with_resources(driver: Driver, config: StudyConfig, given: Mapping[str, Any
             f"{', '.join(able)}"
         )
     return {**given, "resources": config.resources.model_dump()}
-
-
-def _has_begun(url: str, name: str) -> bool:
-    """Return whether the study exists; its space was checked when it began, perhaps by milder rules."""
-    try:
-        Study.open(url, name, lambda stored: ())
-    except StudyError:  # the study reports what is wrong with the database when it is made
-        return False
-    return True
 
 
 def _on_its_device(setup: Setup, study: Study, listener: ProgressListener) -> Setup:

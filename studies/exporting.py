@@ -77,7 +77,7 @@ def export_models(
         except ExportRefused as refused:
             yield refused
             continue
-        if exporter.is_trial_file and known is None:
+        if exporter.is_trial_file and known is None and not study.is_read_only:
             study.add_measurement(model.trial, test)
         yield folder
 

@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, Dialect, Engine, Float, cast, delete, extr
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from paredown.studies.errors import DatabaseUnusable
 from paredown.studies.tables import RunnerRow, StudyRow, TrialRow
 
 LEASE_S = 30.0
@@ -149,7 +150,10 @@ class Runner:
                 try:
                     self.renew()
                     self.trouble = ""
-                except SQLAlchemyError as error:  # such as a locked database: the next beat tries again
+                except (
+                    SQLAlchemyError,
+                    DatabaseUnusable,
+                ) as error:  # such as a locked database: the next beat tries again
                     self.trouble = str(getattr(error, "orig", None) or error)
 
         self.renew()

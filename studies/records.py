@@ -24,9 +24,6 @@ from paredown.studies.front import Model
 from paredown.studies.result import FINISHED
 from paredown.studies.tables import CurveRow, MeasurementRow, OrphanRow, StudyRow, TrialRow
 
-KEPT_KEYS = frozenset({"device", "step_labels"})
-"""Keys of a configuration that keep their first values: a later run adopts them and need not agree."""
-
 
 class Records:
     """Reads the trials of one study, and stores its sensitivity map.
@@ -35,14 +32,27 @@ class Records:
         name: Name of the study.
         config: The parts of the study file that all its runs agree on.
         folder: Folder of models and reports.
+        made_at: Moment at which it was made, by which its copies know it.
     """
 
     def __init__(self, storage: RDBStorage, row: StudyRow, objectives: Sequence[Objective]) -> None:
-        self.name, self.folder = row.name, row.folder
+        self.name, self.folder, self.made_at = row.name, row.folder, row.created_at.isoformat()
         self.config: dict[str, Any] = row.config
         self._objectives = tuple(objectives)
         self._id = row.id
         self._storage = storage
+
+    @property
+    def exists(self) -> bool:
+        """Whether it is still in the database, also in Optuna's tables."""
+        with Session(self._storage.engine) as session:
+            is_ours = session.scalar(select(StudyRow.id).where(StudyRow.id == self._id)) is not None
+        return is_ours and any(one.study_name == self.name for one in self._storage.get_all_studies())
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether its database can only be looked at."""
+        return self._storage.engine.url.query.get("mode") == "ro"
 
     @property
     def optimised_metrics(self) -> tuple[Metric, ...]:
@@ -175,6 +185,18 @@ class Records:
         with Session(self._storage.engine) as session:
             return states(session, self._id)
 
+    def artifacts(self) -> dict[int, str]:
+        """Return the folder of each finished trial's files, relative to the study's folder, by number."""
+        done = (TrialRow.study_id == self._id, TrialRow.state == "done", TrialRow.artifact != "")
+        with Session(self._storage.engine) as session:
+            rows = session.execute(select(TrialRow.number, TrialRow.artifact).where(*done).order_by(TrialRow.number))
+            return {number: artifact for number, artifact in rows}
+
+    @property
+    def address(self) -> str:
+        """Address of its database, without its password."""
+        return str(self._storage.engine.url)
+
     def numbers(self, state: str) -> list[int]:
         """Return the numbers of all trials in a state, in order."""
         query = self._rows().with_only_columns(TrialRow.number).where(TrialRow.state == state)
@@ -209,12 +231,6 @@ def list_studies(url: str) -> list[dict[str, Any]]:
             }
             for study in session.scalars(select(StudyRow).order_by(StudyRow.name))
         ]
-
-
-def differences(stored: Mapping[str, Any], requested: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return each key whose value differs, with the stored and the requested value; `KEPT_KEYS` are not compared."""
-    keys = sorted((set(stored) | set(requested)) - KEPT_KEYS)
-    return {k: (stored.get(k), requested.get(k)) for k in keys if stored.get(k) != requested.get(k)}
 
 
 def states(session: Session, study_id: int) -> dict[str, int]:

@@ -20,12 +20,14 @@ from paredown.evaluators.metrics.measurement import Objective, optimised_metrics
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.knob import Suggester, Value
 from paredown.studies import optuna_study
+from paredown.studies.agreement import agreed, is_begun
 from paredown.studies.checking import checked
-from paredown.studies.database import open_storage, shown
-from paredown.studies.errors import StudyError, StudyNotFound
+from paredown.studies.database import A_SEARCH_WRITES, open_storage
+from paredown.studies.database_address import shown
+from paredown.studies.errors import StudyNotFound
 from paredown.studies.housekeeping.stored_studies import not_found
+from paredown.studies.moved_networks import move_network
 from paredown.studies.ownership import LEASE_S, Claim, Runner
-from paredown.studies.records import differences
 from paredown.studies.result import FINISHED, PendingTrial, TrialResult
 from paredown.studies.results import Results, now_utc
 from paredown.studies.tables import OrphanRow, StudyRow, TrialRow
@@ -72,18 +74,16 @@ class Study(Results):
             DatabaseUnusable: The database cannot be used.
             StudyError: The stored configuration differs; the message names the keys.
         """
-        storage = open_storage(url)
+        storage = open_storage(url, why_write=A_SEARCH_WRITES)
         with Session(storage.engine, expire_on_commit=False) as session:
             row = session.scalar(select(StudyRow).where(StudyRow.name == name))
             if row is None:
                 row = StudyRow(name=name, config=dict(config), version=version("paredown"), created_at=now_utc())
                 session.add(row)
-            elif different := differences(row.config, config):
-                raise StudyError(
-                    f"study {name!r} exists with another {', '.join(different)}; name a new study with "
-                    "--study, or ask for the same:\n"
-                    + "\n".join(f"  {k}: stored {a!r}, now {b!r}" for k, (a, b) in different.items())
-                )
+            else:
+                asked = agreed(name, row.config, config, is_begun=is_begun(session, row))
+                move_network(session, row, asked)
+                row.config = asked
             row.folder = folder
             session.commit()
         study = optuna_study.create(storage, name, optimised_metrics(objectives))

@@ -16,6 +16,7 @@ from paredown.search.api.study import Study
 from paredown.search.api.task import Task
 from paredown.search.listener import SILENT, ProgressListener
 from paredown.search.monitoring.shell_hooks import run_hook
+from paredown.search.places import begun_study, find_data, outputs_folder
 from paredown.search.run import SearchSummary
 from paredown.search.study_file.schema import StudyConfig, checked_config, read_config
 from paredown.search.study_file.setup import set_up
@@ -82,7 +83,7 @@ def run_study(
         sampler: Name of a sampler, or `package.module:name`.
         seed: Random seed.
         storage: Address of the database.
-        out: Folder of trials, models and report; None for `paredown-out/NAME`.
+        out: Folder of trials, models and report; None for the study's own, which is `paredown-out/NAME` at first.
         progress: Whether to show progress, or a listener that does.
         driver_options: Options of the driver, such as `{"address": ...}` of a Ray cluster.
 
@@ -131,9 +132,11 @@ def search_study(
     config, where, folder = _configuration(study, given)
     console = display_console()
     listener = progress if isinstance(progress, ProgressListener) else ProgressDisplay(console) if progress else SILENT
-    config = as_begun(with_default_limits(config, storage), storage)
+    begun = begun_study(storage, config.study)
+    config, folder = find_data(as_begun(with_default_limits(config, begun), begun), where, folder, begun, storage)
+    outputs = outputs_folder(begun, config.study, storage, None if out is None else Path(out))
     with reading_data(console) if progress is True else nullcontext():
-        setup = set_up(config, where, folder, Path(out or Path("paredown-out", config.study)))
+        setup = set_up(config, where, folder, outputs)
     try:
         summary = run.search(setup, storage, listener=listener, where=where, driver_options=driver_options, began=began)
     except Exception as error:

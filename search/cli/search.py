@@ -32,7 +32,8 @@ def search(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed.")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for models and report. (default: paredown-out/STUDY)")
+        Path | None,
+        typer.Option(help="Folder for models and report. (default: the study's own, at first paredown-out/STUDY)"),
     ] = None,
     storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,
@@ -43,6 +44,7 @@ def search(
     console = progress_console()
     with console.status("loading"):
         from paredown.search.api.run import search_study
+        from paredown.search.places import losses_as_abort
         from paredown.studies.exporting import finish
 
     given = {
@@ -64,7 +66,7 @@ def search(
         console.print(f"{summary.reason}; no trial has finished yet", markup=False)
         raise typer.Exit(STOPPED)
     raise_interrupt()  # an export cleans up after itself
-    with console.status("exporting the front"):
+    with console.status("exporting the front"), losses_as_abort(opened.stored, opened.folder, storage):
         finished = finish(opened.stored)
     ended.run_finish_hook()
     if as_json:

@@ -144,8 +144,8 @@ def test_they_run_when_a_search_has_ended_or_broke(tmp_path: Path, monkeypatch: 
     run_study(study, timeout=0.001, progress=False)  # over before a trial
     assert (tmp_path / "finished").read_text() == f"toy|the time is up|{folder}\n"
     with pytest.raises(StudyError):
-        run_study(study | {"seed": 7}, progress=False)
-    assert (tmp_path / "failed").read_text().startswith("toy|study 'toy' exists with another seed")
+        run_study(study | {"objectives": ["accuracy", "macs"]}, progress=False)
+    assert (tmp_path / "failed").read_text().startswith("toy|study 'toy' exists with another objectives")
 
 
 def test_failures_are_shown_with_their_cause_and_may_be_retried_by_it(

@@ -12,7 +12,6 @@ from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.evaluators.metrics.limit import BaselineLimit
 from paredown.search.api.limits import limits_of
 from paredown.search.errors import ConfigError
-from paredown.search.run import search
 from paredown.search.study_file.json_schema import study_schema
 from paredown.search.study_file.limits import default_limits, read_limit
 from paredown.search.study_file.objectives import read_objectives
@@ -98,23 +97,23 @@ def test_only_a_share_that_is_maximised_gets_a_default() -> None:
 def test_a_new_study_gets_the_default_and_one_of_before_keeps_its_meaning(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/s.db"
     config = StudyConfig.model_validate(STUDY)
-    assert with_default_limits(config, url).limits == {"accuracy": "baseline - 3 pt"}
+    assert with_default_limits(config, None).limits == {"accuracy": "baseline - 3 pt"}
     for written in ("none", 0.9, "baseline - 1 pt"):
         given = StudyConfig.model_validate(STUDY | {"limits": {"accuracy": written}})
-        assert with_default_limits(given, url).limits == {"accuracy": written}
+        assert with_default_limits(given, None).limits == {"accuracy": written}
     before = toy_trials.toy_setup(tmp_path)
     assert before.stored["limits"] == {}
-    search(before, url, run=toy_trials.good)
-    assert with_default_limits(config, url).limits == {}
+    study = Study.create(url, "toy", before.stored, before.plan.objectives, str(tmp_path))
+    assert with_default_limits(config, study).limits == {}
     assert toy_trials.toy_setup(tmp_path, limits={"accuracy": "none"}).stored == before.stored
 
 
 def test_a_study_that_began_with_the_default_goes_on_with_it(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/s.db"
     setup = toy_trials.toy_setup(tmp_path, limits={"accuracy": "baseline - 3 pt"})
-    Study.create(url, "toy", setup.stored, setup.plan.objectives, str(tmp_path)).leave()
+    study = Study.create(url, "toy", setup.stored, setup.plan.objectives, str(tmp_path))
     config = StudyConfig.model_validate(STUDY)
-    assert with_default_limits(config, url).limits == {"accuracy": "baseline - 3 pt"}
+    assert with_default_limits(config, study).limits == {"accuracy": "baseline - 3 pt"}
 
 
 def test_limits_of_a_choice_may_follow_from_the_baseline() -> None:
