@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from paredown.evaluators.metrics.measurement import Metric
+from paredown.evaluators.metrics.measurement import Metric, Objective
 from paredown.studies.front import Model
 from paredown.studies.result import PendingTrial, TrialResult
 
@@ -21,6 +21,7 @@ class SearchStart:
         counts: Number of trials of earlier runs by state.
         workers: Number of trials at a time.
         sampler: Name of the sampler.
+        objectives: Metrics that are optimised or limited, as far as their limits are known.
     """
 
     study: str
@@ -31,6 +32,7 @@ class SearchStart:
     counts: Mapping[str, int]
     workers: int = 1
     sampler: str = ""
+    objectives: Sequence[Objective] = ()
 
 
 class ProgressListener:

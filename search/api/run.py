@@ -20,7 +20,7 @@ from paredown.search.places import begun_study, find_data, outputs_folder
 from paredown.search.run import SearchSummary
 from paredown.search.study_file.schema import StudyConfig, checked_config, read_config
 from paredown.search.study_file.setup import set_up
-from paredown.search.study_file.stored import as_begun
+from paredown.search.study_file.stored import as_begun, with_default_limits
 from paredown.search.trial_queue import STOPPED
 
 OBJECTIVES = ("accuracy", "latency_ms", "size_bytes")
@@ -139,7 +139,7 @@ def search_study(
     console = display_console()
     listener = progress if isinstance(progress, ProgressListener) else ProgressDisplay(console) if progress else SILENT
     begun = begun_study(storage, config.study)
-    config, folder = find_data(as_begun(config, begun), where, folder, begun, storage)
+    config, folder = find_data(as_begun(with_default_limits(config, begun), begun), where, folder, begun, storage)
     outputs = outputs_folder(begun, config.study, storage, None if out is None else Path(out))
     with reading_data(console) if progress is True else nullcontext():
         setup = set_up(config, where, folder, outputs)
