@@ -16,7 +16,9 @@ FINISHED = ("done", "stopped", "failed")
 """Outcomes that count towards the budget: trials that were trained, at least in part."""
 CAUSE = "cause"
 """Fact of a trial that failed or was rejected: the kind of what happened; see `Cause`."""
-Cause = Literal["exception", "non_finite", "timeout", "out_of_memory", "killed", "device_lost", "infeasible"]
+Cause = Literal[
+    "exception", "non_finite", "timeout", "out_of_memory", "killed", "device_lost", "disk_full", "infeasible"
+]
 UNTRAINED_KEY = "untrained"
 """Key among the facts of a trial: its measurements before training, by metric."""
 STOPPED_KEY = "paredown:stopped"

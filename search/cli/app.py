@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from paredown.search.cli.adopt import adopt
 from paredown.search.cli.bench import bench
 from paredown.search.cli.compress import compress
 from paredown.search.cli.dashboard import dashboard
@@ -45,6 +46,7 @@ COMMANDS = (
     predict,
     enqueue,
     retry,
+    adopt,
     compress,
     sensitivity,
     families,

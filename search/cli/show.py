@@ -10,6 +10,7 @@ import typer
 from paredown.search.cli.options import DEFAULT_STORAGE, AsJson, Storage, StudyName, open_study
 from paredown.search.cli.output import print_json, print_table, progress_console
 from paredown.search.errors import ConfigError, check_name
+from paredown.studies.region import limit_texts, limits_summary
 
 if TYPE_CHECKING:  # --help must not load a database
     from paredown.evaluators.metrics.measurement import Metric
@@ -81,12 +82,15 @@ def _document(study: "Study", rows: list[dict[str, Any]]) -> dict[str, Any]:
         del row["spreads"]
         row["broken_limits"] = [{k: v for k, v in broken.items() if k != "text"} for broken in row["broken_limits"]]
     document = {"study": study.name, "config": study.config, "counts": study.counts(), "trials": rows}
+    document["limits"] = limits_summary(study.objectives)
     return document | {"line": study.line(), "late": study.orphans(), "sensitivity": study.sensitivity()}
 
 
 def _print(study: "Study", page: "Page", is_last: bool) -> None:
     from paredown.search.api.model_table import ModelTable
 
+    if texts := limit_texts(study.objectives):
+        typer.echo(f"limits  {', '.join(texts)}")
     metrics, table = [o.metric for o in study.objectives], ModelTable.of(study)
     lines = []
     for row in page.rows:

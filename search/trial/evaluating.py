@@ -32,5 +32,5 @@ def needs_file_early(objectives: Sequence[Objective], judged: bool) -> bool:
         objectives: Objectives of the study.
         judged: Whether trials are judged while they run, by their costs too.
     """
-    asked = ((EVALUATORS[o.metric.name], o.limit is not None or judged) for o in objectives)
+    asked = ((EVALUATORS[o.metric.name], o.is_limited or judged) for o in objectives)
     return any(one.needs == "file" and (is_judged or one.refuses) for one, is_judged in asked)

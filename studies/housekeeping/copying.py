@@ -11,7 +11,8 @@ from optuna.storages._rdb.models import StudyModel, TrialUserAttributeModel
 from sqlalchemy import Table, insert, select
 from sqlalchemy.orm import Session
 
-from paredown.studies.database import open_storage, shown
+from paredown.studies.database import open_storage
+from paredown.studies.database_address import shown
 from paredown.studies.errors import StudyError
 from paredown.studies.housekeeping.stored_studies import (
     Rows,

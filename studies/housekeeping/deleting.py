@@ -11,10 +11,11 @@ from sqlalchemy.orm import Session
 from paredown.studies.database import open_storage
 from paredown.studies.errors import StudyError
 from paredown.studies.housekeeping.stored_studies import check_idle, locked_row, optunas_id, optunas_rows, our_rows
+from paredown.studies.outputs import MARK_FILE
 from paredown.studies.records import states
 from paredown.studies.tables import RunnerRow, StudyRow
 
-WORK = ("trials", "cache", "checkpoints", "supernet", "status", "search.log", "ray.log")
+WORK = ("trials", "cache", "checkpoints", "supernet", "status", "search.log", "ray.log", MARK_FILE)
 """What searches write into the folder of a study."""
 MODELS, REPORT = "models", "report.html"
 """What a search leaves there in the end."""

@@ -9,7 +9,7 @@ from optuna.storages._rdb.models import BaseModel, StudyModel
 from sqlalchemy import ColumnElement, MetaData, Table, select
 from sqlalchemy.orm import Session
 
-from paredown.studies.database import shown
+from paredown.studies.database_address import shown
 from paredown.studies.errors import StudyError, StudyNotFound
 from paredown.studies.ownership import live_runners
 from paredown.studies.tables import RunnerRow, StudyRow

@@ -199,7 +199,7 @@ def test_a_packed_file_of_something_else_is_refused(content: bytes, halves: Expo
 
 
 def test_a_trial_whose_file_is_gone_is_refused(halves: ExportRequest, tmp_path: Path) -> None:
-    with pytest.raises(ExportRefused, match=r"trial 3: .*model\.onnx is gone; `paredown search --out` names"):
+    with pytest.raises(ExportRefused, match=r"trial 3: .*model\.onnx is gone; `paredown adopt` tells"):
         write_model_folder(replace(halves, artifact=tmp_path), ONNX, tmp_path / "m")
 
 
