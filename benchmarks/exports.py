@@ -7,7 +7,7 @@ random weights, whose arena and cycles are known: 55,984 B, of them 49,152 for t
 
     .venv/bin/python benchmarks/exports.py [NETWORK ...]
 
-Writes benchmarks/results/exports.json; takes about 5 minutes on two cores and needs the extra mcu.
+Writes benchmarks/results/exports.json; takes about 8 minutes on two cores and needs the extra mcu.
 """
 
 import json
