@@ -88,6 +88,8 @@ def reference() -> tuple[bytes, NDArray[np.float32]]:
 def main() -> None:
     """Measure every network and write the results."""
     rows = json.loads(RESULTS.read_text())["networks"] if RESULTS.is_file() else {}
+    packages = ("tflite_micro", "ai-edge-litert", "ethos-u-vela", "onnxruntime")
+    versions = {package: version(package) for package in packages}
     for name in sys.argv[1:] or (*NETWORKS, RESNET8):
         with tempfile.TemporaryDirectory() as folder:
             try:
@@ -95,9 +97,7 @@ def main() -> None:
             except ParedownError as error:
                 rows[name] = {"refused": str(error)}
         print(name, json.dumps(rows[name]), flush=True)
-    packages = ("tflite_micro", "ai-edge-litert", "ethos-u-vela", "onnxruntime")
-    versions = {package: version(package) for package in packages}
-    RESULTS.write_text(json.dumps({"versions": versions, "images": IMAGES, "networks": rows}, indent=1) + "\n")
+        RESULTS.write_text(json.dumps({"versions": versions, "images": IMAGES, "networks": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
