@@ -19,6 +19,10 @@ class NotFinite(EvaluationError):
     """A loss or an output is infinite or no number."""
 
 
+class DeviceError(ParedownError):
+    """A device does not exist, or its file does not describe one."""
+
+
 class PackingError(ParedownError):
     """A packed file is broken, or a model cannot be packed."""
 

@@ -12,6 +12,7 @@ import typer
 from paredown.search.cli.bench import bench
 from paredown.search.cli.compress import compress
 from paredown.search.cli.data import data
+from paredown.search.cli.device import device
 from paredown.search.cli.exit_codes import InterruptibleGroup, run_command
 from paredown.search.cli.export import export, predict, report
 from paredown.search.cli.families import families
@@ -51,6 +52,7 @@ for command in COMMANDS:
     app.command()(command)
 app.add_typer(bench, name="bench")
 app.add_typer(data, name="data")
+app.add_typer(device, name="device")
 
 
 def _print_version(wanted: bool) -> None:
