@@ -1,4 +1,4 @@
-"""How well the latency of a network on a microcontroller is predicted: MLPerf Tiny results, one board left out at a time.
+"""How well latency on microcontrollers is predicted: results of MLPerf Tiny, one board left out at a time.
 
 `python benchmarks/mcu_latency.py mlperf_tiny_results.csv` fits what is known of engines and cores to all boards but
 one, predicts each result of that board without and with one calibration (another network on the same system), and
@@ -253,15 +253,14 @@ def priors(results: list[Result]) -> dict[str, object]:
             "mean": (mean + weights.T @ (y - mean)).round(5).tolist(),
             "covariance": covariance.round(6).tolist(),
         }
-    profile_variance = sum(
-        p[key] for key in ("profile", "dtype", "core_profile", "engine", "engine_version", "network_version")
-    )
+    profile_variance = sum(p[key] for key in ("profile", "dtype", "core_profile", "engine", "engine_version"))
     return {
         "source": "benchmarks/mcu_latency.py --write, from MLPerf Tiny v0.7 to v1.3",
         "results": len(results),
         "length": round(float(p["length"]), 5),
         "level_variance": round(float(p["core"] + p["board"] + BOARD_FLOOR + p["system"] + 0.5), 5),
         "profile_variance": round(float(profile_variance), 5),
+        "own_variance": round(float(p["network_version"]), 5),
         "noise": round(float(p["noise"]), 6),
         "centre": round(float(np.median(y)), 5),
         "devices": devices,

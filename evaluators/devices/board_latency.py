@@ -1,9 +1,9 @@
 """Latency of an int8 network on a microcontroller, predicted: an interval, not a number.
 
 Published results of four reference networks say how many clock cycles a multiply-accumulate takes on a core with an
-engine, by the mix of operators; `benchmarks/mcu_latency.py` fits that and says how far predictions are from boards that it has
-not seen. One latency from the user's own board (`paredown device calibrate`) narrows the interval to what is left
-unknown of the mix.
+engine, by the mix of operators; `benchmarks/mcu_latency.py` fits that and says how far predictions are from boards
+that it has not seen. One latency from the user's own board (`paredown device calibrate`) narrows the interval to what
+is left unknown of the mix.
 
 Source:
     MLPerf Tiny v0.7 to v1.3, closed and open division; Rasmussen and Williams, Gaussian Processes for Machine
@@ -123,16 +123,18 @@ def predict(profile: "DeviceProfile", network: OperatorMacs) -> Interval:
 def _at(
     networks: Sequence[OperatorMacs], known: dict[str, Any], priors: dict[str, Any]
 ) -> "tuple[NDArray[np.float64], NDArray[np.float64]]":
-    """Return mean and covariance of log cycles per multiply-accumulate of networks, from what is known at the reference networks."""
+    """Return mean and covariance of networks' log cycles per multiply-accumulate, from the reference networks'."""
     mixes = np.array([n.shares for n in networks])
     anchors = np.array([REFERENCES[name].shares for name in ANCHORS])
+    own = priors["own_variance"]  # what a network has beside its mix
 
     def prior(left: "NDArray[np.float64]", right: "NDArray[np.float64]") -> "NDArray[np.float64]":
         distance = ((left[:, None] - right[None]) ** 2).sum(-1)
         near = np.exp(-distance / (2 * priors["length"] ** 2))
         return np.asarray(priors["level_variance"] + priors["profile_variance"] * near)
 
-    weights = np.linalg.solve(prior(anchors, anchors) + 1e-6 * np.eye(len(anchors)), prior(anchors, mixes)).T
+    weights = np.linalg.solve(prior(anchors, anchors) + own * np.eye(len(anchors)), prior(anchors, mixes)).T
     mean = priors["centre"] + weights @ (np.array(known["mean"]) - priors["centre"])
-    left_over = prior(mixes, mixes) - weights @ prior(anchors, mixes)
+    same = np.array([[float(one == other) for other in networks] for one in networks])
+    left_over = prior(mixes, mixes) + own * same - weights @ prior(anchors, mixes)
     return mean, left_over + weights @ np.array(known["covariance"]) @ weights.T

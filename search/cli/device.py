@@ -1,13 +1,16 @@
 """The commands `paredown device ...`: devices for which models are searched, and what is known of them."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from paredown.search.cli.options import AsJson
 from paredown.search.cli.output import print_json, print_table
+from paredown.search.errors import ConfigError
 
 if TYPE_CHECKING:  # --help must not load what reads devices
+    from paredown.evaluators.devices.board_latency import OperatorMacs
     from paredown.evaluators.devices.profile import DeviceProfile, Figure
 
 device = typer.Typer(help="Devices: what is known of them, and from where.", no_args_is_help=True)
@@ -62,6 +65,51 @@ def show(name: DeviceName, as_json: AsJson = False) -> None:
         typer.echo(f"{metric} <= {limit:.0f} ({size(limit)})")
     for line in _consequences(profile):
         typer.echo(line)
+
+
+@device.command()
+def calibrate(
+    name: DeviceName,
+    model: Annotated[Path, typer.Option(help="The network that ran on the board: an exported folder, or model.onnx.")],
+    ms: Annotated[float, typer.Option(help="What the board took for one image, in ms.")],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Device file to write, or to add to. (default: DEVICE.toml)")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Narrow predicted latencies by one number from your own board; the file it writes is a device from then on."""
+    from paredown.evaluators.devices.board_latency import predict
+    from paredown.evaluators.devices.calibrating import calibrated_file
+    from paredown.evaluators.devices.catalogue import device_profile
+
+    if not ms > 0:
+        raise ConfigError(f"--ms: {ms:g} is not allowed; allowed: milliseconds above 0")
+    macs = macs_of(model)
+    before = device_profile(name, "DEVICE")
+    target = out or Path(name if name.endswith(".toml") else f"{name}.toml")
+    after = calibrated_file(name, target, str(model), macs, ms)
+    predicted = {"before": predict(before, macs), "after": predict(after, macs)}
+    if as_json:
+        print_json({"device": str(target), "predicted": {key: vars(value) for key, value in predicted.items()}})
+        return
+    typer.echo(f"predicted before  {predicted['before']}")
+    typer.echo(f"predicted now     {predicted['after']}")
+    typer.echo(f"device file       {target}: write `device: {target}` in a study file, or `select --device {target}`")
+
+
+def macs_of(model: Path) -> "OperatorMacs":
+    """Return the multiply-accumulates of a file, or of the model in an exported folder.
+
+    Raises:
+        ConfigError: There is no ONNX file.
+    """
+    from paredown.evaluators.devices.operator_macs import operator_macs
+    from paredown.evaluators.files.names import MODEL_FILE
+
+    file = model / MODEL_FILE if model.is_dir() else model
+    if not file.is_file():
+        raise ConfigError(f"--model: there is no {file}; `paredown export` writes one")
+    return operator_macs(file)
 
 
 def document(profile: "DeviceProfile") -> dict[str, Any]:
