@@ -16,9 +16,10 @@ from paredown.search.cli.device import device
 from paredown.search.cli.exit_codes import InterruptibleGroup, run_command
 from paredown.search.cli.export import export, predict, report
 from paredown.search.cli.families import families
-from paredown.search.cli.front import front, select
+from paredown.search.cli.front import front
 from paredown.search.cli.schema import schema
 from paredown.search.cli.search import search
+from paredown.search.cli.select import select
 from paredown.search.cli.sensitivity import sensitivity
 from paredown.search.cli.status import status
 from paredown.search.cli.studies import retry, show, studies
