@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from paredown.search.cli.bench import bench
+from paredown.search.cli.check import check
 from paredown.search.cli.compress import compress
 from paredown.search.cli.data import data
 from paredown.search.cli.device import device
@@ -39,6 +40,7 @@ COMMANDS = (
     show,
     front,
     select,
+    check,
     export,
     report,
     predict,
