@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from paredown.evaluators.metrics.measurement import Metric
+from paredown.evaluators.metrics.measurement import Metric, Objective
 from paredown.studies.front import Model
 from paredown.studies.result import PendingTrial, TrialResult
 
@@ -20,6 +20,7 @@ class SearchStart:
         models: Models of earlier runs, the baseline first.
         counts: Number of trials of earlier runs by state.
         workers: Number of trials at a time.
+        objectives: Metrics that are optimised or limited, as far as their limits are known.
     """
 
     study: str
@@ -29,6 +30,7 @@ class SearchStart:
     models: Sequence[Model]
     counts: Mapping[str, int]
     workers: int = 1
+    objectives: Sequence[Objective] = ()
 
 
 class ProgressListener:

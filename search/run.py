@@ -19,7 +19,7 @@ from paredown.search.monitoring.recording import recorded
 from paredown.search.samplers.choosing import choose_sampler
 from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.knobs import distributions
-from paredown.search.samplers.sampler import Params, Problem
+from paredown.search.samplers.sampler import Params, Problem, Region
 from paredown.search.samplers.surrogate.candidate_costs import CandidateCosts
 from paredown.search.schedulers.halving import Halving
 from paredown.search.schedulers.resumed import resume
@@ -117,7 +117,8 @@ def _searched(
     """Run trials until the budget is spent, the time is up or the search is asked to stop."""
     config, metrics, halving = setup.config, setup.plan.optimised_metrics, None
     if config.halving is not None:
-        halving = resume(Halving(metrics, **config.halving.model_dump()), study, setup.plan)
+        slack = functools.partial(_slack, study)
+        halving = resume(Halving(metrics, **config.halving.model_dump(), slack=slack), study, setup.plan)
     budget = Budget(config.trials, deadline, config.max_failures, config.patience_trials)
     begin, lost = time.monotonic(), ""
     with stop_on_signals() as stop, study.runner.alive():
@@ -126,7 +127,9 @@ def _searched(
             if queue.is_spent or prepare_supernets(setup.plan, deadline, listener, stop):
                 plan, workers = _divided(setup)
                 before = study.models(), study.counts()
-                listener.search_started(SearchStart(study.name, metrics, config.trials, deadline, *before, workers))
+                listener.search_started(
+                    SearchStart(study.name, metrics, config.trials, deadline, *before, workers, study.objectives)
+                )
                 run_trials(queue, plan, workers)
             else:
                 queue.stopped = STOPPED if stop.is_asked else TIME_IS_UP
@@ -189,7 +192,23 @@ def problem_of(setup: Setup, study: Study, costs: CandidateCosts | None = None) 
     """Return the problem that the sampler is made for."""
     knobs, n_told = distributions(setup.space), sum(study.counts().values())
     costs = costs or _costs(setup, study)
-    return Problem(setup.config.seed, setup.config.trials, knobs, costs, _canonical(setup), n_told)
+    start = [setup.space.values(candidate) for candidate in (setup.space.baseline, setup.space.mildest())]
+    region = functools.partial(_region, study)
+    return Problem(setup.config.seed, setup.config.trials, knobs, costs, _canonical(setup), start, region, n_told)
+
+
+def _slack(study: Study) -> dict[str, float]:
+    """Return by how much a trial may be worse than the baseline in what only training shows, by metric, as a loss."""
+    baseline, limits = study.baseline(), study.limits
+    learned = [m for m in study.optimised_metrics if m.name in limits and m.untrained_tolerance is None]
+    return {m.name: m.loss(limits[m.name]) - m.loss(baseline[m.name]) for m in learned} if baseline else {}
+
+
+def _region(study: Study) -> Region:
+    """Return what a study accepts of its objectives; limits that follow from the baseline are known once it is done."""
+    limits, metrics = study.limits, study.optimised_metrics
+    losses = {at: m.loss(limits[m.name]) for at, m in enumerate(metrics) if m.name in limits}
+    return Region(losses, frozenset(metrics[at].name for at in losses))
 
 
 def _costs(setup: Setup, study: Study) -> CandidateCosts:

@@ -268,7 +268,7 @@ class TrialQueue:
 
 
 def trials_without_gain(study: Study) -> int:
-    """Return the number of trials that finished, by their number, after the hypervolume last grew.
+    """Return the number of trials that finished, by their number, after the hypervolume within the limits last grew.
 
     It is read from the study each time, so all processes that search the study come to the same number, also after a
     stop.
@@ -277,7 +277,7 @@ def trials_without_gain(study: Study) -> int:
     if baseline is None:
         return 0
     largest, last_gain = 0.0, baseline.trial
-    for number, share in hypervolume_history(study.models(), metrics, baseline):
+    for number, share in hypervolume_history(study.models(), metrics, baseline, study.limits):
         if share > largest:
             largest, last_gain = share, number
     return study.finished_after(last_gain)

@@ -1,13 +1,14 @@
 """Chooses a model under limits and says why: which limit binds, what comes next, what a looser limit would buy."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from paredown.evaluators.metrics.measurement import Metric, Objective
+from paredown.evaluators.metrics.measurement import Metric, Objective, optimised_metrics
 from paredown.studies.errors import NothingFits
 from paredown.studies.front import Model, front, losses
+from paredown.studies.region import binding_text, worst_violation
 
 ORDERS = ("first", "knee", "weights")
 
@@ -48,16 +49,17 @@ class Choice:
 
 def choose(
     models: Sequence[Model],
-    objectives: Sequence[Metric],
-    limits: Sequence[Objective],
+    objectives: Sequence[Objective],
+    limits: Sequence[Objective] = (),
     order: str = "first",
     weights: Mapping[str, float] | None = None,
 ) -> Choice:
     """Choose among finished trials.
 
     Args:
-        models: Finished trials; infeasible ones are ignored.
-        objectives: Metrics in order of importance.
+        models: Finished trials; infeasible ones are ignored, unless the limit that they break is given anew.
+        objectives: Objectives of the study, in order of importance; their limits hold for the metrics that `limits`
+            does not name.
         limits: Limits, each with its worst acceptable value.
         order: `first` takes the best in the first objective, ties decided by the next; `knee` the model nearest to
             the best of every objective, each scaled to the range of the front; `weights` the least weighted sum of
@@ -67,9 +69,12 @@ def choose(
     Raises:
         NothingFits: No model keeps the limits; the message names the nearest model and the limits that it breaks.
     """
-    usable = [m for m in models if m.feasible]
+    given, metrics = {limit.metric.name for limit in limits}, optimised_metrics(objectives)
+    others = [objective for objective in objectives if objective.metric.name not in given]
+    usable = [m for m in models if m.feasible or (given and worst_violation(m, others)[1] <= 0)]
     if not usable:
-        raise NothingFits("the study has no finished model yet; run `paredown search` first")
+        nearest = binding_text([replace(m, feasible=False) for m in models], others)
+        raise NothingFits(nearest or "the study has no finished model yet; run `paredown search` first")
     measured = {name for m in usable for name in m.measurements}
     for limit in limits:
         if limit.metric.name not in measured:
@@ -77,12 +82,12 @@ def choose(
     fitting = [m for m in usable if not _broken(m, limits)]
     if not fitting:
         raise NothingFits(_nearest(usable, limits))
-    ranked = _ranked(fitting, objectives, order, weights or {})
+    ranked = _ranked(fitting, metrics, order, weights or {})
     best = ranked[0]
     return Choice(
         best,
         ranked[1] if len(ranked) > 1 else None,
-        _binding(usable, best, objectives[0], limits),
+        _binding(usable, best, metrics[0], limits),
         len(fitting),
         len(usable),
     )

@@ -13,6 +13,7 @@ from paredown.studies.exporters.catalogue import DEFAULT_FORMAT, exporter_named
 from paredown.studies.exporters.exporter import Exporter, ExportRequest, trial_file
 from paredown.studies.front import Model
 from paredown.studies.model_folder.writing import write_model_folder
+from paredown.studies.region import limits_summary
 from paredown.studies.report import write_report
 from paredown.studies.selection import best_models
 from paredown.studies.study import Study
@@ -62,13 +63,16 @@ def export_models(
     exporter = exporter_named(format_name, "format")
     task, baseline = stored_task(study.config), study.baseline()
     skipped = {row["number"]: row["facts"].get("skipped", {}) for row in study.rows()}
+    limits = limits_summary(study.objectives)
     assert baseline is not None, "where there are models there is a baseline"
     for model in models:
         artifact, folder = Path(study.folder, model.artifact), out / folder_name(model, exporter)
         known, left_alone = model.measurements.get(TEST_ACCURACY.name), skipped[model.trial]
         try:
             network, shape = rebuild(model.candidate, task, trial_file(model.trial, artifact, WEIGHTS_FILE))
-            request = ExportRequest(study.name, model, baseline, task, network, shape, artifact, known, left_alone)
+            request = ExportRequest(
+                study.name, model, baseline, task, network, shape, artifact, known, left_alone, limits
+            )
             test = write_model_folder(request, exporter, folder)
         except ExportRefused as refused:
             yield refused

@@ -7,7 +7,14 @@ from optuna.storages import RDBStorage
 from sqlalchemy import ColumnElement, Select, func, select, update
 from sqlalchemy.orm import Session
 
-from paredown.evaluators.metrics.measurement import How, Measurement, Metric, Objective, optimised_metrics
+from paredown.evaluators.metrics.measurement import (
+    How,
+    Measurement,
+    Metric,
+    Objective,
+    optimised_metrics,
+    resolved_objectives,
+)
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.step_label import StepLabel, labels_from_json
 from paredown.studies.database import open_storage
@@ -26,20 +33,32 @@ class Records:
         name: Name of the study.
         config: The parts of the study file that all its runs agree on.
         folder: Folder of models and reports.
-        objectives: Metrics that are optimised or limited.
     """
 
     def __init__(self, storage: RDBStorage, row: StudyRow, objectives: Sequence[Objective]) -> None:
         self.name, self.folder = row.name, row.folder
         self.config: dict[str, Any] = row.config
-        self.objectives = tuple(objectives)
+        self._objectives = tuple(objectives)
         self._id = row.id
         self._storage = storage
 
     @property
     def optimised_metrics(self) -> tuple[Metric, ...]:
         """The metrics that span the front, in order."""
-        return optimised_metrics(self.objectives)
+        return optimised_metrics(self._objectives)
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """Metrics that are optimised or limited; limits that follow from the baseline are numbers once it is done."""
+        is_open = any(o.is_limited and o.limit is None for o in self._objectives)
+        if is_open and (baseline := self.baseline()) is not None:
+            self._objectives = resolved_objectives(self._objectives, baseline.values)
+        return self._objectives
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The worst acceptable value of each limited metric, as far as it is known."""
+        return {o.metric.name: o.limit for o in self.objectives if o.limit is not None}
 
     def models(self) -> list[Model]:
         """Return every finished trial that has all optimised metrics, in order of number."""

@@ -9,7 +9,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from paredown.evaluators.metrics.measurement import Measurement, Objective, violations
+from paredown.evaluators.metrics.measurement import Measurement, Objective, resolved_objectives, violations
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.knob import Value
 from paredown.studies import derived, optuna_study
@@ -76,15 +76,18 @@ class Results(Records):
         values = {name: m.value for name, m in result.measurements.items()}
         row.state, row.reason, row.artifact = result.outcome, result.reason, result.artifact
         row.facts, row.finished_at = dict(result.facts), now_utc()
+        objectives = self._objectives  # as `tell` has read them: the transaction admits no other one
         if result.outcome == "done":
-            row.feasible = all(v <= 0 for v in violations(self.objectives, values).values())
+            if row.digest == self.baseline_candidate.digest:
+                objectives = resolved_objectives(objectives, values)
+            row.feasible = all(v <= 0 for v in violations(objectives, values).values())
         for m in result.measurements.values():
             session.merge(MeasurementRow(trial_id=row.id, **m.to_json()))
         for epoch, metrics in result.curve:
             session.merge(CurveRow(trial_id=row.id, epoch=epoch, metrics=dict(metrics)))
         for place, one in enumerate(result.derived):
             if self._known(session, one.candidate.digest) is None:
-                derived.store(session, self.runner, row, one, place, self.objectives)
+                derived.store(session, self.runner, row, one, place, objectives)
 
     def _number_derived(self) -> None:
         for child, row_id in derived.number(self._storage.engine, self._study, self.runner, self._id):

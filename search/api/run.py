@@ -19,7 +19,7 @@ from paredown.search.monitoring.shell_hooks import run_hook
 from paredown.search.run import SearchSummary
 from paredown.search.study_file.schema import StudyConfig, checked_config, read_config
 from paredown.search.study_file.setup import set_up
-from paredown.search.study_file.stored import as_begun
+from paredown.search.study_file.stored import as_begun, with_default_limits
 from paredown.search.trial_queue import STOPPED
 
 OBJECTIVES = ("accuracy", "latency_ms", "size_bytes")
@@ -131,7 +131,7 @@ def search_study(
     config, where, folder = _configuration(study, given)
     console = display_console()
     listener = progress if isinstance(progress, ProgressListener) else ProgressDisplay(console) if progress else SILENT
-    config = as_begun(config, storage)
+    config = as_begun(with_default_limits(config, storage), storage)
     with reading_data(console) if progress is True else nullcontext():
         setup = set_up(config, where, folder, Path(out or Path("paredown-out", config.study)))
     try:

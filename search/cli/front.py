@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from paredown.search.cli.options import DEFAULT_STORAGE, AsJson, Storage, StudyName, open_study
-from paredown.search.cli.output import print_csv, print_json, print_models
+from paredown.search.cli.output import print_csv, print_front, print_json
 
 
 def front(
@@ -21,4 +21,4 @@ def front(
     elif as_csv:
         print_csv(opened.front().to_dict(opened.folder)["models"])
     else:
-        print_models(opened, opened.front())
+        print_front(opened)

@@ -8,7 +8,7 @@ import typer
 
 from paredown.search.cli.exit_codes import DONE
 from paredown.search.cli.options import DEFAULT_STORAGE, AsJson, Storage
-from paredown.search.cli.output import print_json, print_models, print_refused, progress_console, relative
+from paredown.search.cli.output import print_front, print_json, print_refused, progress_console, relative
 from paredown.search.cli.stop_signals import STOPPED, end_at_once, raise_interrupt
 
 
@@ -78,7 +78,7 @@ def search(
         }
         print_json(document)
     else:
-        print_models(opened, opened.front())
+        print_front(opened)
         for path in finished.folders:
             typer.echo(f"model   {relative(path)}")
         typer.echo(f"report  {relative(finished.report)}")

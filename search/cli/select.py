@@ -59,9 +59,10 @@ def select(
 
     if by not in ORDERS:
         raise ConfigError(f"--by {by}: does not exist; allowed: {', '.join(ORDERS)}")
-    limits = limits_of(pairs(most, "--max"), pairs(least, "--min"), OPTIONS)
+    largest, smallest = pairs(most, "--max"), pairs(least, "--min")
     exporter_named(format_name, "--format")
     opened = open_study(storage, study)
+    limits = limits_of(largest, smallest, opened.baseline, OPTIONS)
     weights = _weights(opened, weight, by)
     if all_devices:
         if device is not None or export_to is not None:
@@ -73,7 +74,7 @@ def select(
     limits = [*limits, *_own(seen, limits)]
     if seen is not None and not models:
         raise ConfigError(_none_runs(seen))
-    choice = choose(models, opened.stored.optimised_metrics, limits, by, weights)
+    choice = choose(models, opened.stored.objectives, limits, by, weights)
     summary = model_summary(choice.model, opened.baseline, str(opened.folder))
     if export_to is not None:
         with progress_console().status("exporting"):
@@ -217,7 +218,7 @@ def _matrix(opened: "Study", limits: Sequence["Objective"], by: str, weights: di
     from paredown.studies.choice import choose
     from paredown.studies.errors import NothingFits
 
-    objectives, rows, found = opened.stored.optimised_metrics, [], []
+    objectives, rows, found = opened.stored.objectives, [], []
     for name in device_ids():
         seen = _looked_at(opened, device_profile(name))
         document: dict[str, Any] = {"device": name, "trial": None, "metrics": {}, "reason": ""}
@@ -232,7 +233,7 @@ def _matrix(opened: "Study", limits: Sequence["Objective"], by: str, weights: di
     if as_json:
         print_json({"study": opened.name, "devices": found})
         return
-    names = [metric.name for metric in objectives]
+    names = [metric.name for metric in opened.stored.optimised_metrics]
     print_table(["device", "trial", *names, "ram_bytes", "flash_bytes", "device_latency_ms", "reason"], rows)
 
 

@@ -8,6 +8,7 @@ import typer
 from paredown.search.cli.options import DEFAULT_STORAGE, AsJson, Storage, StudyName, open_study
 from paredown.search.cli.output import print_json, print_table
 from paredown.search.errors import ConfigError, check_name
+from paredown.studies.region import limit_texts, limits_summary
 from paredown.studies.result import CAUSE, Cause
 
 FAILURES = {cause: cause for cause in get_args(Cause) if cause != "infeasible"}
@@ -44,9 +45,11 @@ def show(study: StudyName, storage: Storage = DEFAULT_STORAGE, as_json: AsJson =
             row["metrics"] = {n: m.value for n, m in models[row["number"]].measurements.items()}
     if as_json:
         document = {"study": study, "config": opened.config, "counts": opened.counts(), "trials": rows}
-        print_json(document | {"sensitivity": opened.sensitivity()})
+        print_json(document | {"limits": limits_summary(opened.objectives), "sensitivity": opened.sensitivity()})
         return
     metrics = [o.metric for o in opened.objectives]
+    if texts := limit_texts(opened.objectives):
+        typer.echo(f"limits  {', '.join(texts)}")
     from paredown.search.api.model_table import ModelTable
 
     table = ModelTable.of(opened)

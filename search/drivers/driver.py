@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from paredown.evaluators.build import input_shape
 from paredown.evaluators.files.names import MODEL_FILE
 from paredown.evaluators.metrics.evaluation_input import Baseline
+from paredown.evaluators.metrics.measurement import resolved_objectives
 from paredown.evaluators.tasks.spec import load_task
 from paredown.evaluators.training.fit import OnEpoch
 from paredown.search.errors import ConfigError
@@ -144,9 +145,10 @@ def next_job(queue: TrialQueue, plan: TrialPlan) -> Job | None:
 
 
 def with_reference(plan: TrialPlan, baseline: Model | None) -> TrialPlan:
-    """Return the plan with the finished baseline in it."""
+    """Return the plan with the finished baseline in it, and with the limits that follow from it as numbers."""
     if baseline is None:
         return plan
     file = Path(plan.folder, baseline.artifact, MODEL_FILE)
     shape = input_shape(baseline.candidate, load_task(plan.task))
-    return replace(plan, baseline=Baseline(file, shape, baseline["latency_ms"]))
+    reference = Baseline(file, shape, baseline["latency_ms"])
+    return replace(plan, baseline=reference, objectives=resolved_objectives(plan.objectives, baseline.values))

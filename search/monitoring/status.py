@@ -7,6 +7,7 @@ from typing import Any
 
 from paredown.search.monitoring.search_progress import time_text
 from paredown.search.monitoring.status_file import is_alive, read_statuses
+from paredown.studies.region import limits_summary
 from paredown.studies.result import CAUSE
 from paredown.studies.study import Study
 
@@ -26,6 +27,7 @@ def study_status(study: Study) -> dict[str, Any]:
         "study": study.name,
         "folder": study.folder,
         "counts": study.counts(),
+        "limits": limits_summary(study.objectives),
         "searches": searches,
         "failures": [
             {"trial": row["number"], "cause": row["facts"].get(CAUSE, ""), "reason": row["reason"]} for row in failed
@@ -37,6 +39,8 @@ def status_lines(status: Mapping[str, Any]) -> list[str]:
     """Return a status as lines of text."""
     counts = ", ".join(f"{n} {state}" for state, n in status["counts"].items()) or "no trials"
     lines = [f"{status['study']}: {counts}"]
+    if limits := [limit["text"] for limit in status["limits"].values()]:
+        lines.append(f"  limits: {', '.join(limits)}")
     alive = [search for search in status["searches"] if search["alive"]]
     if not alive:
         ended = [search["ended"] for search in status["searches"] if "ended" in search]

@@ -9,13 +9,13 @@ import yaml
 from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from paredown.search.errors import ConfigError
+from paredown.search.study_file.limits import WrittenLimit
 from paredown.search.study_file.sections import (
     ClockTime,
     DistillationSection,
     Duration,
     HalvingSection,
     MemorySize,
-    Number,
     ResourcesSection,
     Section,
     SpaceSection,
@@ -34,7 +34,8 @@ class StudyConfig(Section):
             `torchvision:NAME`.
         weights: File of the trained weights of `model`.
         objectives: Metrics that span the front; the first one decides in `paredown select`.
-        limits: Metric to its worst acceptable value.
+        limits: Metric to its worst acceptable value: a number, or what follows from the baseline such as
+            `baseline - 2 pt` and `0.5 x baseline`; `none` switches one off.
         space: The part of the joint space that is searched.
         training: How candidates are trained.
         distillation: The teacher of the step `distillation`.
@@ -62,7 +63,7 @@ class StudyConfig(Section):
     model: str | None = None
     weights: str | None = None
     objectives: list[str] = Field(min_length=2)
-    limits: dict[str, Number] = Field(default_factory=dict)
+    limits: dict[str, WrittenLimit] = Field(default_factory=dict)
     space: SpaceSection = SpaceSection()
     training: TrainingSection = TrainingSection()
     distillation: DistillationSection = DistillationSection()

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from paredown.evaluators.device import Device, this_device
+from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.evaluators.tasks.catalogue import TASKS
 from paredown.evaluators.tasks.spec import stored_task
 from paredown.evaluators.tasks.task import Task
+from paredown.search.study_file.limits import default_limits
 from paredown.search.study_file.schema import StudyConfig
 from paredown.search.study_file.sections import SpaceSection
 from paredown.spaces.compression.catalogue import STEPS
@@ -56,6 +58,22 @@ def as_begun(config: StudyConfig, url: str) -> StudyConfig:
     return config.model_copy(
         update={"task": section.model_copy(update={"options": {**section.options, "fit": "earlier"}})}
     )
+
+
+def with_default_limits(config: StudyConfig, url: str) -> StudyConfig:
+    """Return a study file with the limits of a new study where it names none.
+
+    A study that has begun keeps the limits that it has, so that none is added to studies of before.
+    """
+    try:
+        stored: dict[str, Any] | None = Study.open(url, config.study, lambda stored: ()).config["limits"]
+    except StudyError:  # a new one; what is wrong with a database is said where the study is made
+        stored = None
+    metrics = [EVALUATORS[name].metric for name in config.objectives if name in EVALUATORS]
+    defaults = default_limits(metrics)
+    if stored is not None:
+        defaults = {name: limit for name, limit in defaults.items() if stored.get(name) == limit}
+    return config.model_copy(update={"limits": {**defaults, **config.limits}})
 
 
 def space_of(section: SpaceSection, task: Task, families: Mapping[str, Family]) -> SearchSpace:

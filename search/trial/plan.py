@@ -20,7 +20,8 @@ class TrialPlan:
 
     Attributes:
         task: The task.
-        objectives: Metrics that are optimised or limited.
+        objectives: Metrics that are optimised or limited; limits that follow from the baseline are numbers once it
+            is in the plan.
         training: Plan of the training.
         folder: Folder of the study.
         baseline: The finished baseline; None while the baseline itself runs.

@@ -188,7 +188,7 @@ class _Trial:
     def _check_before_training(self, model: nn.Module) -> None:
         """Measure what the untrained network already shows, and reject it where that breaks a limit."""
         counted = dict(self.plan.counted)
-        limited = {o.metric.name for o in self.plan.objectives if o.limit is not None or self.plan.judged}
+        limited = {o.metric.name for o in self.plan.objectives if o.is_limited or self.plan.judged}
         # Our own networks can be exported; for imported ones, an export has to show it.
         is_imported = self.candidate.family == IMPORTED
         needs_file = is_imported or any(EVALUATORS[name].needs == "file" for name in limited)
@@ -212,6 +212,8 @@ class _Trial:
         self.known = {name: m.value for name, m in self.measurements.items()}
         if not all(STEPS[name].knows_shapes(knobs) for name, knobs in self.candidate.steps.items()):
             return  # the costs of the trained network are not known yet
+        if self.plan.baseline is None:
+            return  # the baseline is the reference, whatever the limits
         if broken := broken_limits(self.plan.objectives, self.known, untrained=True):
             raise InfeasibleCandidate("; ".join(broken))
 

@@ -1,15 +1,17 @@
 import pytest
+
 from paredown.evaluators.devices.catalogue import FOLDER, HOST, device_ids, device_profile
 from paredown.evaluators.devices.profile import Figure
 
-NEEDED = (
-    "host x86-avx2 x86-vnni pi-zero-2w pi4 pi5 jetson-nano orin-nano f746 h743 h7a3 l4r5 u575 n6 rp2040 rp2350 "
-    "esp32-s3 ra8d1 ethos-u55 ethos-u65 ethos-u85 coral stm32mp25"
-).split()
+NEEDED = {
+    *("host", "x86-avx2", "x86-vnni", "pi-zero-2w", "pi4", "pi5", "jetson-nano", "orin-nano", "coral", "stm32mp25"),
+    *("f746", "h743", "h7a3", "l4r5", "u575", "n6", "rp2040", "rp2350", "esp32-s3", "ra8d1"),
+    *("ethos-u55", "ethos-u65", "ethos-u85"),
+}
 
 
 def test_the_devices_that_people_ask_for_are_there():
-    assert set(NEEDED) <= set(device_ids())
+    assert set(device_ids()) >= NEEDED
 
 
 @pytest.mark.parametrize("name", device_ids())

@@ -1,4 +1,5 @@
 import pytest
+
 from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.evaluators.metrics.measurement import Measurement, Objective
 from paredown.spaces.candidate import Candidate
@@ -7,7 +8,7 @@ from paredown.studies.errors import NothingFits
 from paredown.studies.front import Model
 
 METRICS = known_metrics()
-OBJECTIVES = [METRICS["accuracy"], METRICS["size_bytes"]]
+OBJECTIVES = [Objective(METRICS["accuracy"]), Objective(METRICS["size_bytes"])]
 
 
 def model(trial, accuracy, size, feasible=True, **more):

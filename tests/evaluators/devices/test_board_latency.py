@@ -1,6 +1,7 @@
 from dataclasses import asdict
 
 import pytest
+
 from paredown.evaluators.devices.board_latency import REFERENCES, OperatorMacs, predict, predicts
 from paredown.evaluators.devices.catalogue import device_ids, device_profile
 from paredown.evaluators.devices.profile import Calibration

@@ -1,4 +1,5 @@
 import pytest
+
 from paredown.evaluators.devices.catalogue import FOLDER, device_profile
 from paredown.evaluators.errors import DeviceError
 
