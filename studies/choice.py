@@ -71,7 +71,8 @@ def choose(
     """
     given, metrics = {limit.metric.name for limit in limits}, optimised_metrics(objectives)
     others = [objective for objective in objectives if objective.metric.name not in given]
-    usable = [m for m in models if m.feasible or (given and worst_violation(m, others)[1] <= 0)]
+    anew = any(objective.is_limited and objective.metric.name in given for objective in objectives)
+    usable = [m for m in models if m.feasible or (anew and worst_violation(m, others)[1] <= 0)]
     if not usable:
         nearest = binding_text([replace(m, feasible=False) for m in models], others)
         raise NothingFits(nearest or "the study has no finished model yet; run `paredown search` first")

@@ -81,9 +81,9 @@ def test_select_takes_the_best_that_fits() -> None:
 
 def test_select_names_the_nearest_where_nothing_fits() -> None:
     with pytest.raises(NothingFits, match=r"nearest is trial 2: size_bytes 100 B is above the limit 50"):
-        choose([BASELINE, SMALLER], OBJECTIVES, [Objective(SIZE, limit=50)]).model
+        choose([BASELINE, SMALLER], OBJECTIVES, [Objective(SIZE, limit=50)])
     with pytest.raises(NothingFits, match="no model has latency_ms"):
-        choose([BASELINE], OBJECTIVES, [Objective(LATENCY, limit=1)]).model
+        choose([BASELINE], OBJECTIVES, [Objective(LATENCY, limit=1)])
     with pytest.raises(NothingFits, match="trial 8 is no finished model"):
         chosen_among([BASELINE], [8])
 
