@@ -15,19 +15,19 @@ def _predict(inputs: EvaluationInput) -> Measurement:
     from paredown.evaluators.devices.board_latency import predict, predicts
     from paredown.evaluators.devices.operator_macs import operator_macs
 
-    if inputs.profile is None or inputs.file is None or not predicts(inputs.profile):
+    if inputs.target is None or inputs.file is None or not predicts(inputs.target):
         raise EvaluationError(
             "device_latency_ms: needs `device:` in the study file, a microcontroller whose core has published results"
         )
-    interval = predict(inputs.profile, operator_macs(inputs.file))
+    interval = predict(inputs.target, operator_macs(inputs.file))
     spread = (interval.high_ms - interval.low_ms) / 2
-    return Measurement(METRIC.name, interval.value_ms, spread, "predicted", inputs.profile.id, str(interval))
+    return Measurement(METRIC.name, interval.value_ms, spread, "predicted", inputs.target.id, str(interval))
 
 
 def _applies(inputs: EvaluationInput) -> bool:
     from paredown.evaluators.devices.board_latency import predicts
 
-    return inputs.profile is not None and predicts(inputs.profile)
+    return inputs.target is not None and predicts(inputs.target)
 
 
 DEVICE_LATENCY_MS = Evaluator(METRIC, "file", _predict, _applies)

@@ -17,6 +17,7 @@ from paredown.evaluators.metrics.measurement import Measurement, Metric
 if TYPE_CHECKING:
     from torch import nn
 
+    from paredown.evaluators.devices.profile import DeviceProfile
     from paredown.evaluators.tasks.normalisation import Inputs
     from paredown.spaces.families.family import ImageShape
 
@@ -54,6 +55,7 @@ class EvaluationInput:
         labels: Their classes, `n`.
         baseline: What latency is compared with; None for the baseline itself.
         threads: Threads that execute the file; see `Device.threads`.
+        target: Device for which models are searched; None where the study names none.
     """
 
     model: "nn.Module"
@@ -64,6 +66,7 @@ class EvaluationInput:
     labels: NDArray[np.int64] | None = None
     baseline: Baseline | None = None
     threads: int = 1
+    target: "DeviceProfile | None" = None
 
     @property
     def has_exits(self) -> bool:

@@ -34,7 +34,7 @@ def check(
     from paredown.search.api.limits import limits_of
     from paredown.studies.device_check import check_model
 
-    limits = limits_of(pairs(most, "--max"), pairs(least, "--min"), OPTIONS)
+    limits = limits_of(pairs(most, "--max"), pairs(least, "--min"), None, OPTIONS)
     profile = device_profile(device, "--device") if device is not None else None
     checked = check_model(model_dir, profile, limits)
     if as_json:

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from paredown.evaluators.device import Device, this_device
+from paredown.evaluators.devices.costs import refused_format
+from paredown.evaluators.devices.profile import DeviceProfile
 from paredown.evaluators.metrics.evaluation_input import Baseline
 from paredown.evaluators.metrics.measurement import Metric, Objective, optimised_metrics
 from paredown.evaluators.tasks.spec import TaskSpec
@@ -38,6 +40,7 @@ class TrialPlan:
             candidate's own setting alone.
         counted: Costs of the candidate's untrained network by metric, where they were counted before.
         device: The device that files are made for; the same on every machine that runs trials of the study.
+        target: The device for which models are searched, where the study file names one.
     """
 
     task: TaskSpec
@@ -56,6 +59,7 @@ class TrialPlan:
     swept: tuple[tuple[str, tuple[float, ...]], ...] = ()
     counted: tuple[tuple[str, float], ...] = ()
     device: Device = field(default_factory=this_device)
+    target: DeviceProfile | None = None
 
     @property
     def optimised_metrics(self) -> tuple[Metric, ...]:
@@ -72,11 +76,16 @@ class TrialPlan:
         return is_restructured(candidate) or (not self.training.first_epochs and bool(attaching(candidate)))
 
     def check_trained(self, candidate: Candidate) -> None:
-        """Refuse a candidate with attached layers that no epoch would train.
+        """Refuse a candidate that the target does not execute, or with attached layers that no epoch would train.
+
+        The baseline is but the reference: the target need not execute it.
 
         Raises:
-            InfeasibleCandidate: No epoch trains them; the message names the keys to change.
+            InfeasibleCandidate: The target does not execute it, or no epoch trains it; the message names what to change.
         """
+        refusal = refused_format(candidate, self.target) if self.target and self.baseline else ""
+        if refusal:
+            raise InfeasibleCandidate(refusal)
         if (names := attaching(candidate)) and not self.epochs(candidate):
             first = "inherit_epochs" if self.training.mode == "inherit" else "epochs"
             raise InfeasibleCandidate(

@@ -277,8 +277,8 @@ class _Trial:
 
     def _evaluation_input(self, model: nn.Module, file: Path) -> EvaluationInput:
         packed, (images, labels) = file.with_name(PACKED_FILE), self._images()
-        plan = self.plan
-        return EvaluationInput(model, self.shape, file, packed, images, labels, plan.baseline, plan.device.threads)
+        baseline, threads, target = self.plan.baseline, self.plan.device.threads, self.plan.target
+        return EvaluationInput(model, self.shape, file, packed, images, labels, baseline, threads, target)
 
     def _measure(self, inputs: EvaluationInput, needs: tuple[str, ...]) -> None:
         self.measurements |= evaluated(self.plan.objectives, inputs, needs)
