@@ -81,7 +81,7 @@ class TrialPlan:
         The baseline is but the reference: the target need not execute it.
 
         Raises:
-            InfeasibleCandidate: The target does not execute it, or no epoch trains it; the message names what to change.
+            InfeasibleCandidate: The target does not execute it, or no epoch trains it; the message says what to do.
         """
         refusal = refused_format(candidate, self.target) if self.target and self.baseline else ""
         if refusal:
