@@ -2,8 +2,9 @@
 
 from paredown.evaluators.litert.integer_graph import read_integer_graph
 from paredown.evaluators.litert.operators.catalogue import OPERATORS
-from paredown.evaluators.litert.operators.lowering import Granularity, Lowering
+from paredown.evaluators.litert.operators.lowering import Lowering
 from paredown.evaluators.litert.operators.shapes import reshaped
+from paredown.evaluators.litert.target import Granularity
 from paredown.evaluators.litert.tflite_file import TfliteFile
 
 

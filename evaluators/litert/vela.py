@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paredown.evaluators.errors import EvaluationError
+from paredown.evaluators.litert.target import NPU
 
 KIBI = 1024
-NPU = "ethos-u55-128"
-"""NPU and number of multipliers, where no device is named."""
 FALLS_BACK = re.compile(r"Warning: (?:Unsupported TensorFlow Lite semantics for )?(\w+) '.*?'.*Placing on CPU instead")
 
 

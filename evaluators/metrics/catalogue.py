@@ -4,16 +4,23 @@ from paredown.evaluators.metrics import test_accuracy
 from paredown.evaluators.metrics.accuracy import ACCURACY
 from paredown.evaluators.metrics.evaluation_input import Evaluator
 from paredown.evaluators.metrics.exit_rate import EXIT_RATE
+from paredown.evaluators.metrics.flash_bytes import FLASH_BYTES
 from paredown.evaluators.metrics.latency_ms import LATENCY_MS
 from paredown.evaluators.metrics.macs import MACS
 from paredown.evaluators.metrics.measurement import Metric
+from paredown.evaluators.metrics.npu_cycles import NPU_CYCLES
+from paredown.evaluators.metrics.npu_sram_bytes import NPU_SRAM_BYTES
 from paredown.evaluators.metrics.onnx_bytes import ONNX_BYTES
 from paredown.evaluators.metrics.params import PARAMS
+from paredown.evaluators.metrics.ram_bytes import RAM_BYTES
 from paredown.evaluators.metrics.size_bytes import SIZE_BYTES
 
 EVALUATORS: dict[str, Evaluator] = {
     evaluator.metric.name: evaluator
-    for evaluator in (ACCURACY, LATENCY_MS, SIZE_BYTES, ONNX_BYTES, MACS, PARAMS, EXIT_RATE)
+    for evaluator in (
+        *(ACCURACY, LATENCY_MS, SIZE_BYTES, ONNX_BYTES, MACS, PARAMS, EXIT_RATE),
+        *(RAM_BYTES, FLASH_BYTES, NPU_CYCLES, NPU_SRAM_BYTES),
+    )
 }
 MEASURED_ON_EXPORT: dict[str, Metric] = {test_accuracy.METRIC.name: test_accuracy.METRIC}
 

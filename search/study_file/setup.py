@@ -11,7 +11,8 @@ import torch
 from pydantic import ValidationError
 
 from paredown.evaluators.build import input_shape
-from paredown.evaluators.errors import TaskError
+from paredown.evaluators.errors import ExtraMissing, TaskError
+from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.evaluators.metrics.measurement import optimised_metrics
 from paredown.evaluators.rehearsal import Unfit, rehearse
 from paredown.evaluators.tasks.catalogue import TASKS
@@ -85,6 +86,11 @@ def set_up(config: StudyConfig, where: str, folder: Path, out: Path) -> Setup:
     target = target_of(config, where, folder)
     config = with_target(config, target, where)
     objectives = read_objectives(config.objectives, config.limits, where)
+    for objective in objectives:
+        try:
+            EVALUATORS[objective.metric.name].require()
+        except ExtraMissing as error:
+            raise ConfigError(f"{where}: {objective.metric.name}: {error}") from None
     for name in config.space.families:
         check_name(name, FAMILIES, f"{where}: space.families")
     for name in config.space.steps:

@@ -188,10 +188,11 @@ class _Trial:
     def _check_before_training(self, model: nn.Module) -> None:
         """Measure what the untrained network already shows, and reject it where that breaks a limit."""
         counted = dict(self.plan.counted)
-        limited = {o.metric.name for o in self.plan.objectives if o.is_limited or self.plan.judged}
+        asked = {o.metric.name: o.is_limited or self.plan.judged for o in self.plan.objectives}
+        known_early = {name for name, is_judged in asked.items() if is_judged or EVALUATORS[name].refuses}
         # Our own networks can be exported; for imported ones, an export has to show it.
         is_imported = self.candidate.family == IMPORTED
-        needs_file = is_imported or any(EVALUATORS[name].needs == "file" for name in limited)
+        needs_file = is_imported or any(EVALUATORS[name].needs == "file" for name in known_early)
         if counted.keys() >= set(COUNTED) and not needs_file:  # the sampler has counted its costs before
             self.measurements |= {name: Measurement(name, counted[name]) for name in COUNTED}
             self._reject_if_broken()

@@ -2,15 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from paredown.evaluators.litert.integer_graph import Constant, Grid, Operation, Value
+from paredown.evaluators.litert.target import Granularity
 from paredown.evaluators.litert.tflite_file import TfliteFile
 
-Granularity = Literal["channel", "tensor"]
 LARGEST = 127
 """Largest magnitude of an int8 weight."""
 ROUNDING = 1e-3

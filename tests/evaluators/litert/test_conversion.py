@@ -110,7 +110,7 @@ def steps_apart(model: bytes, shape: ImageShape, count: int = 16) -> tuple[NDArr
 def test_every_layer_computes_the_same_integers(name: str) -> None:
     apart, beside = steps_apart(int8_file(classifier(LAYERS[name]), SHAPE), SHAPE)
     # One step is the difference of rounding in fixed point and in float. A mean of four is halfway between two integers
-    # a quarter of the time: ONNX Runtime takes the even one, TensorFlow Lite the larger, and this output has fine steps.
+    # a quarter of the time: ONNX Runtime takes the even one, TensorFlow Lite the larger; this output has fine steps.
     assert apart.max() <= (6 if name == "average" else 1)
     assert beside <= (1 if name in ("swish", "gate", "hard gate", "branches: mul") else 0)
 
