@@ -20,6 +20,7 @@ class SearchStart:
         models: Models of earlier runs, the baseline first.
         counts: Number of trials of earlier runs by state.
         workers: Number of trials at a time.
+        sampler: Name of the sampler.
         objectives: Metrics that are optimised or limited, as far as their limits are known.
     """
 
@@ -30,6 +31,7 @@ class SearchStart:
     models: Sequence[Model]
     counts: Mapping[str, int]
     workers: int = 1
+    sampler: str = ""
     objectives: Sequence[Objective] = ()
 
 
@@ -55,7 +57,7 @@ class ProgressListener:
         """A trial starts."""
 
     def epoch(self, number: int, epoch: int, metrics: Mapping[str, float]) -> None:
-        """A running trial has finished an epoch, counted from 0; some drivers tell it only when the trial ends."""
+        """A running trial has finished an epoch, counted from 0."""
 
     def finished(self, number: int, result: TrialResult) -> None:
         """A trial has ended."""

@@ -67,6 +67,7 @@ class TrialQueue:
         halving: Halving | None = None,
         counted: Callable[[Candidate], Mapping[str, float]] = lambda candidate: {},
         stop: StopRequest | None = None,
+        trouble: Callable[[TrialResult], str] = lambda result: "",
     ) -> None:
         self._study, self._space, self._budget = study, space, budget
         self._running: set[int] = set()
@@ -77,7 +78,7 @@ class TrialQueue:
         self._prepared: list[PendingTrial] = []
         self._judge = Judge(halving)
         self.listener, self.halving, self.counted = listener, halving, counted
-        self.stop = stop or StopRequest()
+        self.stop, self._trouble = stop or StopRequest(), trouble
         self.stopped = ""
         self.asking_s = self.preparing_s = 0.0
         self.renew()
@@ -171,10 +172,14 @@ class TrialQueue:
         """Store the result of a trial.
 
         Raises:
-            SearchAborted: The baseline failed, or too many trials in a row failed.
+            SearchAborted: The baseline failed, too many trials in a row failed, or the study's data or outputs are
+                gone, which is no fault of the trial: it runs again.
         """
         if number not in self._running:
             return  # told before
+        if result.outcome == "failed" and (why := self._trouble(result)):
+            self.cut(number)
+            raise SearchAborted(why)
         start = time.perf_counter()
         self._running.discard(number)
         stored = self._study.tell(number, result)

@@ -82,7 +82,7 @@ def choose(
             raise NothingFits(f"no model has {limit.metric.name}; measured: {', '.join(sorted(measured))}")
     fitting = [m for m in usable if not _broken(m, limits)]
     if not fitting:
-        raise NothingFits(_nearest(usable, limits))
+        raise NothingFits(_nearest(usable, limits, len(models)))
     ranked = _ranked(fitting, metrics, order, weights or {})
     best = ranked[0]
     return Choice(
@@ -98,7 +98,7 @@ def _broken(model: Model, limits: Sequence[Objective]) -> list[Objective]:
     return [o for o in limits if o.metric.name not in model.measurements or o.violation(model[o.metric.name]) > 0]
 
 
-def _nearest(models: Sequence[Model], limits: Sequence[Objective]) -> str:
+def _nearest(models: Sequence[Model], limits: Sequence[Objective], count: int) -> str:
     """Return in words which model breaks its limits by the least, and which these are."""
     known = [m for m in models if all(o.metric.name in m.measurements for o in limits)] or list(models)
     nearest = min(known, key=lambda m: max((_violation(o, m) for o in limits), default=0.0))
@@ -106,7 +106,7 @@ def _nearest(models: Sequence[Model], limits: Sequence[Objective]) -> str:
         o.describe(nearest[o.metric.name]) if o.metric.name in nearest.measurements else f"it has no {o.metric.name}"
         for o in _broken(nearest, limits)
     ]
-    return f"none of {len(models)} models keeps the limits; the nearest is trial {nearest.trial}: {'; '.join(broken)}"
+    return f"none of {count} models keeps the limits; the nearest is trial {nearest.trial}: {'; '.join(broken)}"
 
 
 def _violation(limit: Objective, model: Model) -> float:

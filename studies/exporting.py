@@ -1,4 +1,4 @@
-"""Exports models of a study into folders, and the front with a report at the end of a search."""
+"""Exports models of a study into folders."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,13 +9,11 @@ from paredown.evaluators.files.names import WEIGHTS_FILE
 from paredown.evaluators.metrics.test_accuracy import METRIC as TEST_ACCURACY
 from paredown.evaluators.tasks.spec import stored_task
 from paredown.studies.errors import ExportRefused
-from paredown.studies.exporters.catalogue import DEFAULT_FORMAT, exporter_named
-from paredown.studies.exporters.exporter import Exporter, ExportRequest, trial_file
+from paredown.studies.exporters.catalogue import DEFAULT_FORMAT, exporter_named, folder_name
+from paredown.studies.exporters.exporter import ExportRequest, trial_file
 from paredown.studies.front import Model
 from paredown.studies.model_folder.writing import write_model_folder
 from paredown.studies.region import limits_summary
-from paredown.studies.report import write_report
-from paredown.studies.selection import best_models
 from paredown.studies.study import Study
 
 
@@ -30,17 +28,6 @@ class Exported:
 
     folders: tuple[Path, ...]
     refused: tuple[ExportRefused, ...]
-
-
-@dataclass(frozen=True)
-class Finished(Exported):
-    """The exported front and the report at the end of a search.
-
-    Attributes:
-        report: Page about the study.
-    """
-
-    report: Path
 
 
 def export_models(
@@ -77,7 +64,7 @@ def export_models(
         except ExportRefused as refused:
             yield refused
             continue
-        if exporter.is_trial_file and known is None:
+        if exporter.is_trial_file and known is None and not study.is_read_only:
             study.add_measurement(model.trial, test)
         yield folder
 
@@ -92,20 +79,6 @@ def export_chosen(study: Study, models: Sequence[Model], out: Path, format_name:
     if not exported.folders and exported.refused:
         raise exported.refused[0]
     return exported
-
-
-def finish(study: Study) -> Finished:
-    """Export the front and write the report, both into the study's folder."""
-    folder = Path(study.folder)
-    exported = _sorted(export_models(study, best_models(study), folder / "models"))
-    report = folder / "report.html"
-    write_report(study, report)
-    return Finished(exported.folders, exported.refused, report)
-
-
-def folder_name(model: Model, exporter: Exporter) -> str:
-    """Return the name of a model's folder; other formats do not replace the folder of the default one."""
-    return f"trial-{model.trial:04d}" + ("" if exporter.name == DEFAULT_FORMAT else f"-{exporter.name}")
 
 
 def _sorted(results: Iterator[Path | ExportRefused]) -> Exported:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import plotly.graph_objects as go
-import plotly.io
 
 from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.evaluators.metrics.measurement import Metric
 from paredown.studies import figures as drawn
 from paredown.studies.front import Model, faster_on_paper_only, front, hypervolume_history
+from paredown.studies.inline_plots import drawing, place
 from paredown.studies.region import binding_text, limit_texts, nearest, spread_text
 from paredown.studies.result import FINISHED
 from paredown.studies.study import Study
@@ -38,19 +38,18 @@ def write_report(study: Study, file: Path) -> None:
     """
     models, baseline = study.models(), study.baseline()
     metrics = study.optimised_metrics
-    best = front(models, metrics)
-    out_of_reach = "" if best else binding_text(models, study.objectives)
-    best = best or nearest(models, study.objectives)
+    kept, out_of_reach = front(models, metrics), binding_text(models, study.objectives)
+    best = kept or nearest(models, study.objectives)
     shown = _figures(study, models, best, baseline, metrics) if baseline else []
     page = (resources.files("paredown.studies") / "report.html").read_text()
     file.parent.mkdir(parents=True, exist_ok=True)
     values = {
         "name": html.escape(study.name),
-        "summary": _summary(study, best, baseline, metrics),
+        "summary": _summary(study, kept, baseline, metrics),
         "table": _limits(study, out_of_reach) + _table(best, baseline, metrics)
         if baseline
         else "<p>No trial has finished yet.</p>",
-        "figures": "\n".join(_section(*figure, first=at == 0) for at, figure in enumerate(shown)),
+        "figures": "\n".join(_section(*one) for one in shown) + drawing([figure for _, _, figure in shown]),
         "trials": _listed(study, "Stopped early", {"stopped"})
         + _listed(study, "Failed and rejected", {"failed", "rejected"}),
     }
@@ -104,7 +103,7 @@ def _about_hypervolume(study: Study, best: Sequence[Model]) -> str:
         box = f"the limits ({', '.join(limits)}), and 1.1 times the baseline's cost where there is none,"
     else:
         box = "1.1 times the baseline's cost"
-    reach = spread_text(best, study.optimised_metrics)
+    reach = spread_text([model for model in best if model.feasible], study.optimised_metrics)
     reach = f" The front reaches from {reach}." if reach else " No model keeps the limits yet."
     return html.escape(f"The share of the box between perfection and {box} that the front dominates.{reach}")
 
@@ -132,11 +131,8 @@ def knob_importances(study: Study, metrics: Sequence[Metric], models: Sequence[M
     return found
 
 
-def _section(title: str, text: str, figure: go.Figure, *, first: bool) -> str:
-    drawing = plotly.io.to_html(
-        figure, full_html=False, include_plotlyjs=first, config={"displaylogo": False, "responsive": True}
-    )
-    return f"<section><h2>{title}</h2><p>{text}</p>{drawing}</section>"
+def _section(title: str, text: str, figure: go.Figure) -> str:
+    return f"<section><h2>{title}</h2><p>{text}</p>{place(figure)}</section>"
 
 
 def _summary(study: Study, best: Sequence[Model], baseline: Model | None, metrics: Sequence[Metric]) -> str:

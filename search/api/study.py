@@ -9,6 +9,7 @@ from paredown.search.api.limits import limits_of
 from paredown.search.api.model_table import ModelTable
 from paredown.search.api.storage import DEFAULT_STORAGE, stored_study
 from paredown.studies.choice import choose
+from paredown.studies.errors import StudyError
 from paredown.studies.front import Model
 from paredown.studies.selection import best_models, chosen_among
 from paredown.studies.study import Study as StoredStudy
@@ -105,7 +106,7 @@ class Study:
         from paredown.studies.exporters.catalogue import DEFAULT_FORMAT
         from paredown.studies.exporting import export_chosen
 
-        folder = Path(out) if out is not None else self.folder / "models"
+        folder = Path(out) if out is not None else self._outputs() / "models"
         return export_chosen(self.stored, self._chosen(models), folder, format or DEFAULT_FORMAT)
 
     def report(self, file: str | Path | None = None) -> Path:
@@ -116,9 +117,21 @@ class Study:
         """
         from paredown.studies.report import write_report
 
-        target = Path(file) if file is not None else self.folder / "report.html"
+        target = Path(file) if file is not None else self._outputs() / "report.html"
         write_report(self.stored, target)
         return target
+
+    def _outputs(self) -> Path:
+        """Return the folder of the study, which is not made anew where it is gone."""
+        from paredown.studies.outputs import adopt_command
+
+        if not self.folder.is_dir():
+            command = adopt_command(self.name, self.stored.address, "--out DIR")
+            raise StudyError(
+                f"the outputs of study {self.name!r} are not in {self.folder} any more; name another place with --out, "
+                f"or say where they are: {command}"
+            )
+        return self.folder
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {state}" for state, count in self.counts.items()) or "no trials"

@@ -1,5 +1,6 @@
 """What a driver is: it runs the trials of a queue, wherever that may be."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -70,6 +71,21 @@ def _check_nothing(options: Any, where: str) -> None:
     """Every option that a driver accepts can be met."""
 
 
+class Room(Protocol):
+    """Says for how many trials at a time there is room."""
+
+    def __call__(self, options: Any) -> int:
+        """Return the number of workers where the study file says `auto`.
+
+        Args:
+            options: What the driver declares as its options.
+        """
+
+
+def _cores_here(options: Any) -> int:
+    return os.cpu_count() or 1
+
+
 @dataclass(frozen=True)
 class Driver:
     """A way to run trials.
@@ -79,12 +95,14 @@ class Driver:
         run: Runs the trials.
         options: What the driver can be told, such as the address of a cluster.
         check: Refuses options that cannot be met, such as a cluster that nobody answers at.
+        room: Says for how many trials at a time there is room: one for each core of this machine, where not given.
     """
 
     name: str
     run: RunQueue
     options: type[DriverOptions] = DriverOptions
     check: Check = _check_nothing
+    room: Room = _cores_here
 
     def checked(self, given: Mapping[str, Any], where: str) -> DriverOptions:
         """Return the options of the driver.

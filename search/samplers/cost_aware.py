@@ -16,7 +16,8 @@ from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.history import History
 from paredown.search.samplers.proposing import ProposingSampler, fresh_draw
 from paredown.search.samplers.sampler import Params, Problem
-from paredown.search.samplers.surrogate.surrogate_model import Batch, HyperparameterCache, SurrogateModel
+from paredown.search.samplers.surrogate.batch import Batch
+from paredown.search.samplers.surrogate.surrogate_model import HyperparameterCache, SurrogateModel
 
 MIN_DONE = 3
 """Minimum number of finished trials with values for which the model is fitted."""

@@ -56,8 +56,11 @@ class StudyConfig(Section):
         patience_trials: Number of finished trials in a row without gain of hypervolume that ends the search.
         halving: How trials are stopped early; null lets every trial run to its end.
         local_search_trials: Number of trials at the end that are local search around the front.
-        on_finish: Shell command to run when the search has ended by itself.
-        on_failure: Shell command to run when the search was aborted or broke.
+        report_every: Time after which the report is written anew while the search runs, in seconds or such as 10m; null
+            writes it at the end alone.
+        on_finish: Shell command to run when the search has ended by itself, or the address of a service that is told,
+            `scheme://...`, as apprise knows them.
+        on_failure: The same for a search that was aborted or broke.
     """
 
     study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
@@ -86,6 +89,7 @@ class StudyConfig(Section):
     )
     halving: HalvingSection | None = None
     local_search_trials: int = Field(default=0, ge=0, validation_alias=AliasChoices("local_search_trials", "polish"))
+    report_every: Duration | None = None
     on_finish: str | None = None
     on_failure: str | None = None
 

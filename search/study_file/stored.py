@@ -19,7 +19,6 @@ from paredown.spaces.families.family import Family
 from paredown.spaces.families.imported import NAME as IMPORTED
 from paredown.spaces.families.imported import imported
 from paredown.spaces.space import SearchSpace, joint_space
-from paredown.studies.errors import StudyError
 from paredown.studies.study import Study
 
 
@@ -41,16 +40,18 @@ def families_of(names: list[str], model: str | None, weights: str | None, folder
     return families | ({IMPORTED: imported(model, folder, weights or "")} if model else {})
 
 
-def as_begun(config: StudyConfig, url: str) -> StudyConfig:
+def as_begun(config: StudyConfig, begun: Study | None) -> StudyConfig:
     """Return a study file that reads its data as the study of its name has begun to.
 
     Studies of before the option `fit` store none, and are read as they were then.
+
+    Args:
+        config: The study file.
+        begun: The study; None for a new one.
     """
-    try:
-        stored = Study.open(url, config.study, lambda stored: ()).config["task"]
-    except StudyError:  # a new one; what is wrong with a database is said where the study is made
+    if begun is None:
         return config
-    section = config.task
+    stored, section = begun.config["task"], config.task
     if stored["name"] != section.name or "fit" in stored["options"] or "fit" in section.options:
         return config
     if "fit" not in TASKS[section.name].options.model_fields:
@@ -60,18 +61,19 @@ def as_begun(config: StudyConfig, url: str) -> StudyConfig:
     )
 
 
-def with_default_limits(config: StudyConfig, url: str) -> StudyConfig:
+def with_default_limits(config: StudyConfig, begun: Study | None) -> StudyConfig:
     """Return a study file with the limits of a new study where it names none.
 
     A study that has begun keeps the limits that it has, so that none is added to studies of before.
+
+    Args:
+        config: The study file.
+        begun: The study; None for a new one.
     """
-    try:
-        stored: dict[str, Any] | None = Study.open(url, config.study, lambda stored: ()).config["limits"]
-    except StudyError:  # a new one; what is wrong with a database is said where the study is made
-        stored = None
     metrics = [EVALUATORS[name].metric for name in config.objectives if name in EVALUATORS]
     defaults = default_limits(metrics)
-    if stored is not None:
+    if begun is not None:
+        stored = begun.config["limits"]
         defaults = {name: limit for name, limit in defaults.items() if stored.get(name) == limit}
     return config.model_copy(update={"limits": {**defaults, **config.limits}})
 

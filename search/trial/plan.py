@@ -29,7 +29,7 @@ class TrialPlan:
         baseline: The finished baseline; None while the baseline itself runs.
         timeout_s: Seconds after which the trial fails.
         seconds_left: Seconds after which the search ends, and a running trial with it; None for no limit.
-        memory_bytes: Memory of a worker process above which its trial fails; None for no limit.
+        memory_bytes: Memory of a worker process above which its trial fails; None for its share of the machine's.
         threads: Number of PyTorch's threads; 0 for PyTorch's own choice.
         judged: Whether trials are judged while they run; the costs among the objectives are then measured
             before training.

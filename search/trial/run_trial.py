@@ -211,11 +211,9 @@ class _Trial:
 
     def _reject_if_broken(self) -> None:
         self.known = {name: m.value for name, m in self.measurements.items()}
-        if not all(STEPS[name].knows_shapes(knobs) for name, knobs in self.candidate.steps.items()):
-            return  # the costs of the trained network are not known yet
-        if self.plan.baseline is None:
-            return  # the baseline is the reference, whatever the limits
-        if broken := broken_limits(self.plan.objectives, self.known, untrained=True):
+        shapes_known = all(STEPS[name].knows_shapes(knobs) for name, knobs in self.candidate.steps.items())
+        holds = self.plan.baseline is not None and shapes_known  # the baseline may break limits
+        if holds and (broken := broken_limits(self.plan.objectives, self.known, untrained=True)):
             raise InfeasibleCandidate("; ".join(broken))
 
     def _trained(self, model: nn.Module) -> Compressed:

@@ -65,7 +65,7 @@ def trial_file(trial: int, artifact: Path, name: str) -> Path:
     """
     if not (artifact / name).is_file():
         raise ExportRefused(
-            f"trial {trial}: {artifact / name} is gone; `paredown search --out` names the study's folder"
+            f"trial {trial}: {artifact / name} is gone; `paredown adopt` tells a study where its outputs are"
         )
     return artifact / name
 

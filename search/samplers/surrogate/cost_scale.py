@@ -23,7 +23,9 @@ class CostScale:
 
     @classmethod
     def of(cls, costs: Array) -> "CostScale":
-        """Return the scales for the given costs, `n x k`."""
+        """Return the scales for the given costs, `n x k`; linear ones where there are none."""
+        if not len(costs):
+            return cls(np.zeros(costs.shape[1], dtype=bool))
         lowest, highest = costs.min(0), costs.max(0)
         return cls((lowest > 0) & (highest > MIN_LOG_SPAN * lowest))
 

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import moocore
 import numpy as np
@@ -12,10 +11,18 @@ from scipy.stats import norm, qmc
 from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.history import History
 from paredown.search.samplers.sampler import Costs, Params, Region
+from paredown.search.samplers.surrogate.batch import Batch
 from paredown.search.samplers.surrogate.cost_scale import CostScale
 from paredown.search.samplers.surrogate.expected_improvement import expected_improvement
 from paredown.search.samplers.surrogate.feasibility_model import DOUBT, FeasibilityModel, fit_feasibility
-from paredown.search.samplers.surrogate.gaussian_process import Hyperparameters, Predict, fit, tune, tuned_rows
+from paredown.search.samplers.surrogate.gaussian_process import (
+    MAX_EXACT,
+    Hyperparameters,
+    Predict,
+    fit,
+    tune,
+    tuned_rows,
+)
 from paredown.search.samplers.surrogate.output_transform import OutputTransform
 
 Array = NDArray[np.float64]
@@ -37,25 +44,6 @@ UNLIMITED = Region()
 
 HyperparameterCache = dict[bytes, Hyperparameters]
 """Hyperparameters by a digest of the data that they were tuned on; the cache may be lost at any time."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Networks that may be built.
-
-    Attributes:
-        params: Knobs of each network.
-        costs: Costs of each network, `n x k`.
-        encoded: Inputs of the models, `n x d`.
-    """
-
-    params: list[Params]
-    costs: Array
-    encoded: Array
-
-    def __add__(self, other: "Batch") -> "Batch":
-        costs, encoded = np.vstack([self.costs, other.costs]), np.vstack([self.encoded, other.encoded])
-        return Batch([*self.params, *other.params], costs, encoded)
 
 
 class SurrogateModel:
@@ -100,14 +88,14 @@ class SurrogateModel:
         self._feasibility = self._fit_feasibility_models()
         self._front, self._reference, self.best = self._present()
 
-    def batch(self, params: Sequence[Params], *, counted: bool = False) -> "Batch":
+    def batch(self, params: Sequence[Params], *, counted: bool = False) -> Batch:
         """Return the networks that may be built and keep the limits, with their costs, estimated or counted exactly."""
         costs = self._count(params) if counted else self._estimate(params)
         allowed = np.flatnonzero(self._allowed(costs))
         chosen = [params[int(i)] for i in allowed]
         return Batch(chosen, costs[allowed], self._encoded(chosen, costs[allowed]))
 
-    def improvement(self, batch: "Batch") -> Array:
+    def improvement(self, batch: Batch) -> Array:
         """Return the expected hypervolume improvement of each network, times its probability of being feasible.
 
         The improvement is counted inside the region. Where the model sees none, but no trial is feasible yet either,
@@ -131,13 +119,13 @@ class SurrogateModel:
         limits = [self._region.losses.get(o, np.inf) for o in (self._modelled, *self._axes)]
         return np.asarray(np.clip((losses - limits) / (np.ptp(losses, axis=0) + 1e-12), 0, None).sum(1))
 
-    def losses(self, batch: "Batch") -> Array:
+    def losses(self, batch: Batch) -> Array:
         """Return the expected objectives, minimised, `n x m`, the modelled one first."""
         if not batch.params:
             return np.empty((0, 1 + len(self._axes)))
         return self._expected(batch.encoded, batch.costs)
 
-    def uncertainty(self, batch: "Batch") -> Array:
+    def uncertainty(self, batch: Batch) -> Array:
         """Return the standard deviation of each network's loss, in scores."""
         return self._loss(self._at_full_training(batch.encoded))[1]
 
@@ -177,7 +165,7 @@ class SurrogateModel:
         # An untried network may be worth it although it costs more than all tried ones.
         drawn = [self._domain.draw(np.random.default_rng(i)) for i in range(REFERENCE_DRAWS)]
         everything = np.vstack([points, self.losses(self.batch(drawn))])
-        self._scale_of_costs = CostScale.of(everything[:, 1:])
+        self._scale_of_costs = CostScale.of(everything[:, 1:] if self._region.losses else everything[:0, 1:])
         points, everything = self._scale_of_costs.scaled(points), self._scale_of_costs.scaled(everything)
         reference = everything.max(0) + REFERENCE_MARGIN * np.ptp(everything, axis=0) + 1e-9
         limits = np.array([[self._region.losses.get(o, np.inf) for o in (self._modelled, *self._axes)]])
@@ -211,7 +199,7 @@ class SurrogateModel:
             inputs, scores = np.vstack([inputs, early]), np.concatenate([scores, early_scores])
             first_inputs = np.vstack([first_inputs, early[:rows]])
             first_scores = np.concatenate([first_scores, early_scores[:rows]])
-        found = self._tuned(first_inputs, first_scores)
+        found = self._tuned(first_inputs, first_scores, len(inputs))
         predict = fit(inputs, scores, found)
         if len(self._pending):
             # Running trials are assumed to end as predicted, so that the next proposal lies elsewhere.
@@ -230,7 +218,7 @@ class SurrogateModel:
         grid = np.linspace(scores.min() - 3, scores.max() + 3, 400)
         raw = grid * scale + centre
         back = OutputTransform(np.exp(raw) if positive else raw, grid)
-        return fit(self._done, scores, self._tuned(self._done[:rows], scores[:rows])), back
+        return fit(self._done, scores, self._tuned(self._done[:rows], scores[:rows], len(scores))), back
 
     def _fit_feasibility_models(self) -> list[FeasibilityModel]:
         """Return a model for each constraint but the limits on counted costs, and one for the risk of failure."""
@@ -251,8 +239,13 @@ class SurrogateModel:
                 models.append(fit_feasibility(self._encoded(networks, self._count(networks)), values, self._tuned))
         return models
 
-    def _tuned(self, inputs: Array, scores: Array) -> Hyperparameters:
-        """Return the hyperparameters tuned on the data; the same data is tuned once."""
+    def _tuned(self, inputs: Array, scores: Array, fitted: int = 0) -> Hyperparameters:
+        """Return the hyperparameters tuned on the data; the same data is tuned once.
+
+        Where the number of fitted trials calls for a forest, which needs none, nothing is tuned.
+        """
+        if fitted > MAX_EXACT:
+            return Hyperparameters(np.ones(inputs.shape[1]), 1.0, 0.01)
         key = hashlib.sha256(inputs.tobytes() + scores.tobytes()).digest()
         if key not in self._hyperparameters:
             if len(self._hyperparameters) >= CACHED_FITS:
