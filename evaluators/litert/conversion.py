@@ -18,14 +18,11 @@ def tflite_model(model: bytes, granularity: Granularity = "channel") -> bytes:
     Raises:
         NoIntegerFile: A part of the file is not int8, or an operator has no counterpart.
     """
-    graph = read_integer_graph(model)
+    graph = read_integer_graph(model, OPERATORS)
     lowering = Lowering(TfliteFile(), granularity)
     given = lowering.tensor(graph.input)
     for operation, output in graph.operations():
-        write = OPERATORS.get(operation.kind)
-        if write is None:
-            raise operation.refused(f"{operation.kind} is not written; allowed: {', '.join(OPERATORS)}")
-        write(operation, output, lowering)
+        OPERATORS[operation.kind](operation, output, lowering)
     shape, grid = graph.output.shape, graph.output.grid
     logits = lowering.file.tensor(shape, scales=[grid.scale], zero_point=grid.zero_point)
     reshaped(lowering, lowering.tensor(graph.output), logits, shape)

@@ -5,7 +5,7 @@ stands between is an operator in float32. An operator whose inputs come off a gr
 operator on integers, and nothing else is allowed here.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,6 +20,12 @@ UINT8_SHIFT = 128
 """Difference of a zero point in uint8 and the same zero point in int8."""
 FUSED = ("Relu", "Clip")
 """Operators that may follow another one in float32: they bound its output."""
+ALLOWED = (
+    "allowed: quantization.weights int8 or mixed with activations uint8, no layer left in float32, and operators that "
+    "ONNX Runtime quantises"
+)
+STRUCTURE = ("QuantizeLinear", "DequantizeLinear", "Constant")
+"""Operators that say on which grid a tensor is, or hold one."""
 PASSED = ("Identity", "Dropout")
 """Operators that do nothing in a file for inference."""
 
@@ -132,16 +138,34 @@ class IntegerGraph:
             waiting += [(one, False) for one in reversed(operation.inputs) if isinstance(one, Value)]
 
 
-def read_integer_graph(model: bytes) -> IntegerGraph:
+def read_integer_graph(model: bytes, known: Collection[str]) -> IntegerGraph:
     """Return the integer arithmetic of an int8 ONNX file.
 
+    Args:
+        model: ONNX.
+        known: Types of operators that have a counterpart.
+
     Raises:
-        NoIntegerFile: A part of it is not int8, or it is a network with exits.
+        NoIntegerFile: A part of it is not int8 or has no counterpart, or it is a network with exits.
     """
     proto = onnx.load_from_string(model)
+    _check_known(proto.graph, known)
     for value in (*proto.graph.input, *proto.graph.output):
         value.type.tensor_type.shape.dim[0].dim_value = 1
     return _Reader(shape_inference.infer_shapes(proto).graph).read()
+
+
+def _check_known(graph: onnx.GraphProto, known: Collection[str]) -> None:
+    """Refuse operators without a counterpart, all at once."""
+    kinds = [node.op_type for node in graph.node]
+    if "If" in kinds:
+        raise NoIntegerFile("no int8 TensorFlow Lite file: a network with early exits needs an If")
+    if "QuantizeLinear" not in kinds:
+        raise NoIntegerFile(f"no int8 TensorFlow Lite file: the file computes in float32; {ALLOWED}")
+    unknown = [kind for kind in dict.fromkeys(kinds) if kind not in {*known, *STRUCTURE, *PASSED}]
+    if unknown:
+        named = [f"{kind} (node {kinds.index(kind)} of the ONNX file)" for kind in unknown]
+        raise NoIntegerFile(f"no int8 TensorFlow Lite file: no counterpart of {', '.join(named)}")
 
 
 class _Reader:
@@ -171,10 +195,7 @@ class _Reader:
                 self._pending[node.output[0]] = self._operation(node, at)
         (given,), output = self._graph.input, self._real.get(self._graph.output[0].name)
         if given.name not in self._made or not isinstance(output, Value):
-            raise NoIntegerFile(
-                "no int8 TensorFlow Lite file: the file's input or output is float32; allowed: "
-                "quantization.weights int8 or mixed with activations uint8"
-            )
+            raise NoIntegerFile(f"no int8 TensorFlow Lite file: the file's input or output is float32; {ALLOWED}")
         return IntegerGraph(self._made[given.name], output)
 
     def _on_grid(self, node: onnx.NodeProto) -> Value:
@@ -228,8 +249,6 @@ class _Reader:
     def _operation(self, node: onnx.NodeProto, at: int) -> Operation:
         name = node.op_type + (f" {node.name}" if node.name else f" (node {at} of the ONNX file)")
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        if "then_branch" in attributes:
-            raise NoIntegerFile("no int8 TensorFlow Lite file: a network with early exits needs an If")
         before = self._pending.get(node.input[0])
         if node.op_type in FUSED and before is not None and node.input[0] not in self._made:
             return self._bounded(before, node)
@@ -243,10 +262,7 @@ class _Reader:
             elif source in self._arrays or not source:
                 parameters.append(self._arrays.get(source))
             else:
-                raise self._pending.get(source, operation).refused(
-                    "it computes in float32; allowed: quantization.weights int8 or mixed with activations uint8, no "
-                    "layer left in float32, and operators that ONNX Runtime quantises"
-                )
+                raise self._pending.get(source, operation).refused(f"it computes in float32; {ALLOWED}")
         bounds = self._bounds(node) if node.op_type in FUSED else operation.bounds
         return replace(operation, inputs=tuple(inputs), parameters=tuple(parameters), bounds=bounds)
 

@@ -23,3 +23,14 @@ def evaluated(
         for name, evaluator in EVALUATORS.items()
         if evaluator.needs in needs and (name in asked or evaluator.applies(inputs))
     }
+
+
+def needs_file_early(objectives: Sequence[Objective], judged: bool) -> bool:
+    """Return whether the untrained network must be exported, since a metric of its file may end the trial.
+
+    Args:
+        objectives: Objectives of the study.
+        judged: Whether trials are judged while they run, by their costs too.
+    """
+    asked = ((EVALUATORS[o.metric.name], o.is_limited or judged) for o in objectives)
+    return any(one.needs == "file" and (is_judged or one.refuses) for one, is_judged in asked)

@@ -25,7 +25,6 @@ from paredown.evaluators.errors import TrialInterrupted, TrialStopped
 from paredown.evaluators.files.exit_runtime import BatchRuntime
 from paredown.evaluators.files.model_writer import ModelWriter, Skipped, WrittenModel
 from paredown.evaluators.files.names import MODEL_FILE, PACKED_FILE, TEACHER_FILE, WEIGHTS_FILE
-from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.evaluators.metrics.evaluation_input import EvaluationInput
 from paredown.evaluators.metrics.macs import exit_macs
 from paredown.evaluators.metrics.measurement import Measurement, broken_limits
@@ -39,7 +38,7 @@ from paredown.evaluators.training.fit import OnEpoch
 from paredown.evaluators.training.precision import effect
 from paredown.search.trial.artifact_folder import keep
 from paredown.search.trial.epoch_checkpoint import TrialCheckpoints
-from paredown.search.trial.evaluating import evaluated
+from paredown.search.trial.evaluating import evaluated, needs_file_early
 from paredown.search.trial.exit_settings import EXIT_STEP, best_settings, exit_facts, with_setting
 from paredown.search.trial.failure_cause import cause_of, failure
 from paredown.search.trial.plan import TrialPlan
@@ -188,11 +187,9 @@ class _Trial:
     def _check_before_training(self, model: nn.Module) -> None:
         """Measure what the untrained network already shows, and reject it where that breaks a limit."""
         counted = dict(self.plan.counted)
-        asked = {o.metric.name: o.is_limited or self.plan.judged for o in self.plan.objectives}
-        known_early = {name for name, is_judged in asked.items() if is_judged or EVALUATORS[name].refuses}
         # Our own networks can be exported; for imported ones, an export has to show it.
         is_imported = self.candidate.family == IMPORTED
-        needs_file = is_imported or any(EVALUATORS[name].needs == "file" for name in known_early)
+        needs_file = is_imported or needs_file_early(self.plan.objectives, self.plan.judged)
         if counted.keys() >= set(COUNTED) and not needs_file:  # the sampler has counted its costs before
             self.measurements |= {name: Measurement(name, counted[name]) for name in COUNTED}
             self._reject_if_broken()

@@ -100,6 +100,7 @@ class Exporter:
         tolerance: How far the model file may deviate from the network; None for the tolerance of the model's
             compression steps, for formats that hold the rewritten model.
         card: Function that returns further lines of the card for a manifest.
+        require: Function that raises ExtraMissing where the packages of the format are not installed.
     """
 
     name: str
@@ -111,3 +112,4 @@ class Exporter:
     is_trial_file: bool = False
     tolerance: "Tolerance | None" = None
     card: Callable[[Manifest], list[str]] = lambda manifest: []
+    require: Callable[[], None] = lambda: None
