@@ -40,7 +40,7 @@ def check_model(folder: Path, profile: DeviceProfile | None, limits: Sequence[Ob
     Raises:
         StudyError: The folder holds no exported model, or a file of it is missing or changed.
     """
-    read_manifest(folder)
+    model_file = read_manifest(folder).model_file or MODEL_FILE
     manifest = json.loads((folder / MANIFEST_FILE).read_text())
     fields = ("value", "spread", "how", "device")
     found = {
@@ -49,7 +49,7 @@ def check_model(folder: Path, profile: DeviceProfile | None, limits: Sequence[Ob
     }
     refusal = ""
     if profile is not None:
-        costs = device_costs(folder / MODEL_FILE, Candidate.from_json(manifest["candidate"]), profile)
+        costs = device_costs(folder / model_file, Candidate.from_json(manifest["candidate"]), profile)
         found, refusal = found | dict(costs.measurements), costs.refusal
         named, metrics = {limit.metric.name for limit in limits}, known_metrics()
         own = [Objective(metrics[n], False, value) for n, value in profile.limits.items() if n not in named]

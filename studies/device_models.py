@@ -10,6 +10,7 @@ from paredown.evaluators.files.names import MODEL_FILE
 from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.evaluators.metrics.measurement import Objective
 from paredown.studies.front import Model
+from paredown.studies.region import worst_violation
 from paredown.studies.study import Study
 
 
@@ -32,6 +33,13 @@ class DeviceModels:
         """The limits that the device sets by itself."""
         metrics = known_metrics()
         return [Objective(metrics[name], False, limit) for name, limit in self.profile.limits.items()]
+
+
+def candidates(study: Study) -> list[Model]:
+    """Return the models that keep what a study limits by itself, whatever its own device would run."""
+    own = study.target.limits if study.target else {}
+    others = [objective for objective in study.objectives if objective.metric.name not in own]
+    return [replace(m, feasible=True) for m in study.models() if worst_violation(m, others)[1] <= 0]
 
 
 def on_device(

@@ -48,7 +48,7 @@ def device_costs(file: Path, candidate: Candidate, profile: DeviceProfile) -> De
     """Return what a model costs on a device.
 
     Args:
-        file: The ONNX file that its trial measured.
+        file: The ONNX file that its trial measured, or the TensorFlow Lite file that was made of it.
         candidate: What was built.
         profile: The device.
     """
@@ -69,7 +69,8 @@ def _integer_costs(file: Path, profile: DeviceProfile) -> dict[str, Measurement]
     from paredown.evaluators.litert.runtimes import arena
     from paredown.evaluators.litert.vela import run_vela
 
-    model = tflite_model(file.read_bytes(), profile.weight_granularity)
+    is_made, model = file.suffix == ".tflite", file.read_bytes()
+    model = model if is_made else tflite_model(model, profile.weight_granularity)
     found = [
         Measurement("ram_bytes", arena(model).total, device="TensorFlow Lite Micro's allocator, 64-bit host"),
         Measurement("flash_bytes", len(model) + profile.engine_flash_bytes, device=profile.id),
@@ -78,7 +79,7 @@ def _integer_costs(file: Path, profile: DeviceProfile) -> dict[str, Measurement]
         estimate = run_vela(model, profile.npu)
         found.append(Measurement("npu_cycles", estimate.cycles, how="predicted", device=f"Vela, {profile.npu}"))
         found.append(Measurement("npu_sram_bytes", estimate.sram_bytes, how="predicted", device=f"Vela, {profile.npu}"))
-    if predicts(profile):
+    if predicts(profile) and not is_made:
         interval = predict(profile, operator_macs(file))
         spread = (interval.high_ms - interval.low_ms) / 2
         found.append(

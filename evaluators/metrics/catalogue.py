@@ -2,6 +2,7 @@
 
 from paredown.evaluators.metrics import test_accuracy
 from paredown.evaluators.metrics.accuracy import ACCURACY
+from paredown.evaluators.metrics.device_latency_ms import DEVICE_LATENCY_MS
 from paredown.evaluators.metrics.evaluation_input import Evaluator
 from paredown.evaluators.metrics.exit_rate import EXIT_RATE
 from paredown.evaluators.metrics.flash_bytes import FLASH_BYTES
@@ -19,7 +20,7 @@ EVALUATORS: dict[str, Evaluator] = {
     evaluator.metric.name: evaluator
     for evaluator in (
         *(ACCURACY, LATENCY_MS, SIZE_BYTES, ONNX_BYTES, MACS, PARAMS, EXIT_RATE),
-        *(RAM_BYTES, FLASH_BYTES, NPU_CYCLES, NPU_SRAM_BYTES),
+        *(RAM_BYTES, FLASH_BYTES, NPU_CYCLES, NPU_SRAM_BYTES, DEVICE_LATENCY_MS),
     )
 }
 MEASURED_ON_EXPORT: dict[str, Metric] = {test_accuracy.METRIC.name: test_accuracy.METRIC}

@@ -127,9 +127,9 @@ def _on(opened: "Study", device: str) -> "DeviceModels":
 def _looked_at(opened: "Study", profile: "DeviceProfile") -> "DeviceModels":
     from rich.progress import Progress
 
-    from paredown.studies.device_models import on_device
+    from paredown.studies.device_models import candidates, on_device
 
-    models = [m for m in opened.models if m.feasible]
+    models = candidates(opened.stored)
     with Progress(console=progress_console(), transient=True) as progress:
         task = progress.add_task(profile.id, total=len(models))
         return on_device(opened.stored, profile, models, lambda: progress.advance(task))
