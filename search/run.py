@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from paredown.evaluators.device import this_device
+from paredown.evaluators.training.workload import allowed_threads
 from paredown.search.deadline import deadline_of
 from paredown.search.drivers.catalogue import DRIVERS
 from paredown.search.drivers.driver import Driver, RunTrial
@@ -214,4 +215,4 @@ def _divided(setup: Setup) -> tuple[TrialPlan, int]:
     cores, config = os.cpu_count() or 1, setup.config
     workers = min(cores, config.trials) if config.workers == "auto" else config.workers
     memory_bytes = config.trial_memory or worker_limit_bytes(workers)
-    return replace(setup.plan, threads=max(1, cores // workers), memory_bytes=memory_bytes), workers
+    return replace(setup.plan, threads=allowed_threads(cores, workers), memory_bytes=memory_bytes), workers

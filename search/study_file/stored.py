@@ -40,15 +40,19 @@ def families_of(names: list[str], model: str | None, weights: str | None, folder
 
 
 def as_begun(config: StudyConfig, url: str) -> StudyConfig:
-    """Return a study file that reads its data as the study of its name has begun to.
+    """Return a study file that reads its data and trains as the study of its name has begun to.
 
-    Studies of before the option `fit` store none, and are read as they were then.
+    Studies of before the option `fit` store none, and are read as they were then. Studies of before the network decided
+    the batch store one, and keep it.
     """
     try:
-        stored = Study.open(url, config.study, lambda stored: ()).config["task"]
+        begun = Study.open(url, config.study, lambda stored: ()).config
     except StudyError:  # a new one; what is wrong with a database is said where the study is made
         return config
-    section = config.task
+    if config.training.batch_size is None:
+        training = config.training.model_copy(update={"batch_size": begun.get("training", {}).get("batch_size")})
+        config = config.model_copy(update={"training": training})
+    section, stored = config.task, begun["task"]
     if stored["name"] != section.name or "fit" in stored["options"] or "fit" in section.options:
         return config
     if "fit" not in TASKS[section.name].options.model_fields:

@@ -1,11 +1,25 @@
 """Keeps the files of a finished trial in the folder of its study."""
 
+import json
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
+import torch
+from safetensors.torch import save_file
+
+from paredown.evaluators.build import DECIDED, Compressed
+from paredown.evaluators.files.names import WEIGHTS_FILE
 from paredown.spaces.candidate import Candidate
+
+
+def save_weights(compressed: Compressed, folder: Path) -> None:
+    """Write a network's weights, with what its steps decided, so that it can be built again."""
+    # Copied, since the format refuses shared tensors, which a module that is used twice has.
+    named = compressed.network.state_dict().items()
+    state = {name: tensor.cpu().clone(memory_format=torch.contiguous_format) for name, tensor in named}
+    save_file(state, folder / WEIGHTS_FILE, {DECIDED: json.dumps(compressed.decided)})
 
 
 def keep(files: Path, study_folder: Path, candidate: Candidate) -> str:

@@ -27,7 +27,7 @@ class TrialPlan:
         timeout_s: Seconds after which the trial fails.
         seconds_left: Seconds after which the search ends, and a running trial with it; None for no limit.
         memory_bytes: Memory of a worker process above which its trial fails; None for no limit.
-        threads: Number of PyTorch's threads; 0 for PyTorch's own choice.
+        threads: Maximum number of PyTorch's threads; a small network trains on fewer.
         judged: Whether trials are judged while they run; the costs among the objectives are then measured
             before training.
         teacher: Teacher of distillation; None for the baseline.
@@ -47,7 +47,7 @@ class TrialPlan:
     timeout_s: float = 3600.0
     seconds_left: float | None = None
     memory_bytes: float | None = None
-    threads: int = 0
+    threads: int = 1
     judged: bool = False
     teacher: TeacherSpec | None = None
     keeps_features: bool = True

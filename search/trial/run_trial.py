@@ -5,7 +5,6 @@ rejected; any other error is a failure with its reason, and the search goes on.
 """
 
 import contextlib
-import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,14 +16,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
-from safetensors.torch import save_file as save_tensors
 from torch import nn
 
-from paredown.evaluators.build import COUNTED, DECIDED, Compressed, apply_structural_steps, build, input_shape
+from paredown.evaluators.build import COUNTED, Compressed, apply_structural_steps, build, input_shape
 from paredown.evaluators.errors import TrialInterrupted, TrialStopped
 from paredown.evaluators.files.exit_runtime import BatchRuntime
 from paredown.evaluators.files.model_writer import ModelWriter, Skipped, WrittenModel
-from paredown.evaluators.files.names import MODEL_FILE, PACKED_FILE, TEACHER_FILE, WEIGHTS_FILE
+from paredown.evaluators.files.names import MODEL_FILE, PACKED_FILE, TEACHER_FILE
 from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.evaluators.metrics.evaluation_input import EvaluationInput
 from paredown.evaluators.metrics.macs import exit_macs
@@ -37,11 +35,12 @@ from paredown.evaluators.training.data import TrainingData
 from paredown.evaluators.training.features import predict_with_features
 from paredown.evaluators.training.fit import OnEpoch
 from paredown.evaluators.training.precision import effect
-from paredown.search.trial.artifact_folder import keep
+from paredown.search.trial.artifact_folder import keep, save_weights
 from paredown.search.trial.epoch_checkpoint import TrialCheckpoints
 from paredown.search.trial.evaluating import evaluated
 from paredown.search.trial.exit_settings import EXIT_STEP, best_settings, exit_facts, with_setting
 from paredown.search.trial.failure_cause import cause_of, failure
+from paredown.search.trial.fitted_plan import fitted_plan
 from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial.pretraining import pretraining_digest
 from paredown.search.trial.stopwatch import Stopwatch
@@ -177,8 +176,7 @@ class _Trial:
         self._check_before_training(self._built())
 
     def _set_up(self) -> None:
-        if self.plan.threads:
-            torch.set_num_threads(self.plan.threads)
+        torch.set_num_threads(1)
         torch.manual_seed(self.plan.training.seed)
 
     def _built(self) -> nn.Module:
@@ -217,6 +215,9 @@ class _Trial:
 
     def _trained(self, model: nn.Module) -> Compressed:
         """Train, compress and fine-tune an untrained network."""
+        self.plan = fitted_plan(self.plan, model, self.shape, len(self.data.train.labels))
+        self.notes |= {"batch_size": self.plan.training.batch_size, "threads": self.plan.threads}
+        torch.set_num_threads(self.plan.threads)
         stages = TrainingStages(
             self.candidate, self.plan, self.shape, self.data, self._after_epoch, self.stopwatch.check, self.checkpoints
         )
@@ -245,9 +246,7 @@ class _Trial:
         with self.stopwatch.timed("export"):
             written = self.writer.write(model, folder / MODEL_FILE)
             self._note_skipped(written.skipped)
-            # Copied, since the format refuses shared tensors, which a module that is used twice has.
-            state = {k: v.cpu().clone(memory_format=torch.contiguous_format) for k, v in model.state_dict().items()}
-            save_tensors(state, folder / WEIGHTS_FILE, {DECIDED: json.dumps(compressed.decided)})
+            save_weights(compressed, folder)
             if self.plan.baseline is None:
                 logits, features = predict_with_features(model, self.data.inputs("train"))
                 outputs = {"logits": logits} | ({"features": features} if self.plan.keeps_features else {})
