@@ -14,6 +14,7 @@ from paredown.search.drivers.catalogue import DRIVERS
 from paredown.search.drivers.driver import Driver, RunTrial
 from paredown.search.drivers.memory import worker_limit_bytes
 from paredown.search.errors import ClusterLost, ConfigError, check_name
+from paredown.search.front_latency import measure_front_again
 from paredown.search.interruption import stop_on_signals
 from paredown.search.listener import SILENT, ProgressListener, SearchStart
 from paredown.search.monitoring.recording import recorded
@@ -103,6 +104,8 @@ def search(
         _prepare(study, setup, costs, where)
         run_trials = functools.partial(driver.run, run=run, options=options)
         summary = _searched(setup, study, costs, deadline, recording, run_trials)
+        if not summary.interrupted:
+            measure_front_again(study, setup.task, setup.plan)
         recording.reason = summary.reason
     return summary
 

@@ -89,7 +89,7 @@ def hypervolume_history(models: Sequence[Model], metrics: Sequence[Metric], base
 
 
 def _scaled(metric: Metric, model: Model, baseline: Model) -> float:
-    value, reference = model[metric.name], baseline[metric.name]
+    value, reference = metric.counted_as(model[metric.name]), metric.counted_as(baseline[metric.name])
     if metric.higher_is_better and math.isfinite(metric.highest):
         return 1 - value / metric.highest
     cost, of_baseline = (reference, value) if metric.higher_is_better else (value, reference)
