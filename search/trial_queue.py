@@ -2,9 +2,10 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from paredown.evaluators.metrics.measurement import Objective
 from paredown.search.errors import SearchAborted
 from paredown.search.interruption import StopRequest
 from paredown.search.listener import ProgressListener
@@ -75,7 +76,7 @@ class TrialQueue:
         self._renewed = -math.inf
         self._is_waiting = False
         self._prepared: list[PendingTrial] = []
-        self._judge = Judge(halving)
+        self._judge = Judge(halving, study)
         self.listener, self.halving, self.counted = listener, halving, counted
         self.stop = stop or StopRequest()
         self.stopped = ""
@@ -167,6 +168,10 @@ class TrialQueue:
         self.listener.epoch(number, epoch, metrics)
         return self._judge.judge(number, epoch, epochs, metrics, spared=spared)
 
+    def least_accuracy(self, objectives: Sequence[Objective]) -> tuple[float, float]:
+        """Return the accuracies below which a compressed trial is hopeless; see `TrialPlan.least_accuracy`."""
+        return self._judge.least_accuracy(objectives)
+
     def tell(self, number: int, result: TrialResult) -> None:
         """Store the result of a trial.
 
@@ -183,6 +188,7 @@ class TrialQueue:
         if stored is None:
             self.listener.given_back(number, "another search took it over; this result is kept, but does not count")
         else:
+            self._judge.learn(stored)
             self.listener.finished(number, stored)
         self.asking_s += time.perf_counter() - start
         if stored is not None:

@@ -140,6 +140,8 @@ def next_job(queue: TrialQueue, plan: TrialPlan) -> Job | None:
         return None
     counted = tuple(queue.counted(pending.candidate).items())  # so that the trial need not build and count it again
     plan = replace(with_reference(plan, queue.baseline), counted=counted, seconds_left=queue.seconds_left)
+    if plan.baseline is not None:
+        plan = replace(plan, least_accuracy=queue.least_accuracy(plan.objectives))
     return Job(pending.number, pending.candidate, plan)
 
 

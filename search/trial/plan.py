@@ -36,6 +36,8 @@ class TrialPlan:
         swept: Knobs of early exits with the values to try on a trained network without training; empty for the
             candidate's own setting alone.
         counted: Costs of the candidate's untrained network by metric, where they were counted before.
+        least_accuracy: Accuracy below which a trial is hopeless: right after compression, and after the first of
+            several epochs of fine-tuning; 0 stops none.
         device: The device that files are made for; the same on every machine that runs trials of the study.
     """
 
@@ -54,6 +56,7 @@ class TrialPlan:
     space: str = "{}"
     swept: tuple[tuple[str, tuple[float, ...]], ...] = ()
     counted: tuple[tuple[str, float], ...] = ()
+    least_accuracy: tuple[float, float] = (0.0, 0.0)
     device: Device = field(default_factory=this_device)
 
     @property

@@ -15,14 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 from torch import nn
 
 from paredown.evaluators.build import COUNTED, Compressed, apply_structural_steps, build, input_shape
 from paredown.evaluators.errors import TrialInterrupted, TrialStopped
 from paredown.evaluators.files.exit_runtime import BatchRuntime
 from paredown.evaluators.files.model_writer import ModelWriter, Skipped, WrittenModel
-from paredown.evaluators.files.names import MODEL_FILE, PACKED_FILE, TEACHER_FILE
+from paredown.evaluators.files.names import MODEL_FILE, PACKED_FILE
 from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.evaluators.metrics.evaluation_input import EvaluationInput
 from paredown.evaluators.metrics.macs import exit_macs
@@ -32,10 +31,9 @@ from paredown.evaluators.tasks.normalisation import Inputs
 from paredown.evaluators.tasks.spec import load_task
 from paredown.evaluators.tasks.task import Task
 from paredown.evaluators.training.data import TrainingData
-from paredown.evaluators.training.features import predict_with_features
 from paredown.evaluators.training.fit import OnEpoch
 from paredown.evaluators.training.precision import effect
-from paredown.search.trial.artifact_folder import keep, save_weights
+from paredown.search.trial.artifact_folder import keep, save_teacher, save_weights
 from paredown.search.trial.epoch_checkpoint import TrialCheckpoints
 from paredown.search.trial.evaluating import evaluated
 from paredown.search.trial.exit_settings import EXIT_STEP, best_settings, exit_facts, with_setting
@@ -43,6 +41,7 @@ from paredown.search.trial.failure_cause import cause_of, failure
 from paredown.search.trial.fitted_plan import fitted_plan
 from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial.pretraining import pretraining_digest
+from paredown.search.trial.recovering import Recovering
 from paredown.search.trial.stopwatch import Stopwatch
 from paredown.search.trial.training_stages import TrainingStages
 from paredown.spaces.candidate import Candidate
@@ -105,6 +104,7 @@ class _Trial:
 
     def __post_init__(self) -> None:
         self.stopwatch = Stopwatch(self.plan.timeout_s, self.plan.seconds_left)
+        self.recovering = Recovering(self.plan.least_accuracy, self.plan.training.finetune_epochs)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -113,6 +113,7 @@ class _Trial:
             "seconds": {stage: round(seconds, 3) for stage, seconds in self.stopwatch.seconds.items()},
             UNTRAINED_KEY: self.known,
             "skipped": self.skipped,
+            **self.recovering.facts,
             "notes": {name: m.note for name, m in self.measurements.items() if m.note},
             "precision": f"{precision}: {effect(precision, self.plan.training.device)}",
             **self.notes,
@@ -146,12 +147,12 @@ class _Trial:
     def stopped(self, reason: str) -> TrialResult:
         """Return the result of a trial that ends early."""
         first = self.plan.optimised_metrics[0].name
-        share, values = len(self.curve) / self.plan.epochs(self.candidate), self.known | self.curve[-1][1]
+        share = len(self.curve) / max(1, self.plan.epochs(self.candidate))
+        values = self.known | (self.curve[-1][1] if self.curve else {}) | self.recovering.at_stop
         return stopped_early(reason, share, values[first], self.measurements, self.facts, self.curve)
 
     def result(self) -> TrialResult:
         """Run the trial to its end."""
-        self._set_up()
         with self.stopwatch.timed("build"):
             model = self._built()
             self._check_before_training(model)
@@ -172,14 +173,11 @@ class _Trial:
 
     def check(self) -> None:
         """Build the network and measure what needs no training; raise an error where it breaks a limit."""
-        self._set_up()
         self._check_before_training(self._built())
 
-    def _set_up(self) -> None:
+    def _built(self) -> nn.Module:
         torch.set_num_threads(1)
         torch.manual_seed(self.plan.training.seed)
-
-    def _built(self) -> nn.Module:
         self.plan.check_trained(self.candidate)
         return build(self.candidate, self.shape, len(self.task.classes))
 
@@ -229,6 +227,7 @@ class _Trial:
             with self.stopwatch.timed("compress"):
                 compressed = stages.compress(model)
             self._note_skipped(compressed.skipped)
+            self.recovering.begin(compressed.network, self.data, pretraining.epochs)
             with self.stopwatch.timed("finetune"):
                 self._note_skipped(stages.finetune(compressed, pretraining))
         stages.recalibrate(compressed.network)
@@ -237,6 +236,8 @@ class _Trial:
     def _after_epoch(self, epoch: int, metrics: dict[str, float]) -> str:
         self.curve.append((epoch, metrics))
         self.stopwatch.check()
+        if reason := self.recovering.after_epoch(epoch, metrics):
+            return reason
         costs = {m.name for m in self.plan.optimised_metrics if self.plan.judged}
         return self.on_epoch(epoch, {name: v for name, v in self.known.items() if name in costs} | metrics)
 
@@ -248,9 +249,7 @@ class _Trial:
             self._note_skipped(written.skipped)
             save_weights(compressed, folder)
             if self.plan.baseline is None:
-                logits, features = predict_with_features(model, self.data.inputs("train"))
-                outputs = {"logits": logits} | ({"features": features} if self.plan.keeps_features else {})
-                save_file({n: array for n, array in outputs.items() if array is not None}, folder / TEACHER_FILE)
+                save_teacher(model, self.data, folder, self.plan.keeps_features)
         return written
 
     def _note_skipped(self, skipped: Skipped) -> None:
