@@ -187,9 +187,11 @@ class _Trial:
         limited = {o.metric.name for o in self.plan.objectives if o.limit is not None or self.plan.judged}
         # Our own networks can be exported; for imported ones, an export has to show it.
         is_imported = self.candidate.family == IMPORTED
-        needs_file = is_imported or any(EVALUATORS[name].needs == "file" for name in limited)
-        if counted.keys() >= set(COUNTED) and not needs_file:  # the sampler has counted its costs before
-            self.measurements |= {name: Measurement(name, counted[name]) for name in COUNTED}
+        of_file = {name for name in limited if EVALUATORS[name].needs == "file"}
+        needs_file = is_imported or bool(of_file)
+        if counted.keys() >= {*COUNTED, *of_file} and not is_imported:  # the sampler or the check of limits knows them
+            known = {n: Measurement(n, v, how=EVALUATORS[n].metric.how) for n, v in counted.items()}
+            self.measurements |= known
             self._reject_if_broken()
             return
         with torch.random.fork_rng(devices=[]):  # training draws alike whether this ran or not
