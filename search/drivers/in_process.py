@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
@@ -19,7 +19,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from paredown.evaluators.errors import TrialInterrupted
-from paredown.search.drivers.driver import Driver, DriverOptions, Job, RunTrial, next_job
+from paredown.search.drivers.driver import Driver, DriverOptions, Job, RunTrial, next_job, with_reference
 from paredown.search.drivers.memory import held_bytes
 from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial_queue import TrialQueue
@@ -45,6 +45,7 @@ class _Worker:
     job: Job | None = None
     started: float = 0.0
     loaded: bool = False
+    awaits: bool = False
 
 
 def run_in_processes(queue: TrialQueue, plan: TrialPlan, workers: int, run: RunTrial, options: DriverOptions) -> None:
@@ -64,11 +65,12 @@ def run_in_processes(queue: TrialQueue, plan: TrialPlan, workers: int, run: RunT
             # A single worker waits for the sampler, which then knows all that came before.
             waiting = len(busy) < len(pool) and queue.baseline is not None
             if len(pool) > 1 and not waiting and not wait(busy, timeout=0):
-                queue.prepare(len(pool))
+                queue.prepare(1)
             for pipe in wait(busy, timeout=POLL_S):
                 at = next(i for i, worker in enumerate(pool) if worker.pipe is pipe)
                 if not _receive(pool[at], queue):
                     pool[at] = _spawn(run)
+            _hand_out_baseline(pool, queue)
             for at, worker in enumerate(pool):
                 if (excess := _excess(worker, plan)) is not None:
                     _end(worker)
@@ -76,6 +78,16 @@ def run_in_processes(queue: TrialQueue, plan: TrialPlan, workers: int, run: RunT
                     pool[at] = _spawn(run)
     finally:
         _end_all(pool)
+
+
+def _hand_out_baseline(pool: list[_Worker], queue: TrialQueue) -> None:
+    """Give the baseline, once it is done, to the trials that wait for it."""
+    for worker in [worker for worker in pool if worker.awaits and queue.baseline is not None]:
+        job = _running(worker)
+        plan = with_reference(replace(job.plan, awaits_baseline=False), queue.baseline)
+        worker.job, worker.awaits = replace(job, plan=plan), False
+        with contextlib.suppress(BrokenPipeError):  # it has died since; the next message will be its end
+            worker.pipe.send((plan.baseline, plan.objectives))
 
 
 def _cut(pool: list[_Worker], queue: TrialQueue) -> None:
@@ -86,7 +98,7 @@ def _cut(pool: list[_Worker], queue: TrialQueue) -> None:
 
 
 def _give(worker: _Worker, queue: TrialQueue, plan: TrialPlan) -> None:
-    if (job := next_job(queue, plan)) is not None:
+    if (job := next_job(queue, plan, beside=True)) is not None:
         worker.job, worker.started = job, time.monotonic()
         worker.pipe.send(job)
 
@@ -146,7 +158,8 @@ def _work(pipe: "Connection[Any, Any]", run: RunTrial) -> None:
 
 def _outcome(run: RunTrial, job: Job, pipe: "Connection[Any, Any]") -> tuple[Any, ...]:
     try:
-        return "result", run(job.candidate, job.plan, partial(_report, pipe, job.plan.judged))
+        plan = replace(job.plan, reference=partial(_baseline_of, pipe)) if job.plan.awaits_baseline else job.plan
+        return "result", run(job.candidate, plan, partial(_report, pipe, plan.judged))
     except TrialInterrupted:
         return ("cut",)
 
@@ -157,6 +170,16 @@ def _end_with_the_search() -> None:
     if search is not None:
         wait([search.sentinel])
         os._exit(1)
+
+
+def _baseline_of(pipe: "Connection[Any, Any]") -> tuple[Any, Any]:
+    """Wait for the baseline, and return it with the objectives that follow from it."""
+    try:
+        pipe.send(("awaits",))
+        baseline, objectives = pipe.recv()
+    except (EOFError, OSError):
+        raise TrialInterrupted("the search has ended") from None
+    return baseline, objectives
 
 
 def _report(pipe: "Connection[Any, Any]", judged: bool, epoch: int, metrics: dict[str, float]) -> str:
@@ -186,6 +209,9 @@ def _receive(worker: _Worker, queue: TrialQueue) -> bool:
         return True
     if kind == "begins":
         worker.started, worker.loaded = time.monotonic(), True
+        return True
+    if kind == "awaits":
+        worker.awaits = True
         return True
     epoch, metrics = content
     job = _running(worker)

@@ -1,9 +1,11 @@
 """The plan of a study's trials: plain data that crosses processes."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from paredown.evaluators.device import Device, this_device
+from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.evaluators.metrics.evaluation_input import Baseline
 from paredown.evaluators.metrics.measurement import Metric, Objective, optimised_metrics
 from paredown.evaluators.tasks.spec import TaskSpec
@@ -23,7 +25,10 @@ class TrialPlan:
         objectives: Metrics that are optimised or limited.
         training: Plan of the training.
         folder: Folder of the study.
-        baseline: The finished baseline; None while the baseline itself runs.
+        baseline: The finished baseline; None while it runs.
+        awaits_baseline: Whether the trial begins while the baseline runs, and waits where it needs it.
+        reference: Waits for the baseline and returns it with the objectives; a driver sets it in the worker where the
+            trial awaits the baseline.
         timeout_s: Seconds after which the trial fails.
         seconds_left: Seconds after which the search ends, and a running trial with it; None for no limit.
         memory_bytes: Memory of a worker process above which its trial fails; None for no limit.
@@ -46,6 +51,8 @@ class TrialPlan:
     training: TrainingPlan
     folder: Path
     baseline: Baseline | None = None
+    awaits_baseline: bool = False
+    reference: Callable[[], tuple[Baseline, tuple[Objective, ...]]] | None = None
     timeout_s: float = 3600.0
     seconds_left: float | None = None
     memory_bytes: float | None = None
@@ -63,6 +70,24 @@ class TrialPlan:
     def optimised_metrics(self) -> tuple[Metric, ...]:
         """The metrics that span the front, in order."""
         return optimised_metrics(self.objectives)
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether this is the plan of the baseline itself."""
+        return self.baseline is None and not self.awaits_baseline
+
+    def with_baseline(self) -> "TrialPlan":
+        """Return the plan with the baseline in it, after a wait where that still runs; the same for the baseline."""
+        if self.reference is None:
+            return self
+        baseline, objectives = self.reference()
+        return replace(self, baseline=baseline, objectives=objectives, awaits_baseline=False, reference=None)
+
+    def before_training(self, candidate: Candidate) -> "TrialPlan":
+        """Return the plan with which a candidate begins: with the baseline where that teaches it, or for limits."""
+        learns = self.teacher is None and any(STEPS[name].teacher_loss for name in candidate.steps)
+        limited = [o.metric.name for o in self.objectives if o.limit is not None]
+        return self.with_baseline() if learns or any(EVALUATORS[n].needs == "file" for n in limited) else self
 
     def epochs(self, candidate: Candidate) -> int:
         """Return the maximum number of epochs for which a candidate is trained, fine-tuning included."""

@@ -12,9 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from paredown.evaluators.build import COUNTED, Compressed, apply_structural_steps, build, input_shape
@@ -27,7 +25,6 @@ from paredown.evaluators.metrics.evaluation_input import EvaluationInput
 from paredown.evaluators.metrics.macs import exit_macs
 from paredown.evaluators.metrics.measurement import Measurement, broken_limits
 from paredown.evaluators.rehearsal import check_loads
-from paredown.evaluators.tasks.normalisation import Inputs
 from paredown.evaluators.tasks.spec import load_task
 from paredown.evaluators.tasks.task import Task
 from paredown.evaluators.training.data import TrainingData
@@ -153,10 +150,12 @@ class _Trial:
 
     def result(self) -> TrialResult:
         """Run the trial to its end."""
+        self.plan = self.plan.before_training(self.candidate)
         with self.stopwatch.timed("build"):
             model = self._built()
             self._check_before_training(model)
         compressed = self._trained(model)
+        self.plan = self.plan.with_baseline()
         with tempfile.TemporaryDirectory(prefix="paredown-") as name:
             folder = Path(name)
             written = self._export(compressed, folder)
@@ -165,7 +164,7 @@ class _Trial:
             artifact = keep(folder, self.plan.folder, self.candidate)
             derived: list[Derived] = []
             if isinstance(compressed.network, MultiExit):
-                images, _ = self._images()
+                images = self.data.inputs("validation")
                 self.notes["exits"] = exit_facts(compressed.network, written.file, self.shape, images)
                 with self.stopwatch.timed("thresholds"):
                     derived = list(self._derived(compressed.network, written))
@@ -190,8 +189,7 @@ class _Trial:
         of_file = {name for name in limited if EVALUATORS[name].needs == "file"}
         needs_file = is_imported or bool(of_file)
         if counted.keys() >= {*COUNTED, *of_file} and not is_imported:  # the sampler or the check of limits knows them
-            known = {n: Measurement(n, v, how=EVALUATORS[n].metric.how) for n, v in counted.items()}
-            self.measurements |= known
+            self.measurements |= {n: Measurement(n, v, how=EVALUATORS[n].metric.how) for n, v in counted.items()}
             self._reject_if_broken()
             return
         with torch.random.fork_rng(devices=[]):  # training draws alike whether this ran or not
@@ -260,7 +258,7 @@ class _Trial:
 
     def _derived(self, model: MultiExit, written: WrittenModel) -> Iterator[Derived]:
         """Measure the trained network at other settings of its exits, rewriting the file for each one in turn."""
-        file, (images, labels) = written.file, self._images()
+        file, images, labels = written.file, self.data.inputs("validation"), self.data.validation.labels
         logits, macs = BatchRuntime(file).all_logits(images), exit_macs(model, self.shape)
         for setting in best_settings(self.candidate.steps[EXIT_STEP], dict(self.plan.swept), logits, labels, macs):
             candidate = with_setting(self.candidate, setting)
@@ -270,11 +268,12 @@ class _Trial:
             changed = {f"{EXIT_STEP}.{knob}": value for knob, value in setting.items()}
             yield Derived(candidate, changed, measurements, keep(file.parent, self.plan.folder, candidate), facts)
 
-    def _images(self) -> tuple[Inputs, NDArray[np.int64]]:
-        return self.data.inputs("validation"), self.data.validation.labels
-
     def _evaluation_input(self, model: nn.Module, file: Path) -> EvaluationInput:
-        packed, (images, labels) = file.with_name(PACKED_FILE), self._images()
+        packed, images, labels = (
+            file.with_name(PACKED_FILE),
+            self.data.inputs("validation"),
+            self.data.validation.labels,
+        )
         plan = self.plan
         return EvaluationInput(model, self.shape, file, packed, images, labels, plan.baseline, plan.device.threads)
 
