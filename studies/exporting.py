@@ -9,8 +9,8 @@ from paredown.evaluators.files.names import WEIGHTS_FILE
 from paredown.evaluators.metrics.test_accuracy import METRIC as TEST_ACCURACY
 from paredown.evaluators.tasks.spec import stored_task
 from paredown.studies.errors import ExportRefused
-from paredown.studies.exporters.catalogue import DEFAULT_FORMAT, exporter_named
-from paredown.studies.exporters.exporter import Exporter, ExportRequest, trial_file
+from paredown.studies.exporters.catalogue import DEFAULT_FORMAT, exporter_named, folder_name
+from paredown.studies.exporters.exporter import ExportRequest, trial_file
 from paredown.studies.front import Model
 from paredown.studies.model_folder.writing import write_model_folder
 from paredown.studies.report import write_report
@@ -97,11 +97,6 @@ def finish(study: Study) -> Finished:
     report = folder / "report.html"
     write_report(study, report)
     return Finished(exported.folders, exported.refused, report)
-
-
-def folder_name(model: Model, exporter: Exporter) -> str:
-    """Return the name of a model's folder; other formats do not replace the folder of the default one."""
-    return f"trial-{model.trial:04d}" + ("" if exporter.name == DEFAULT_FORMAT else f"-{exporter.name}")
 
 
 def _sorted(results: Iterator[Path | ExportRefused]) -> Exported:

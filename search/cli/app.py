@@ -11,6 +11,7 @@ import typer
 
 from paredown.search.cli.bench import bench
 from paredown.search.cli.compress import compress
+from paredown.search.cli.dashboard import dashboard
 from paredown.search.cli.data import data
 from paredown.search.cli.exit_codes import InterruptibleGroup, run_command
 from paredown.search.cli.export import export, predict, report
@@ -34,6 +35,7 @@ COMMANDS = (
     search,
     studies,
     status,
+    dashboard,
     show,
     front,
     select,

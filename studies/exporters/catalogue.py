@@ -1,8 +1,13 @@
 """All export formats."""
 
+from typing import TYPE_CHECKING
+
 from paredown.studies.errors import StudyError
 from paredown.studies.exporters.exporter import Exporter
 from paredown.studies.exporters.onnx import ONNX
+
+if TYPE_CHECKING:  # the command line imports this file at once, and --help must not load numpy
+    from paredown.studies.front import Model
 
 EXPORTERS: dict[str, Exporter] = {exporter.name: exporter for exporter in (ONNX,)}
 
@@ -25,3 +30,8 @@ def exporter_named(name: str, where: str) -> Exporter:
     if name not in EXPORTERS:
         raise StudyError(f"{where}: {name!r} does not exist; allowed: {', '.join(EXPORTERS)}")
     return EXPORTERS[name]
+
+
+def folder_name(model: "Model", exporter: Exporter = EXPORTERS[DEFAULT_FORMAT]) -> str:
+    """Return the name of a model's folder; other formats do not replace the folder of the default one."""
+    return f"trial-{model.trial:04d}" + ("" if exporter.name == DEFAULT_FORMAT else f"-{exporter.name}")

@@ -2,14 +2,18 @@
 
 import uuid
 
+import optuna
 import pytest
+from sqlalchemy import update
 from toy_study import BASELINE, CONFIG, objectives, outcome, run, sample
 
 from paredown.search.samplers.catalogue import SAMPLERS
 from paredown.search.samplers.sampler import Problem
+from paredown.studies.database_to_read import open_to_read
 from paredown.studies.records import list_studies
 from paredown.studies.result import TrialResult
 from paredown.studies.study import Study
+from paredown.studies.tables import StudyRow
 
 
 @pytest.fixture
@@ -56,3 +60,17 @@ def test_studies_live_side_by_side(database: str, name: str) -> None:
     run(opened(database, name + "-b"), 2)
     listed = {row["study"]: row["trials"] for row in list_studies(database)}
     assert (listed[name], listed[name + "-b"]) == ({"done": 1}, {"done": 2})
+
+
+def test_what_is_opened_to_be_read_changes_nothing_and_waits_for_no_writer(database: str, name: str) -> None:
+    study = opened(database, name)
+    run(study, 2)
+    storage = open_to_read(database)
+    study_id = storage.get_study_id_from_name(name)
+    with study._storage.engine.begin() as writer:
+        writer.execute(update(StudyRow).values(folder="elsewhere"))
+        assert len(storage.get_all_trials(study_id)) == 2
+    with pytest.raises(optuna.exceptions.StorageInternalError):
+        storage.set_study_user_attr(study_id, "x", 1)
+    assert storage.get_study_user_attrs(study_id) == {}
+    storage.engine.dispose()
