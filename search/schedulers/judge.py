@@ -15,10 +15,10 @@ class Judge:
 
     Args:
         halving: Successive halving; None lets trials run past its rungs.
-        study: The study, from whose finished trials it learns.
+        study: The study, from whose finished trials it learns; None where it judges epochs alone.
     """
 
-    def __init__(self, halving: Halving | None, study: Study) -> None:
+    def __init__(self, halving: Halving | None, study: Study | None = None) -> None:
         self._halving, self._study = halving, study
         self._recovery: Recovery | None = None
 
@@ -30,7 +30,7 @@ class Judge:
     def least_accuracy(self, objectives: Sequence[Objective]) -> tuple[float, float]:
         """Return the accuracies below which a compressed trial is hopeless; see `TrialPlan.least_accuracy`."""
         limits = [o.limit for o in objectives if o.metric == ACCURACY and o.limit is not None]
-        if not limits:
+        if not limits or self._study is None:
             return 0.0, 0.0
         if self._recovery is None:
             self._recovery = Recovery.of(self._study)
