@@ -46,8 +46,7 @@ class TrialQueue:
     """Hands out the trials of a study until the budget is spent.
 
     Trials that were trained, if only in part, count towards the budget; rejected and known candidates cost next to
-    nothing and do not count. All other trials are compared with the baseline: they start after it, or beside it where
-    the driver lets them wait for it at the point where they need it.
+    nothing and do not count. Others start after the baseline, or beside it and wait where they need it.
 
     Attributes:
         listener: Told what happens. The queue tells it of trials; drivers report epochs through `report`.
@@ -69,20 +68,18 @@ class TrialQueue:
         halving: Halving | None = None,
         counted: Callable[[Candidate], Mapping[str, float]] = lambda candidate: {},
         stop: StopRequest | None = None,
+        trouble: Callable[[TrialResult], str] = lambda result: "",
     ) -> None:
         self._study, self._space, self._budget = study, space, budget
         self._running: set[int] = set()
         self._skipped = self._failures = 0
         self._baseline = study.baseline()
         self._baseline_number: int | None = None
-        self._renewed = -math.inf
-        self._is_waiting = False
+        self._renewed, self._is_waiting = -math.inf, False
         self._prepared: list[PendingTrial] = []
-        self.judge = Judge(halving, study)
-        self.listener, self.halving, self.counted = listener, halving, counted
-        self.stop = stop or StopRequest()
-        self.stopped = ""
-        self.asking_s = self.preparing_s = 0.0
+        self.listener, self.halving, self.counted, self.judge = listener, halving, counted, Judge(halving, study)
+        self.stop, self._trouble = stop or StopRequest(), trouble
+        self.stopped, self.asking_s, self.preparing_s = "", 0.0, 0.0
         self.renew()
 
     @property
@@ -120,8 +117,8 @@ class TrialQueue:
         try:
             self.renew()
             pending = None
-            runs_here = self._baseline_number in self._running
-            if self._waits_for_baseline() and not self._has_lost_baseline() and not (beside and runs_here):
+            runs_here, is_lost = self._baseline_number in self._running, self._has_lost_baseline()
+            if self._waits_for_baseline() and not is_lost and not (beside and runs_here):
                 self._is_over()  # the deadline holds also while another search runs the baseline
             elif (self._baseline is None and not runs_here) or not self._prepared:
                 pending = self._proposed()
@@ -158,8 +155,8 @@ class TrialQueue:
 
     def _has_lost_baseline(self) -> bool:
         """Return whether the baseline's process died here, so that it runs again although others wait for it."""
-        is_lost = self._baseline_number is not None and self._baseline_number not in self._running
-        return is_lost and "waiting" in self._study.counts()
+        is_gone = self._baseline is None and self._baseline_number not in {None, *self._running}
+        return is_gone and "waiting" in self._study.counts()
 
     def is_baseline(self, number: int) -> bool:
         """Return whether a trial is the baseline's."""
@@ -186,10 +183,14 @@ class TrialQueue:
         """Store the result of a trial.
 
         Raises:
-            SearchAborted: The baseline failed, or too many trials in a row failed.
+            SearchAborted: The baseline failed, too many trials in a row failed, or the study's data or outputs are
+                gone, which is no fault of the trial: it runs again.
         """
         if number not in self._running:
             return  # told before
+        if result.outcome == "failed" and (why := self._trouble(result)):
+            self.cut(number)
+            raise SearchAborted(why)
         start = time.perf_counter()
         self._running.discard(number)
         stored = self._study.tell(number, result)
@@ -284,7 +285,7 @@ class TrialQueue:
 
 
 def trials_without_gain(study: Study) -> int:
-    """Return the number of trials that finished, by their number, after the hypervolume last grew.
+    """Return the number of trials that finished, by their number, after the hypervolume within the limits last grew.
 
     It is read from the study each time, so all processes that search the study come to the same number, also after a
     stop.
@@ -293,7 +294,7 @@ def trials_without_gain(study: Study) -> int:
     if baseline is None:
         return 0
     largest, last_gain = 0.0, baseline.trial
-    for number, share in hypervolume_history(study.models(), metrics, baseline):
+    for number, share in hypervolume_history(study.models(), metrics, baseline, study.limits):
         if share > largest:
             largest, last_gain = share, number
     return study.finished_after(last_gain)

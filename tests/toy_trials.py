@@ -13,10 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from paredown.evaluators.errors import TrialInterrupted
 from paredown.evaluators.metrics.measurement import Measurement
 from paredown.search.study_file.schema import StudyConfig
 from paredown.search.study_file.setup import Setup, set_up
+from paredown.studies.outputs import NEEDED
 from paredown.studies.result import UNTRAINED_KEY, TrialResult, stopped_early
 
 BAD = 5
@@ -48,6 +51,16 @@ def toy_setup(folder: Path, **keys: Any) -> Setup:
     return set_up(StudyConfig.model_validate(study | keys), "toy.yaml", folder, folder / "out")
 
 
+def write_arrays(file: Path, seed: int = 0) -> None:
+    """Write a few images of two classes, for the task `arrays`."""
+    rng = np.random.default_rng(seed)
+    arrays = {}
+    for split, count in {"train": 40, "validation": 20, "test": 20}.items():
+        arrays[f"{split}_images"] = rng.integers(0, 256, (count, 8, 8), np.uint8)
+        arrays[f"{split}_labels"] = np.arange(count) % 2
+    np.savez(file, **arrays)
+
+
 def values(candidate: Any) -> dict[str, float]:
     """Return what a toy trial measures."""
     knobs = candidate.knobs
@@ -62,17 +75,28 @@ def values(candidate: Any) -> dict[str, float]:
     }
 
 
+def kept(plan: Any) -> str:
+    """Leave the files of a finished trial, which all toy trials share, and return their folder."""
+    artifact = "trials/toy"
+    if plan is not None:
+        folder = Path(plan.folder, artifact)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in NEEDED:
+            (folder / name).touch()
+    return artifact
+
+
 def good(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
     """Every trial is done."""
     on_epoch(0, {"accuracy": 0.5})
     measurements = {name: Measurement(name, value) for name, value in values(candidate).items()}
-    return TrialResult("done", "", measurements, "trials/toy", {}, ((0, {"accuracy": 0.5}),))
+    return TrialResult("done", "", measurements, kept(plan), {}, ((0, {"accuracy": 0.5}),))
 
 
 def alike(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
     """Every trial is done and comes to the same."""
     measurements = {name: Measurement(name, 0.5) for name in values(candidate)}
-    return TrialResult("done", "", measurements, "trials/toy")
+    return TrialResult("done", "", measurements, kept(plan))
 
 
 def judged(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
@@ -86,7 +110,7 @@ def judged(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResu
         if reason := on_epoch(epoch, {"accuracy": accuracy, "size_bytes": costs["size_bytes"]}):
             return stopped_early(reason, (epoch + 1) / epochs, accuracy, known, {UNTRAINED_KEY: costs}, curve)
     measurements = {name: Measurement(name, value) for name, value in final.items()}
-    return TrialResult("done", "", measurements, "trials/toy", {UNTRAINED_KEY: costs}, tuple(curve))
+    return TrialResult("done", "", measurements, kept(plan), {UNTRAINED_KEY: costs}, tuple(curve))
 
 
 def some_fail(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:

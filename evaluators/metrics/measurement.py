@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
+
+from paredown.evaluators.metrics.limit import BaselineLimit
 
 How = Literal["counted", "lower bound", "measured", "predicted"]
 Comparison = Literal["better", "same", "worse"]
@@ -139,12 +141,36 @@ class Objective:
     Attributes:
         metric: What is looked at.
         optimised: Whether it spans the front.
-        limit: The worst acceptable value, in the metric's unit; None for no limit.
+        limit: The worst acceptable value, in the metric's unit; None where there is none or it is not known yet.
+        relative: How the limit follows from the baseline; None for one that does not.
     """
 
     metric: Metric
     optimised: bool = True
     limit: float | None = None
+    relative: BaselineLimit | None = None
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a limit, known or not."""
+        return self.limit is not None or self.relative is not None
+
+    def resolved(self, baseline: Mapping[str, float]) -> "Objective":
+        """Return the objective with its limit as a number, where the baseline's values by metric tell it."""
+        if self.relative is None or self.metric.name not in baseline:
+            return self
+        return replace(self, limit=self.relative.of(baseline[self.metric.name]))
+
+    @property
+    def limit_text(self) -> str:
+        """How the limit reads: `accuracy >= 0.969 (baseline - 2 pt)`; empty where there is none."""
+        if not self.is_limited:
+            return ""
+        sign = f"{self.metric.name} {'>=' if self.metric.higher_is_better else '<='}"
+        if self.limit is None:
+            return f"{sign} {self.relative}"
+        written = "" if self.relative is None else f" ({self.relative})"
+        return f"{sign} {self.metric.format(self.limit)}{written}"
 
     def violation(self, value: float, tolerance: float = 0.0) -> float:
         """Return by what share of the limit a value is beyond it; 0 or less where it is kept."""
@@ -156,7 +182,18 @@ class Objective:
     def describe(self, value: float) -> str:
         """Return in words how a value stands to the limit."""
         sign = "below the limit" if self.metric.higher_is_better else "above the limit"
-        return f"{self.metric.name} {self.metric.with_unit(value)} is {sign} {self.limit:g}"
+        written = "" if self.relative is None else f" ({self.relative})"
+        return f"{self.metric.name} {self.metric.with_unit(value)} is {sign} {self.limit:g}{written}"
+
+
+def resolved_objectives(objectives: Iterable[Objective], baseline: Mapping[str, float]) -> tuple[Objective, ...]:
+    """Return the objectives with the limits that follow from the baseline as numbers.
+
+    Args:
+        objectives: Of a study.
+        baseline: Values of the baseline by metric; a limit on one that is missing stays open.
+    """
+    return tuple(objective.resolved(baseline) for objective in objectives)
 
 
 def optimised_metrics(objectives: Iterable[Objective]) -> tuple[Metric, ...]:

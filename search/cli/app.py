@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from paredown.search.cli.adopt import adopt
 from paredown.search.cli.bench import bench
 from paredown.search.cli.compress import compress
 from paredown.search.cli.dashboard import dashboard
@@ -20,9 +21,11 @@ from paredown.search.cli.front import front, select
 from paredown.search.cli.schema import schema
 from paredown.search.cli.search import search
 from paredown.search.cli.sensitivity import sensitivity
+from paredown.search.cli.show import show
 from paredown.search.cli.status import status
-from paredown.search.cli.studies import retry, show, studies
+from paredown.search.cli.studies import studies
 from paredown.search.cli.unpack import unpack
+from paredown.search.cli.waiting_line import enqueue, retry
 
 app = typer.Typer(
     cls=InterruptibleGroup,
@@ -33,7 +36,6 @@ app = typer.Typer(
 )
 COMMANDS = (
     search,
-    studies,
     status,
     dashboard,
     show,
@@ -42,7 +44,9 @@ COMMANDS = (
     export,
     report,
     predict,
+    enqueue,
     retry,
+    adopt,
     compress,
     sensitivity,
     families,
@@ -51,6 +55,7 @@ COMMANDS = (
 )
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(studies, name="studies")
 app.add_typer(bench, name="bench")
 app.add_typer(data, name="data")
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from paredown.search.cli.options import DEFAULT_STORAGE, AsJson, Storage, StudyName, open_study
-from paredown.search.cli.output import print_csv, print_json, print_models, progress_console
+from paredown.search.cli.output import print_csv, print_front, print_json, print_models, progress_console
 from paredown.search.errors import ConfigError
 
 OPTIONS = ("--max", "--min")
@@ -26,7 +26,7 @@ def front(
     elif as_csv:
         print_csv(opened.front().to_dict(opened.folder)["models"])
     else:
-        print_models(opened, opened.front())
+        print_front(opened)
 
 
 def select(
@@ -48,9 +48,10 @@ def select(
     from paredown.studies.selection import select as best
     from paredown.studies.summary import model_summary
 
-    limits = limits_of(_pairs(most, "--max"), _pairs(least, "--min"), OPTIONS)
+    largest, smallest = _pairs(most, "--max"), _pairs(least, "--min")
     opened = open_study(storage, study)
-    model = best(opened.models, opened.stored.optimised_metrics, limits)
+    limits = limits_of(largest, smallest, opened.baseline, OPTIONS)
+    model = best(opened.models, opened.stored.optimised_metrics, limits, opened.stored.objectives)
     summary = model_summary(model, opened.baseline, str(opened.folder))
     if export_to is not None:
         with progress_console().status("exporting"):

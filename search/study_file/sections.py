@@ -54,7 +54,6 @@ def _written(what: dict[str, Any], suffixes: tuple[str, ...], *others: dict[str,
     return WithJsonSchema({"anyOf": [{"type": "number", **what}, text, *others]})
 
 
-Number = Annotated[float, _reads(quantity.number), _written({}, tuple(quantity.FACTORS))]
 Duration = Annotated[float, _reads(quantity.seconds), _written({"exclusiveMinimum": 0}, tuple(quantity.SECONDS))]
 ClockTime = Annotated[
     str, BeforeValidator(_clock), WithJsonSchema({"type": "string", "pattern": f"^{quantity.CLOCK}$"})

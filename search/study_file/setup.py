@@ -30,6 +30,7 @@ from paredown.search.samplers.knobs import distributions
 from paredown.search.samplers.sampler import Problem
 from paredown.search.study_file.consistency import check_consistency
 from paredown.search.study_file.layer_patterns import check_patterns
+from paredown.search.study_file.limits import NONE
 from paredown.search.study_file.objectives import read_objectives
 from paredown.search.study_file.schema import StudyConfig
 from paredown.search.study_file.sections import BASELINE, TaskSection, TrainingSection
@@ -140,7 +141,7 @@ def _stored(config: StudyConfig, plan: TrialPlan, task: Task, space: SearchSpace
         "task": {"name": plan.task.name, "options": _options(plan, task), "data": task.digest},
         "task_folder": str(plan.task.folder),
         "objectives": config.objectives,
-        "limits": config.limits,
+        "limits": {name: limit for name, limit in config.limits.items() if limit != NONE},
         "space": config.space.model_dump(),
         "baseline": space.baseline.to_json(),
         "training": _stored_training(config.training),

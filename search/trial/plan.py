@@ -22,7 +22,8 @@ class TrialPlan:
 
     Attributes:
         task: The task.
-        objectives: Metrics that are optimised or limited.
+        objectives: Metrics that are optimised or limited; limits that follow from the baseline are numbers once it
+            is in the plan.
         training: Plan of the training.
         folder: Folder of the study.
         baseline: The finished baseline; None while it runs.
@@ -31,7 +32,7 @@ class TrialPlan:
             trial awaits the baseline.
         timeout_s: Seconds after which the trial fails.
         seconds_left: Seconds after which the search ends, and a running trial with it; None for no limit.
-        memory_bytes: Memory of a worker process above which its trial fails; None for no limit.
+        memory_bytes: Memory of a worker process above which its trial fails; None for its share of the machine's.
         threads: Maximum number of PyTorch's threads; a small network trains on fewer.
         judged: Whether trials are judged while they run; the costs among the objectives are then measured
             before training.
@@ -86,8 +87,9 @@ class TrialPlan:
     def before_training(self, candidate: Candidate) -> "TrialPlan":
         """Return the plan with which a candidate begins: with the baseline where that teaches it, or for limits."""
         learns = self.teacher is None and any(STEPS[name].teacher_loss for name in candidate.steps)
-        limited = [o.metric.name for o in self.objectives if o.limit is not None]
-        return self.with_baseline() if learns or any(EVALUATORS[n].needs == "file" for n in limited) else self
+        costs = [o for o in self.objectives if o.is_limited and o.metric.untrained_tolerance is not None]
+        judged = any(o.limit is None or EVALUATORS[o.metric.name].needs == "file" for o in costs)
+        return self.with_baseline() if learns or judged else self
 
     def epochs(self, candidate: Candidate) -> int:
         """Return the maximum number of epochs for which a candidate is trained, fine-tuning included."""

@@ -183,7 +183,7 @@ class _Trial:
     def _check_before_training(self, model: nn.Module) -> None:
         """Measure what the untrained network already shows, and reject it where that breaks a limit."""
         counted = dict(self.plan.counted)
-        limited = {o.metric.name for o in self.plan.objectives if o.limit is not None or self.plan.judged}
+        limited = {o.metric.name for o in self.plan.objectives if o.is_limited or self.plan.judged}
         # Our own networks can be exported; for imported ones, an export has to show it.
         is_imported = self.candidate.family == IMPORTED
         of_file = {name for name in limited if EVALUATORS[name].needs == "file"}
@@ -206,9 +206,9 @@ class _Trial:
 
     def _reject_if_broken(self) -> None:
         self.known = {name: m.value for name, m in self.measurements.items()}
-        if not all(STEPS[name].knows_shapes(knobs) for name, knobs in self.candidate.steps.items()):
-            return  # the costs of the trained network are not known yet
-        if broken := broken_limits(self.plan.objectives, self.known, untrained=True):
+        shapes_known = all(STEPS[name].knows_shapes(knobs) for name, knobs in self.candidate.steps.items())
+        holds = not self.plan.is_baseline and shapes_known  # the baseline may break limits
+        if holds and (broken := broken_limits(self.plan.objectives, self.known, untrained=True)):
             raise InfeasibleCandidate("; ".join(broken))
 
     def _trained(self, model: nn.Module) -> Compressed:

@@ -178,5 +178,5 @@ def test_a_packed_file_of_something_else_is_refused(content: bytes, trained: Exp
 
 
 def test_a_trial_whose_file_is_gone_is_refused(trained: ExportRequest, tmp_path: Path) -> None:
-    with pytest.raises(ExportRefused, match=r"trial 3: .*model\.onnx is gone; `paredown search --out` names"):
+    with pytest.raises(ExportRefused, match=r"trial 3: .*model\.onnx is gone; `paredown adopt` tells"):
         write_model_folder(replace(trained, artifact=tmp_path), ONNX, tmp_path / "m")

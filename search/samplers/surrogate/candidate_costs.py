@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paredown.evaluators.build import COUNTED, count_costs
-from paredown.evaluators.metrics.measurement import Objective, optimised_metrics
+from paredown.evaluators.metrics.measurement import Objective, optimised_metrics, resolved_objectives
 from paredown.evaluators.tasks.task import Task
 from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.sampler import Cost, Params
@@ -51,7 +51,6 @@ class CandidateCosts:
         objectives: Sequence[Objective],
         known: Sequence[Model] = (),
     ) -> None:
-        self.columns = tuple(_cost(name, objectives) for name in COUNTED)
         self._space, self._domain, self._task = space, domain, task
         self._counts: dict[str, Array] = {}
         self._beside: dict[str, dict[str, float]] = {}
@@ -61,6 +60,10 @@ class CandidateCosts:
         self._fitted = 0
         for model in known:
             self.learn(model.candidate, {name: model[name] for name in COUNTED})
+        if any(o.relative is not None and o.metric.name in COUNTED for o in objectives):
+            self._counted(space.baseline)
+            objectives = resolved_objectives(objectives, self.counted(space.baseline))
+        self.columns = tuple(_cost(name, objectives) for name in COUNTED)
 
     def learn(self, candidate: Candidate, costs: Mapping[str, float]) -> None:
         """Store costs by metric that were counted elsewhere, unless one of them is missing."""

@@ -89,8 +89,11 @@ def test_the_same_candidate_comes_to_the_same(study: tuple[TrialPlan, TrialResul
 
 
 @pytest.mark.parametrize("metric", ["macs", "params", "size_bytes"])
-def test_a_known_limit_rejects_before_training(metric: str, tmp_path: Path) -> None:
-    result = run_trial(SMALL, plan_in(tmp_path, limit(metric, 500)))
+def test_a_known_limit_rejects_before_training(
+    metric: str, study: tuple[TrialPlan, TrialResult], tmp_path: Path
+) -> None:
+    plan = dataclasses.replace(with_baseline(study), folder=tmp_path)
+    result = run_trial(SMALL, dataclasses.replace(plan, objectives=(*plan.objectives, limit(metric, 500))))
     assert result.outcome == "rejected"
     assert f"{metric} " in result.reason
     assert "is above the limit 500" in result.reason
