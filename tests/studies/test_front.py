@@ -101,3 +101,16 @@ def test_the_stable_json_has_what_scripts_read() -> None:
 def test_parallel_axes_are_the_metrics_and_the_knobs_that_vary() -> None:
     labels = [d["label"] for d in parallel_figure([BETTER, SMALLER], METRICS).data[0].dimensions]
     assert labels == ["accuracy", "size_bytes", "mbconv<br>width"]
+
+
+def test_latencies_below_the_floor_are_equal() -> None:
+    metrics, small = (ACCURACY, LATENCY), model(1, 0.9, 1, latency_ms=0.014)
+    large = model(2, 0.8, 1, latency_ms=0.008)
+    baseline = model(0, 0.9, 1, latency_ms=1.0)
+    assert front([small, large], metrics) == [small]
+    assert LATENCY.compare(0.014, 0.008) == "same"
+    assert LATENCY.compare(0.021, 0.008) == "worse"
+    assert hypervolume([small], metrics, baseline) == hypervolume(
+        [model(3, 0.9, 1, latency_ms=LATENCY.floor)], metrics, baseline
+    )
+    assert Objective(LATENCY, limit=0.01).violation(0.015) == 0
