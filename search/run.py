@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from paredown.evaluators.device import this_device
+from paredown.evaluators.training.workload import allowed_threads
 from paredown.search.deadline import deadline_of
 from paredown.search.drivers.catalogue import DRIVERS
 from paredown.search.drivers.driver import Driver, RunTrial
 from paredown.search.errors import ClusterLost, ConfigError, check_name
+from paredown.search.front_latency import measure_front_again
 from paredown.search.interruption import stop_on_signals
 from paredown.search.listener import SILENT, ProgressListener, SearchStart
 from paredown.search.monitoring.live_report import LiveReport
@@ -113,6 +115,8 @@ def search(
         run_trials = functools.partial(driver.run, run=run, options=options)
         room, trouble = functools.partial(driver.room, options), watched(study, folder, url)
         summary = _searched(setup, study, costs, deadline, recording, run_trials, room, trouble)
+        if not summary.interrupted:
+            measure_front_again(study, setup.task, setup.plan)
         recording.reason = summary.reason
     return summary
 
@@ -237,4 +241,4 @@ def _divided(setup: Setup, room: Callable[[], int]) -> tuple[TrialPlan, int]:
     """Return the plan with the cores of the machine divided between the workers, and the number of workers."""
     cores, config = os.cpu_count() or 1, setup.config
     workers = min(room(), config.trials) if config.workers == "auto" else config.workers
-    return replace(setup.plan, threads=max(1, cores // workers), memory_bytes=config.trial_memory), workers
+    return replace(setup.plan, threads=allowed_threads(cores, workers), memory_bytes=config.trial_memory), workers

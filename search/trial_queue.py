@@ -46,12 +46,13 @@ class TrialQueue:
     """Hands out the trials of a study until the budget is spent.
 
     Trials that were trained, if only in part, count towards the budget; rejected and known candidates cost next to
-    nothing and do not count. The baseline runs alone, since all other trials are compared with it.
+    nothing and do not count. Others start after the baseline, or beside it and wait where they need it.
 
     Attributes:
         listener: Told what happens. The queue tells it of trials; drivers report epochs through `report`.
         halving: Stops running trials early; None: all run to their end.
         counted: Returns the costs of an untrained candidate that were counted before, by metric.
+        judge: Decides which running trials end early.
         stop: Whether the user or the system has asked the search to stop.
         stopped: Why there are no more trials; empty while there are.
         asking_s: Seconds spent in database, sampler and listener while a worker had nothing to do.
@@ -73,14 +74,12 @@ class TrialQueue:
         self._running: set[int] = set()
         self._skipped = self._failures = 0
         self._baseline = study.baseline()
-        self._renewed = -math.inf
-        self._is_waiting = False
+        self._baseline_number: int | None = None
+        self._renewed, self._is_waiting = -math.inf, False
         self._prepared: list[PendingTrial] = []
-        self._judge = Judge(halving)
-        self.listener, self.halving, self.counted = listener, halving, counted
+        self.listener, self.halving, self.counted, self.judge = listener, halving, counted, Judge(halving, study)
         self.stop, self._trouble = stop or StopRequest(), trouble
-        self.stopped = ""
-        self.asking_s = self.preparing_s = 0.0
+        self.stopped, self.asking_s, self.preparing_s = "", 0.0, 0.0
         self.renew()
 
     @property
@@ -109,7 +108,7 @@ class TrialQueue:
         left = self.seconds_left
         return self.stop.is_asked or (left is not None and left < -CUT_S)
 
-    def next(self) -> PendingTrial | None:
+    def next(self, *, beside: bool = False) -> PendingTrial | None:
         """Return a trial to start now; None to wait for a running one, or for good where `stopped` says why.
 
         While this search waits for trials of another one, it takes those over whose leases lapse.
@@ -118,14 +117,17 @@ class TrialQueue:
         try:
             self.renew()
             pending = None
-            if self._waits_for_baseline():
+            runs_here, is_lost = self._baseline_number in self._running, self._has_lost_baseline()
+            if self._waits_for_baseline() and not is_lost and not (beside and runs_here):
                 self._is_over()  # the deadline holds also while another search runs the baseline
-            elif self._baseline is None or not self._prepared:
+            elif (self._baseline is None and not runs_here) or not self._prepared:
                 pending = self._proposed()
             elif not self._is_over():
                 pending = self._prepared.pop(0)
             if pending is not None:
                 self._running.add(pending.number)
+                if self._baseline is None and pending.candidate.digest == self._study.baseline_candidate.digest:
+                    self._baseline_number = pending.number
                 self.listener.started(pending)
             return pending
         finally:
@@ -151,6 +153,15 @@ class TrialQueue:
             return self._baseline is None
         return False
 
+    def _has_lost_baseline(self) -> bool:
+        """Return whether the baseline's process died here, so that it runs again although others wait for it."""
+        is_gone = self._baseline is None and self._baseline_number not in {None, *self._running}
+        return is_gone and "waiting" in self._study.counts()
+
+    def is_baseline(self, number: int) -> bool:
+        """Return whether a trial is the baseline's."""
+        return number == self._baseline_number
+
     def _proposed(self) -> PendingTrial | None:
         while not self._is_over(len(self._prepared)):
             pending = self._study.ask(self._space.sample, self._budget.trials)
@@ -166,7 +177,7 @@ class TrialQueue:
         For the arguments see `Judge.judge`.
         """
         self.listener.epoch(number, epoch, metrics)
-        return self._judge.judge(number, epoch, epochs, metrics, spared=spared)
+        return self.judge.judge(number, epoch, epochs, metrics, spared=spared)
 
     def tell(self, number: int, result: TrialResult) -> None:
         """Store the result of a trial.
@@ -188,13 +199,14 @@ class TrialQueue:
         if stored is None:
             self.listener.given_back(number, "another search took it over; this result is kept, but does not count")
         else:
+            self.judge.learn(stored)
             self.listener.finished(number, stored)
         self.asking_s += time.perf_counter() - start
         if stored is not None:
             self._judge_health(number, stored)
 
     def _judge_health(self, number: int, result: TrialResult) -> None:
-        if self._baseline is None:
+        if self._baseline is None and self.is_baseline(number):
             raise SearchAborted(f"the baseline (trial {number}) {result.outcome}: {result.reason}")
         if result.outcome == "rejected":
             self._skipped += 1
@@ -215,7 +227,7 @@ class TrialQueue:
         if not self._study.lose(number):
             self.lose(number, f"{reason}, {MAX_DEATHS} times")
             return
-        self._judge.forget(number)
+        self.judge.forget(number)
         self._running.discard(number)
         self.listener.given_back(number, f"{reason}; it runs again")
 
@@ -225,12 +237,12 @@ class TrialQueue:
         Raises:
             SearchAborted: As `tell`.
         """
-        self._judge.forget(number)
+        self.judge.forget(number)
         self.tell(number, TrialResult("failed", reason, facts={CAUSE: cause}))
 
     def cut(self, number: int) -> None:
         """Take back a running trial because the search ends: when the search leaves the study, it is in line again."""
-        self._judge.forget(number)
+        self.judge.forget(number)
         self._running.discard(number)
         self.listener.given_back(number, "cut off because the search ends; it runs again")
 

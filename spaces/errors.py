@@ -20,6 +20,7 @@ The tree, checked by a test against the classes::
         NotFinite                  evaluators/errors.py: a loss or an output that is infinite or no number
         ExtraMissing               evaluators/errors.py: an extra of the package that is not installed
         TeacherRefused             evaluators/training/teacher.py: a network that cannot teach
+      DeviceError                  evaluators/errors.py: a device that does not exist or is not described
       PackingError                 evaluators/errors.py: a packed file that is broken
       StudyError                   studies/errors.py: a study that cannot be opened or contradicts what is asked
         StudyNotFound              studies/errors.py: no study of that name

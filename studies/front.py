@@ -108,13 +108,13 @@ def hypervolume_history(
 
 def _scaled(metric: Metric, model: Model, baseline: Model, limits: Mapping[str, float]) -> float:
     """Return a value as a loss between 0, perfection, and 1, the reference point."""
-    value, limit = model[metric.name], limits.get(metric.name)
+    value, limit = metric.counted_as(model[metric.name]), limits.get(metric.name)
     if metric.higher_is_better and math.isfinite(metric.highest):
         return (metric.highest - value) / max(metric.highest - max(limit or 0.0, 0.0), 1e-12)
     if metric.higher_is_better:
         worst = baseline[metric.name] / REFERENCE_FACTOR if limit is None else limit
         return worst / max(value, 1e-12)
-    worst = REFERENCE_FACTOR * baseline[metric.name] if limit is None else limit
+    worst = REFERENCE_FACTOR * metric.counted_as(baseline[metric.name]) if limit is None else limit
     return value / max(worst, 1e-12)
 
 

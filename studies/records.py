@@ -1,12 +1,16 @@
 """Reads the tables of a study."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from typing import Any, cast
 
 from optuna.storages import RDBStorage
 from sqlalchemy import ColumnElement, Select, func, select, update
 from sqlalchemy.orm import Session
 
+from paredown.evaluators.devices.costs import refused_format
+from paredown.evaluators.devices.profile import DeviceProfile
 from paredown.evaluators.metrics.measurement import (
     How,
     Measurement,
@@ -95,11 +99,23 @@ class Records:
             measured = self._measured(TrialRow.state == "done", *which)
             with Session(self._storage.engine) as session:
                 rows = session.execute(select(*columns).where(*done).order_by(TrialRow.number)).all()
-            return [
+            models = [
                 Model(number, Candidate.from_json(candidate), measured[number], artifact, bool(feasible))
                 for number, candidate, artifact, feasible in rows
                 if measured.get(number, {}).keys() >= optimised  # an earlier version stored some without
             ]
+        # The baseline is the reference, also where the device of the study does not execute it.
+        return [replace(m, feasible=False) if self._is_refused(m) else m for m in models]
+
+    def _is_refused(self, model: Model) -> bool:
+        """Return whether the device of the study cannot execute a model."""
+        return self.target is not None and bool(refused_format(model.candidate, self.target))
+
+    @cached_property
+    def target(self) -> DeviceProfile | None:
+        """The device for which models are searched; None where the study names none."""
+        stored = self.config.get("target")
+        return None if stored is None else DeviceProfile.model_validate(stored)
 
     def _measured(self, *which: ColumnElement[bool]) -> dict[int, dict[str, Measurement]]:
         table = MeasurementRow

@@ -12,8 +12,9 @@ import plotly.graph_objects as go
 from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.evaluators.metrics.measurement import Metric
 from paredown.studies import figures as drawn
-from paredown.studies.front import Model, faster_on_paper_only, front, hypervolume_history
+from paredown.studies.front import Model, front, hypervolume_history
 from paredown.studies.inline_plots import drawing, place
+from paredown.studies.latency_remarks import latency_remarks
 from paredown.studies.region import binding_text, limit_texts, nearest, spread_text
 from paredown.studies.result import FINISHED
 from paredown.studies.study import Study
@@ -164,11 +165,7 @@ def _table(best: Sequence[Model], baseline: Model, metrics: Sequence[Metric]) ->
     for model in [baseline, *(m for m in best if m.trial != baseline.trial)]:
         cells = "".join(_cell(metric, model, baseline) for metric in shown)
         label = f"{model.trial}" + (" <em>baseline</em>" if model.trial == baseline.trial else "")
-        flag = (
-            " <em title='MACs fell, latency did not'>slow for its MACs</em>"
-            if model is not baseline and faster_on_paper_only(model, baseline)
-            else ""
-        )
+        flag = "".join(f" <em>{html.escape(remark)}</em>" for remark in latency_remarks(model, baseline))
         rows.append(f"<tr class=first><td>{label}{flag}</td>{cells}</tr>")
         rows.append(f"<tr><td class=what colspan={1 + len(shown)}>{html.escape(str(model.candidate))}</td></tr>")
     return f"<table><thead><tr><th>trial</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"

@@ -1,55 +1,15 @@
-"""Selects the best model that keeps given limits."""
+"""The models of a study that people ask for: its front, or trials by number."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
-from paredown.evaluators.metrics.measurement import Metric, Objective
 from paredown.studies.errors import NothingFits
 from paredown.studies.front import Model, front
-from paredown.studies.region import binding_text, worst_violation
 from paredown.studies.study import Study
 
 
 def best_models(study: Study) -> list[Model]:
     """Return the study's front; empty where no model keeps the limits."""
     return front(study.models(), study.optimised_metrics)
-
-
-def select(
-    models: Sequence[Model], objectives: Sequence[Metric], limits: Sequence[Objective], study: Sequence[Objective] = ()
-) -> Model:
-    """Return the best model that keeps every limit.
-
-    The best model has the best value of the first objective; the next objectives decide ties in order.
-
-    Args:
-        models: Finished trials; infeasible ones are ignored, unless the limit that they break is given anew.
-        objectives: Metrics in order of importance.
-        limits: Limits, each with its worst acceptable value.
-        study: Objectives of the study, whose limits hold for the metrics that `limits` does not name.
-
-    Raises:
-        NothingFits: No model keeps the limits; the message names the nearest model and the limits that it breaks.
-    """
-    given = {limit.metric.name for limit in limits}
-    others = [objective for objective in study if objective.metric.name not in given]
-    feasible = [m for m in models if m.feasible or (study and worst_violation(m, others)[1] <= 0)]
-    if models and not feasible:
-        raise NothingFits(binding_text([replace(m, feasible=False) for m in models], others))
-    measured = {name for m in feasible for name in m.measurements}
-    for limit in limits:
-        if limit.metric.name not in measured:
-            raise NothingFits(f"no model has {limit.metric.name}; measured: {', '.join(sorted(measured)) or 'nothing'}")
-    fitting = [m for m in feasible if all(o.violation(m[o.metric.name]) <= 0 for o in limits)]
-    if fitting:
-        return min(fitting, key=lambda m: [*(metric.loss(m[metric.name]) for metric in objectives), m.trial])
-    if not feasible:
-        raise NothingFits("the study has no finished model yet; run `paredown search` first")
-    nearest = min(feasible, key=lambda m: max(o.violation(m[o.metric.name]) for o in limits))
-    broken = [o.describe(nearest[o.metric.name]) for o in limits if o.violation(nearest[o.metric.name]) > 0]
-    raise NothingFits(
-        f"none of {len(models)} models keeps the limits; the nearest is trial {nearest.trial}: {'; '.join(broken)}"
-    )
 
 
 def chosen_among(models: Sequence[Model], numbers: Sequence[int]) -> list[Model]:

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -220,3 +221,29 @@ def tells_device(candidate: Any, plan: Any, on_epoch: Any) -> TrialResult:
     """Return a good result whose facts name the device that its files are made for."""
     done = good(candidate, plan, on_epoch)
     return replace(done, facts={**done.facts, "device": str(plan.device)})
+
+
+def beside_the_baseline(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
+    """The baseline runs until another trial has begun, which then waits for it."""
+    begun = plan.folder / "another-has-begun"
+    if plan.is_baseline:
+        deadline = time.monotonic() + 60
+        while not begun.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return good(candidate, plan, on_epoch)
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    begun.touch()
+    began_beside, plan = plan.awaits_baseline, plan.with_baseline()
+    result = good(candidate, plan, on_epoch)
+    return replace(result, facts={"beside": began_beside, "latency_ms": plan.baseline.latency_ms})
+
+
+def dies_once_beside(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
+    """The baseline's process dies while another trial waits for it; the second attempt ends."""
+    again = plan.folder / "second-attempt"
+    if plan.is_baseline and not again.exists():
+        while not (plan.folder / "another-has-begun").exists():
+            time.sleep(0.05)
+        again.touch()
+        os._exit(3)
+    return beside_the_baseline(candidate, plan, on_epoch)

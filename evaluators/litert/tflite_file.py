@@ -141,8 +141,6 @@ class TfliteFile:
             given: Number of the tensor that the model takes.
             output: Number of the tensor that it gives.
         """
-        import flatbuffers
-
         schema = self._schema
         graph = schema.SubGraphT(
             tensors=self._tensors, inputs=[given], outputs=[output], operators=self._operators, name="main"
@@ -158,9 +156,27 @@ class TfliteFile:
             description="Paredown",
             buffers=[_Buffer(data) for data in self._buffers],
         )
-        builder = flatbuffers.Builder(sum(map(len, self._buffers)) + 65536)
+        builder = _sharing_builder(sum(map(len, self._buffers)) + 65536)
         builder.Finish(model.Pack(builder), IDENTIFIER)
         return bytes(builder.Output())
+
+
+def _sharing_builder(size: int) -> Any:
+    """Return a builder of flatbuffers that writes equal vectors once, such as the zero points of a layer's channels."""
+    import flatbuffers
+
+    class Builder(flatbuffers.Builder):  # type: ignore[misc]  # the library has no types
+        def __init__(self, size: int) -> None:
+            super().__init__(size)
+            self._written: dict[tuple[str, bytes], int] = {}
+
+        def CreateNumpyVector(self, x: NDArray[Any]) -> int:  # noqa: N802  (the library's name)
+            key = (x.dtype.str, x.tobytes())
+            if key not in self._written:
+                self._written[key] = int(super().CreateNumpyVector(x))
+            return self._written[key]
+
+    return Builder(size)
 
 
 class _Buffer:

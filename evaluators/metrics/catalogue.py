@@ -1,7 +1,8 @@
 """All metrics, by name, and the evaluators of those that a trial measures."""
 
-from paredown.evaluators.metrics import test_accuracy
+from paredown.evaluators.metrics import latency_ms, test_accuracy
 from paredown.evaluators.metrics.accuracy import ACCURACY
+from paredown.evaluators.metrics.device_latency_ms import DEVICE_LATENCY_MS
 from paredown.evaluators.metrics.evaluation_input import Evaluator
 from paredown.evaluators.metrics.exit_rate import EXIT_RATE
 from paredown.evaluators.metrics.flash_bytes import FLASH_BYTES
@@ -19,12 +20,12 @@ EVALUATORS: dict[str, Evaluator] = {
     evaluator.metric.name: evaluator
     for evaluator in (
         *(ACCURACY, LATENCY_MS, SIZE_BYTES, ONNX_BYTES, MACS, PARAMS, EXIT_RATE),
-        *(RAM_BYTES, FLASH_BYTES, NPU_CYCLES, NPU_SRAM_BYTES),
+        *(RAM_BYTES, FLASH_BYTES, NPU_CYCLES, NPU_SRAM_BYTES, DEVICE_LATENCY_MS),
     )
 }
-MEASURED_ON_EXPORT: dict[str, Metric] = {test_accuracy.METRIC.name: test_accuracy.METRIC}
+MEASURED_AFTERWARDS: dict[str, Metric] = {metric.name: metric for metric in (test_accuracy.METRIC, latency_ms.AGAIN)}
 
 
 def known_metrics() -> dict[str, Metric]:
-    """Return every metric by its name: those of the evaluators, then those that are measured on export."""
-    return {name: evaluator.metric for name, evaluator in EVALUATORS.items()} | MEASURED_ON_EXPORT
+    """Return every metric by its name: those of the evaluators, then those that are measured after a trial."""
+    return {name: evaluator.metric for name, evaluator in EVALUATORS.items()} | MEASURED_AFTERWARDS

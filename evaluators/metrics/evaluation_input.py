@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from paredown.evaluators.litert.target import NO_DEVICE, McuTarget
+from paredown.evaluators.litert.target import NO_DEVICE, NPU, McuTarget
 from paredown.evaluators.metrics.measurement import Measurement, Metric
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from paredown.evaluators.devices.profile import DeviceProfile
     from paredown.evaluators.tasks.normalisation import Inputs
     from paredown.spaces.families.family import ImageShape
 
@@ -55,7 +56,7 @@ class EvaluationInput:
         labels: Their classes, `n`.
         baseline: What latency is compared with; None for the baseline itself.
         threads: Threads that execute the file; see `Device.threads`.
-        mcu: The microcontroller for whose metrics a file is made.
+        target: Device for which models are searched; None where the study names none.
     """
 
     model: "nn.Module"
@@ -66,7 +67,15 @@ class EvaluationInput:
     labels: NDArray[np.int64] | None = None
     baseline: Baseline | None = None
     threads: int = 1
-    mcu: McuTarget = NO_DEVICE
+    target: "DeviceProfile | None" = None
+
+    @property
+    def mcu(self) -> McuTarget:
+        """What a file for the device's microcontroller depends on."""
+        if self.target is None:
+            return NO_DEVICE
+        code = int(self.target.engine_flash_bytes)
+        return McuTarget(self.target.weight_granularity, code, self.target.npu or NPU)
 
     @property
     def has_exits(self) -> bool:

@@ -28,6 +28,7 @@ class Metric:
         shows_unit: Whether the unit stands behind each number in displays.
         untrained_tolerance: By what share the value of an untrained network may differ from that of the
             trained one; None where the untrained one says nothing.
+        floor: Value of a cost below which differences say nothing about a candidate; 0 where there is none.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Metric:
     decimals: int | None = 4
     shows_unit: bool = True
     untrained_tolerance: float | None = 0.0
+    floor: float = 0.0
 
     @property
     def highest(self) -> float:
@@ -50,8 +52,12 @@ class Metric:
         return self.name if self.is_share else f"{self.name} ({self.unit})"
 
     def loss(self, value: float) -> float:
-        """Return the value as something to minimise."""
-        return -value if self.higher_is_better else value
+        """Return the value as something to minimise; all values below the floor are equal."""
+        return -value if self.higher_is_better else self.counted_as(value)
+
+    def counted_as(self, value: float) -> float:
+        """Return the value that objectives see: the floor in place of what is below it."""
+        return max(value, self.floor) if self.floor else value
 
     def format(self, value: float, spread: float = 0.0) -> str:
         """Return how a value reads, rounded: `0.9889`, `0.1988 ± 0.0021 ms`, `154.5 kB`."""
@@ -88,9 +94,10 @@ class Metric:
 
     def compare(self, value: float, baseline: float) -> Comparison:
         """Return whether a value is better than the baseline's."""
-        if value == baseline:
+        loss, reference = self.loss(value), self.loss(baseline)
+        if loss == reference:
             return "same"
-        return "better" if self.loss(value) < self.loss(baseline) else "worse"
+        return "better" if loss < reference else "worse"
 
     @property
     def _symbol(self) -> str:

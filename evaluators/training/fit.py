@@ -14,6 +14,7 @@ from paredown.evaluators.training.best_epoch import BestEpoch
 from paredown.evaluators.training.data import DeviceImages, TrainingData, augmented
 from paredown.evaluators.training.inference import score
 from paredown.evaluators.training.loss_terms import LossTerms, TrainingLoss, training_loss
+from paredown.evaluators.training.optimizer import adamw
 from paredown.evaluators.training.precision import Arithmetic, Precision, arithmetic
 from paredown.spaces.compression.step import Hold
 
@@ -57,6 +58,7 @@ class TrainingPlan:
         epochs: Maximum number of passes over the training images; 0 where the network starts trained.
         finetune_epochs: Maximum number of passes after structural compression.
         batch_size: Number of images in each step of the optimizer.
+        batch_from_network: Whether small networks take a larger batch at a higher rate; see `workload.fitted`.
         learning_rate: Peak of the one-cycle schedule.
         weight_decay: Weight decay of AdamW.
         label_smoothing: Share of probability that is spread over all classes.
@@ -75,6 +77,7 @@ class TrainingPlan:
     epochs: int = 20
     finetune_epochs: int = 8
     batch_size: int = 64
+    batch_from_network: bool = False
     learning_rate: float = 4e-3
     weight_decay: float = 1e-2
     label_smoothing: float = 0.0
@@ -207,7 +210,7 @@ class _Course:
         self._loss, self._passes, self._holds = loss, passes, holds
         self._random = torch.Generator().manual_seed(plan.seed)
         parameters = [*model.parameters(), *loss.parameters]
-        self._optimizer = torch.optim.AdamW(parameters, weight_decay=plan.weight_decay)
+        self._optimizer = adamw(parameters, plan.weight_decay)
         self._steps, self._done = epochs * -(-len(images) // plan.batch_size), 0
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             self._optimizer, learning_rate, total_steps=self._steps + 1

@@ -8,9 +8,10 @@ from paredown.search.api.front import Front
 from paredown.search.api.limits import limits_of
 from paredown.search.api.model_table import ModelTable
 from paredown.search.api.storage import DEFAULT_STORAGE, stored_study
+from paredown.studies.choice import choose
 from paredown.studies.errors import StudyError
 from paredown.studies.front import Model
-from paredown.studies.selection import best_models, chosen_among, select
+from paredown.studies.selection import best_models, chosen_among
 from paredown.studies.study import Study as StoredStudy
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Study:
             NothingFits: No model keeps the limits; the message names the nearest one.
         """
         limits = limits_of(max or {}, min or {}, self.baseline)
-        return select(self.stored.models(), self.stored.optimised_metrics, limits, self.stored.objectives)
+        return choose(self.stored.models(), self.stored.objectives, limits).model
 
     def export(
         self,

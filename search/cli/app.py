@@ -11,15 +11,18 @@ import typer
 
 from paredown.search.cli.adopt import adopt
 from paredown.search.cli.bench import bench
+from paredown.search.cli.check import check
 from paredown.search.cli.compress import compress
 from paredown.search.cli.dashboard import dashboard
 from paredown.search.cli.data import data
+from paredown.search.cli.device import device
 from paredown.search.cli.exit_codes import InterruptibleGroup, run_command
 from paredown.search.cli.export import export, predict, report
 from paredown.search.cli.families import families
-from paredown.search.cli.front import front, select
+from paredown.search.cli.front import front
 from paredown.search.cli.schema import schema
 from paredown.search.cli.search import search
+from paredown.search.cli.select import select
 from paredown.search.cli.sensitivity import sensitivity
 from paredown.search.cli.show import show
 from paredown.search.cli.status import status
@@ -41,6 +44,7 @@ COMMANDS = (
     show,
     front,
     select,
+    check,
     export,
     report,
     predict,
@@ -58,6 +62,7 @@ for command in COMMANDS:
 app.add_typer(studies, name="studies")
 app.add_typer(bench, name="bench")
 app.add_typer(data, name="data")
+app.add_typer(device, name="device")
 
 
 def _print_version(wanted: bool) -> None:

@@ -149,16 +149,26 @@ class Job:
     @property
     def spared(self) -> bool:
         """Whether the trial runs to its end whatever it shows: it is the baseline."""
-        return self.plan.baseline is None
+        return self.plan.is_baseline
 
 
-def next_job(queue: TrialQueue, plan: TrialPlan) -> Job | None:
-    """Return a trial to start now; None to wait, or for good where `queue.stopped` says why."""
-    pending = queue.next()
+def next_job(queue: TrialQueue, plan: TrialPlan, *, beside: bool = False) -> Job | None:
+    """Return a trial to start now; None to wait, or for good where `queue.stopped` says why.
+
+    Args:
+        queue: Trials and budget.
+        plan: How a trial runs.
+        beside: Whether trials may start while the baseline runs: the driver hands it to them later.
+    """
+    pending = queue.next(beside=beside)
     if pending is None:
         return None
     counted = tuple(queue.counted(pending.candidate).items())  # so that the trial need not build and count it again
     plan = replace(with_reference(plan, queue.baseline), counted=counted, seconds_left=queue.seconds_left)
+    if plan.baseline is None:
+        plan = replace(plan, awaits_baseline=not queue.is_baseline(pending.number))
+    else:
+        plan = replace(plan, least_accuracy=queue.judge.least_accuracy(plan.objectives))
     return Job(pending.number, pending.candidate, plan)
 
 

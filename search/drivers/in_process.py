@@ -1,10 +1,11 @@
 """Trials in processes of this machine, one process for each worker."""
 
+from dataclasses import replace
 from multiprocessing.connection import wait
 
-from paredown.search.drivers.driver import Driver, DriverOptions, RunTrial, next_job
+from paredown.search.drivers.driver import Driver, DriverOptions, RunTrial, next_job, with_reference
 from paredown.search.drivers.memory import worker_limit_bytes
-from paredown.search.drivers.worker_process import CUT, DIED, EPOCH, RESULT, Worker, must_be_replaced
+from paredown.search.drivers.worker_process import AWAITS, CUT, DIED, EPOCH, RESULT, Worker, must_be_replaced
 from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial_queue import TrialQueue
 
@@ -19,7 +20,7 @@ def run_in_processes(queue: TrialQueue, plan: TrialPlan, workers: int, run: RunT
     try:
         while True:
             for worker in [worker for worker in pool if worker.job is None]:
-                if (job := next_job(queue, plan)) is not None:
+                if (job := next_job(queue, plan, beside=True)) is not None:
                     worker.give(job)
             if queue.stopped:
                 return
@@ -31,13 +32,21 @@ def run_in_processes(queue: TrialQueue, plan: TrialPlan, workers: int, run: RunT
             # A single worker waits for the sampler, which then knows all that came before.
             waiting = len(busy) < len(pool) and queue.baseline is not None
             if len(pool) > 1 and not waiting and not wait(busy, timeout=0):
-                queue.prepare(len(pool))
+                queue.prepare(1)
             spoke = wait(busy, timeout=POLL_S)
             for at, worker in enumerate(pool):
                 if (worker.pipe in spoke and not _receive(worker, queue)) or _exceeds(worker, queue, limit_bytes):
                     pool[at] = Worker(run)
+            _hand_out_baseline(pool, queue)
     finally:
         _end_all(pool)
+
+
+def _hand_out_baseline(pool: list[Worker], queue: TrialQueue) -> None:
+    """Give the baseline, once it is done, to the trials that wait for it."""
+    for worker in [worker for worker in pool if worker.awaits_baseline and queue.baseline is not None]:
+        plan = with_reference(replace(worker.running.plan, awaits_baseline=False), queue.baseline)
+        worker.hand_over(plan)
 
 
 def _cut(pool: list[Worker], queue: TrialQueue) -> None:
@@ -60,6 +69,8 @@ def _receive(worker: Worker, queue: TrialQueue) -> bool:
             return False
     elif kind == CUT:
         queue.cut(worker.taken().number)
+    elif kind == AWAITS:
+        worker.awaits_baseline = True
     elif kind == EPOCH:
         job, (epoch, metrics) = worker.running, content
         reason = queue.report(job.number, epoch, job.epochs, metrics, spared=job.spared)

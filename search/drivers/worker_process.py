@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
@@ -20,12 +21,13 @@ from paredown.evaluators.errors import TrialInterrupted
 from paredown.search.drivers.driver import Job, RunTrial
 from paredown.search.drivers.memory import held_bytes
 from paredown.search.trial.failure_cause import failure
+from paredown.search.trial.plan import TrialPlan
 from paredown.studies.checking import checked
 from paredown.studies.result import CAUSE, Cause, TrialResult
 
-BEGINS, EPOCH, RESULT, CUT, DIED = "begins", "epoch", "result", "cut", "died"
-"""What is heard of a worker: a trial begins; an epoch of it has ended; the trial has; it found that the search ends;
-the process has died in the midst of it."""
+BEGINS, EPOCH, AWAITS, RESULT, CUT, DIED = "begins", "epoch", "awaits", "result", "cut", "died"
+"""What is heard of a worker: a trial begins; an epoch of it has ended; it waits for the baseline; the trial has
+ended; it found that the search ends; the process has died in the midst of it."""
 GRACE = 1.5
 """Multiple of the trial's timeout after which a worker that does not stop by itself is killed."""
 LEAVE_S = 5.0
@@ -43,6 +45,7 @@ class Worker:
     Attributes:
         pipe: To the process; it has something to read where the worker has said something or has died.
         job: The trial that it runs; None where it is idle.
+        awaits_baseline: Whether the trial waits for the baseline now.
     """
 
     def __init__(self, run: RunTrial) -> None:
@@ -52,7 +55,7 @@ class Worker:
         self.pipe, theirs = context.Pipe()
         self.job: Job | None = None
         self._process = context.Process(target=_work, args=(theirs, run), daemon=True)
-        self._given, self._is_loaded = 0.0, False
+        self._given, self._is_loaded, self.awaits_baseline = 0.0, False, False
         with main_module_hidden():
             self._process.start()
         theirs.close()
@@ -65,7 +68,7 @@ class Worker:
 
     def taken(self) -> Job:
         """Return the trial that the process runs, and take it for idle from here."""
-        job, self.job = self.running, None
+        job, self.job, self.awaits_baseline = self.running, None, False
         return job
 
     @property
@@ -89,6 +92,12 @@ class Worker:
         """Say why the trial ends after the epoch that it has reported; empty: it goes on."""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has died; the next message is its end
             self.pipe.send(reason)
+
+    def hand_over(self, plan: TrialPlan) -> None:
+        """Let the trial that waits for the baseline go on with a plan that holds it."""
+        self.job, self.awaits_baseline = replace(self.running, plan=plan), False
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has died; the next message is its end
+            self.pipe.send((plan.baseline, plan.objectives))
 
     def excess(self, default_bytes: float) -> tuple[str, Cause] | None:
         """Return why the process is to be killed, and what kind of failure that is; None where it takes what it may.
@@ -173,7 +182,8 @@ def _work(pipe: "Connection[Any, Any]", run: RunTrial) -> None:
 def _outcome(run: RunTrial, job: Job, pipe: "Connection[Any, Any]") -> tuple[Any, ...]:
     """Run a trial; what leaves the process is a result that can be stored, whatever the trial did or returned."""
     try:
-        result = run(job.candidate, job.plan, partial(_report, pipe, job.plan.judged))
+        plan = replace(job.plan, reference=partial(_baseline_of, pipe)) if job.plan.awaits_baseline else job.plan
+        result = run(job.candidate, plan, partial(_report, pipe, plan.judged))
         return RESULT, checked(result, job.plan.objectives)
     except TrialInterrupted:
         return (CUT,)
@@ -195,6 +205,16 @@ def _report(pipe: "Connection[Any, Any]", judged: bool, epoch: int, metrics: dic
         return str(pipe.recv()) if judged else ""
     except (EOFError, OSError):
         raise TrialInterrupted("the search has ended") from None
+
+
+def _baseline_of(pipe: "Connection[Any, Any]") -> tuple[Any, Any]:
+    """Wait for the baseline, and return it with the objectives that follow from it."""
+    try:
+        pipe.send((AWAITS,))
+        baseline, objectives = pipe.recv()
+    except (EOFError, OSError):
+        raise TrialInterrupted("the search has ended") from None
+    return baseline, objectives
 
 
 def _death(code: int | None) -> str:

@@ -36,6 +36,8 @@ class StudyConfig(Section):
         objectives: Metrics that span the front; the first one decides in `paredown select`.
         limits: Metric to its worst acceptable value: a number, or what follows from the baseline such as
             `baseline - 2 pt` and `0.5 x baseline`; `none` switches one off.
+        device: Device for which models are searched: a name of `paredown device list`, or a TOML file; its memory and
+            number formats become limits.
         space: The part of the joint space that is searched.
         training: How candidates are trained.
         distillation: The teacher of the step `distillation`.
@@ -67,6 +69,7 @@ class StudyConfig(Section):
     weights: str | None = None
     objectives: list[str] = Field(min_length=2)
     limits: dict[str, WrittenLimit] = Field(default_factory=dict)
+    device: str | None = None
     space: SpaceSection = SpaceSection()
     training: TrainingSection = TrainingSection()
     distillation: DistillationSection = DistillationSection()

@@ -36,6 +36,7 @@ from paredown.search.study_file.objectives import read_objectives
 from paredown.search.study_file.schema import StudyConfig
 from paredown.search.study_file.sections import BASELINE, TaskSection, TrainingSection
 from paredown.search.study_file.stored import families_of, space_of
+from paredown.search.study_file.target_device import target_of, with_target
 from paredown.search.trial.exit_settings import EXIT_STEP, SWEPT_KNOBS
 from paredown.search.trial.plan import TrialPlan
 from paredown.spaces.checkpoint import read_checkpoint
@@ -82,6 +83,8 @@ def set_up(config: StudyConfig, where: str, folder: Path, out: Path) -> Setup:
         ConfigError: The file names something that does not exist, or asks for something impossible; the message names
             the file and the key.
     """
+    target = target_of(config, where, folder)
+    config = with_target(config, target, where)
     objectives = read_objectives(config.objectives, config.limits, where)
     for objective in objectives:
         try:
@@ -117,6 +120,7 @@ def set_up(config: StudyConfig, where: str, folder: Path, out: Path) -> Setup:
         keeps_features=_asks_for_features(space),
         space=config.space.model_dump_json(),
         swept=tuple(_swept(space)),
+        target=target,
     )
     return Setup(config, task, space, plan, _stored(config, plan, task, space))
 
@@ -152,6 +156,7 @@ def _stored(config: StudyConfig, plan: TrialPlan, task: Task, space: SearchSpace
         "baseline": space.baseline.to_json(),
         "training": _stored_training(config.training),
         "seed": config.seed,
+        **({"target": plan.target.model_dump(mode="json")} if plan.target else {}),
         "step_labels": {name: step.table_label.to_json() for name, step in space.steps.items()},
         "device": plan.device.to_json(),
     }

@@ -41,9 +41,10 @@ def families_of(names: list[str], model: str | None, weights: str | None, folder
 
 
 def as_begun(config: StudyConfig, begun: Study | None) -> StudyConfig:
-    """Return a study file that reads its data as the study of its name has begun to.
+    """Return a study file that reads its data and trains as the study of its name has begun to.
 
-    Studies of before the option `fit` store none, and are read as they were then.
+    Studies of before the option `fit` store none, and are read as they were then. Studies of before the network decided
+    the batch store one, and keep it.
 
     Args:
         config: The study file.
@@ -51,6 +52,9 @@ def as_begun(config: StudyConfig, begun: Study | None) -> StudyConfig:
     """
     if begun is None:
         return config
+    if config.training.batch_size is None:
+        batch = begun.config.get("training", {}).get("batch_size")
+        config = config.model_copy(update={"training": config.training.model_copy(update={"batch_size": batch})})
     stored, section = begun.config["task"], config.task
     if stored["name"] != section.name or "fit" in stored["options"] or "fit" in section.options:
         return config

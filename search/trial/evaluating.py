@@ -25,12 +25,14 @@ def evaluated(
     }
 
 
-def needs_file_early(objectives: Sequence[Objective], judged: bool) -> bool:
-    """Return whether the untrained network must be exported, since a metric of its file may end the trial.
+def judged_by_file(objectives: Sequence[Objective], judged: bool) -> set[str]:
+    """Return the metrics of the untrained network's file that may end a trial before training.
 
     Args:
         objectives: Objectives of the study.
         judged: Whether trials are judged while they run, by their costs too.
     """
-    asked = ((EVALUATORS[o.metric.name], o.is_limited or judged) for o in objectives)
-    return any(one.needs == "file" and (is_judged or one.refuses) for one, is_judged in asked)
+    asked = {o.metric.name: o.is_limited or judged for o in objectives}
+    return {
+        n for n, is_judged in asked.items() if EVALUATORS[n].needs == "file" and (is_judged or EVALUATORS[n].refuses)
+    }

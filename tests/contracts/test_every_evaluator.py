@@ -9,12 +9,12 @@ import torch
 from int8_models import int8_file
 from torch import nn
 
+from paredown.evaluators.devices.catalogue import device_profile
 from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.files.names import PACKED_FILE
 from paredown.evaluators.files.onnx_model import export
 from paredown.evaluators.litert.conversion import tflite_model
 from paredown.evaluators.litert.runtimes import arena
-from paredown.evaluators.litert.target import McuTarget
 from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.evaluators.metrics.evaluation_input import Baseline, EvaluationInput
 from paredown.evaluators.metrics.flash_bytes import FILE_ALONE
@@ -60,7 +60,7 @@ def test_yields_its_own_finite_metric_twice_alike(
     name: str, inputs: EvaluationInput, integers: EvaluationInput
 ) -> None:
     evaluator = EVALUATORS[name]
-    inputs = integers if evaluator.refuses else inputs
+    inputs = replace(integers if evaluator.refuses else inputs, target=device_profile("f746"))
     first, second = evaluator.evaluate(inputs), evaluator.evaluate(inputs)
     assert first.metric == evaluator.metric.name == name
     assert np.isfinite([first.value, first.spread]).all()
@@ -137,13 +137,15 @@ def test_memory_of_a_microcontroller(integers: EvaluationInput) -> None:
     assert EVALUATORS["ram_bytes"].evaluate(integers).value == arena(model).total
     flash = EVALUATORS["flash_bytes"].evaluate(integers)
     assert (flash.value, flash.note) == (len(model), FILE_ALONE)
-    beside = EVALUATORS["flash_bytes"].evaluate(replace(integers, mcu=McuTarget(engine_code_bytes=50_000)))
-    assert (beside.value, beside.note) == (len(model) + 50_000, "")
+    board = device_profile("f746")
+    beside = EVALUATORS["flash_bytes"].evaluate(replace(integers, target=board))
+    assert (beside.value, beside.note) == (len(model) + board.engine_flash_bytes, "")
 
 
 def test_another_npu_takes_another_number_of_cycles(integers: EvaluationInput) -> None:
+    board = device_profile("ethos-u55")
     cycles = [
-        EVALUATORS["npu_cycles"].evaluate(replace(integers, mcu=McuTarget(npu=npu)))
+        EVALUATORS["npu_cycles"].evaluate(replace(integers, target=board.model_copy(update={"npu": npu})))
         for npu in ("ethos-u55-32", "ethos-u55-256")
     ]
     assert cycles[0].value > cycles[1].value

@@ -45,6 +45,8 @@ MODEL_KEYS = {
     "spreads",
     "deltas",
     "slower_than_macs_suggest",
+    "latency_at_floor",
+    "latency_moved",
     "feasible",
     "artifact",
 }

@@ -6,6 +6,9 @@ from paredown.evaluators.litert.integer_graph import Value
 from paredown.evaluators.litert.operators.lowering import LARGEST, Lowering
 from paredown.evaluators.litert.operators.padding import Window, padded, padding
 
+ENDS = (-(2**31), 2**31 - 1)
+"""Least and largest bias."""
+
 
 def constant_filter(
     lowering: Lowering, x: Value, output: Value, window: Window, slope: float, offset: float = 0.0
@@ -26,7 +29,9 @@ def constant_filter(
     data = np.full((1, *window.kernel, channels), LARGEST, np.int8)
     weights = lowering.file.tensor(data.shape, scales=[scale], data=data)
     sums = x.grid.scale * scale
-    biases = np.full(channels, np.rint(offset / sums), np.int32)
+    # The grid of an untrained network may be so fine that the offset is beyond 32 bits; there it saturates, as the
+    # sum would.
+    biases = np.full(channels, np.clip(np.rint(offset / sums), *ENDS), np.int32)
     bias = lowering.file.tensor(biases.shape, "INT32", scales=[sums], data=biases)
     lowering.file.operator(
         "DEPTHWISE_CONV_2D",

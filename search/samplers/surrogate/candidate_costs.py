@@ -53,6 +53,7 @@ class CandidateCosts:
     ) -> None:
         self._space, self._domain, self._task = space, domain, task
         self._counts: dict[str, Array] = {}
+        self._beside: dict[str, dict[str, float]] = {}
         self._digests: dict[tuple[tuple[str, Any], ...], str] = {}
         self._candidates: dict[str, Candidate] = {}
         self._predict: list[Callable[[Array], Array]] = []
@@ -68,13 +69,14 @@ class CandidateCosts:
         """Store costs by metric that were counted elsewhere, unless one of them is missing."""
         if costs.keys() >= set(COUNTED):
             self._keep(candidate, costs)
+            self._beside[candidate.digest] = {n: v for n, v in costs.items() if n not in COUNTED}
 
     def counted(self, candidate: Candidate) -> dict[str, float]:
-        """Return the counted costs of a candidate by metric; empty where they were not or cannot be counted."""
+        """Return the known costs of an untrained candidate by metric; empty where there are none."""
         costs = self._counts.get(candidate.digest)
         if costs is None or not np.isfinite(costs).all():
             return {}
-        return dict(zip(COUNTED, costs.tolist(), strict=True))
+        return dict(zip(COUNTED, costs.tolist(), strict=True)) | self._beside.get(candidate.digest, {})
 
     def count(self, params: Sequence[Params]) -> Array:
         """Return `n x k` exact costs; candidates that were counted before take no time."""

@@ -41,7 +41,7 @@ def test_memory_and_cycles_are_those_of_the_reference(resnet8: bytes) -> None:
     assert estimate.cycles == pytest.approx(CYCLES, rel=0.1)
     assert estimate.cycles_npu <= estimate.cycles
     assert estimate.fallbacks == ()
-    assert len(resnet8) == pytest.approx(FILE, rel=0.1)
+    assert 0.8 * FILE < len(resnet8) < FILE  # zero points that are alike are written once
 
 
 @pytest.mark.slow

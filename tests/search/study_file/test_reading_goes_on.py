@@ -65,3 +65,15 @@ def test_a_study_of_today_says_how_it_reads(tmp_path: Path, monkeypatch: pytest.
     assert prepared(as_begun(config, begun_study(url, config.study)), tmp_path).stored == setup.stored
     assert stored_task(setup.stored) is setup.task, "the function is not called again"
     assert setup.task.input_shape(40) == (1, 16, 40)
+
+
+def test_a_study_that_stored_a_batch_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "reading_batch.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    url, config = f"sqlite:///{tmp_path}/s.db", configured("reading_batch")
+    assert prepared(config, tmp_path).plan.training.batch_from_network
+    setup = prepared(config, tmp_path)
+    begun(setup, url, {**setup.stored, "training": {**setup.stored["training"], "batch_size": 64}})
+    again = prepared(as_begun(config, begun_study(url, config.study)), tmp_path)
+    assert again.stored["training"]["batch_size"] == again.plan.training.batch_size == 64
+    assert not again.plan.training.batch_from_network

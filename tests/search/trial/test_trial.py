@@ -21,8 +21,9 @@ from paredown.evaluators.tasks.spec import TaskSpec, load_task
 from paredown.evaluators.training.data import TrainingData
 from paredown.evaluators.training.fit import TrainingPlan
 from paredown.search.trial.plan import TrialPlan
-from paredown.search.trial.run_trial import run_trial
+from paredown.search.trial.run_trial import check_untrained, run_trial
 from paredown.spaces.candidate import Candidate
+from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.knob import Value
 from paredown.studies.result import STOPPED_KEY, UNTRAINED_KEY, TrialResult
 
@@ -236,3 +237,13 @@ def test_a_bug_in_a_trial_fails_with_its_place(tmp_path: Path) -> None:
     assert result.outcome == "failed"
     assert result.reason.startswith("KeyError: 'kernel' (mbconv.py:")
     assert "Traceback" in result.facts["traceback"]
+
+
+def test_costs_that_are_known_are_not_measured_again(tmp_path: Path) -> None:
+    plan, none = plan_in(tmp_path, limit("onnx_bytes", 1000.0)), {"macs": 1.0, "params": 1.0}
+    with pytest.raises(InfeasibleCandidate):
+        check_untrained(SMALL, dataclasses.replace(plan, counted=tuple(none.items())))
+    known = none | {"size_bytes": 10.0, "onnx_bytes": 900.0}
+    check_untrained(SMALL, dataclasses.replace(plan, counted=tuple(known.items())))
+    with pytest.raises(InfeasibleCandidate, match="onnx_bytes 1100 B is above"):
+        check_untrained(SMALL, dataclasses.replace(plan, counted=tuple((known | {"onnx_bytes": 1100.0}).items())))
