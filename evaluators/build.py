@@ -23,6 +23,7 @@ from paredown.spaces.earlier_names import present_names_in, present_state
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.families.family import ImageShape
+from paredown.spaces.families.imported import NAME as IMPORTED
 
 COUNTED = tuple(n for n, e in EVALUATORS.items() if e.needs == "model" and e.metric.how == "counted")
 """Metrics that are exact on the untrained network, such as `macs` and `params`."""
@@ -81,16 +82,18 @@ def apply_structural_steps(
     decided: Mapping[str, dict[str, Any]] | None = None,
     *,
     values: bool = True,
+    owned: bool = False,
 ) -> Compressed:
     """Apply the structural steps of a candidate to a network.
 
     Args:
-        model: The network; it is not changed.
+        model: The network; it is not changed unless it is `owned`.
         candidate: The candidate, which names the steps and their knobs.
         shape: Channels, height, width of one input.
         data: Data that steps may use; batch statistics are re-estimated from it after each step.
         decided: Earlier decisions of the steps, which they repeat.
         values: Whether the resulting weights matter, or only their shapes.
+        owned: Whether nobody else needs the network, so that steps may change it instead of a copy.
 
     Raises:
         InfeasibleCandidate: A step cannot apply to this network.
@@ -109,10 +112,12 @@ def apply_structural_steps(
             labels,
             dict((decided or {}).get(name, {})),
             values=matter,
+            owned=owned,
+            known=not values and candidate.family != IMPORTED,
             excluded=candidate.skip,
             pinned=candidate.keep,
         )
-        model = transform(model, candidate.steps[name], context)
+        model, owned = transform(model, candidate.steps[name], context), True
         decisions |= {name: context.decided} if context.decided else {}
         skipped |= {name: context.skipped} if context.skipped else {}
         if data is not None:
@@ -132,7 +137,7 @@ def count_costs(candidate: Candidate, task: Task) -> dict[str, float] | None:
     shape = input_shape(candidate, task)
     try:
         model = apply_structural_steps(
-            build(candidate, shape, len(task.classes)), candidate, shape, values=False
+            build(candidate, shape, len(task.classes)), candidate, shape, values=False, owned=True
         ).network
     except InfeasibleCandidate:
         return None
@@ -150,6 +155,6 @@ def rebuild(candidate: Candidate, task: Task, weights: Path) -> tuple[nn.Module,
     with safe_open(weights, framework="pt") as file:
         decided = present_names_in(model, json.loads((file.metadata() or {}).get(DECIDED, "{}")))
         state = present_state(model, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118  (no dict)
-    model = apply_structural_steps(model, candidate, shape, decided=decided, values=False).network
+    model = apply_structural_steps(model, candidate, shape, decided=decided, values=False, owned=True).network
     model.load_state_dict(state)
     return model.eval(), shape

@@ -80,8 +80,9 @@ class _Group:
 
 def _prune(model: nn.Module, knobs: Knobs, material: TransformContext) -> nn.Module:
     CHANNEL_PRUNING.check(knobs)
-    pruned = copy.deepcopy(model).eval()
-    order = [call.name for call in calls_of(pruned, material.example) if isinstance(call.module, MATRIX_LAYERS)]
+    pruned = (model if material.owned else copy.deepcopy(model)).eval()
+    calls = calls_of(pruned, material.example)
+    order, expected = [call.name for call in calls if isinstance(call.module, MATRIX_LAYERS)], calls[0].outputs
     if len(order) < 2:
         raise InfeasibleCandidate("channel_pruning: the network has no layer but its output layer")
     frozen = {name for name, p in pruned.named_parameters() if not p.requires_grad}
@@ -92,8 +93,8 @@ def _prune(model: nn.Module, knobs: Knobs, material: TransformContext) -> nn.Mod
         graph = ChannelGraph(pruned.requires_grad_(True), material.example)
         groups = [] if replayed else _groups(graph, order, knobs, material, stay)
         decided = material.decided[PRUNED] if replayed else _decide(groups, knobs)
-        if material.values or not replayed:  # else the weights, and the proof with them, come from elsewhere
-            decided = _proven(model, decided, groups, material)
+        if not material.known and (material.values or not replayed):  # else the proof comes from elsewhere
+            decided = _proven(pruned, decided, groups, material)
         unfit = set(material.skipped) - set(stay)
         for name, channels in decided:
             graph.group(name, channels).prune()
@@ -101,7 +102,7 @@ def _prune(model: nn.Module, knobs: Knobs, material: TransformContext) -> nn.Mod
     except Exception as error:  # whatever the graph cannot follow in a network of the user
         reason = f"{type(error).__name__}: {error}"
         raise InfeasibleCandidate(f"channel_pruning: the network cannot be pruned by its graph: {reason}") from error
-    if shapes != (expected := calls_of(model, material.example)[0].outputs):
+    if shapes != expected:
         raise InfeasibleCandidate(f"channel_pruning: the output would change from {expected[0]} to {shapes[0]}")
     material.decided[PRUNED] = decided
     _name_what_stays(before, _shapes(pruned), {order[-1], *dict(pruned.named_parameters())}, knobs, material)

@@ -49,7 +49,8 @@ def layers_to_replace(
             if (other := twin.rpartition(".")[0]) in context.skipped:
                 context.skipped[other] = f"shares a parameter with {name}"
     found = {name: layer for name, layer in found.items() if name not in context.skipped}
-    context.skipped |= _read_by_others(network, found, context.example)
+    if not context.known:
+        context.skipped |= _read_by_others(network, found, context.example)
     return {name: layer for name, layer in found.items() if name not in context.skipped}
 
 

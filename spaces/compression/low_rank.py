@@ -39,7 +39,7 @@ Decomposition = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 
 def _factorise(model: nn.Module, knobs: Knobs, material: TransformContext) -> nn.Module:
     LOW_RANK.check(knobs)
-    factored = copy.deepcopy(model)
+    factored = model if material.owned else copy.deepcopy(model)
     by_energy = knobs.get("rule", "ratio") == "energy"
     decided: dict[str, list[int]] | None = material.decided.get(RANKS) if by_energy else None
     ranks: dict[str, list[int]] = {}

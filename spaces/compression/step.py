@@ -31,6 +31,9 @@ class TransformContext:
             built again. Where it is not empty, the step does the same again instead of choosing.
         skipped: Layer to the reason why the step leaves it alone.
         values: Whether the weights that come out matter; where only their shapes do, a step may leave them at zero.
+        owned: Whether a step may change the network itself, which nobody else needs, instead of a copy.
+        known: Whether the network is of a family of this package, whose channels the graph follows and whose layers
+            no other module reads: what is checked in networks of users need not be.
         excluded: Names of layers that the user excludes from every step, with `*`, `?` and `[...]`.
         pinned: The same of layers whose shape the user wants to stay; their weights may be rounded or become zero.
     """
@@ -41,6 +44,8 @@ class TransformContext:
     decided: dict[str, Any] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     values: bool = True
+    owned: bool = False
+    known: bool = False
     excluded: Sequence[str] = ()
     pinned: Sequence[str] = ()
 
