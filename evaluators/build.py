@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +130,12 @@ def _sample(data: TrainingData, device: torch.device) -> tuple[Tensor, Tensor]:
     rows = np.random.default_rng(0).permutation(len(data.train.images))[:SAMPLED_IMAGES]
     images = torch.from_numpy(data.normalise(data.train.images[rows])).to(device)
     return images, torch.from_numpy(data.train.labels[rows]).to(device)
+
+
+def shaping(candidate: Candidate) -> Candidate:
+    """Return the candidate with those of its steps alone that change the layers of the network."""
+    steps = {n: k for n, k in candidate.steps.items() if STEPS[n].attach is not None or STEPS[n].transform is not None}
+    return replace(candidate, steps=steps)
 
 
 def count_costs(candidate: Candidate, task: Task) -> dict[str, float] | None:

@@ -134,8 +134,7 @@ def _searched(
     """Run trials until the budget is spent, the time is up or the search is asked to stop."""
     config, metrics, halving = setup.config, setup.plan.optimised_metrics, None
     if config.halving is not None:
-        slack = functools.partial(_slack, study)
-        halving = resume(Halving(metrics, **config.halving.model_dump(), slack=slack), study, setup.plan)
+        halving = resume(Halving(metrics, **config.halving.model_dump()), study, setup.plan)
     budget = Budget(config.trials, deadline, config.max_failures, config.patience_trials)
     begin, lost = time.monotonic(), ""
     with stop_on_signals() as stop, study.runner.alive():
@@ -204,13 +203,6 @@ def problem_of(setup: Setup, study: Study, costs: CandidateCosts | None = None) 
     start = [setup.space.values(candidate) for candidate in (setup.space.baseline, setup.space.mildest())]
     region = functools.partial(_region, study)
     return Problem(setup.config.seed, setup.config.trials, knobs, costs, _canonical(setup), start, region, n_told)
-
-
-def _slack(study: Study) -> dict[str, float]:
-    """Return by how much a trial may be worse than the baseline in what only training shows, by metric, as a loss."""
-    baseline, limits = study.baseline(), study.limits
-    learned = [m for m in study.optimised_metrics if m.name in limits and m.untrained_tolerance is None]
-    return {m.name: m.loss(limits[m.name]) - m.loss(baseline[m.name]) for m in learned} if baseline else {}
 
 
 def _region(study: Study) -> Region:

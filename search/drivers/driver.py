@@ -135,11 +135,13 @@ class Job:
         number: Number of the trial.
         candidate: What to build.
         plan: How, with the baseline where that is finished.
+        slack: By how much it may be worse than the baseline; see `Judge.slack`.
     """
 
     number: int
     candidate: Candidate
     plan: TrialPlan
+    slack: Mapping[str, float] | None = None
 
     @property
     def epochs(self) -> int:
@@ -169,7 +171,7 @@ def next_job(queue: TrialQueue, plan: TrialPlan, *, beside: bool = False) -> Job
         plan = replace(plan, awaits_baseline=not queue.is_baseline(pending.number))
     else:
         plan = replace(plan, least_accuracy=queue.judge.least_accuracy(plan.objectives))
-    return Job(pending.number, pending.candidate, plan)
+    return Job(pending.number, pending.candidate, plan, queue.judge.slack)
 
 
 def with_reference(plan: TrialPlan, baseline: Model | None) -> TrialPlan:

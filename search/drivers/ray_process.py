@@ -153,6 +153,8 @@ def _searcher(pipe: "Connection[Any, Any]", judge: Any) -> tuple[Any, Any]:  # n
                 # None asks Ray to come back later: a running trial may open the way for others.
                 return str(Searcher.FINISHED) if job == NO_MORE else None
             numbers[trial_id] = job.number
+            if judge is not None:
+                ray.get(judge.allow.remote(job.slack))
             return {"job": job}
 
         def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ network with the largest expected hypervolume improvement, in which the costs ar
 that cannot be built or that breaks a limit on a known cost.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import moocore
 import numpy as np
@@ -26,6 +26,11 @@ MAX_START = 12
 START_DRAWS, START_NEAREST = 256, 8
 """Number of random draws for a first network, and how many of them, the nearest to the wanted cost, are compared with
 the networks tried so far: the one most unlike them is proposed."""
+NEAR_DRAWS, NEAR_NEAREST = 16, 4
+"""The same where draws lie near networks that are known to be good: their costs are counted, not estimated."""
+MILDEST = 0.25
+"""Least cost of a first network, as a share of the cheapest network that is known to be good: much smaller ones are
+hopeless more often than not, and the model comes to them by itself where it expects more of them."""
 MAX_CHANGES, NEAR_TRIES = 3, 20
 """Maximum number of knobs in which a first network differs from one that is known to be good, and number of draws that
 look for an untried one."""
@@ -65,37 +70,42 @@ class CostAwareSampler(ProposingSampler):
 
     def _spread(self, domain: KnobDomain, history: History, rng: np.random.Generator) -> Params:
         """Return an allowed network whose cost is the next of evenly spread ones and which is unlike those tried."""
-        draws = [self._first_draw(domain, history, rng) for _ in range(START_DRAWS)]
+        good = [domain.completed(params, rng) for params in self._problem.start]
+        count, nearest = (NEAR_DRAWS, NEAR_NEAREST) if good else (START_DRAWS, START_NEAREST)
+        draws = [_first_draw(domain, history, rng, good) for _ in range(count)]
         tried = [*history.done, *history.pending, *history.failed, *(p for p, _, _ in history.stopped)]
         if (costs := self._problem.costs) is not None:
-            estimated = costs.estimate(draws)
+            known = costs.count(draws) if good else costs.estimate(draws)
             limits = np.array([np.inf if c.limit is None else c.limit for c in costs.columns])
-            allowed = np.flatnonzero(~np.isnan(estimated).any(1) & (estimated <= limits).all(1))
-            if len(allowed):
-                logs = np.log(np.maximum(estimated[allowed, 0], 1e-12))
+            is_allowed = ~np.isnan(known).any(1) & (known <= limits).all(1)
+            if good:
+                is_mild = known[:, 0] >= MILDEST * costs.count(good)[:, 0].min()
+                is_allowed = is_allowed & is_mild if (is_allowed & is_mild).any() else is_allowed
+            if len(allowed := np.flatnonzero(is_allowed)):
+                logs = np.log(np.maximum(known[allowed, 0], 1e-12))
                 target = logs.min() + _place(len(tried), self._start) * np.ptp(logs)
                 order = np.argsort(np.abs(logs - target), kind="stable")
-                draws = [draws[allowed[i]] for i in order[:START_NEAREST]]
+                draws = [draws[allowed[i]] for i in order[:nearest]]
         if not tried:
             return draws[0]
         distances = cdist(domain.encode(draws), domain.encode(tried)).min(1)
         return draws[int(distances.argmax())]
 
-    def _first_draw(self, domain: KnobDomain, history: History, rng: np.random.Generator) -> Params:
-        """Return a network near one that is known to be good; a random one where none is known, or all are tried.
 
-        A knob in which the good networks differ, such as the amount of a compression step, moves to a value near
-        theirs; any other knob moves freely.
-        """
-        good = [domain.completed(params, rng) for params in self._problem.start]
-        for _ in range(NEAR_TRIES if good else 0):
-            params = good[int(rng.integers(len(good)))]
-            for name in rng.permutation(domain.names)[: int(rng.integers(1, MAX_CHANGES + 1))]:
-                is_kept_near = len({one[name] for one in good}) > 1
-                params = domain.changed(params, name, rng) if is_kept_near else domain.redrawn(params, rng, name)
-            if domain.key(params) not in history.seen:
-                return params
-        return fresh_draw(domain, history, rng)
+def _first_draw(domain: KnobDomain, history: History, rng: np.random.Generator, good: Sequence[Params]) -> Params:
+    """Return a network near one that is known to be good; a random one where none is known, or all are tried.
+
+    A knob in which the good networks differ, such as the amount of a compression step, moves to a value near theirs;
+    any other knob moves freely.
+    """
+    for _ in range(NEAR_TRIES if good else 0):
+        params = good[int(rng.integers(len(good)))]
+        for name in rng.permutation(domain.names)[: int(rng.integers(1, MAX_CHANGES + 1))]:
+            is_kept_near = len({one[name] for one in good}) > 1
+            params = domain.changed(params, name, rng) if is_kept_near else domain.redrawn(params, rng, name)
+        if domain.key(params) not in history.seen:
+            return params
+    return fresh_draw(domain, history, rng)
 
 
 def _place(number: int, count: int) -> float:

@@ -9,7 +9,7 @@ Source:
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import moocore
 import numpy as np
@@ -34,19 +34,15 @@ class Halving:
         min_epochs: Number of finished epochs at the first rung.
         factor: At each rung the best 1/factor of the trials goes on.
         brackets: Number of series of rungs.
-        slack: Returns by how much a trial may be worse than the baseline, as a difference of losses by metric, as far
-            as that is known by then.
+
+    Attributes:
+        slack: By how much a trial may be worse than the baseline, as a difference of losses by metric; None until that
+            is known.
     """
 
-    def __init__(
-        self,
-        metrics: Sequence[Metric],
-        min_epochs: int,
-        factor: int = 2,
-        brackets: int = 1,
-        slack: Callable[[], Mapping[str, float]] = dict,
-    ) -> None:
-        self._metrics, self._slack = tuple(metrics), slack
+    def __init__(self, metrics: Sequence[Metric], min_epochs: int, factor: int = 2, brackets: int = 1) -> None:
+        self._metrics = tuple(metrics)
+        self.slack: Mapping[str, float] | None = None
         self._min_epochs, self._factor, self._brackets = min_epochs, factor, brackets
         self._rungs: dict[tuple[int, int], dict[int, tuple[float, ...]]] = {}
         self._baseline: dict[int, tuple[float, ...]] = {}
@@ -123,7 +119,7 @@ class Halving:
 
     def _excess(self, points: Losses, epoch: int) -> Losses:
         """Return by how much each trial is outside the limits after a number of epochs; 0 or less inside."""
-        slack, baseline = self._slack(), self._baseline.get(epoch)
+        slack, baseline = self.slack or {}, self._baseline.get(epoch)
         at = [i for i, metric in enumerate(self._metrics) if metric.name in slack]
         if baseline is None or not at:
             return np.zeros(len(points))

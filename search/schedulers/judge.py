@@ -27,6 +27,20 @@ class Judge:
         if self._recovery is not None and result.outcome == "done":
             self._recovery.learn(result.facts, result.measurements)
 
+    @property
+    def slack(self) -> Mapping[str, float] | None:
+        """By how much a trial may be worse than the baseline; see `Halving`. A judge of epochs alone is told it."""
+        if self._halving is None:
+            return None
+        if self._halving.slack is None and self._study is not None:
+            self._halving.slack = _slack(self._study)
+        return self._halving.slack
+
+    def allow(self, slack: Mapping[str, float] | None) -> None:
+        """Take over what the judge of another process knows as `slack`."""
+        if self._halving is not None:
+            self._halving.slack = slack
+
     def least_accuracy(self, objectives: Sequence[Objective]) -> tuple[float, float]:
         """Return the accuracies below which a compressed trial is hopeless; see `TrialPlan.least_accuracy`."""
         limits = [o.limit for o in objectives if o.metric == ACCURACY and o.limit is not None]
@@ -48,9 +62,19 @@ class Judge:
         """
         if self._halving is None:
             return ""
+        self.allow(self.slack)
         return self._halving.judge(number, epoch + 1, epochs, self._halving.losses(metrics), spared=spared)
 
     def forget(self, number: int) -> None:
         """Remove a trial whose process died."""
         if self._halving is not None:
             self._halving.forget(number)
+
+
+def _slack(study: Study) -> dict[str, float] | None:
+    """Return by how much a trial may be worse than the baseline in what only training shows, by metric, as a loss."""
+    if (baseline := study.baseline()) is None:
+        return None
+    limits = study.limits
+    learned = [m for m in study.optimised_metrics if m.name in limits and m.untrained_tolerance is None]
+    return {m.name: m.loss(limits[m.name]) - m.loss(baseline[m.name]) for m in learned}

@@ -246,7 +246,8 @@ class TestLimits:
     """The baseline loses 0.5 after one epoch and 0.1 at its end; a trial may end 0.05 worse."""
 
     def halving(self) -> Halving:
-        halving = Halving(METRICS, 1, 2, slack=lambda: {"accuracy": 0.05})
+        halving = Halving(METRICS, 1, 2)
+        halving.slack = {"accuracy": 0.05}
         assert not halving.judge(0, 1, EPOCHS, (-0.5, 100.0), spared=True)
         return halving
 
@@ -275,5 +276,6 @@ class TestLimits:
         measured = outcome(first.candidate, accuracy=0.9, size_bytes=1000)
         study.tell(first.number, replace(measured, curve=((0, {"accuracy": 0.5}),)))
         setup = toy_trials.toy_setup(tmp_path)
-        halving = resume(Halving(METRICS, 1, 2, slack=lambda: {"accuracy": 0.05}), study, setup.plan)
+        halving = resume(Halving(METRICS, 1, 2), study, setup.plan)
+        halving.slack = {"accuracy": 0.05}
         assert halving._excess(np.array([[-0.44, 1.0], [-0.46, 1.0]]), 1) == pytest.approx([0.01, -0.01])
