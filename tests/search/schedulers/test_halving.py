@@ -1,5 +1,6 @@
 """Successive halving over several objectives, on cases small enough to work out by hand."""
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import toy_trials
-from toy_study import open_study, outcome, run, sample
+from toy_study import CONFIG, objectives, open_study, outcome, run, sample
 
 from paredown.evaluators.metrics.catalogue import EVALUATORS
+from paredown.search.samplers.catalogue import SAMPLERS
+from paredown.search.samplers.sampler import Problem
 from paredown.search.schedulers.halving import Halving, epsilon_net, epsilon_net_order
+from paredown.search.schedulers.judge import Judge
 from paredown.search.schedulers.resumed import resume
 from paredown.studies.result import UNTRAINED_KEY, TrialResult, stopped_early
+from paredown.studies.study import Study
 
 METRICS = [EVALUATORS[name].metric for name in ("accuracy", "size_bytes")]
 EPOCHS = 27
@@ -279,3 +284,26 @@ class TestLimits:
         halving = resume(Halving(METRICS, 1, 2), study, setup.plan)
         halving.slack = {"accuracy": 0.05}
         assert halving._excess(np.array([[-0.44, 1.0], [-0.46, 1.0]]), 1) == pytest.approx([0.01, -0.01])
+
+    def test_what_a_study_allows_is_known_after_its_baseline_and_crosses_processes(self, tmp_path: Path) -> None:
+        study = _limited(tmp_path)
+        asked, here = study.ask(sample), Judge(Halving(METRICS, 1, 2), study)
+        assert asked is not None
+        assert here.slack is None
+        study.tell(asked.number, outcome(asked.candidate, accuracy=0.9, size_bytes=1000))
+        assert here.slack == pytest.approx({"accuracy": 0.03})
+        there = pickle.loads(pickle.dumps(Judge(Halving(METRICS, 1, 2))))
+        there.allow(here.slack)
+        baseline = {"accuracy": 0.5, "size_bytes": 100.0}
+        for judge in (here, there):
+            assert not judge.judge(0, 0, EPOCHS, baseline, spared=True)
+            assert "outside the limits" in judge.judge(1, 0, EPOCHS, {"accuracy": 0.4, "size_bytes": 1.0}, spared=False)
+
+
+def _limited(folder: Path) -> Study:
+    """Return a study that accepts accuracies from 0.87 on."""
+    accuracy = replace(objectives()[0], limit=0.87)
+    url, limited = f"sqlite:///{folder / 'limited.db'}", [accuracy, *objectives()[1:]]
+    study = Study.create(url, "limited", CONFIG, limited, str(folder))
+    study.use(SAMPLERS["random"](Problem(0, 20)))
+    return study
