@@ -224,7 +224,10 @@ def write(file: Path, runs: dict[str, Any], seeds: int, trials: int) -> dict[str
 
 
 def summary(runs: dict[str, Any], seeds: int, trials: int) -> dict[str, Any]:
-    """Return for each seed the final hypervolume of the arms, and how many times fewer seconds Paredown needed."""
+    """Return for each seed what the arms came to, and how many times fewer seconds Paredown needed for the same.
+
+    The seconds of another arm are those to its own final hypervolume, not to its end.
+    """
     found: dict[str, Any] = {"seeds": []}
     ratios: dict[str, list[float]] = {"plain": [], "before": []}
     for seed in range(seeds):
@@ -236,16 +239,32 @@ def summary(runs: dict[str, Any], seeds: int, trials: int) -> dict[str, Any]:
         courses = {name: course(arm["points"], reference) for name, arm in arms.items()}
         line: dict[str, Any] = {"seed": seed}
         for name, steps in courses.items():
-            line[name] = {"hypervolume": round(steps[-1][1], 4), "processor_s": round(arms[name]["processor_s"], 1)}
+            line[name] = {
+                "hypervolume": round(steps[-1][1], 4),
+                "processor_s": round(arms[name]["processor_s"], 1),
+                **within(arms[name]["points"], reference, trials),
+            }
         for other in ratios:
             if "now" in courses and other in courses:
                 needed = seconds_to(courses["now"], courses[other][-1][1])
-                line[f"times_fewer_than_{other}"] = None if needed is None else arms[other]["processor_s"] / needed
-                ratios[other].append(0.0 if needed is None else arms[other]["processor_s"] / needed)
+                theirs = seconds_to(courses[other], courses[other][-1][1])
+                fewer = None if needed is None or theirs is None else round(theirs / needed, 2)
+                line[f"times_fewer_than_{other}"] = fewer
+                line[f"hypervolume_over_{other}"] = round(courses["now"][-1][1] / max(courses[other][-1][1], 1e-12), 2)
+                ratios[other].append(fewer or 0.0)
         found["seeds"].append(line)
     for other, values in ratios.items():
         found[f"median_times_fewer_than_{other}"] = round(statistics.median(values), 2) if values else None
     return found
+
+
+def within(points: list[Point], baseline: dict[str, float], trials: int) -> dict[str, float]:
+    """Return the share of all trials inside the region, and how many of them are on its front."""
+    least = baseline["accuracy"] - POINTS
+    inside = [values for _, values in points if values["accuracy"] >= least]
+    losses = [[-one["accuracy"], max(one["latency_ms"], FLOOR_MS), one["size_bytes"]] for one in inside]
+    members = int(moocore.is_nondominated(np.array(losses)).sum()) if losses else 0
+    return {"share_within": len(inside) / trials, "front_within": members}
 
 
 def course(points: list[Point], baseline: dict[str, float]) -> list[tuple[float, float]]:

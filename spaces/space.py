@@ -91,11 +91,14 @@ class SearchSpace:
         return list({c.digest: c for c in candidates}.values())
 
     def mildest(self) -> Candidate:
-        """Return the baseline with every step at its mildest: a network that is known to be good."""
+        """Return the baseline with every step at its mildest: a network that is known to be good.
+
+        Steps that only teach stay off: they cost a training of the largest network and compress nothing.
+        """
         values = self.values(self.baseline)
         for name, step in self.steps.items():
             knob = self.knobs[f"{name}.{step.switch}"]
-            if not knob.is_fixed:
+            if not knob.is_fixed and not step.only_teaches:
                 values[f"{name}.{step.switch}"] = knob.next_to(step.off)
         return self.candidate(values)
 

@@ -114,6 +114,7 @@ def set_up(config: StudyConfig, where: str, folder: Path, out: Path) -> Setup:
         objectives,
         training,
         out.absolute(),
+        reference_network=space.baseline,
         timeout_s=config.trial_timeout,
         judged=judged,
         teacher=_teacher(config, where, folder.absolute(), task, space),

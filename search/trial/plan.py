@@ -29,6 +29,8 @@ class TrialPlan:
         training: Plan of the training.
         folder: Folder of the study.
         baseline: The finished baseline; None while it runs.
+        reference_network: The baseline's network, for which a trial that shares it waits instead of training it again;
+            None: no trial does.
         awaits_baseline: Whether the trial begins while the baseline runs, and waits where it needs it.
         reference: Waits for the baseline and returns it with the objectives; a driver sets it in the worker where the
             trial awaits the baseline.
@@ -55,6 +57,7 @@ class TrialPlan:
     training: TrainingPlan
     folder: Path
     baseline: Baseline | None = None
+    reference_network: Candidate | None = None
     awaits_baseline: bool = False
     reference: Callable[[], tuple[Baseline, tuple[Objective, ...]]] | None = None
     timeout_s: float = 3600.0
@@ -89,12 +92,16 @@ class TrialPlan:
         return replace(self, baseline=baseline, objectives=objectives, awaits_baseline=False, reference=None)
 
     def before_training(self, candidate: Candidate) -> "TrialPlan":
-        """Return the plan with which a candidate begins: with the baseline where that teaches it, or for limits."""
+        """Return the plan with which a candidate begins: with the baseline where it needs that to begin.
+
+        It does for a teacher, for limits that follow from the baseline, and where it goes on from the same network.
+        """
         learns = self.teacher is None and any(STEPS[name].teacher_loss for name in candidate.steps)
         costs = [o for o in self.objectives if o.is_limited and o.metric.untrained_tolerance is not None]
         judged = any(o.limit is None or EVALUATORS[o.metric.name].needs == "file" for o in costs)
         refuses = any(EVALUATORS[o.metric.name].refuses for o in self.objectives)
-        return self.with_baseline() if learns or judged or refuses else self
+        goes_on = bool(self.training.cache_bytes) and candidate.uncompressed == self.reference_network
+        return self.with_baseline() if learns or judged or refuses or goes_on else self
 
     def epochs(self, candidate: Candidate) -> int:
         """Return the maximum number of epochs for which a candidate is trained, fine-tuning included."""

@@ -227,6 +227,12 @@ class Step:
         """How tables call the step."""
         return StepLabel(self.short, self.switch, self.details)
 
+    @property
+    def only_teaches(self) -> bool:
+        """Whether the step changes what training minimises and nothing of the network or its file."""
+        others = (self.attach, self.transform, self.finetuning, self.proximal, self.rewrite)
+        return self.teacher_loss is not None and not any(others)
+
     def knows_shapes(self, knobs: Knobs) -> bool:
         """Return whether the shapes that the transform gives under these knobs follow from the knobs alone."""
         return self.shapes_known if isinstance(self.shapes_known, bool) else self.shapes_known(knobs)

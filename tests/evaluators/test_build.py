@@ -5,14 +5,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from paredown.evaluators.build import COUNTED, apply_structural_steps, count_costs
+from paredown.evaluators.build import COUNTED, apply_structural_steps, build, count_costs, input_shape, shaping
 from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.evaluators.metrics.evaluation_input import EvaluationInput
 from paredown.evaluators.tasks.spec import TaskSpec, load_task
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
+from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.families.catalogue import FAMILIES
-from paredown.spaces.knob import Knobs, Value
+from paredown.spaces.families.imported import NAME as IMPORTED
+from paredown.spaces.knob import Knobs, Range, Value
+from paredown.spaces.space import joint_space
 
 RESNET: Knobs = {
     "block": "basic",
@@ -25,6 +28,7 @@ RESNET: Knobs = {
 }
 LOW: dict[str, Value] = {"ratio": 0.375, "rule": "ratio", "kernel": "tucker2"}
 PRUNED: dict[str, Value] = {"ratio": 0.5}
+DRAWN = 6
 SPARSE = {name: knob.lowest for name, knob in STEPS["unstructured_pruning"].knobs.items()} | {"ratio": 0.5}
 
 
@@ -49,6 +53,32 @@ def test_counted_costs_are_those_of_the_real_network(steps: dict[str, Knobs]) ->
     torch.manual_seed(0)
     real = apply_structural_steps(FAMILIES["resnet"].build(RESNET, shape, 10), candidate, shape).network
     assert counted == {name: EVALUATORS[name].evaluate(EvaluationInput(real, shape)).value for name in COUNTED}
+
+
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name != IMPORTED])
+def test_what_is_not_checked_of_our_own_families_would_have_passed(family: str) -> None:
+    task = load_task(TaskSpec("digits", "{}", Path()))
+    steps = {name: STEPS[name] for name in ("channel_pruning", "low_rank")}
+    space = joint_space({family: FAMILIES[family]}, steps, Range(8, 16, 4), {}, {})
+    counted = 0
+    for seed in range(DRAWN):
+        candidate, shape = space.draw(seed), input_shape(space.draw(seed), task)
+        torch.manual_seed(seed)
+        costs = count_costs(candidate, task)
+        torch.manual_seed(seed)
+        try:
+            network = apply_structural_steps(build(candidate, shape, 10), candidate, shape).network
+        except InfeasibleCandidate:
+            assert costs is None
+            continue
+        counted += bool(candidate.steps)
+        assert costs == {name: EVALUATORS[name].evaluate(EvaluationInput(network, shape)).value for name in COUNTED}
+    assert counted
+
+
+def test_candidates_that_differ_only_in_the_file_share_their_shapes() -> None:
+    small = Candidate("resnet", RESNET, {"channel_pruning": PRUNED, "quantization": {"weights": "int8"}})
+    assert shaping(small) == Candidate("resnet", RESNET, {"channel_pruning": PRUNED})
 
 
 def test_ranks_by_ratio_are_counted_without_a_decomposition(monkeypatch: pytest.MonkeyPatch) -> None:

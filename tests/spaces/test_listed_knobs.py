@@ -89,6 +89,12 @@ def test_conditions_read_a_listed_sibling() -> None:
     assert space(early_exit__exits=[1, 2]).mildest().steps["early_exit"]["exits"] == 1
 
 
+def test_the_mildest_compression_has_no_lesson() -> None:
+    steps = {name: STEPS[name] for name in ("distillation", "quantization")}
+    mild = joint_space({"mbconv": FAMILIES["mbconv"]}, steps, Range(8, 16, 4), {}, {}).mildest()
+    assert list(mild.steps) == ["quantization"], "distillation only teaches"
+
+
 def test_neighbours_of_uneven_numbers() -> None:
     knob = Levels((0.5, 0.75, 2.0))
     assert [knob.next_to(value) for value in (0.0, 0.5, 0.75, 2.0)] == [0.5, 0.75, 0.5, 0.75]

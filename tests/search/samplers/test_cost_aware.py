@@ -350,6 +350,7 @@ class TestRegion:
         assert max(changed) <= 4, "three knobs of one that differs from the other in a fourth"
         costs = [cost(p) for p in asked]
         assert max(costs) > 10 * min(costs), "spread over the costs"
+        assert min(costs) >= cost({**base, "bits": 8}) / 4, "much smaller ones are hopeless"
 
 
 def test_costs_that_span_decades_are_on_a_logarithmic_scale() -> None:

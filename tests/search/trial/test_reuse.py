@@ -10,6 +10,7 @@ import supernets
 from paredown.evaluators.build import build
 from paredown.evaluators.files.names import MODEL_FILE
 from paredown.evaluators.metrics.evaluation_input import Baseline
+from paredown.evaluators.metrics.measurement import Objective
 from paredown.search.errors import ConfigError
 from paredown.search.study_file import quantity
 from paredown.search.trial.checkpoint_cache import CheckpointCache
@@ -61,6 +62,24 @@ def test_another_compression_takes_the_trained_network(trained: tuple[TrialPlan,
     assert len(reused.curve) == 3, "two epochs replayed, one of fine-tuning"
     for name in ("accuracy", "params", "size_bytes"):
         assert reused.measurements[name].value == alone.measurements[name].value
+
+
+def test_a_trial_of_the_baselines_network_waits_for_its_training(
+    trained: tuple[TrialPlan, TrialResult], tmp_path: Path
+) -> None:
+    done, first = trained
+    baseline = Baseline(done.folder / first.artifact / MODEL_FILE, (1, 8, 8), first.measurements["latency_ms"].value)
+    asked: list[str] = []
+
+    def reference() -> tuple[Baseline, tuple[Objective, ...]]:
+        asked.append("baseline")
+        return baseline, done.objectives
+
+    plan = dataclasses.replace(done, reference_network=PLAIN, awaits_baseline=True, reference=reference)
+    assert plan.before_training(PRUNED).baseline == baseline
+    assert asked == ["baseline"]
+    assert plan.before_training(dataclasses.replace(PRUNED, knobs=KNOBS | {"width": 0.75})) is plan
+    assert asked == ["baseline"], "it trains a network of its own"
 
 
 def test_a_network_trained_before_its_layers_had_names_is_taken(
