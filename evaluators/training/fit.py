@@ -208,6 +208,7 @@ class _Course:
     ) -> None:
         self._model, self._images, self._augmentation, self._plan = model, images, data.augmentation, plan
         self._loss, self._passes, self._holds = loss, passes, holds
+        self._layout = layout(model)
         self._random = torch.Generator().manual_seed(plan.seed)
         parameters = [*model.parameters(), *loss.parameters]
         self._optimizer = adamw(parameters, plan.weight_decay)
@@ -259,7 +260,7 @@ class _Course:
     def _step(self, rows: Tensor) -> float:
         batch = augmented(self._images[rows], self._augmentation, self._random)
         with self._passes.forward():
-            output = self._model(batch.contiguous(memory_format=layout(self._model)))
+            output = self._model(batch.contiguous(memory_format=self._layout))
         loss = self._loss(self._model, output.float(), rows)
         self._passes.step(loss, self._optimizer)
         self._loss.settle(self._model, float(self._schedule.get_last_lr()[0]))
