@@ -17,11 +17,14 @@ from paredown.search.cli.exit_codes import InterruptibleGroup, run_command
 from paredown.search.cli.export import export, predict, report
 from paredown.search.cli.families import families
 from paredown.search.cli.front import front, select
+from paredown.search.cli.remote import cancel, jobs, logs, submit
 from paredown.search.cli.schema import schema
 from paredown.search.cli.search import search
 from paredown.search.cli.sensitivity import sensitivity
+from paredown.search.cli.serve import serve, worker
 from paredown.search.cli.status import status
 from paredown.search.cli.studies import retry, show, studies
+from paredown.search.cli.token import token
 from paredown.search.cli.unpack import unpack
 
 app = typer.Typer(
@@ -48,11 +51,18 @@ COMMANDS = (
     families,
     schema,
     unpack,
+    serve,
+    worker,
+    submit,
+    jobs,
+    cancel,
+    logs,
 )
 for command in COMMANDS:
     app.command()(command)
 app.add_typer(bench, name="bench")
 app.add_typer(data, name="data")
+app.add_typer(token, name="token")
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,0 +1,121 @@
+"""Routes that submit, list, steer and delete studies."""
+
+import re
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Depends, Header, Query, Response
+
+from paredown.search.service.access import PROBLEMS, Responses, needs
+from paredown.search.service.documents import (
+    EXAMPLE,
+    Extension,
+    Problem,
+    Retry,
+    StudyDetail,
+    StudyDocument,
+    StudyList,
+)
+from paredown.search.service.service import Service
+from paredown.studies.access.tokens import Token
+from paredown.studies.queue.jobs import Job
+
+Reader = Annotated[Token, Depends(needs("read"))]
+Submitter = Annotated[Token, Depends(needs("submit"))]
+StudyFile = Annotated[
+    str, Body(media_type="application/yaml", description="A study file as YAML or JSON", examples=[EXAMPLE])
+]
+REFUSED: Responses = {
+    422: {"model": Problem, "description": "The study file is refused, with the message of the command line"}
+}
+SUBMITTED: Responses = REFUSED | {200: {"description": "An earlier request with the key made it"}}
+
+
+def study_document(service: Service, job: Job) -> StudyDocument:
+    """Return what the API says of a study."""
+    reader = service.reader(job)
+    return StudyDocument(
+        study=job.study,
+        owner=job.owner,
+        state=job.state,
+        stop_requested=job.stop_requested,
+        position=service.place(job),
+        priority=job.priority,
+        trials=job.payload.get("trials", 40),
+        counts={} if reader is None else reader.counts(),
+        best={} if reader is None else reader.best(),
+        attempts=job.attempts,
+        error=job.error,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+    )
+
+
+def study_routes(service: Service) -> APIRouter:
+    """Return the routes."""
+    router = APIRouter(prefix="/v1/studies", tags=["studies"], responses=PROBLEMS)
+
+    @router.post("", status_code=201, responses=SUBMITTED)
+    def submit(
+        token: Submitter,
+        response: Response,
+        text: StudyFile,
+        file: Annotated[str, Query(max_length=200, description="How messages name the study file")] = "study file",
+        name: Annotated[str | None, Query(max_length=100, description="Name, in place of the file's")] = None,
+        trials: Annotated[int | None, Query(ge=1, description="Number of trials, in place of the file's")] = None,
+        priority: Annotated[int, Query(ge=-100, le=100)] = 0,
+        delay_s: Annotated[float, Query(ge=0, le=30 * 86400, description="Seconds before which it does not start")] = 0,
+        idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
+    ) -> StudyDocument:
+        """Submit a study; it is checked as `paredown search` checks its study file, and waits for a worker."""
+        given = {key: value for key, value in (("study", name), ("trials", trials)) if value is not None}
+        where = re.sub(r"[^\w .-]", "_", file)
+        options = {"priority": priority, "delay_s": delay_s, "given": given}
+        job, is_new = service.submit(token, text, where, idempotency_key, **options)
+        response.status_code = 201 if is_new else 200
+        return study_document(service, job)
+
+    @router.get("")
+    def list_studies(token: Reader) -> StudyList:
+        """List your studies; an administrator sees those of all owners."""
+        return StudyList(studies=[study_document(service, job) for job in service.list(token)])
+
+    @router.get("/{study}")
+    def get_study(token: Reader, study: str) -> StudyDetail:
+        """Show a study."""
+        job = service.find(token, study)
+        search = service.progress(job)["search"]
+        return StudyDetail(**study_document(service, job).model_dump(), config=job.payload, search=search)
+
+    @router.post("/{study}/pause")
+    def pause(token: Submitter, study: str) -> StudyDocument:
+        """Stop a study within a batch, with all that is finished saved."""
+        return study_document(service, service.jobs.stop(service.find(token, study), "pause"))
+
+    @router.post("/{study}/cancel")
+    def cancel(token: Submitter, study: str) -> StudyDocument:
+        """End a study within a batch; what is finished stays."""
+        return study_document(service, service.jobs.stop(service.find(token, study), "cancel"))
+
+    @router.post("/{study}/resume")
+    def resume(token: Submitter, study: str) -> StudyDocument:
+        """Let a study that was paused, cancelled or failed go on."""
+        allowed = ("paused", "cancelled", "failed")
+        return study_document(service, service.jobs.requeue(service.find(token, study), "to resume it", allowed))
+
+    @router.post("/{study}/extend", responses=REFUSED)
+    def extend(token: Submitter, study: str, wanted: Extension) -> StudyDocument:
+        """Let a study go on to a larger number of trials."""
+        return study_document(service, service.extend(service.find(token, study), wanted.trials))
+
+    @router.post("/{study}/retry", responses=REFUSED)
+    def retry(token: Submitter, study: str, wanted: Retry) -> StudyDocument:
+        """Run the failed trials of a study again, all or those of some causes."""
+        return study_document(service, service.retry(service.find(token, study), tuple(wanted.causes)))
+
+    @router.delete("/{study}", status_code=204)
+    def delete(token: Submitter, study: str) -> None:
+        """Delete a study that does not run, with its trials and its files."""
+        service.delete(service.find(token, study))
+
+    return router
