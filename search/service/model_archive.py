@@ -1,5 +1,6 @@
 """Exported models as files to send."""
 
+import os
 import tempfile
 import zipfile
 from pathlib import Path
@@ -22,8 +23,8 @@ def model_archive(models: Path, trial: int) -> Path:
     if folder.is_symlink() or not folder.is_dir():
         raise StudyNotFound(f"trial {trial} is not exported; the front is when the search ends, others by POST")
     files = [file for file in sorted(folder.rglob("*")) if file.is_file() and not file.is_symlink()]
-    opened = tempfile.NamedTemporaryFile(prefix="paredown-model-", suffix=".zip", delete=False)
-    with opened as target, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+    handle, target = tempfile.mkstemp(prefix="paredown-model-", suffix=".zip")
+    with os.fdopen(handle, "wb") as opened, zipfile.ZipFile(opened, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in files:
             archive.write(file, Path(name, file.relative_to(folder)))
-    return Path(target.name)
+    return Path(target)

@@ -177,7 +177,7 @@ class Service:
             ConfigError: It refused its input; the message is its own.
         """
         command = [sys.executable, "-m", "paredown", *arguments]
-        return _output(command, "", {"PAREDOWN_STORAGE": self.settings.storage}, self.settings.out)
+        return _output(command, "", {"PAREDOWN_STORAGE": self.settings.storage})
 
     def _checked(self, owner: str, text: str, where: str, given: Mapping[str, Any]) -> dict[str, Any]:
         data = self.settings.data
@@ -191,18 +191,16 @@ class Service:
             "out": str(self.settings.out.absolute()),
         }
         command = [sys.executable, "-m", "paredown.search.service.submission"]
-        checked: dict[str, Any] = json.loads(_output(command, json.dumps(request), {}, self.settings.out))
+        checked: dict[str, Any] = json.loads(_output(command, json.dumps(request), {}))
         return checked
 
 
-def _output(command: list[str], given: str, environment: Mapping[str, str], folder: Path) -> str:
-    folder.mkdir(parents=True, exist_ok=True)
+def _output(command: list[str], given: str, environment: Mapping[str, str]) -> str:
     try:
         done = subprocess.run(
             command,
             input=given,
             env=os.environ | dict(environment),
-            cwd=folder,
             capture_output=True,
             text=True,
             timeout=CHECK_S,

@@ -73,7 +73,6 @@ class Worker:
             child = start_child(
                 self._arguments(job, folder),
                 {"PAREDOWN_STORAGE": self._storage},  # not an argument: others can read those
-                cwd=folder,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
