@@ -108,12 +108,11 @@ class Guard:
 
     async def _authenticated(self, headers: dict[str, str], address: str) -> Token:
         """Return the token of a request."""
-        if not self._failures.has_any(address):
-            raise Refused(429, "too many requests without a valid token; try again in a minute")
         kind, _, text = headers.get("authorization", "").partition(" ")
         token = await run_sync(self._tokens.check, text.strip()) if kind.lower() == "bearer" else None
+        if token is None and not self._failures.take(address):  # whoever has a token is never locked out by others
+            raise Refused(429, "too many requests without a valid token; try again in a minute")
         if token is None:
-            self._failures.take(address)
             raise Refused(401, "needed: the header Authorization: Bearer TOKEN, with a token that is valid")
         if not self._requests.take(token.key):
             raise Refused(429, "too many requests; try again in a second")

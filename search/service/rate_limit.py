@@ -31,11 +31,6 @@ class RateLimit:
                 self._left.popitem(last=False)
             return left >= 1
 
-    def has_any(self, name: str) -> bool:
-        """Return whether there is a permission, without taking it."""
-        with self._lock:
-            return self._now(name) >= 1
-
     def _now(self, name: str) -> float:
         since, left = self._left.get(name, (time.monotonic(), self._burst))
         return min(self._burst, left + (time.monotonic() - since) * self._per_s)

@@ -98,6 +98,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             opened.bind((host.strip("[]"), port))
+            opened.listen()  # the address is shown before uvicorn accepts: connections wait until then
         except OSError as error:
             raise ConfigError(f"--host {host} --port {port}: {error.strerror}; --port 0 takes a free port") from error
         yield opened
