@@ -22,11 +22,12 @@ from paredown.studies.database import open_storage
 
 PATIENCE_S = 90.0
 """Seconds after which what a test waits for is taken not to come."""
+KNOBS = {"mbconv.phi": 0, "mbconv.depth": 1, "mbconv.width": {"low": 0.5, "high": 3.0}}
 STUDY: dict[str, Any] = {
     "study": "digits",
     "task": "digits",
     "objectives": ["accuracy", "macs", "size_bytes"],
-    "space": {"families": ["mbconv"], "steps": ["quantization"]},
+    "space": {"families": ["mbconv"], "steps": ["quantization"], "knobs": KNOBS},
     "training": {"epochs": 1, "finetune_epochs": 1, "batch_size": 256},
     "sampler": "random",
     "workers": 1,
