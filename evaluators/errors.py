@@ -19,6 +19,14 @@ class NotFinite(EvaluationError):
     """A loss or an output is infinite or no number."""
 
 
+class DeviceError(ParedownError):
+    """A device does not exist, or its file does not describe one."""
+
+
+class ExtraMissing(EvaluationError):
+    """What was asked for needs an extra of the package that is not installed."""
+
+
 class PackingError(ParedownError):
     """A packed file is broken, or a model cannot be packed."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from paredown.evaluators.metrics.measurement import Metric
+from paredown.evaluators.metrics.measurement import Metric, Objective
 from paredown.studies.front import Model
 from paredown.studies.result import PendingTrial, TrialResult
 
@@ -20,6 +20,8 @@ class SearchStart:
         models: Models of earlier runs, the baseline first.
         counts: Number of trials of earlier runs by state.
         workers: Number of trials at a time.
+        sampler: Name of the sampler.
+        objectives: Metrics that are optimised or limited, as far as their limits are known.
     """
 
     study: str
@@ -29,6 +31,8 @@ class SearchStart:
     models: Sequence[Model]
     counts: Mapping[str, int]
     workers: int = 1
+    sampler: str = ""
+    objectives: Sequence[Objective] = ()
 
 
 class ProgressListener:
@@ -53,7 +57,7 @@ class ProgressListener:
         """A trial starts."""
 
     def epoch(self, number: int, epoch: int, metrics: Mapping[str, float]) -> None:
-        """A running trial has finished an epoch, counted from 0; some drivers tell it only when the trial ends."""
+        """A running trial has finished an epoch, counted from 0."""
 
     def finished(self, number: int, result: TrialResult) -> None:
         """A trial has ended."""

@@ -8,18 +8,21 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from paredown.evaluators.device import this_device
+from paredown.evaluators.training.workload import allowed_threads
 from paredown.search.deadline import deadline_of
 from paredown.search.drivers.catalogue import DRIVERS
 from paredown.search.drivers.driver import Driver, RunTrial
-from paredown.search.drivers.memory import worker_limit_bytes
 from paredown.search.errors import ClusterLost, ConfigError, check_name
+from paredown.search.front_latency import measure_front_again
 from paredown.search.interruption import stop_on_signals
 from paredown.search.listener import SILENT, ProgressListener, SearchStart
+from paredown.search.monitoring.live_report import LiveReport
 from paredown.search.monitoring.recording import recorded
+from paredown.search.places import begun_study, check_outputs, losses_as_abort, watched
 from paredown.search.samplers.choosing import choose_sampler
 from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.knobs import distributions
-from paredown.search.samplers.sampler import Params, Problem
+from paredown.search.samplers.sampler import Params, Problem, Region
 from paredown.search.samplers.surrogate.candidate_costs import CandidateCosts
 from paredown.search.schedulers.halving import Halving
 from paredown.search.schedulers.resumed import resume
@@ -33,8 +36,9 @@ from paredown.search.trial.run_trial import run_trial
 from paredown.search.trial.supernets import prepare_supernets
 from paredown.search.trial_queue import STOPPED, TIME_IS_UP, Budget, TrialQueue
 from paredown.spaces.knob import Value
-from paredown.studies.errors import StudyError
+from paredown.studies.outputs import write_mark
 from paredown.studies.ownership import LEASE_S
+from paredown.studies.result import TrialResult
 from paredown.studies.study import Study
 
 
@@ -48,6 +52,7 @@ class SearchSummary:
         interrupted: Whether it ended before its budget was spent, so that running it again goes on.
         overhead_s: Seconds in sampler, database and listener while a worker waited.
         wall_s: Seconds from the first to the last trial, training of supernets included.
+        deadline: `time.monotonic()` after which no trial was to run; None for no limit.
     """
 
     study: Study
@@ -55,6 +60,7 @@ class SearchSummary:
     interrupted: bool
     overhead_s: float
     wall_s: float
+    deadline: float | None = None
 
 
 def search(
@@ -92,16 +98,25 @@ def search(
     driver.check(options, where)
     if config.weights and not config.training.epochs:
         listener.remark(f"{config.weights}: the network starts trained; training.epochs is 0, fine-tuning follows")
-    measured = [] if _has_begun(url, config.study) else probe(setup, where)
-    study = Study.create(url, config.study, setup.stored, setup.plan.objectives, str(setup.plan.folder), lease_s)
-    with recorded(setup.plan.folder, study.name, listener) as recording:
+    begun, folder = begun_study(url, config.study), setup.plan.folder
+    if said := check_outputs(begun, config.study, folder, url):
+        listener.remark(said)
+    measured = [] if begun is not None else probe(setup, where)
+    study = Study.create(url, config.study, setup.stored, setup.plan.objectives, str(folder), lease_s)
+    with losses_as_abort(study, folder, url), recorded(folder, study.name, listener) as recording:
+        write_mark(folder, study, url)
+        if config.report_every is not None:
+            recording.add(LiveReport(url, study.name, config.report_every, recording.remark))
         costs = _costs(setup, study)
         for candidate, values in measured:
             costs.learn(candidate, values)
         setup = _on_its_device(setup, study, recording)
         _prepare(study, setup, costs, where)
         run_trials = functools.partial(driver.run, run=run, options=options)
-        summary = _searched(setup, study, costs, deadline, recording, run_trials)
+        room, trouble = functools.partial(driver.room, options), watched(study, folder, url)
+        summary = _searched(setup, study, costs, deadline, recording, run_trials, room, trouble)
+        if not summary.interrupted:
+            measure_front_again(study, setup.task, setup.plan)
         recording.reason = summary.reason
     return summary
 
@@ -113,20 +128,26 @@ def _searched(
     deadline: float | None,
     listener: ProgressListener,
     run_trials: Callable[[TrialQueue, TrialPlan, int], None],
+    room: Callable[[], int],
+    trouble: Callable[[TrialResult], str],
 ) -> SearchSummary:
     """Run trials until the budget is spent, the time is up or the search is asked to stop."""
     config, metrics, halving = setup.config, setup.plan.optimised_metrics, None
     if config.halving is not None:
-        halving = resume(Halving(metrics, **config.halving.model_dump()), study, setup.plan)
+        slack = functools.partial(_slack, study)
+        halving = resume(Halving(metrics, **config.halving.model_dump(), slack=slack), study, setup.plan)
     budget = Budget(config.trials, deadline, config.max_failures, config.patience_trials)
     begin, lost = time.monotonic(), ""
     with stop_on_signals() as stop, study.runner.alive():
-        queue = TrialQueue(study, setup.space, budget, listener, halving, costs.counted, stop)
+        queue = TrialQueue(study, setup.space, budget, listener, halving, costs.counted, stop, trouble)
         try:
             if queue.is_spent or prepare_supernets(setup.plan, deadline, listener, stop):
-                plan, workers = _divided(setup)
+                plan, workers = _divided(setup, room)
                 before = study.models(), study.counts()
-                listener.search_started(SearchStart(study.name, metrics, config.trials, deadline, *before, workers))
+                start = SearchStart(
+                    study.name, metrics, config.trials, deadline, *before, workers, config.sampler, study.objectives
+                )
+                listener.search_started(start)
                 run_trials(queue, plan, workers)
             else:
                 queue.stopped = STOPPED if stop.is_asked else TIME_IS_UP
@@ -143,7 +164,7 @@ def _searched(
     interrupted = bool(lost) or reason in (STOPPED, TIME_IS_UP)
     if not {"running", "waiting"} & study.counts().keys():
         drop_checkpoints(setup.plan.folder)
-    return SearchSummary(study, reason, interrupted, queue.asking_s, time.monotonic() - begin)
+    return SearchSummary(study, reason, interrupted, queue.asking_s, time.monotonic() - begin, deadline)
 
 
 def _with_resources(driver: Driver, config: StudyConfig, given: Mapping[str, Any], where: str) -> Mapping[str, Any]:
@@ -157,15 +178,6 @@ def _with_resources(driver: Driver, config: StudyConfig, given: Mapping[str, Any
             f"{', '.join(able)}"
         )
     return {**given, "resources": config.resources.model_dump()}
-
-
-def _has_begun(url: str, name: str) -> bool:
-    """Return whether the study exists; its space was checked when it began, perhaps by milder rules."""
-    try:
-        Study.open(url, name, lambda stored: ())
-    except StudyError:  # the study reports what is wrong with the database when it is made
-        return False
-    return True
 
 
 def _on_its_device(setup: Setup, study: Study, listener: ProgressListener) -> Setup:
@@ -189,7 +201,23 @@ def problem_of(setup: Setup, study: Study, costs: CandidateCosts | None = None) 
     """Return the problem that the sampler is made for."""
     knobs, n_told = distributions(setup.space), sum(study.counts().values())
     costs = costs or _costs(setup, study)
-    return Problem(setup.config.seed, setup.config.trials, knobs, costs, _canonical(setup), n_told)
+    start = [setup.space.values(candidate) for candidate in (setup.space.baseline, setup.space.mildest())]
+    region = functools.partial(_region, study)
+    return Problem(setup.config.seed, setup.config.trials, knobs, costs, _canonical(setup), start, region, n_told)
+
+
+def _slack(study: Study) -> dict[str, float]:
+    """Return by how much a trial may be worse than the baseline in what only training shows, by metric, as a loss."""
+    baseline, limits = study.baseline(), study.limits
+    learned = [m for m in study.optimised_metrics if m.name in limits and m.untrained_tolerance is None]
+    return {m.name: m.loss(limits[m.name]) - m.loss(baseline[m.name]) for m in learned} if baseline else {}
+
+
+def _region(study: Study) -> Region:
+    """Return what a study accepts of its objectives; limits that follow from the baseline are known once it is done."""
+    limits, metrics = study.limits, study.optimised_metrics
+    losses = {at: m.loss(limits[m.name]) for at, m in enumerate(metrics) if m.name in limits}
+    return Region(losses, frozenset(metrics[at].name for at in losses))
 
 
 def _costs(setup: Setup, study: Study) -> CandidateCosts:
@@ -209,9 +237,8 @@ def _canonical(setup: Setup) -> Callable[[Params], Params]:
     return lambda params: values(tuple(params.items()))
 
 
-def _divided(setup: Setup) -> tuple[TrialPlan, int]:
-    """Return the plan with cores and memory of the machine divided between the workers, and the number of workers."""
+def _divided(setup: Setup, room: Callable[[], int]) -> tuple[TrialPlan, int]:
+    """Return the plan with the cores of the machine divided between the workers, and the number of workers."""
     cores, config = os.cpu_count() or 1, setup.config
-    workers = min(cores, config.trials) if config.workers == "auto" else config.workers
-    memory_bytes = config.trial_memory or worker_limit_bytes(workers)
-    return replace(setup.plan, threads=max(1, cores // workers), memory_bytes=memory_bytes), workers
+    workers = min(room(), config.trials) if config.workers == "auto" else config.workers
+    return replace(setup.plan, threads=allowed_threads(cores, workers), memory_bytes=config.trial_memory), workers

@@ -46,12 +46,13 @@ class TrialQueue:
     """Hands out the trials of a study until the budget is spent.
 
     Trials that were trained, if only in part, count towards the budget; rejected and known candidates cost next to
-    nothing and do not count. The baseline runs alone, since all other trials are compared with it.
+    nothing and do not count. Others start after the baseline, or beside it and wait where they need it.
 
     Attributes:
         listener: Told what happens. The queue tells it of trials; drivers report epochs through `report`.
         halving: Stops running trials early; None: all run to their end.
         counted: Returns the costs of an untrained candidate that were counted before, by metric.
+        judge: Decides which running trials end early.
         stop: Whether the user or the system has asked the search to stop.
         stopped: Why there are no more trials; empty while there are.
         asking_s: Seconds spent in database, sampler and listener while a worker had nothing to do.
@@ -67,19 +68,18 @@ class TrialQueue:
         halving: Halving | None = None,
         counted: Callable[[Candidate], Mapping[str, float]] = lambda candidate: {},
         stop: StopRequest | None = None,
+        trouble: Callable[[TrialResult], str] = lambda result: "",
     ) -> None:
         self._study, self._space, self._budget = study, space, budget
         self._running: set[int] = set()
         self._skipped = self._failures = 0
         self._baseline = study.baseline()
-        self._renewed = -math.inf
-        self._is_waiting = False
+        self._baseline_number: int | None = None
+        self._renewed, self._is_waiting = -math.inf, False
         self._prepared: list[PendingTrial] = []
-        self._judge = Judge(halving)
-        self.listener, self.halving, self.counted = listener, halving, counted
-        self.stop = stop or StopRequest()
-        self.stopped = ""
-        self.asking_s = self.preparing_s = 0.0
+        self.listener, self.halving, self.counted, self.judge = listener, halving, counted, Judge(halving, study)
+        self.stop, self._trouble = stop or StopRequest(), trouble
+        self.stopped, self.asking_s, self.preparing_s = "", 0.0, 0.0
         self.renew()
 
     @property
@@ -108,7 +108,7 @@ class TrialQueue:
         left = self.seconds_left
         return self.stop.is_asked or (left is not None and left < -CUT_S)
 
-    def next(self) -> PendingTrial | None:
+    def next(self, *, beside: bool = False) -> PendingTrial | None:
         """Return a trial to start now; None to wait for a running one, or for good where `stopped` says why.
 
         While this search waits for trials of another one, it takes those over whose leases lapse.
@@ -117,14 +117,17 @@ class TrialQueue:
         try:
             self.renew()
             pending = None
-            if self._waits_for_baseline():
+            runs_here, is_lost = self._baseline_number in self._running, self._has_lost_baseline()
+            if self._waits_for_baseline() and not is_lost and not (beside and runs_here):
                 self._is_over()  # the deadline holds also while another search runs the baseline
-            elif self._baseline is None or not self._prepared:
+            elif (self._baseline is None and not runs_here) or not self._prepared:
                 pending = self._proposed()
             elif not self._is_over():
                 pending = self._prepared.pop(0)
             if pending is not None:
                 self._running.add(pending.number)
+                if self._baseline is None and pending.candidate.digest == self._study.baseline_candidate.digest:
+                    self._baseline_number = pending.number
                 self.listener.started(pending)
             return pending
         finally:
@@ -150,6 +153,15 @@ class TrialQueue:
             return self._baseline is None
         return False
 
+    def _has_lost_baseline(self) -> bool:
+        """Return whether the baseline's process died here, so that it runs again although others wait for it."""
+        is_gone = self._baseline is None and self._baseline_number not in {None, *self._running}
+        return is_gone and "waiting" in self._study.counts()
+
+    def is_baseline(self, number: int) -> bool:
+        """Return whether a trial is the baseline's."""
+        return number == self._baseline_number
+
     def _proposed(self) -> PendingTrial | None:
         while not self._is_over(len(self._prepared)):
             pending = self._study.ask(self._space.sample, self._budget.trials)
@@ -165,16 +177,20 @@ class TrialQueue:
         For the arguments see `Judge.judge`.
         """
         self.listener.epoch(number, epoch, metrics)
-        return self._judge.judge(number, epoch, epochs, metrics, spared=spared)
+        return self.judge.judge(number, epoch, epochs, metrics, spared=spared)
 
     def tell(self, number: int, result: TrialResult) -> None:
         """Store the result of a trial.
 
         Raises:
-            SearchAborted: The baseline failed, or too many trials in a row failed.
+            SearchAborted: The baseline failed, too many trials in a row failed, or the study's data or outputs are
+                gone, which is no fault of the trial: it runs again.
         """
         if number not in self._running:
             return  # told before
+        if result.outcome == "failed" and (why := self._trouble(result)):
+            self.cut(number)
+            raise SearchAborted(why)
         start = time.perf_counter()
         self._running.discard(number)
         stored = self._study.tell(number, result)
@@ -183,13 +199,14 @@ class TrialQueue:
         if stored is None:
             self.listener.given_back(number, "another search took it over; this result is kept, but does not count")
         else:
+            self.judge.learn(stored)
             self.listener.finished(number, stored)
         self.asking_s += time.perf_counter() - start
         if stored is not None:
             self._judge_health(number, stored)
 
     def _judge_health(self, number: int, result: TrialResult) -> None:
-        if self._baseline is None:
+        if self._baseline is None and self.is_baseline(number):
             raise SearchAborted(f"the baseline (trial {number}) {result.outcome}: {result.reason}")
         if result.outcome == "rejected":
             self._skipped += 1
@@ -210,7 +227,7 @@ class TrialQueue:
         if not self._study.lose(number):
             self.lose(number, f"{reason}, {MAX_DEATHS} times")
             return
-        self._judge.forget(number)
+        self.judge.forget(number)
         self._running.discard(number)
         self.listener.given_back(number, f"{reason}; it runs again")
 
@@ -220,12 +237,12 @@ class TrialQueue:
         Raises:
             SearchAborted: As `tell`.
         """
-        self._judge.forget(number)
+        self.judge.forget(number)
         self.tell(number, TrialResult("failed", reason, facts={CAUSE: cause}))
 
     def cut(self, number: int) -> None:
         """Take back a running trial because the search ends: when the search leaves the study, it is in line again."""
-        self._judge.forget(number)
+        self.judge.forget(number)
         self._running.discard(number)
         self.listener.given_back(number, "cut off because the search ends; it runs again")
 
@@ -268,7 +285,7 @@ class TrialQueue:
 
 
 def trials_without_gain(study: Study) -> int:
-    """Return the number of trials that finished, by their number, after the hypervolume last grew.
+    """Return the number of trials that finished, by their number, after the hypervolume within the limits last grew.
 
     It is read from the study each time, so all processes that search the study come to the same number, also after a
     stop.
@@ -277,7 +294,7 @@ def trials_without_gain(study: Study) -> int:
     if baseline is None:
         return 0
     largest, last_gain = 0.0, baseline.trial
-    for number, share in hypervolume_history(study.models(), metrics, baseline):
+    for number, share in hypervolume_history(study.models(), metrics, baseline, study.limits):
         if share > largest:
             largest, last_gain = share, number
     return study.finished_after(last_gain)

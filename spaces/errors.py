@@ -11,13 +11,16 @@ The tree, checked by a test against the classes::
         ModelRefused               spaces/families/imported.py: `model` or `weights` of a study file
         InfeasibleCandidate        a candidate that cannot be built or breaks a limit: rejected, not failed
           Unfit                    evaluators/rehearsal.py: a network that would fail after it was trained
+          NoIntegerFile            evaluators/litert/integer_graph.py: a model that int8 TensorFlow Lite cannot hold
       ImportRefused                spaces/importing.py: `package.module:name` that cannot be imported
       TaskError                    evaluators/errors.py: data that is missing, malformed or too little
         DamagedImage               evaluators/tasks/image_file.py: a file that is no image, or a damaged one
       EvaluationError              evaluators/errors.py: a candidate that could not be trained or measured
         TrialTimeout               evaluators/errors.py: a trial that ran longer than it may
         NotFinite                  evaluators/errors.py: a loss or an output that is infinite or no number
+        ExtraMissing               evaluators/errors.py: an extra of the package that is not installed
         TeacherRefused             evaluators/training/teacher.py: a network that cannot teach
+      DeviceError                  evaluators/errors.py: a device that does not exist or is not described
       PackingError                 evaluators/errors.py: a packed file that is broken
       StudyError                   studies/errors.py: a study that cannot be opened or contradicts what is asked
         StudyNotFound              studies/errors.py: no study of that name

@@ -1,5 +1,6 @@
 """Knobs: the dimensions of the space, each a frozen set of values."""
 
+import functools
 import itertools
 import math
 from collections.abc import Mapping
@@ -79,7 +80,7 @@ class Choice:
 
     def nearest(self, value: Value) -> Value:
         """Return the value itself where it is allowed, else the first one."""
-        return next((v for v in self.values if value in self and v == value), self.values[0])
+        return next((v for v in self.values if v == value), self.values[0]) if value in self else self.values[0]
 
     def next_to(self, value: Value) -> Value:
         """Return the first other value."""
@@ -231,7 +232,7 @@ class Range:
             return trial.suggest_int(name, int(self.low), int(self.high), step=int(self.step))
         return self._number(trial.suggest_float(name, self.low, self.high, step=self.step))
 
-    @property
+    @functools.cached_property
     def _is_integer(self) -> bool:
         return all(isinstance(v, int) for v in (self.low, self.high, self.step))
 

@@ -55,9 +55,9 @@ class SearchSpace:
         steps = {}
         for name, step in self.steps.items():
             if values[f"{name}.{step.switch}"] != step.off:
-                steps[name] = _active(self.knobs, name, values, step.settle)
+                steps[name] = _active(self._own[name], name, values, step.settle)
         skip, keep = (self.skip, self.keep) if steps else ((), ())
-        return Candidate(family, _active(self.knobs, family, values), steps, skip, keep)
+        return Candidate(family, _active(self._own[family], family, values), steps, skip, keep)
 
     def values(self, candidate: Candidate) -> dict[str, Value]:
         """Return a value for every knob that leaves a choice: the candidate's, the lowest where inactive.
@@ -68,8 +68,7 @@ class SearchSpace:
         for name, step in self.steps.items():
             knobs = candidate.steps.get(name, {step.switch: step.off})
             named |= {f"{name}.{k}": v for k, v in knobs.items()}
-        asked = self._asked().items()
-        return {n: knob.nearest(named.get(n, knob.lowest)) for n, knob in asked if not knob.is_fixed}
+        return {n: knob.nearest(named.get(n, knob.lowest)) for n, knob in self._open.items()}
 
     def smallest(self) -> list[Candidate]:
         """Return candidates with the least of everything and every step at its strongest.
@@ -110,11 +109,21 @@ class SearchSpace:
         return math.prod(knob.count for knob in self._asked().values())
 
     def _suggested(self, trial: Suggester) -> dict[str, Value]:
-        return {n: k.suggest(trial, n) for n, k in self._asked().items() if not k.is_fixed}
+        return {n: k.suggest(trial, n) for n, k in self._open.items()}
 
     @functools.cached_property
     def _lowest(self) -> dict[str, Value]:
         return {n: knob.lowest for n, knob in self._asked().items()}
+
+    @functools.cached_property
+    def _open(self) -> dict[str, Knob]:
+        """The knobs that leave a choice."""
+        return {n: knob for n, knob in self._asked().items() if not knob.is_fixed}
+
+    @functools.cached_property
+    def _own(self) -> dict[str, dict[str, Knob]]:
+        """The knobs of each family and step, under their short names."""
+        return {owner: _owned(self.knobs, owner) for owner in (*self.families, *self.steps)}
 
     def _asked(self) -> dict[str, Knob]:
         family = {FAMILY: Choice(tuple(self.families))} if len(self.families) > 1 else {}
@@ -181,9 +190,14 @@ def joint_space(
     return SearchSpace(families, steps, knobs, reference)
 
 
+def _owned(knobs: Mapping[str, Knob], owner: str) -> dict[str, Knob]:
+    """Return the knobs of a family or step, under their short names."""
+    return {name.removeprefix(f"{owner}."): knob for name, knob in knobs.items() if name.startswith(f"{owner}.")}
+
+
 def _idle(knobs: Mapping[str, Knob], owner: str, off: Mapping[str, Value]) -> dict[str, Knob]:
     """Return the knobs of a family or step that never count in this space, each fixed to its lowest value."""
-    own = {name.removeprefix(f"{owner}."): knob for name, knob in knobs.items() if name.startswith(f"{owner}.")}
+    own = _owned(knobs, owner)
     stays_off = any(n.startswith(f"{owner}.") and knobs[n].is_fixed and value in knobs[n] for n, value in off.items())
     idle = [short for short in own if stays_off or not may_count(short, own)]
     return {f"{owner}.{short}": own[short].narrowed(own[short].lowest) for short in idle}
@@ -210,7 +224,7 @@ def _baseline(
             named = name in wanted  # one number has one digest: 2 in a study file is 2.0 of a range of floats
             own = usual.get(short, knob.highest)
             values[name] = allowed[name].nearest(wanted[name]) if named else knob.nearest(own)
-    baseline = Candidate(family.name, _active(knobs, family.name, values))
+    baseline = Candidate(family.name, _active(_owned(knobs, family.name), family.name, values))
     for name in wanted:
         if name.partition(".")[2] not in baseline.knobs:
             condition = allowed[name].only_if
@@ -228,8 +242,7 @@ def _known(knobs: Mapping[str, Knob], name: str) -> Knob:
 
 
 def _active(
-    knobs: Mapping[str, Knob], prefix: str, values: Knobs, settle: Settle = lambda knobs, values: values
+    own: Mapping[str, Knob], prefix: str, values: Knobs, settle: Settle = lambda knobs, values: values
 ) -> dict[str, Value]:
     """Return the values of a family's or step's active knobs, under their short names."""
-    own = {name.removeprefix(f"{prefix}."): knob for name, knob in knobs.items() if name.startswith(f"{prefix}.")}
     return active(own, settle(own, {short: values[f"{prefix}.{short}"] for short in own}))

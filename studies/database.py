@@ -1,142 +1,73 @@
-"""Opens the database, configures it and upgrades its schema; no other module makes an engine.
+"""Opens the database, configures it and upgrades its schema; no other module makes an engine."""
 
-SQLite is configured for several processes: write-ahead log, a long busy timeout and `BEGIN IMMEDIATE`, without which
-two processes would receive the same waiting trial.
-"""
-
-import contextlib
-import hashlib
-import re
-import tempfile
-from collections.abc import Iterator
 from importlib import resources
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import optuna
 import sqlalchemy
-from filelock import FileLock
 from optuna.storages import RDBStorage
-from sqlalchemy import Connection, Engine, column, event, inspect, select, table
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy import Connection, Engine, column, inspect, select, table
 
-from paredown.studies.errors import DatabaseUnusable
+from paredown.studies.database_address import Address, read_address, unusable
+from paredown.studies.engine_events import attach
+from paredown.studies.making_tables import one_at_a_time
 from paredown.studies.optuna_storage import ColumnStorage
 from paredown.studies.tables import VERSION_TABLE
 
 if TYPE_CHECKING:
     import alembic.config
 
-BUSY_TIMEOUT_MS = 60_000
-SECRET = ("password", "passwd", "token", "secret")
-"""Options in the query of an address whose names contain one of these are not shown."""
-HIDDEN = "hidden"
-NO_ADDRESS = (sqlalchemy.exc.ArgumentError, ValueError)
-"""What SQLAlchemy raises where a text is no address; the latter where a port is no number."""
+A_SEARCH_WRITES = "a search stores its trials there"
 
 
-def _configure(engine: Engine) -> None:
-    """Attach the event listeners, and drop the connections that were made before.
-
-    Optuna opens a second connection inside a transaction while it makes its tables, so that `BEGIN IMMEDIATE` is
-    possible only afterwards.
-    """
-    event.listen(engine, "connect", _set_pragmas)
-    event.listen(engine, "begin", _begin)
-    engine.dispose()
-
-
-@contextlib.contextmanager
-def _one_at_a_time(file: Path | None) -> Iterator[None]:
-    """Ensure that one process at a time makes the tables of a SQLite file."""
-    if file is None:
-        yield
-        return
-    name = hashlib.sha256(str(file.absolute()).encode()).hexdigest()[:16]
-    with FileLock(Path(tempfile.gettempdir(), f"paredown-{name}.lock"), mode=0o666):
-        yield
-
-
-def _set_pragmas(connection: Any, record: object) -> None:
-    del record
-    connection.isolation_level = None  # no implicit BEGIN: ours follows
-    connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
-    connection.execute("PRAGMA foreign_keys=ON")
-
-
-def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def open_storage(url: str, *, must_exist: bool = False) -> RDBStorage:
+def open_storage(url: str, *, must_exist: bool = False, why_write: str = "") -> RDBStorage:
     """Open the database, make or upgrade its tables, and return it as Optuna's storage.
 
     Args:
         url: Address in SQLAlchemy's form, such as `sqlite:///paredown.db`.
         must_exist: Whether a missing SQLite file is an error instead of a new database.
+        why_write: Why the database must be writable, for the message where it is not; empty where it need not be.
 
     Raises:
         DatabaseUnusable: The database cannot be opened, is no database, or was made by a newer version.
     """
-    address = _address(url)
-    file = Path(address.database) if address.get_backend_name() == "sqlite" and address.database else None
-    if must_exist and file is not None and not file.exists():
-        raise _unusable(url, f"there is no file {file}; run `paredown search` first")
+    address = read_address(url)
+    file = address.file
+    if file is not None and not file.exists() and (must_exist or address.read_only):
+        raise unusable(url, f"there is no file {file}; run `paredown search` first")
+    if why_write:
+        address.check_writable(why_write)
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        with _one_at_a_time(file):
-            storage = ColumnStorage(url)
-            if file is not None:
-                _configure(storage.engine)
-            _upgrade(storage.engine, url)
+        with one_at_a_time(address):
+            storage = _opened(address)
+            attach(storage.engine, address)
+            _upgrade(storage.engine, address)
     except sqlalchemy.exc.ArgumentError as error:
-        raise _unusable(url, str(error)) from error
+        raise unusable(url, str(error)) from error
     except ImportError as error:
-        raise _unusable(url, f"its driver is not installed ({error})") from error
+        hint = ": pip install 'paredown[postgres]'" if address.engine.drivername == "postgresql+psycopg" else ""
+        raise unusable(url, f"its driver is not installed ({error}){hint}") from error
     except sqlalchemy.exc.SQLAlchemyError as error:
         reason = str(getattr(error, "orig", None) or error)
-        raise _unusable(url, f"cannot be used as a database: {reason}") from error
+        raise unusable(url, f"cannot be used as a database: {reason}") from error
     except optuna.exceptions.StorageInternalError as error:
-        raise _unusable(url, f"cannot be used as a database: {error.__cause__}") from error
+        raise unusable(url, f"cannot be used as a database: {error.__cause__}") from error
     except RuntimeError as error:  # Optuna raises it for a schema newer or older than its own
-        raise _unusable(url, str(error)) from error
+        raise unusable(url, str(error)) from error
     finally:
         optuna.logging.set_verbosity(level)
     return storage
 
 
-def _address(url: str) -> URL:
-    try:
-        return make_url(url)
-    except NO_ADDRESS:
-        why = "not a database address; write it as sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
-        raise _unusable(url, why) from None
+def _opened(address: Address) -> RDBStorage:
+    engine_url = address.engine.render_as_string(hide_password=False)
+    options = dict(address.engine_options)
+    return ColumnStorage(engine_url, engine_kwargs=options, skip_table_creation=bool(address.read_only))
 
 
-def shown(url: str) -> str:
-    """Return an address of a database as messages may show it, without its passwords."""
-    try:
-        address = make_url(url)
-    except NO_ADDRESS:
-        text = re.sub(rf"(?i)((?:{'|'.join(SECRET)})\w*=)[^&]*", rf"\g<1>{HIDDEN}", url)
-        return re.sub(r"^(\w[\w+]*:?/*)?([^:@/]*):.*@", r"\1\2:***@", text)
-    secret = {key: HIDDEN for key in address.query if any(word in key.lower() for word in SECRET)}
-    return address.update_query_dict(secret).render_as_string(hide_password=True)
-
-
-def _unusable(url: str, why: str) -> DatabaseUnusable:
-    """Return the error; what a driver of the database says may repeat the address or its password."""
-    why = why.replace(url, shown(url))
-    with contextlib.suppress(*NO_ADDRESS):
-        if password := make_url(url).password:
-            why = why.replace(password, "***")
-    return DatabaseUnusable(f"--storage {shown(url)}: {why}")
-
-
-def _upgrade(engine: Engine, url: str) -> None:
+def _upgrade(engine: Engine, address: Address) -> None:
     """Upgrade the tables; for a database that is up to date, Alembic is not loaded."""
     revisions = _revisions()
     with engine.begin() as connection:
@@ -145,7 +76,10 @@ def _upgrade(engine: Engine, url: str) -> None:
             return
         if current is not None and current not in revisions:
             why = f"made by a newer Paredown (schema {current}); install that version, or name another database"
-            raise _unusable(url, why)
+            raise unusable(address.given, why)
+        if address.read_only:
+            why = f"{address.read_only}, and its tables are of an earlier version; open it once where it can be written"
+            raise unusable(address.given, why)
         import alembic.command
 
         config = migrations()

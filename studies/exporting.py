@@ -1,4 +1,4 @@
-"""Exports models of a study into folders, and the front with a report at the end of a search."""
+"""Exports models of a study into folders."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,8 +13,7 @@ from paredown.studies.exporters.catalogue import DEFAULT_FORMAT, exporter_named,
 from paredown.studies.exporters.exporter import ExportRequest, trial_file
 from paredown.studies.front import Model
 from paredown.studies.model_folder.writing import write_model_folder
-from paredown.studies.report import write_report
-from paredown.studies.selection import best_models
+from paredown.studies.region import limits_summary
 from paredown.studies.study import Study
 
 
@@ -29,17 +28,6 @@ class Exported:
 
     folders: tuple[Path, ...]
     refused: tuple[ExportRefused, ...]
-
-
-@dataclass(frozen=True)
-class Finished(Exported):
-    """The exported front and the report at the end of a search.
-
-    Attributes:
-        report: Page about the study.
-    """
-
-    report: Path
 
 
 def export_models(
@@ -62,18 +50,21 @@ def export_models(
     exporter = exporter_named(format_name, "format")
     task, baseline = stored_task(study.config), study.baseline()
     skipped = {row["number"]: row["facts"].get("skipped", {}) for row in study.rows()}
+    limits = limits_summary(study.objectives)
     assert baseline is not None, "where there are models there is a baseline"
     for model in models:
         artifact, folder = Path(study.folder, model.artifact), out / folder_name(model, exporter)
         known, left_alone = model.measurements.get(TEST_ACCURACY.name), skipped[model.trial]
         try:
             network, shape = rebuild(model.candidate, task, trial_file(model.trial, artifact, WEIGHTS_FILE))
-            request = ExportRequest(study.name, model, baseline, task, network, shape, artifact, known, left_alone)
+            request = ExportRequest(
+                study.name, model, baseline, task, network, shape, artifact, known, left_alone, limits
+            )
             test = write_model_folder(request, exporter, folder)
         except ExportRefused as refused:
             yield refused
             continue
-        if exporter.is_trial_file and known is None:
+        if exporter.is_trial_file and known is None and not study.is_read_only:
             study.add_measurement(model.trial, test)
         yield folder
 
@@ -88,15 +79,6 @@ def export_chosen(study: Study, models: Sequence[Model], out: Path, format_name:
     if not exported.folders and exported.refused:
         raise exported.refused[0]
     return exported
-
-
-def finish(study: Study) -> Finished:
-    """Export the front and write the report, both into the study's folder."""
-    folder = Path(study.folder)
-    exported = _sorted(export_models(study, best_models(study), folder / "models"))
-    report = folder / "report.html"
-    write_report(study, report)
-    return Finished(exported.folders, exported.refused, report)
 
 
 def _sorted(results: Iterator[Path | ExportRefused]) -> Exported:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import moocore
 import numpy as np
@@ -13,7 +14,8 @@ from paredown.evaluators.metrics.measurement import Measurement, Metric
 from paredown.spaces.candidate import Candidate
 
 REFERENCE_FACTOR = 1.1
-"""Factor of the baseline's cost at which the reference point of the hypervolume lies."""
+"""Factor of the baseline's cost at which the reference point of the hypervolume lies where there is no limit."""
+UNLIMITED: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,11 @@ class Model:
     def __getitem__(self, metric: str) -> float:
         return self.measurements[metric].value
 
+    @property
+    def values(self) -> dict[str, float]:
+        """Every value by metric name."""
+        return {name: measurement.value for name, measurement in self.measurements.items()}
+
 
 def losses(models: Sequence[Model], metrics: Sequence[Metric]) -> NDArray[np.float64]:
     """Return losses `n x m`, with one row per model and every metric minimised."""
@@ -58,12 +65,21 @@ def front(models: Sequence[Model], metrics: Sequence[Metric]) -> list[Model]:
     return [feasible[i] for i in order if is_best[i]]
 
 
-def hypervolume(models: Sequence[Model], metrics: Sequence[Metric], baseline: Model) -> float:
+def hypervolume(
+    models: Sequence[Model], metrics: Sequence[Metric], baseline: Model, limits: Mapping[str, float] = UNLIMITED
+) -> float:
     """Return the share of the box between perfection and the reference point that the models dominate.
 
-    The axis of a cost reaches from 0 to 1.1 times the baseline's cost, that of a share such as accuracy from its
-    highest value to 0. For a metric that can rise without bound, such as a throughput, the reciprocal is a cost. Each
-    axis is scaled to 1, so that the result lies between 0 and 1 whatever the units.
+    The axis of a metric with a limit reaches to the limit. Without one, that of a cost reaches from 0 to 1.1 times the
+    baseline's cost, that of a share such as accuracy from its highest value to 0. For a metric that can rise without
+    bound, such as a throughput, the reciprocal is a cost. Each axis is scaled to 1, so that the result lies between 0
+    and 1 whatever the units.
+
+    Args:
+        models: Finished trials; infeasible ones do not count.
+        metrics: The axes.
+        baseline: The reference trial.
+        limits: The worst acceptable value, by metric.
 
     Source:
         Zitzler, Thiele, Multiobjective Evolutionary Algorithms: A Comparative Case Study, IEEE TEC 1999.
@@ -71,16 +87,18 @@ def hypervolume(models: Sequence[Model], metrics: Sequence[Metric], baseline: Mo
     feasible = [m for m in models if m.feasible]
     if not feasible:
         return 0.0
-    points = np.array([[_scaled(metric, m, baseline) for metric in metrics] for m in feasible])
+    points = np.array([[_scaled(metric, m, baseline, limits) for metric in metrics] for m in feasible])
     return float(moocore.hypervolume(points, ref=np.ones(len(metrics))))
 
 
-def hypervolume_history(models: Sequence[Model], metrics: Sequence[Metric], baseline: Model) -> list[tuple[int, float]]:
-    """Return the number of each finished trial with the hypervolume so far."""
+def hypervolume_history(
+    models: Sequence[Model], metrics: Sequence[Metric], baseline: Model, limits: Mapping[str, float] = UNLIMITED
+) -> list[tuple[int, float]]:
+    """Return the number of each finished trial with the hypervolume so far; see `hypervolume`."""
     history: list[tuple[int, float]] = []
     best, share = np.empty((0, len(metrics))), 0.0
     for model in models:
-        point = np.array([_scaled(metric, model, baseline) for metric in metrics])
+        point = np.array([_scaled(metric, model, baseline, limits) for metric in metrics])
         if model.feasible and not (best <= point).all(axis=1).any():
             best = np.vstack([best[~(best >= point).all(axis=1)], point])
             share = float(moocore.hypervolume(best, ref=np.ones(len(metrics))))
@@ -88,12 +106,16 @@ def hypervolume_history(models: Sequence[Model], metrics: Sequence[Metric], base
     return history
 
 
-def _scaled(metric: Metric, model: Model, baseline: Model) -> float:
-    value, reference = model[metric.name], baseline[metric.name]
+def _scaled(metric: Metric, model: Model, baseline: Model, limits: Mapping[str, float]) -> float:
+    """Return a value as a loss between 0, perfection, and 1, the reference point."""
+    value, limit = metric.counted_as(model[metric.name]), limits.get(metric.name)
     if metric.higher_is_better and math.isfinite(metric.highest):
-        return 1 - value / metric.highest
-    cost, of_baseline = (reference, value) if metric.higher_is_better else (value, reference)
-    return cost / max(REFERENCE_FACTOR * of_baseline, 1e-12)
+        return (metric.highest - value) / max(metric.highest - max(limit or 0.0, 0.0), 1e-12)
+    if metric.higher_is_better:
+        worst = baseline[metric.name] / REFERENCE_FACTOR if limit is None else limit
+        return worst / max(value, 1e-12)
+    worst = REFERENCE_FACTOR * metric.counted_as(baseline[metric.name]) if limit is None else limit
+    return value / max(worst, 1e-12)
 
 
 def deltas(model: Model, baseline: Model) -> dict[str, float]:

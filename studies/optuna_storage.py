@@ -17,6 +17,8 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.orm import Session
 
+from paredown.studies.collector import collector_paused
+
 Rows = dict[int, list[tuple[Any, ...]]]
 """Values of some columns, by id of the trial."""
 TRIALS = models.TrialModel.__table__
@@ -37,14 +39,14 @@ class ColumnStorage(RDBStorage):
         is_new = trials.trial_id > trial_id_greater_than
         which = and_(trials.study_id == study_id, or_(is_new, trials.trial_id.in_(included)) if included else is_new)
         columns = (trials.trial_id, trials.number, trials.state, trials.datetime_start, trials.datetime_complete)
-        with Session(self.engine) as session:
+        with collector_paused(), Session(self.engine) as session:
             models.StudyModel.find_or_raise_by_id(study_id, session)
             rows = session.execute(select(*columns).where(which).order_by(trials.trial_id)).all()
             rows = [row for row in rows if states is None or row.state in states]
             if not rows:
                 return []
             parts = _Parts(session, which)
-        return [parts.trial(*row) for row in rows]
+            return [parts.trial(*row) for row in rows]
 
 
 class _Parts:
@@ -55,8 +57,9 @@ class _Parts:
             columns = model.__table__.c
             query = select(columns.trial_id, *(columns[name] for name in names))
             found: Rows = defaultdict(list)
-            for trial_id, *values in session.execute(query.join(TRIALS).where(which).order_by(columns[names[0]])):
-                found[trial_id].append(tuple(values))
+            # All at once: fetched one by one, rows take twice the time.
+            for row in session.execute(query.join(TRIALS).where(which).order_by(columns[names[0]])).all():
+                found[row[0]].append(row[1:])
             return found
 
         self._params = by_trial(models.TrialParamModel, "param_id", "param_name", "param_value", "distribution_json")

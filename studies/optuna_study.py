@@ -105,7 +105,7 @@ def finish(
         if outcome == "stopped":
             trial.set_user_attr(STOPPED_KEY, facts[STOPPED_KEY])
         if outcome == "done":
-            optimised = [values[metric.name] for metric in optimised_metrics(objectives)]
+            optimised = [metric.counted_as(values[metric.name]) for metric in optimised_metrics(objectives)]
             study.tell(trial, optimised, skip_if_finished=True)
         else:
             # Rejected trials are PRUNED: samplers ignore FAIL and would try the same region again.

@@ -3,20 +3,24 @@
 A study that runs trials is a runner with a random token. Its trials have a lease by the clock of the database, which it
 renews; a trial whose lease has lapsed may be taken over by any other runner. Each start of a trial raises its number of
 attempts, and only the latest attempt may store a result: a runner that was suspended and comes back finds a later one.
+The lease of a runner whose process is gone for certain, as a process of the same machine may see, counts as lapsed.
 """
 
 import os
 import secrets
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Dialect, Engine, Float, cast, delete, extract, func, select, update
+from sqlalchemy import ColumnElement, Dialect, Engine, Float, and_, cast, delete, extract, func, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from paredown.studies.errors import DatabaseUnusable
+from paredown.studies.reconnecting import reconnecting
+from paredown.studies.runner_process import RunnerProcess
 from paredown.studies.tables import RunnerRow, StudyRow, TrialRow
 
 LEASE_S = 30.0
@@ -51,6 +55,17 @@ class Claim:
         row = session.scalar(select(TrialRow).where(TrialRow.id == self.row_id).with_for_update())
         is_ours = row is not None and row.attempt == self.attempt and row.state in ("running", "waiting")
         return row if is_ours else None
+
+    def told(self, session: Session, outcome: str) -> TrialRow | None:
+        """Return the row of the trial where this attempt has stored its result already; None where it has not."""
+        row = session.get_one(TrialRow, self.row_id)
+        return row if row.attempt == self.attempt and row.state == outcome else None
+
+
+def live_runners(session: Session, study_id: int) -> list[RunnerRow]:
+    """Return the runners of a study whose leases have not lapsed."""
+    alive = RunnerRow.lease_until >= database_time(session.get_bind().dialect)
+    return list(session.scalars(select(RunnerRow).where(RunnerRow.study_id == study_id, alive)))
 
 
 class Runner:
@@ -90,6 +105,7 @@ class Runner:
         row.lease_until = self.lease_until  # evaluated by the database
         row.attempt += 1
 
+    @reconnecting
     def renew(self) -> None:
         """Show that this runner lives: renew its lease and those of its trials."""
         held = TrialRow.state.in_(("running", UNNUMBERED))
@@ -106,7 +122,7 @@ class Runner:
             session.commit()
 
     def release_lapsed(self) -> bool:
-        """Give back the trials of runners whose leases have lapsed; return whether another runner is alive."""
+        """Give back the trials of runners that are gone or whose leases have lapsed; return whether another lives."""
         trials = update(TrialRow).where(
             TrialRow.study_id == self._study_id,
             TrialRow.owner != self.token,
@@ -114,6 +130,7 @@ class Runner:
         )
         runners = RunnerRow.study_id == self._study_id
         with self.transaction() as session:
+            self._end_leases(session, self._gone(session))
             session.execute(
                 trials.where(TrialRow.state == "running")
                 .values(state="waiting", owner="", lease_until=0.0)
@@ -133,6 +150,31 @@ class Runner:
             session.commit()
         return bool(others)
 
+    def release_unclaimed(self, claimed: Collection[int]) -> None:
+        """Give back the trials that were taken just as the connection broke, so that nobody knows of them.
+
+        Args:
+            claimed: Numbers of the trials that this runner knows of.
+        """
+        unknown = and_(TrialRow.state == "running", TrialRow.number.not_in(claimed))
+        with self.transaction() as session:
+            session.execute(self._own(unknown).values(state="waiting", owner="", lease_until=0.0))
+            session.commit()
+
+    def _gone(self, session: Session) -> list[str]:
+        """Return the tokens of the other runners whose processes are gone for certain."""
+        here = RunnerProcess.here()
+        others = select(RunnerRow).where(RunnerRow.study_id == self._study_id, RunnerRow.token != self.token)
+        processes = {row.token: RunnerProcess.from_json(row.process) for row in session.scalars(others)}
+        return [token for token, process in processes.items() if process is not None and process.is_gone(here)]
+
+    def _end_leases(self, session: Session, tokens: list[str]) -> None:
+        of_trials = TrialRow.study_id == self._study_id, TrialRow.owner.in_(tokens)
+        for table, which in ((TrialRow, of_trials), (RunnerRow, (RunnerRow.token.in_(tokens),))):
+            session.execute(
+                update(table).where(*which).values(lease_until=0.0).execution_options(synchronize_session=False)
+            )
+
     @contextmanager
     def alive(self) -> Iterator[None]:
         """Renew the leases in a thread, every third of their duration, as long as the context lasts."""
@@ -143,7 +185,10 @@ class Runner:
                 try:
                     self.renew()
                     self.trouble = ""
-                except SQLAlchemyError as error:  # such as a locked database: the next beat tries again
+                except (
+                    SQLAlchemyError,
+                    DatabaseUnusable,
+                ) as error:  # such as a locked database: the next beat tries again
                     self.trouble = str(getattr(error, "orig", None) or error)
 
         self.renew()
@@ -158,7 +203,9 @@ class Runner:
     def _register(self, session: Session) -> None:
         row = session.get(RunnerRow, self.token)
         if row is None:  # new, or taken for dead by another runner
+            process = RunnerProcess.here()
             row = RunnerRow(token=self.token, study_id=self._study_id, host=socket.gethostname(), pid=os.getpid())
+            row.process = None if process is None else process.to_json()
             session.add(row)
         row.lease_until = self.lease_until  # evaluated by the database
 

@@ -1,22 +1,33 @@
 """Reads the tables of a study."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from typing import Any, cast
 
 from optuna.storages import RDBStorage
 from sqlalchemy import ColumnElement, Select, func, select, update
 from sqlalchemy.orm import Session
 
-from paredown.evaluators.metrics.measurement import How, Measurement, Metric, Objective, optimised_metrics
+from paredown.evaluators.devices.costs import refused_format
+from paredown.evaluators.devices.profile import DeviceProfile
+from paredown.evaluators.metrics.measurement import (
+    How,
+    Measurement,
+    Metric,
+    Objective,
+    optimised_metrics,
+    resolved_objectives,
+)
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.step_label import StepLabel, labels_from_json
+from paredown.studies.collector import collector_paused
 from paredown.studies.database import open_storage
+from paredown.studies.errors import StudyError
 from paredown.studies.front import Model
+from paredown.studies.reconnecting import reconnecting
 from paredown.studies.result import FINISHED
 from paredown.studies.tables import CurveRow, MeasurementRow, OrphanRow, StudyRow, TrialRow
-
-KEPT_KEYS = frozenset({"device", "step_labels"})
-"""Keys of a configuration that keep their first values: a later run adopts them and need not agree."""
 
 
 class Records:
@@ -26,20 +37,45 @@ class Records:
         name: Name of the study.
         config: The parts of the study file that all its runs agree on.
         folder: Folder of models and reports.
-        objectives: Metrics that are optimised or limited.
+        made_at: Moment at which it was made, by which its copies know it.
     """
 
     def __init__(self, storage: RDBStorage, row: StudyRow, objectives: Sequence[Objective]) -> None:
-        self.name, self.folder = row.name, row.folder
+        self.name, self.folder, self.made_at = row.name, row.folder, row.created_at.isoformat()
         self.config: dict[str, Any] = row.config
-        self.objectives = tuple(objectives)
+        self._objectives = tuple(objectives)
         self._id = row.id
         self._storage = storage
 
     @property
+    def exists(self) -> bool:
+        """Whether it is still in the database, also in Optuna's tables."""
+        with Session(self._storage.engine) as session:
+            is_ours = session.scalar(select(StudyRow.id).where(StudyRow.id == self._id)) is not None
+        return is_ours and any(one.study_name == self.name for one in self._storage.get_all_studies())
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether its database can only be looked at."""
+        return self._storage.engine.url.query.get("mode") == "ro"
+
+    @property
     def optimised_metrics(self) -> tuple[Metric, ...]:
         """The metrics that span the front, in order."""
-        return optimised_metrics(self.objectives)
+        return optimised_metrics(self._objectives)
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """Metrics that are optimised or limited; limits that follow from the baseline are numbers once it is done."""
+        is_open = any(o.is_limited and o.limit is None for o in self._objectives)
+        if is_open and (baseline := self.baseline()) is not None:
+            self._objectives = resolved_objectives(self._objectives, baseline.values)
+        return self._objectives
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The worst acceptable value of each limited metric, as far as it is known."""
+        return {o.metric.name: o.limit for o in self.objectives if o.limit is not None}
 
     def models(self) -> list[Model]:
         """Return every finished trial that has all optimised metrics, in order of number."""
@@ -53,19 +89,33 @@ class Records:
         """Return what is measured of each trial, also of those that are not done, by number and metric."""
         return self._measured()
 
+    @reconnecting
     def _models(self, *which: ColumnElement[bool]) -> list[Model]:
         # Columns in place of rows as objects: ten thousand trials are read in a fraction of the time.
         columns = (TrialRow.number, TrialRow.candidate, TrialRow.artifact, TrialRow.feasible)
         done = (TrialRow.study_id == self._id, TrialRow.state == "done", *which)
         optimised = {metric.name for metric in self.optimised_metrics}
-        measured = self._measured(TrialRow.state == "done", *which)
-        with Session(self._storage.engine) as session:
-            rows = session.execute(select(*columns).where(*done).order_by(TrialRow.number))
-            return [
+        with collector_paused():
+            measured = self._measured(TrialRow.state == "done", *which)
+            with Session(self._storage.engine) as session:
+                rows = session.execute(select(*columns).where(*done).order_by(TrialRow.number)).all()
+            models = [
                 Model(number, Candidate.from_json(candidate), measured[number], artifact, bool(feasible))
                 for number, candidate, artifact, feasible in rows
                 if measured.get(number, {}).keys() >= optimised  # an earlier version stored some without
             ]
+        # The baseline is the reference, also where the device of the study does not execute it.
+        return [replace(m, feasible=False) if self._is_refused(m) else m for m in models]
+
+    def _is_refused(self, model: Model) -> bool:
+        """Return whether the device of the study cannot execute a model."""
+        return self.target is not None and bool(refused_format(model.candidate, self.target))
+
+    @cached_property
+    def target(self) -> DeviceProfile | None:
+        """The device for which models are searched; None where the study names none."""
+        stored = self.config.get("target")
+        return None if stored is None else DeviceProfile.model_validate(stored)
 
     def _measured(self, *which: ColumnElement[bool]) -> dict[int, dict[str, Measurement]]:
         table = MeasurementRow
@@ -73,7 +123,7 @@ class Records:
         query = select(*columns).join_from(TrialRow, table).where(TrialRow.study_id == self._id, *which)
         measured: dict[int, dict[str, Measurement]] = {}
         with Session(self._storage.engine) as session:
-            for number, metric, value, spread, how, device in session.execute(query):
+            for number, metric, value, spread, how, device in session.execute(query).all():
                 measurement = Measurement(metric, value, spread, cast(How, how), device)
                 measured.setdefault(number, {})[metric] = measurement
         return measured
@@ -82,6 +132,24 @@ class Records:
     def baseline_candidate(self) -> Candidate:
         """The reference, which runs first."""
         return Candidate.from_json(self.config["baseline"])
+
+    def candidate(self, number: int, where: str) -> Candidate:
+        """Return the candidate of a trial of any state.
+
+        Args:
+            number: Number of the trial.
+            where: What the message names, such as an option.
+
+        Raises:
+            StudyError: There is no such trial.
+        """
+        query = self._rows().with_only_columns(TrialRow.candidate).where(TrialRow.number == number)
+        with Session(self._storage.engine) as session:
+            if (found := session.scalar(query)) is not None:
+                return Candidate.from_json(found)
+            last = session.scalar(select(func.max(TrialRow.number)).where(TrialRow.study_id == self._id))
+        trials = "it has none yet" if last is None else f"its trials are 0 to {last}"
+        raise StudyError(f"{where} {number}: study {self.name!r} has no such trial; {trials}")
 
     def rows(self) -> list[dict[str, Any]]:
         """Return each trial of every state as plain data, in order of number."""
@@ -130,10 +198,29 @@ class Records:
         """Label of each step of the study in tables, by name; empty for a study of an earlier version."""
         return labels_from_json(self.config.get("step_labels", {}))
 
+    @reconnecting
     def counts(self) -> dict[str, int]:
         """Return the number of trials in each state; derived trials, which are all done, count as `derived`."""
         with Session(self._storage.engine) as session:
-            return _states(session, self._id)
+            return states(session, self._id)
+
+    def artifacts(self) -> dict[int, str]:
+        """Return the folder of each finished trial's files, relative to the study's folder, by number."""
+        done = (TrialRow.study_id == self._id, TrialRow.state == "done", TrialRow.artifact != "")
+        with Session(self._storage.engine) as session:
+            rows = session.execute(select(TrialRow.number, TrialRow.artifact).where(*done).order_by(TrialRow.number))
+            return {number: artifact for number, artifact in rows}
+
+    @property
+    def address(self) -> str:
+        """Address of its database, without its password."""
+        return str(self._storage.engine.url)
+
+    def _promised(self, session: Session) -> int:
+        """Return the number of trials that count towards the budget or will."""
+        counted = TrialRow.state.in_((*FINISHED, "running", "waiting"))
+        query = select(func.count()).where(TrialRow.study_id == self._id, TrialRow.parent.is_(None), counted)
+        return session.scalar(query) or 0
 
     def numbers(self, state: str) -> list[int]:
         """Return the numbers of all trials in a state, in order."""
@@ -141,6 +228,7 @@ class Records:
         with Session(self._storage.engine) as session:
             return list(session.scalars(query.order_by(TrialRow.number)))
 
+    @reconnecting
     def finished_after(self, number: int) -> int:
         """Return how many trials that were trained and count towards the budget have a higher number."""
         counted = (TrialRow.study_id == self._id, TrialRow.state.in_(FINISHED), TrialRow.parent.is_(None))
@@ -165,19 +253,14 @@ def list_studies(url: str) -> list[dict[str, Any]]:
                 "study": study.name,
                 "created_at": study.created_at.isoformat(timespec="seconds"),
                 "folder": study.folder,
-                "trials": _states(session, study.id),
+                "trials": states(session, study.id),
             }
             for study in session.scalars(select(StudyRow).order_by(StudyRow.name))
         ]
 
 
-def differences(stored: Mapping[str, Any], requested: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return each key whose value differs, with the stored and the requested value; `KEPT_KEYS` are not compared."""
-    keys = sorted((set(stored) | set(requested)) - KEPT_KEYS)
-    return {k: (stored.get(k), requested.get(k)) for k in keys if stored.get(k) != requested.get(k)}
-
-
-def _states(session: Session, study_id: int) -> dict[str, int]:
+def states(session: Session, study_id: int) -> dict[str, int]:
+    """Return the number of trials of a study in each state; derived trials, which are all done, count as `derived`."""
     rows = TrialRow.study_id == study_id
     own = select(TrialRow.state, func.count()).where(rows, TrialRow.parent.is_(None)).group_by(TrialRow.state)
     counts = {state: count for state, count in session.execute(own)}

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TypeVar
 
 import plotly.graph_objects as go
-import plotly.io
 
 from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.evaluators.metrics.measurement import Metric
 from paredown.studies import figures as drawn
-from paredown.studies.front import Model, faster_on_paper_only, front, hypervolume_history
+from paredown.studies.front import Model, front, hypervolume_history
+from paredown.studies.inline_plots import drawing, place
+from paredown.studies.latency_remarks import latency_remarks
+from paredown.studies.region import binding_text, limit_texts, nearest, spread_text
 from paredown.studies.result import FINISHED
 from paredown.studies.study import Study
 
@@ -37,15 +39,18 @@ def write_report(study: Study, file: Path) -> None:
     """
     models, baseline = study.models(), study.baseline()
     metrics = study.optimised_metrics
-    best = front(models, metrics)
+    kept, out_of_reach = front(models, metrics), binding_text(models, study.objectives)
+    best = kept or nearest(models, study.objectives)
     shown = _figures(study, models, best, baseline, metrics) if baseline else []
     page = (resources.files("paredown.studies") / "report.html").read_text()
     file.parent.mkdir(parents=True, exist_ok=True)
     values = {
         "name": html.escape(study.name),
-        "summary": _summary(study, best, baseline, metrics),
-        "table": _table(best, baseline, metrics) if baseline else "<p>No trial has finished yet.</p>",
-        "figures": "\n".join(_section(*figure, first=at == 0) for at, figure in enumerate(shown)),
+        "summary": _summary(study, kept, baseline, metrics),
+        "table": _limits(study, out_of_reach) + _table(best, baseline, metrics)
+        if baseline
+        else "<p>No trial has finished yet.</p>",
+        "figures": "\n".join(_section(*one) for one in shown) + drawing([figure for _, _, figure in shown]),
         "trials": _listed(study, "Stopped early", {"stopped"})
         + _listed(study, "Failed and rejected", {"failed", "rejected"}),
     }
@@ -57,7 +62,7 @@ def _figures(
     study: Study, models: Sequence[Model], best: Sequence[Model], baseline: Model, metrics: Sequence[Metric]
 ) -> list[tuple[str, str, go.Figure]]:
     """Return title, explanation and figure of each section."""
-    history = hypervolume_history(models, metrics, baseline)
+    history = hypervolume_history(models, metrics, baseline, study.limits)
     shown = _thinned(models, best, baseline)
     few = "" if len(shown) == len(models) else f" Of {len(models):,} trials {len(shown):,} are drawn."
     sections = [
@@ -73,7 +78,7 @@ def _figures(
     sections.append(
         (
             "Hypervolume over trials",
-            "The share of the box between perfection and 1.1 times the baseline's cost that the front dominates.",
+            _about_hypervolume(study, best),
             drawn.hypervolume_figure(history),
         )
     )
@@ -91,6 +96,17 @@ def _figures(
         text += "; dashed, with a cross at the end: stopped early." if stopped else "."
         sections.append(("Learning curves", text, figure))
     return sections
+
+
+def _about_hypervolume(study: Study, best: Sequence[Model]) -> str:
+    """Return what the curve shows: the box, and how far the front reaches in it."""
+    if limits := limit_texts(study.objectives):
+        box = f"the limits ({', '.join(limits)}), and 1.1 times the baseline's cost where there is none,"
+    else:
+        box = "1.1 times the baseline's cost"
+    reach = spread_text([model for model in best if model.feasible], study.optimised_metrics)
+    reach = f" The front reaches from {reach}." if reach else " No model keeps the limits yet."
+    return html.escape(f"The share of the box between perfection and {box} that the front dominates.{reach}")
 
 
 def _thinned(models: Sequence[Model], best: Sequence[Model], baseline: Model) -> list[Model]:
@@ -116,11 +132,8 @@ def knob_importances(study: Study, metrics: Sequence[Metric], models: Sequence[M
     return found
 
 
-def _section(title: str, text: str, figure: go.Figure, *, first: bool) -> str:
-    drawing = plotly.io.to_html(
-        figure, full_html=False, include_plotlyjs=first, config={"displaylogo": False, "responsive": True}
-    )
-    return f"<section><h2>{title}</h2><p>{text}</p>{drawing}</section>"
+def _section(title: str, text: str, figure: go.Figure) -> str:
+    return f"<section><h2>{title}</h2><p>{text}</p>{place(figure)}</section>"
 
 
 def _summary(study: Study, best: Sequence[Model], baseline: Model | None, metrics: Sequence[Metric]) -> str:
@@ -137,6 +150,13 @@ def _summary(study: Study, best: Sequence[Model], baseline: Model | None, metric
     return "".join(f"<div class=card><b>{value}</b><span>{html.escape(label)}</span></div>" for label, value in cards)
 
 
+def _limits(study: Study, out_of_reach: str) -> str:
+    """Return the limits, and which one keeps every model out where one does."""
+    lines = [f"Limits: {', '.join(texts)}" for texts in [limit_texts(study.objectives)] if texts]
+    lines += [f"{out_of_reach}. The models below come nearest." for _ in [0] if out_of_reach]
+    return "".join(f"<p>{html.escape(line)}</p>" for line in lines)
+
+
 def _table(best: Sequence[Model], baseline: Model, metrics: Sequence[Metric]) -> str:
     measured = {name for model in (baseline, *best) for name in model.measurements}
     shown = [*metrics, *(m for m in known_metrics().values() if m.name in measured and m not in metrics)]
@@ -145,11 +165,7 @@ def _table(best: Sequence[Model], baseline: Model, metrics: Sequence[Metric]) ->
     for model in [baseline, *(m for m in best if m.trial != baseline.trial)]:
         cells = "".join(_cell(metric, model, baseline) for metric in shown)
         label = f"{model.trial}" + (" <em>baseline</em>" if model.trial == baseline.trial else "")
-        flag = (
-            " <em title='MACs fell, latency did not'>slow for its MACs</em>"
-            if model is not baseline and faster_on_paper_only(model, baseline)
-            else ""
-        )
+        flag = "".join(f" <em>{html.escape(remark)}</em>" for remark in latency_remarks(model, baseline))
         rows.append(f"<tr class=first><td>{label}{flag}</td>{cells}</tr>")
         rows.append(f"<tr><td class=what colspan={1 + len(shown)}>{html.escape(str(model.candidate))}</td></tr>")
     return f"<table><thead><tr><th>trial</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"

@@ -16,7 +16,9 @@ FINISHED = ("done", "stopped", "failed")
 """Outcomes that count towards the budget: trials that were trained, at least in part."""
 CAUSE = "cause"
 """Fact of a trial that failed or was rejected: the kind of what happened; see `Cause`."""
-Cause = Literal["exception", "non_finite", "timeout", "out_of_memory", "killed", "device_lost", "infeasible"]
+Cause = Literal[
+    "exception", "non_finite", "timeout", "out_of_memory", "killed", "device_lost", "disk_full", "infeasible"
+]
 UNTRAINED_KEY = "untrained"
 """Key among the facts of a trial: its measurements before training, by metric."""
 STOPPED_KEY = "paredown:stopped"
@@ -24,6 +26,11 @@ STOPPED_KEY = "paredown:stopped"
 
 Its value is `{"share": share of its epochs that ran, "value": its first objective by then}`; samplers learn from it.
 """
+RETRY_OF, RETRIED_AS = "retry_of", "retried_as"
+"""Facts of a trial that runs a failed one once more: its number; and of the failed one: the number of the new trial."""
+QUEUED_KEY = "paredown:queued"
+"""Key among Optuna's user attributes of a trial that was queued by hand: `{"digest": ..., "retry_of": ...}`, the latter
+where it runs a failed trial once more."""
 DERIVED_KEY = "paredown:derived"
 """Key among Optuna's user attributes of a trial that was derived from another one: the id of its row."""
 

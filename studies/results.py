@@ -1,6 +1,7 @@
 """The results of a study's trials: our rows first, then the final state in Optuna, which is the commit mark."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,14 +10,14 @@ from optuna.storages import RDBStorage
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from paredown.evaluators.metrics.measurement import Measurement, Objective, violations
+from paredown.evaluators.metrics.measurement import Measurement, Objective, resolved_objectives, violations
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.knob import Value
-from paredown.studies import derived, optuna_study
+from paredown.studies import derived, optuna_study, waiting_line
 from paredown.studies.checking import missing_metric
 from paredown.studies.ownership import UNNUMBERED, Runner
 from paredown.studies.records import Records
-from paredown.studies.result import TrialResult
+from paredown.studies.result import RETRIED_AS, RETRY_OF, TrialResult
 from paredown.studies.tables import CurveRow, MeasurementRow, StudyRow, TrialRow
 
 KNOWN = ("running", "waiting", "done", "rejected", "stopped", "failed", UNNUMBERED)
@@ -24,6 +25,21 @@ KNOWN = ("running", "waiting", "done", "rejected", "stopped", "failed", UNNUMBER
 MARKS = {"done": "done", UNNUMBERED: "done", "rejected": "rejected", "stopped": "stopped"}
 """Outcome in Optuna by state of a row. All other states fail there: those of trials that failed or were withdrawn, or
 that repeat a trial which still runs or was queued again."""
+QUEUED = "queued"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a candidate stands.
+
+    Attributes:
+        number: Number of its trial.
+        state: `queued` where it is in line now, `in line` where it was before, otherwise the state of the trial that
+            has its network.
+    """
+
+    number: int
+    state: str
 
 
 class Results(Records):
@@ -51,23 +67,47 @@ class Results(Records):
         self,
         values: Callable[[Candidate], Mapping[str, Value]],
         is_chosen: Callable[[int, Mapping[str, Any]], bool] = lambda number, facts: True,
-    ) -> int:
-        """Queue failed trials again, and return their number.
+    ) -> dict[int, int]:
+        """Queue failed trials again under new numbers, and return the new number of each.
 
         Args:
             values: Function that returns the value of each knob of a candidate.
             is_chosen: Function of number and facts of a failed trial: whether it is queued.
         """
-        with Session(self._storage.engine) as session:
-            rows = session.scalars(self._rows().where(TrialRow.state == "failed"))
+        with self.runner.transaction() as session:
+            rows = session.scalars(self._rows().where(TrialRow.state == "failed").order_by(TrialRow.number))
             failed = [row for row in rows if is_chosen(row.number, row.facts)]
-            candidates = [Candidate.from_json(row.candidate) for row in failed]
             for row in failed:
-                row.state, row.reason = "retried", f"{row.reason} (queued again under a new number)"
+                knobs = values(Candidate.from_json(row.candidate))
+                queued = {"digest": row.digest, RETRY_OF: row.number}
+                number = waiting_line.put_in_line(self._storage, session, self._study, knobs, queued)
+                row.state, row.facts = "retried", {**row.facts, RETRIED_AS: number}
             session.commit()
-        for candidate in candidates:
-            self._study.enqueue_trial(dict(values(candidate)))
-        return len(candidates)
+        return {row.number: row.facts[RETRIED_AS] for row in failed}
+
+    def put_in_line(self, candidate: Candidate, knobs: Mapping[str, Value]) -> Place:
+        """Queue a candidate before all that the sampler proposes, unless its network is known or in line already.
+
+        Args:
+            candidate: The candidate.
+            knobs: Value of every knob that leaves a choice.
+        """
+        with self.runner.transaction() as session:
+            known = self._rows().where(TrialRow.digest == candidate.digest, TrialRow.state.in_(KNOWN))
+            if (row := session.scalar(known.order_by(TrialRow.number.desc()).limit(1))) is not None:
+                return Place(row.number, row.state)
+            for number, queued in waiting_line.line(session, self._study).items():
+                if queued["digest"] == candidate.digest:
+                    return Place(number, "in line")
+            queued = {"digest": candidate.digest}
+            number = waiting_line.put_in_line(self._storage, session, self._study, knobs, queued)
+            session.commit()
+        return Place(number, QUEUED)
+
+    def line(self) -> list[int]:
+        """Return the numbers of the trials that were queued by hand and wait."""
+        with Session(self._storage.engine) as session:
+            return list(waiting_line.line(session, self._study))
 
     def _trial(self, trial_id: int) -> optuna.Trial:
         return optuna.trial.Trial(self._study, trial_id)
@@ -75,16 +115,20 @@ class Results(Records):
     def _store(self, session: Session, row: TrialRow, result: TrialResult) -> None:
         values = {name: m.value for name, m in result.measurements.items()}
         row.state, row.reason, row.artifact = result.outcome, result.reason, result.artifact
-        row.facts, row.finished_at = dict(result.facts), now_utc()
+        origin = {RETRY_OF: row.facts[RETRY_OF]} if RETRY_OF in row.facts else {}
+        row.facts, row.finished_at = {**result.facts, **origin}, now_utc()
+        objectives = self._objectives  # as `tell` has read them: the transaction admits no other one
         if result.outcome == "done":
-            row.feasible = all(v <= 0 for v in violations(self.objectives, values).values())
+            if row.digest == self.baseline_candidate.digest:
+                objectives = resolved_objectives(objectives, values)
+            row.feasible = all(v <= 0 for v in violations(objectives, values).values())
         for m in result.measurements.values():
             session.merge(MeasurementRow(trial_id=row.id, **m.to_json()))
         for epoch, metrics in result.curve:
             session.merge(CurveRow(trial_id=row.id, epoch=epoch, metrics=dict(metrics)))
         for place, one in enumerate(result.derived):
             if self._known(session, one.candidate.digest) is None:
-                derived.store(session, self.runner, row, one, place, self.objectives)
+                derived.store(session, self.runner, row, one, place, objectives)
 
     def _number_derived(self) -> None:
         for child, row_id in derived.number(self._storage.engine, self._study, self.runner, self._id):

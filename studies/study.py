@@ -13,21 +13,26 @@ from typing import Any, cast
 import optuna
 from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from paredown.evaluators.metrics.measurement import Objective, optimised_metrics
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.knob import Suggester, Value
 from paredown.studies import optuna_study
+from paredown.studies.agreement import agreed, is_begun
 from paredown.studies.checking import checked
-from paredown.studies.database import open_storage, shown
-from paredown.studies.errors import StudyError, StudyNotFound
+from paredown.studies.database import A_SEARCH_WRITES, open_storage
+from paredown.studies.database_address import shown
+from paredown.studies.errors import StudyNotFound
+from paredown.studies.housekeeping.stored_studies import not_found
+from paredown.studies.moved_networks import move_network
 from paredown.studies.ownership import LEASE_S, Claim, Runner
-from paredown.studies.records import differences
-from paredown.studies.result import FINISHED, PendingTrial, TrialResult
+from paredown.studies.reconnecting import reconnecting
+from paredown.studies.result import PendingTrial, TrialResult
 from paredown.studies.results import Results, now_utc
 from paredown.studies.tables import OrphanRow, StudyRow, TrialRow
+from paredown.studies.waiting_line import Queued
 
 MAX_DEATHS = 3
 """Number of attempts after which a trial whose own process dies each time fails."""
@@ -70,18 +75,16 @@ class Study(Results):
             DatabaseUnusable: The database cannot be used.
             StudyError: The stored configuration differs; the message names the keys.
         """
-        storage = open_storage(url)
+        storage = open_storage(url, why_write=A_SEARCH_WRITES)
         with Session(storage.engine, expire_on_commit=False) as session:
             row = session.scalar(select(StudyRow).where(StudyRow.name == name))
             if row is None:
                 row = StudyRow(name=name, config=dict(config), version=version("paredown"), created_at=now_utc())
                 session.add(row)
-            elif different := differences(row.config, config):
-                raise StudyError(
-                    f"study {name!r} exists with another {', '.join(different)}; name a new study with "
-                    "--study, or ask for the same:\n"
-                    + "\n".join(f"  {k}: stored {a!r}, now {b!r}" for k, (a, b) in different.items())
-                )
+            else:
+                asked = agreed(name, row.config, config, is_begun=is_begun(session, row))
+                move_network(session, row, asked)
+                row.config = asked
             row.folder = folder
             session.commit()
         study = optuna_study.create(storage, name, optimised_metrics(objectives))
@@ -105,7 +108,7 @@ class Study(Results):
             row = session.scalar(select(StudyRow).where(StudyRow.name == name))
             names = list(session.scalars(select(StudyRow.name).order_by(StudyRow.name)))
         if row is None:
-            raise StudyNotFound(f"no study {name!r} in {shown(url)}; studies there: {', '.join(names) or 'none'}")
+            raise not_found(name, names, url)
         try:
             study = optuna_study.load(storage, name)
         except KeyError:
@@ -122,6 +125,7 @@ class Study(Results):
             for values in (one for i, one in enumerate(knobs) if one not in knobs[:i]):
                 self._study.enqueue_trial(dict(values))
 
+    @reconnecting
     def ask(self, sample: Callable[[Suggester], Candidate], budget: int | None = None) -> PendingTrial | None:
         """Return a trial to run, or None where this proposal needs no run.
 
@@ -137,16 +141,14 @@ class Study(Results):
         trial = self._taken_over() if self._abandoned else self._study.ask()
         return self._entered(trial, sample, budget)
 
+    @reconnecting
     def withdraw_abandoned(self, sample: Callable[[Suggester], Candidate]) -> bool:
-        """Close the trials that a search which died had only begun to propose, since the budget is spent without them.
-
-        Returns:
-            Whether another search still proposes a trial.
-        """
+        """Close the trials that a dead search had only begun to propose; return whether another still proposes one."""
         while self._abandoned:
             self._entered(self._taken_over(), sample, budget=0)
         return bool(self._rowless_since)
 
+    @reconnecting
     def tell(self, number: int, result: TrialResult) -> TrialResult | None:
         """Store the result of a trial, and return it as stored; a result that cannot be stored makes the trial fail.
 
@@ -154,24 +156,27 @@ class Study(Results):
         the trial over, because this one seemed dead, the result is kept as an orphan that counts nowhere, and None is
         returned.
         """
-        trial, claim = self._claims.pop(number)
+        trial, claim = self._claims[number]
         result = checked(result, self.objectives)
         with self.runner.transaction() as session:
             row = claim.row(session)
-            if row is None:
+            told = claim.told(session, result.outcome)  # before the connection broke: this is the second call
+            if row is not None:
+                self._store(session, row, result)
+            elif told is None:
                 orphan = OrphanRow(study_id=self._id, number=number, attempt=claim.attempt, runner=self.runner.token)
                 orphan.result, orphan.told_at = result.to_json(), now_utc()
                 session.add(orphan)
-            else:
-                self._store(session, row, result)
             session.commit()
-        if row is None:
-            return None
-        self._finish(trial, row)
-        if result.derived:
-            self._number_derived()
-        return result
+        row = row or told
+        if row is not None:
+            self._finish(trial, row)
+            if result.derived:
+                self._number_derived()
+        del self._claims[number]
+        return None if row is None else result
 
+    @reconnecting
     def lose(self, number: int) -> bool:
         """Record that the process of a trial died, and return whether the trial is out of this study's hands.
 
@@ -191,11 +196,13 @@ class Study(Results):
         del self._claims[number]
         return True
 
+    @reconnecting
     def leave(self) -> None:
         """Give back the trials of this study that are not finished; the next search runs them."""
         self.runner.release()
         self._claims.clear()
 
+    @reconnecting
     def recover(self) -> int:
         """Take over the trials whose leases have lapsed, and return the number of trials that `ask` hands out again.
 
@@ -203,6 +210,7 @@ class Study(Results):
         no row yet: it is abandoned where no other search is alive, or where it stays so for the duration of a lease.
         """
         is_alone = not self.runner.release_lapsed()
+        self.runner.release_unclaimed(self._claims)
         self._number_derived()
         now, since, waiting = time.monotonic(), self._rowless_since, 0
         self._rowless_since = {}
@@ -245,7 +253,8 @@ class Study(Results):
         self, trial: optuna.Trial, sample: Callable[[Suggester], Candidate], budget: int | None
     ) -> PendingTrial | None:
         """Give a trial of Optuna its row, and return it where it is to run."""
-        candidate = sample(cast(Suggester, trial))
+        candidate = asked = sample(cast(Suggester, trial))
+        queued = Queued.of(self._study, trial)
         with self.runner.transaction() as session:
             # All in one transaction, so that a network is unknown to one process alone.
             known = None
@@ -256,13 +265,17 @@ class Study(Results):
             if session.scalar(self._rows().where(TrialRow.number == trial.number)) is not None:
                 return None  # another search entered the same abandoned trial
             row = TrialRow(study_id=self._id, number=trial.number, attempt=0, started_at=now_utc())
-            row.digest, row.candidate = candidate.digest, candidate.to_json()
+            row.digest, row.candidate, row.facts = candidate.digest, candidate.to_json(), {}
             if known is not None:
                 row.state, row.reason = "duplicate", f"the same network as trial {known}"
             elif budget is not None and self._promised(session) >= budget:
                 row.state, row.reason = "withdrawn", "the budget was spent before it began"
             else:
                 self.runner.take(session, row)
+            if queued is not None and (row.state == "withdrawn" or candidate.digest != asked.digest):
+                queued.put_back(self._storage, session, self._study, self._id)
+            elif queued is not None:
+                row.facts = queued.facts
             row.finished_at = None if row.state == "running" else now_utc()
             session.add(row)
             session.commit()
@@ -274,12 +287,6 @@ class Study(Results):
     def _handed_out(self, trial: optuna.Trial, row: TrialRow) -> PendingTrial:
         self._claims[row.number] = (trial, Claim(row.id, row.attempt))
         return PendingTrial(row.number, Candidate.from_json(row.candidate))
-
-    def _promised(self, session: Session) -> int:
-        """Return the number of trials that count towards the budget or will."""
-        counted = TrialRow.state.in_((*FINISHED, "running", "waiting"))
-        query = select(func.count()).where(TrialRow.study_id == self._id, TrialRow.parent.is_(None), counted)
-        return session.scalar(query) or 0
 
     def _needs_baseline(self, session: Session) -> bool:
         """Return whether the baseline is neither done nor running; a failed baseline runs again."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from paredown.studies.front import Model, deltas, faster_on_paper_only
+from paredown.studies.latency_remarks import has_moved, is_at_floor
 
 
 def model_summary(model: Model, baseline: Model | None, folder: str) -> dict[str, Any]:
@@ -16,6 +17,8 @@ def model_summary(model: Model, baseline: Model | None, folder: str) -> dict[str
         "spreads": {name: m.spread for name, m in model.measurements.items() if m.spread},
         "deltas": deltas(model, baseline) if baseline else {},
         "slower_than_macs_suggest": bool(baseline and faster_on_paper_only(model, baseline)),
+        "latency_at_floor": is_at_floor(model),
+        "latency_moved": has_moved(model),
         "feasible": model.feasible,
         "artifact": str(Path(folder, model.artifact)),
     }

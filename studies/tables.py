@@ -109,6 +109,7 @@ class RunnerRow(Table):
         lease_until: Unix time, by the clock of the database, after which the runner is taken for dead.
         host: Name of its machine, for people only.
         pid: Number of its process there, for people only.
+        process: The process for other processes of its machine; see `RunnerProcess`. None where it cannot be told.
     """
 
     __tablename__ = PREFIX + "runners"
@@ -117,6 +118,7 @@ class RunnerRow(Table):
     lease_until: Mapped[float] = mapped_column(Float)
     host: Mapped[str] = mapped_column(Text)
     pid: Mapped[int] = mapped_column(Integer)
+    process: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
 
 
 class OrphanRow(Table):

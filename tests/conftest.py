@@ -74,19 +74,24 @@ def postgres() -> Iterator[str]:
             server.cleanup()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Return the address of a database of each engine in turn; its connections are closed in the end."""
-    address = f"sqlite:///{tmp_path / 'studies.db'}"
-    if request.param == "postgresql":
-        address = str(request.getfixturevalue("postgres"))
+@pytest.fixture
+def connections_closed() -> Iterator[None]:
+    """Close all connections to databases in the end."""
     opened: list[Any] = []
 
     def keep(connection: Any, record: object) -> None:
         opened.append(connection)
 
     event.listen(Pool, "connect", keep)
-    yield address
+    yield
     event.remove(Pool, "connect", keep)
     for connection in opened:
         connection.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path, connections_closed: None) -> str:
+    """Return the address of a database of each engine in turn; its connections are closed in the end."""
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("postgres"))
+    return f"sqlite:///{tmp_path / 'studies.db'}"

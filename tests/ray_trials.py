@@ -1,5 +1,6 @@
 """Trials that look at Ray from inside, or break it; workers import this module by name."""
 
+import multiprocessing
 import os
 import pickle
 import signal
@@ -11,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import toy_trials
 
 from paredown.studies.result import TrialResult
@@ -45,11 +47,28 @@ def clients(address: str, folder: Path) -> dict[str, str]:
     return {name: process.communicate(timeout=100)[0] for name, process in processes.items()}
 
 
+def actor_pid() -> int:
+    """Return the number of the process of Ray that keeps the one of this trial."""
+    actor = multiprocessing.parent_process()
+    assert actor is not None
+    assert actor.pid is not None
+    return actor.pid
+
+
+def raylet_pid() -> int:
+    """Return the number of the process of Ray that all of this machine's trials depend on."""
+    return int(os.environ["RAY_RAYLET_PID"])
+
+
+def option_of_ray(name: str) -> str:
+    """Return an option with which Ray was started on this machine."""
+    words = psutil.Process(raylet_pid()).cmdline()
+    return next(word for word in words if word.startswith(f"--{name}=")).partition("=")[2]
+
+
 def places_of(secret: str) -> list[str]:
     """Return the command lines and the files of Ray on this machine that hold a secret."""
-    import ray
-
-    session = Path(ray._private.worker.global_worker.node.get_session_dir_path())
+    session = Path(option_of_ray("session_dir"))
     files = [*Path("/proc").glob("[0-9]*/cmdline"), *session.rglob("*")]
     found = []
     for file in files:
@@ -63,12 +82,10 @@ def places_of(secret: str) -> list[str]:
 
 def looks_around(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
     """Return a good result whose facts say who may use Ray, and where its token and the database's password stand."""
-    import ray
-
     token = os.environ["RAY_AUTH_TOKEN"]
     seen = pickle.dumps((candidate, plan)) + repr(dict(os.environ)).encode()
     facts = {
-        "clients": clients(ray.get_runtime_context().gcs_address, plan.folder),
+        "clients": clients(option_of_ray("gcs-address"), plan.folder),
         "token_length": len(token),
         "token_in": places_of(token),
         "database_in": [*(["job"] if b"s3cret" in seen else []), *places_of("s3cret-of-the-database")],
@@ -79,26 +96,45 @@ def looks_around(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> Tri
 
 
 def one_dies(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
-    """One trial after the baseline kills its process; the others wait until trials have run on two nodes."""
-    import ray
-
+    """One trial after the baseline kills Ray's actor; the others wait until trials have run on two nodes."""
     if plan.baseline is None:
         return toy_trials.good(candidate, plan, on_epoch)
     died = plan.folder / "died"
     if not died.exists():
         died.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    (plan.folder / f"node-{ray.get_runtime_context().get_node_id()}").touch()
+        os.kill(actor_pid(), signal.SIGKILL)
+    (plan.folder / f"node-{raylet_pid()}").touch()
     until = time.monotonic() + 100
     while len(list(plan.folder.glob("node-*"))) < 2 and time.monotonic() < until:
         time.sleep(0.1)
     return toy_trials.good(candidate, plan, on_epoch)
 
 
+def node_is_lost(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
+    """The first trial that comes to the second machine kills Ray there."""
+    is_head = any(word.endswith(" --head") for word in psutil.Process(raylet_pid()).cmdline())
+    if not is_head and plan.baseline is not None:
+        (plan.folder / "lost").touch()
+        os.kill(raylet_pid(), signal.SIGKILL)
+        time.sleep(60)
+    until = time.monotonic() + 60
+    while plan.baseline is not None and not (plan.folder / "lost").exists() and time.monotonic() < until:
+        time.sleep(0.1)
+    return toy_trials.good(candidate, plan, on_epoch)
+
+
+def waits_until_seen(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
+    """A trial that ends only when somebody has seen its first epoch."""
+    on_epoch(0, {"accuracy": 0.5})
+    while not (plan.folder / "seen").exists():
+        time.sleep(0.1)
+    return toy_trials.good(candidate, plan, on_epoch)
+
+
 def takes_ray_away(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
-    """The first trial after the baseline kills the raylet, of which all workers of the machine are children."""
+    """The first trial after the baseline kills Ray on this machine."""
     if plan.baseline is not None:
-        os.kill(os.getppid(), signal.SIGKILL)
+        os.kill(raylet_pid(), signal.SIGKILL)
         time.sleep(60)
     return toy_trials.good(candidate, plan, on_epoch)
 

@@ -7,15 +7,19 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from paredown.evaluators.errors import TrialInterrupted
 from paredown.evaluators.metrics.measurement import Measurement
 from paredown.search.study_file.schema import StudyConfig
 from paredown.search.study_file.setup import Setup, set_up
+from paredown.studies.outputs import NEEDED
 from paredown.studies.result import UNTRAINED_KEY, TrialResult, stopped_early
 
 BAD = 5
@@ -47,6 +51,16 @@ def toy_setup(folder: Path, **keys: Any) -> Setup:
     return set_up(StudyConfig.model_validate(study | keys), "toy.yaml", folder, folder / "out")
 
 
+def write_arrays(file: Path, seed: int = 0) -> None:
+    """Write a few images of two classes, for the task `arrays`."""
+    rng = np.random.default_rng(seed)
+    arrays = {}
+    for split, count in {"train": 40, "validation": 20, "test": 20}.items():
+        arrays[f"{split}_images"] = rng.integers(0, 256, (count, 8, 8), np.uint8)
+        arrays[f"{split}_labels"] = np.arange(count) % 2
+    np.savez(file, **arrays)
+
+
 def values(candidate: Any) -> dict[str, float]:
     """Return what a toy trial measures."""
     knobs = candidate.knobs
@@ -61,17 +75,28 @@ def values(candidate: Any) -> dict[str, float]:
     }
 
 
+def kept(plan: Any) -> str:
+    """Leave the files of a finished trial, which all toy trials share, and return their folder."""
+    artifact = "trials/toy"
+    if plan is not None:
+        folder = Path(plan.folder, artifact)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in NEEDED:
+            (folder / name).touch()
+    return artifact
+
+
 def good(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
     """Every trial is done."""
     on_epoch(0, {"accuracy": 0.5})
     measurements = {name: Measurement(name, value) for name, value in values(candidate).items()}
-    return TrialResult("done", "", measurements, "trials/toy", {}, ((0, {"accuracy": 0.5}),))
+    return TrialResult("done", "", measurements, kept(plan), {}, ((0, {"accuracy": 0.5}),))
 
 
 def alike(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
     """Every trial is done and comes to the same."""
     measurements = {name: Measurement(name, 0.5) for name in values(candidate)}
-    return TrialResult("done", "", measurements, "trials/toy")
+    return TrialResult("done", "", measurements, kept(plan))
 
 
 def judged(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
@@ -85,7 +110,7 @@ def judged(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResu
         if reason := on_epoch(epoch, {"accuracy": accuracy, "size_bytes": costs["size_bytes"]}):
             return stopped_early(reason, (epoch + 1) / epochs, accuracy, known, {UNTRAINED_KEY: costs}, curve)
     measurements = {name: Measurement(name, value) for name, value in final.items()}
-    return TrialResult("done", "", measurements, "trials/toy", {UNTRAINED_KEY: costs}, tuple(curve))
+    return TrialResult("done", "", measurements, kept(plan), {UNTRAINED_KEY: costs}, tuple(curve))
 
 
 def some_fail(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
@@ -196,3 +221,29 @@ def tells_device(candidate: Any, plan: Any, on_epoch: Any) -> TrialResult:
     """Return a good result whose facts name the device that its files are made for."""
     done = good(candidate, plan, on_epoch)
     return replace(done, facts={**done.facts, "device": str(plan.device)})
+
+
+def beside_the_baseline(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
+    """The baseline runs until another trial has begun, which then waits for it."""
+    begun = plan.folder / "another-has-begun"
+    if plan.is_baseline:
+        deadline = time.monotonic() + 60
+        while not begun.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return good(candidate, plan, on_epoch)
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    begun.touch()
+    began_beside, plan = plan.awaits_baseline, plan.with_baseline()
+    result = good(candidate, plan, on_epoch)
+    return replace(result, facts={"beside": began_beside, "latency_ms": plan.baseline.latency_ms})
+
+
+def dies_once_beside(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
+    """The baseline's process dies while another trial waits for it; the second attempt ends."""
+    again = plan.folder / "second-attempt"
+    if plan.is_baseline and not again.exists():
+        while not (plan.folder / "another-has-begun").exists():
+            time.sleep(0.05)
+        again.touch()
+        os._exit(3)
+    return beside_the_baseline(candidate, plan, on_epoch)

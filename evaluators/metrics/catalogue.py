@@ -1,23 +1,31 @@
 """All metrics, by name, and the evaluators of those that a trial measures."""
 
-from paredown.evaluators.metrics import test_accuracy
+from paredown.evaluators.metrics import latency_ms, test_accuracy
 from paredown.evaluators.metrics.accuracy import ACCURACY
+from paredown.evaluators.metrics.device_latency_ms import DEVICE_LATENCY_MS
 from paredown.evaluators.metrics.evaluation_input import Evaluator
 from paredown.evaluators.metrics.exit_rate import EXIT_RATE
+from paredown.evaluators.metrics.flash_bytes import FLASH_BYTES
 from paredown.evaluators.metrics.latency_ms import LATENCY_MS
 from paredown.evaluators.metrics.macs import MACS
 from paredown.evaluators.metrics.measurement import Metric
+from paredown.evaluators.metrics.npu_cycles import NPU_CYCLES
+from paredown.evaluators.metrics.npu_sram_bytes import NPU_SRAM_BYTES
 from paredown.evaluators.metrics.onnx_bytes import ONNX_BYTES
 from paredown.evaluators.metrics.params import PARAMS
+from paredown.evaluators.metrics.ram_bytes import RAM_BYTES
 from paredown.evaluators.metrics.size_bytes import SIZE_BYTES
 
 EVALUATORS: dict[str, Evaluator] = {
     evaluator.metric.name: evaluator
-    for evaluator in (ACCURACY, LATENCY_MS, SIZE_BYTES, ONNX_BYTES, MACS, PARAMS, EXIT_RATE)
+    for evaluator in (
+        *(ACCURACY, LATENCY_MS, SIZE_BYTES, ONNX_BYTES, MACS, PARAMS, EXIT_RATE),
+        *(RAM_BYTES, FLASH_BYTES, NPU_CYCLES, NPU_SRAM_BYTES, DEVICE_LATENCY_MS),
+    )
 }
-MEASURED_ON_EXPORT: dict[str, Metric] = {test_accuracy.METRIC.name: test_accuracy.METRIC}
+MEASURED_AFTERWARDS: dict[str, Metric] = {metric.name: metric for metric in (test_accuracy.METRIC, latency_ms.AGAIN)}
 
 
 def known_metrics() -> dict[str, Metric]:
-    """Return every metric by its name: those of the evaluators, then those that are measured on export."""
-    return {name: evaluator.metric for name, evaluator in EVALUATORS.items()} | MEASURED_ON_EXPORT
+    """Return every metric by its name: those of the evaluators, then those that are measured after a trial."""
+    return {name: evaluator.metric for name, evaluator in EVALUATORS.items()} | MEASURED_AFTERWARDS

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from paredown.evaluators.litert.target import NO_DEVICE, NPU, McuTarget
 from paredown.evaluators.metrics.measurement import Measurement, Metric
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from paredown.evaluators.devices.profile import DeviceProfile
     from paredown.evaluators.tasks.normalisation import Inputs
     from paredown.spaces.families.family import ImageShape
 
@@ -54,6 +56,7 @@ class EvaluationInput:
         labels: Their classes, `n`.
         baseline: What latency is compared with; None for the baseline itself.
         threads: Threads that execute the file; see `Device.threads`.
+        target: Device for which models are searched; None where the study names none.
     """
 
     model: "nn.Module"
@@ -64,6 +67,15 @@ class EvaluationInput:
     labels: NDArray[np.int64] | None = None
     baseline: Baseline | None = None
     threads: int = 1
+    target: "DeviceProfile | None" = None
+
+    @property
+    def mcu(self) -> McuTarget:
+        """What a file for the device's microcontroller depends on."""
+        if self.target is None:
+            return NO_DEVICE
+        code = int(self.target.engine_flash_bytes)
+        return McuTarget(self.target.weight_granularity, code, self.target.npu or NPU)
 
     @property
     def has_exits(self) -> bool:
@@ -83,9 +95,14 @@ class Evaluator:
         evaluate: Returns the measurement.
         applies: Whether the metric says anything about a candidate; where it does not, it is measured only if it
             is an objective or a limit.
+        refuses: Whether it raises InfeasibleCandidate where a candidate cannot have the metric, so that the candidate
+            is tried before training.
+        require: Raises ExtraMissing where what the evaluator runs is not installed.
     """
 
     metric: Metric
     needs: Literal["model", "file", "data"]
     evaluate: Callable[[EvaluationInput], Measurement]
     applies: Callable[[EvaluationInput], bool] = lambda inputs: True
+    refuses: bool = False
+    require: Callable[[], None] = lambda: None

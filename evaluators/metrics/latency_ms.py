@@ -2,17 +2,22 @@
 
 Machines are noisy, and plain medians drift by tens of percent. So each run of the model is paired with a
 run of the baseline's file right beside it, in alternating order; the median of the pairs' ratios, times the
-baseline's median that was measured once, repeats within a percent even under load. A lock lets one process
-at a time measure on a machine.
+baseline's median that was measured once, repeats within a percent even under load. Each of a pair is the median of
+runs that are timed one by one, since a mean would count what else the machine does. A lock lets one process at a time
+measure on a machine.
+
+The interval of a value includes what differs from session to session, which no number of pairs within one shows. Below
+`FLOOR_MS`, the time is that of the call and not of the network: such values count as equal.
 
 A file with exits is measured on the validation images, in an order drawn once: the mean over the stream is the median
 of each exit's images, weighted by the share of all validation images that leave there.
 """
 
 import math
+import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +35,11 @@ if TYPE_CHECKING:
     from paredown.evaluators.tasks.normalisation import Inputs
     from paredown.spaces.families.family import ImageShape
 
-METRIC = Metric("latency_ms", "ms", "measured", untrained_tolerance=0.1)
+FLOOR_MS = 0.02
+"""Latency below which a network takes no longer than its call by the runtime."""
+METRIC = Metric("latency_ms", "ms", "measured", untrained_tolerance=0.1, floor=FLOOR_MS)
+AGAIN = Metric("latency_again_ms", "ms", "measured", untrained_tolerance=None, floor=FLOOR_MS)
+"""Latency of a model of the final front, measured once more when the search has ended, side by side with the others."""
 PAIRS = 60
 STREAM_SLICE = 8
 """Images between two slices of the reference, at least."""
@@ -38,7 +47,9 @@ LEAST_TIMED = 40
 """Images timed of each exit."""
 WARM_UP_RUNS = 20
 SLICE_S = 0.001
-"""A timed slice repeats the model until it lasts this long: the clock and the call are then no part of it."""
+"""A timed slice repeats the model for about as long as this."""
+SESSION_SD = 0.01
+"""Standard deviation of one model's latency between sessions, as a share: 0.7 to 1.2 % were seen."""
 
 
 def measurement_lock() -> FileLock:
@@ -60,6 +71,11 @@ def median_with_interval(values: NDArray[np.float64]) -> tuple[float, float]:
     return float(np.median(ordered)), float(high - low) / 2
 
 
+def with_sessions(median: float, half_width: float) -> float:
+    """Return the half width of an interval that holds within a session, widened by what differs between sessions."""
+    return math.hypot(half_width, 1.96 * SESSION_SD * median)
+
+
 def _measure(inputs: EvaluationInput) -> Measurement:
     if inputs.file is None:
         raise EvaluationError("latency_ms: there is no exported file yet")
@@ -74,6 +90,7 @@ def _measure(inputs: EvaluationInput) -> Measurement:
             baseline = runner(inputs.baseline.file, inputs.baseline.shape, inputs.threads)
             ratios = paired_ratios(run, baseline)
             median, spread = (v * inputs.baseline.latency_ms for v in median_with_interval(ratios))
+    spread = with_sessions(median, spread)
     return Measurement(METRIC.name, median, spread, "measured", str(this_device(inputs.threads)))
 
 
@@ -91,8 +108,7 @@ def _stream(file: Path, images: "Inputs", baseline: Baseline | None, threads: in
         repeats = 0 if beside is None else _warm(beside)
         size = max(STREAM_SLICE, round(SLICE_S / each))
         for rows in np.array_split(_order(taken), max(PAIRS, -(-len(images) // size))):
-            # Run by run, as the images are: a slice would count what else the machine does, and their median would not.
-            unit = 1e-3 if beside is None else float(np.median([_seconds(beside, 1) for _ in range(repeats)]))
+            unit = 1e-3 if beside is None else _seconds(beside, repeats)
             for row in rows:
                 run = partial(session.run, None, {name: images[row : row + 1]})
                 seconds.setdefault(int(taken[row]), []).append(_seconds(run, 1) / unit)
@@ -102,7 +118,8 @@ def _stream(file: Path, images: "Inputs", baseline: Baseline | None, threads: in
         median, half_width = median_with_interval(np.array(times))
         rate = float((taken == exit_).mean())
         mean, variance = mean + rate * median, variance + (rate * half_width) ** 2
-    return Measurement(METRIC.name, scale * mean, scale * math.sqrt(variance), "measured", str(this_device(threads)))
+    spread = scale * with_sessions(mean, math.sqrt(variance))
+    return Measurement(METRIC.name, scale * mean, spread, "measured", str(this_device(threads)))
 
 
 def _order(taken: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -121,6 +138,23 @@ def runner(file: Path | bytes, shape: "ImageShape", threads: int = 1) -> Callabl
     session = open_session(file, threads)
     inputs = {session.get_inputs()[0].name: np.zeros((1, *shape), dtype=np.float32)}
     return lambda: session.run(None, inputs)
+
+
+def side_by_side(
+    runs: Sequence[Callable[[], object]], reference: Callable[[], object], pairs: int = PAIRS
+) -> list[tuple[float, float]]:
+    """Return the ratio of the time of each run to that of the reference, with its half width, of one session.
+
+    In each of some rounds all of them run, each round beginning with another one.
+    """
+    everyone = [reference, *runs]
+    repeats = [_warm(run) for run in everyone]
+    times = np.empty((pairs, len(everyone)))
+    for round_ in range(pairs):
+        for at in np.roll(np.arange(len(everyone)), round_):
+            times[round_, at] = _seconds(everyone[at], repeats[at])
+    found = [median_with_interval(times[:, at] / times[:, 0]) for at in range(1, len(everyone))]
+    return [(median, with_sessions(median, half_width)) for median, half_width in found]
 
 
 def _slices(run: Callable[[], object]) -> NDArray[np.float64]:
@@ -149,10 +183,13 @@ def _warm(run: Callable[[], object]) -> int:
 
 
 def _seconds(run: Callable[[], object], repeats: int) -> float:
-    start = time.perf_counter()
+    """Return the median time of some runs, each of which is timed by itself."""
+    times = []
     for _ in range(repeats):
+        start = time.perf_counter()
         run()
-    return (time.perf_counter() - start) / repeats
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
 
 
 LATENCY_MS = Evaluator(METRIC, "file", _measure)

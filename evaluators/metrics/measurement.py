@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
+
+from paredown.evaluators.metrics.limit import BaselineLimit
 
 How = Literal["counted", "lower bound", "measured", "predicted"]
 Comparison = Literal["better", "same", "worse"]
@@ -26,6 +28,7 @@ class Metric:
         shows_unit: Whether the unit stands behind each number in displays.
         untrained_tolerance: By what share the value of an untrained network may differ from that of the
             trained one; None where the untrained one says nothing.
+        floor: Value of a cost below which differences say nothing about a candidate; 0 where there is none.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Metric:
     decimals: int | None = 4
     shows_unit: bool = True
     untrained_tolerance: float | None = 0.0
+    floor: float = 0.0
 
     @property
     def highest(self) -> float:
@@ -48,8 +52,12 @@ class Metric:
         return self.name if self.is_share else f"{self.name} ({self.unit})"
 
     def loss(self, value: float) -> float:
-        """Return the value as something to minimise."""
-        return -value if self.higher_is_better else value
+        """Return the value as something to minimise; all values below the floor are equal."""
+        return -value if self.higher_is_better else self.counted_as(value)
+
+    def counted_as(self, value: float) -> float:
+        """Return the value that objectives see: the floor in place of what is below it."""
+        return max(value, self.floor) if self.floor else value
 
     def format(self, value: float, spread: float = 0.0) -> str:
         """Return how a value reads, rounded: `0.9889`, `0.1988 ± 0.0021 ms`, `154.5 kB`."""
@@ -86,9 +94,10 @@ class Metric:
 
     def compare(self, value: float, baseline: float) -> Comparison:
         """Return whether a value is better than the baseline's."""
-        if value == baseline:
+        loss, reference = self.loss(value), self.loss(baseline)
+        if loss == reference:
             return "same"
-        return "better" if self.loss(value) < self.loss(baseline) else "worse"
+        return "better" if loss < reference else "worse"
 
     @property
     def _symbol(self) -> str:
@@ -132,12 +141,36 @@ class Objective:
     Attributes:
         metric: What is looked at.
         optimised: Whether it spans the front.
-        limit: The worst acceptable value, in the metric's unit; None for no limit.
+        limit: The worst acceptable value, in the metric's unit; None where there is none or it is not known yet.
+        relative: How the limit follows from the baseline; None for one that does not.
     """
 
     metric: Metric
     optimised: bool = True
     limit: float | None = None
+    relative: BaselineLimit | None = None
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a limit, known or not."""
+        return self.limit is not None or self.relative is not None
+
+    def resolved(self, baseline: Mapping[str, float]) -> "Objective":
+        """Return the objective with its limit as a number, where the baseline's values by metric tell it."""
+        if self.relative is None or self.metric.name not in baseline:
+            return self
+        return replace(self, limit=self.relative.of(baseline[self.metric.name]))
+
+    @property
+    def limit_text(self) -> str:
+        """How the limit reads: `accuracy >= 0.969 (baseline - 2 pt)`; empty where there is none."""
+        if not self.is_limited:
+            return ""
+        sign = f"{self.metric.name} {'>=' if self.metric.higher_is_better else '<='}"
+        if self.limit is None:
+            return f"{sign} {self.relative}"
+        written = "" if self.relative is None else f" ({self.relative})"
+        return f"{sign} {self.metric.format(self.limit)}{written}"
 
     def violation(self, value: float, tolerance: float = 0.0) -> float:
         """Return by what share of the limit a value is beyond it; 0 or less where it is kept."""
@@ -149,7 +182,18 @@ class Objective:
     def describe(self, value: float) -> str:
         """Return in words how a value stands to the limit."""
         sign = "below the limit" if self.metric.higher_is_better else "above the limit"
-        return f"{self.metric.name} {self.metric.with_unit(value)} is {sign} {self.limit:g}"
+        written = "" if self.relative is None else f" ({self.relative})"
+        return f"{self.metric.name} {self.metric.with_unit(value)} is {sign} {self.limit:g}{written}"
+
+
+def resolved_objectives(objectives: Iterable[Objective], baseline: Mapping[str, float]) -> tuple[Objective, ...]:
+    """Return the objectives with the limits that follow from the baseline as numbers.
+
+    Args:
+        objectives: Of a study.
+        baseline: Values of the baseline by metric; a limit on one that is missing stays open.
+    """
+    return tuple(objective.resolved(baseline) for objective in objectives)
 
 
 def optimised_metrics(objectives: Iterable[Objective]) -> tuple[Metric, ...]:

@@ -81,5 +81,5 @@ def _read(file: Path, tensors: Mapping[str, nn.Parameter], state: MutableMapping
                 m: stored.get_tensor(f"{m}/{name}") for m in MOMENTS if f"{m}/{name}" in known
             }
             if moments:
-                state[tensor] = {m: v if m == "step" else v.to(tensor.device) for m, v in moments.items()}
+                state[tensor] = {m: v.to(tensor.device) for m, v in moments.items()}
         return SupernetRecord(**json.loads(stored.metadata()[RECORD]))

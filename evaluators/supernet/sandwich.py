@@ -24,6 +24,7 @@ from paredown.evaluators.tasks.images import Images
 from paredown.evaluators.tasks.task import Task, normalisation_at, split_at
 from paredown.evaluators.training.data import augmented
 from paredown.evaluators.training.fit import OnBatch, TrainingPlan, go_on
+from paredown.evaluators.training.optimizer import adamw
 from paredown.spaces.families.family import longer_side
 
 RANDOM_NETWORKS = 2
@@ -60,7 +61,7 @@ def train(
     """
     for tensor in supernet.tensors.values():
         tensor.data = tensor.data.to(plan.device)
-    optimizer = torch.optim.AdamW(supernet.tensors.values(), weight_decay=plan.weight_decay)
+    optimizer = adamw(supernet.tensors.values(), plan.weight_decay)
     record = checkpoint.load(file, supernet.tensors, optimizer)
     images = _Images(task, plan.device)
     while record.epochs < plan.supernet_epochs:

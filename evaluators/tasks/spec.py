@@ -61,7 +61,13 @@ def stored_task(stored: Mapping[str, Any]) -> Task:
         TaskError: Its data is gone or has changed.
     """
     spec = TaskSpec(stored["task"]["name"], json.dumps(stored["task"]["options"]), Path(stored["task_folder"]))
-    task = load_task(spec)
+    try:
+        task = load_task(spec)
+    except TaskError as error:
+        raise TaskError(f"task.{spec.name}.{error}; `paredown adopt` tells a study where its data are") from error
     if task.digest != stored["task"]["data"]:
-        raise TaskError(f"the data of task {spec.name} has changed since the study; restore it or start a new study")
+        raise TaskError(
+            f"the data of task {spec.name} has changed since the study: its digest was {stored['task']['data']} and is "
+            f"{task.digest}; restore it, or start a new study"
+        )
     return task

@@ -14,6 +14,7 @@ from paredown.evaluators.training.best_epoch import BestEpoch
 from paredown.evaluators.training.data import DeviceImages, TrainingData, augmented
 from paredown.evaluators.training.inference import score
 from paredown.evaluators.training.loss_terms import LossTerms, TrainingLoss, training_loss
+from paredown.evaluators.training.optimizer import adamw
 from paredown.evaluators.training.precision import Arithmetic, Precision, arithmetic
 from paredown.spaces.compression.step import Hold
 
@@ -57,6 +58,7 @@ class TrainingPlan:
         epochs: Maximum number of passes over the training images; 0 where the network starts trained.
         finetune_epochs: Maximum number of passes after structural compression.
         batch_size: Number of images in each step of the optimizer.
+        batch_from_network: Whether small networks take a larger batch at a higher rate; see `workload.fitted`.
         learning_rate: Peak of the one-cycle schedule.
         weight_decay: Weight decay of AdamW.
         label_smoothing: Share of probability that is spread over all classes.
@@ -75,6 +77,7 @@ class TrainingPlan:
     epochs: int = 20
     finetune_epochs: int = 8
     batch_size: int = 64
+    batch_from_network: bool = False
     learning_rate: float = 4e-3
     weight_decay: float = 1e-2
     label_smoothing: float = 0.0
@@ -133,7 +136,7 @@ def fit(
         on_epoch: Called after each epoch; may stop the trial.
         on_batch: Called before each batch; may end the trial.
         checkpoint: Where training goes on that was cut off, and keeps its state after an epoch. `on_epoch` is called
-            again for the epochs before. Holds have a state of their own, so with some training starts anew.
+            again for the epochs before. The holds must begin with the network that they began with the first time.
 
     Raises:
         EvaluationError: The loss is not finite.
@@ -142,7 +145,6 @@ def fit(
     """
     best = BestEpoch(model, plan.patience)
     done, start, curve = 0, time.monotonic(), list[tuple[int, dict[str, float]]]()
-    checkpoint = None if holds else checkpoint
     if epochs:
         model.to(memory_format=layout(model))  # type: ignore[call-overload]
         images = DeviceImages(data.train.images, data.normalise, plan.device)
@@ -154,13 +156,13 @@ def fit(
         ):
             course = _Course(model, images, data, plan, loss, passes, holds, epochs, learning_rate)
             if (kept := checkpoint.load() if checkpoint else None) is not None:
-                for epoch, metrics in kept["curve"]:
-                    if reason := on_epoch(epoch, metrics):
-                        raise TrialStopped(reason)
+                _tell_again(kept["curve"], on_epoch)
                 done, curve, start = kept["done"], kept["curve"], start - kept["seconds"]
                 deadline -= kept["seconds"]
                 course.load_state_dict(kept["course"])
                 best.load_state_dict(kept["best"])
+                for hold, state in zip(holds, kept.get("holds", ()), strict=True):
+                    hold.load_state(state)
             while done < epochs and not best.is_stale and (not done or time.monotonic() <= deadline):
                 mean = course.epoch(on_batch)
                 if not np.isfinite(mean):
@@ -175,11 +177,18 @@ def fit(
                     best.compare(accuracy, validation_loss)
                 if checkpoint and checkpoint.is_due:
                     seconds = time.monotonic() - start
-                    states = {"course": course.state_dict(), "best": best.state_dict()}
+                    states: dict[str, Any] = {"course": course.state_dict(), "best": best.state_dict()}
+                    states["holds"] = [hold.state() for hold in holds]
                     checkpoint.save({"done": done, "curve": curve, "seconds": seconds, **states})
     best.restore()
     keep(holds, 1.0)
     return done
+
+
+def _tell_again(curve: Sequence[tuple[int, dict[str, float]]], on_epoch: OnEpoch) -> None:
+    for epoch, metrics in curve:
+        if reason := on_epoch(epoch, metrics):
+            raise TrialStopped(reason)
 
 
 class _Course:
@@ -201,7 +210,7 @@ class _Course:
         self._loss, self._passes, self._holds = loss, passes, holds
         self._random = torch.Generator().manual_seed(plan.seed)
         parameters = [*model.parameters(), *loss.parameters]
-        self._optimizer = torch.optim.AdamW(parameters, weight_decay=plan.weight_decay)
+        self._optimizer = adamw(parameters, plan.weight_decay)
         self._steps, self._done = epochs * -(-len(images) // plan.batch_size), 0
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             self._optimizer, learning_rate, total_steps=self._steps + 1

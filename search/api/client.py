@@ -225,6 +225,15 @@ class RemoteStudy:
         """Run its failed trials again, all or those of some causes."""
         self._ask("POST", "/retry", {"causes": list(causes)})
 
+    def enqueue(self, knobs: Mapping[str, Any], like: int | None = None) -> dict[str, Any]:
+        """Put a candidate first in line: the baseline, or another trial's, with some knobs changed.
+
+        Args:
+            knobs: Knobs under their dotted names, such as `{"mbconv.width": 0.5}`.
+            like: Number of the trial whose knobs hold where none is named; None for the baseline.
+        """
+        return self._ask("POST", "/enqueue", {"knobs": dict(knobs), "like": like})
+
     def delete(self) -> None:
         """Delete it on the server, with its trials and its files."""
         self._ask("DELETE")

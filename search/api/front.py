@@ -4,8 +4,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from paredown.evaluators.metrics.measurement import Objective, optimised_metrics
 from paredown.search.api.model_table import ModelTable
-from paredown.studies.front import Model, deltas
+from paredown.studies.front import Model, deltas, front
+from paredown.studies.region import binding, binding_text, limits_summary, nearest
 from paredown.studies.summary import front_summary
 
 if TYPE_CHECKING:
@@ -15,19 +17,25 @@ if TYPE_CHECKING:
 class Front(Sequence[Model]):
     """Models that no other one of the study beats, best in the first objective first.
 
-    It is a sequence: `front[0]`, `len(front)`, `for model in front`. A notebook shows it as a table.
+    It is a sequence: `front[0]`, `len(front)`, `for model in front`. A notebook shows it as a table. Where no model
+    keeps the limits of the study, it holds those that come nearest, the nearest first.
 
     Attributes:
         study: Name of the study.
         objectives: Names of the metrics that span the front.
         baseline: The reference network; None as long as it has not finished.
+        limits: The limits of the study by metric, each with its `value`, None while that is open, and its `text`.
+        binding: The metric whose limit keeps every model out; empty where a model keeps all limits.
+        remark: The same in words, with the nearest model.
     """
 
-    def __init__(
-        self, study: str, objectives: Sequence[str], baseline: Model | None, models: Sequence[Model], table: ModelTable
-    ) -> None:
-        self.study, self.objectives, self.baseline = study, tuple(objectives), baseline
-        self._models, self._table = tuple(models), table
+    def __init__(self, study: str, objectives: Sequence[Objective], models: Sequence[Model], table: ModelTable) -> None:
+        metrics = optimised_metrics(objectives)
+        self.study, self.baseline, self._table = study, table.baseline, table
+        self.objectives = tuple(metric.name for metric in metrics)
+        self.limits = limits_summary(objectives)
+        self.binding, self.remark = binding(models, objectives), binding_text(models, objectives)
+        self._models = tuple(nearest(models, objectives) if self.binding else front(models, metrics))
 
     @overload
     def __getitem__(self, index: int) -> Model: ...
@@ -56,7 +64,8 @@ class Front(Sequence[Model]):
         Args:
             folder: The study's folder, in which the models' files are.
         """
-        return front_summary(self.study, self.objectives, self.baseline, self._models, str(folder))
+        summary = front_summary(self.study, self.objectives, self.baseline, self._models, str(folder))
+        return summary | {"limits": self.limits, "binding": self.binding or None}
 
     def to_pandas(self) -> "pd.DataFrame":
         """Return one row a model, indexed by its trial.

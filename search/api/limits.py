@@ -3,30 +3,38 @@
 from collections.abc import Mapping
 
 from paredown.evaluators.metrics.catalogue import known_metrics
+from paredown.evaluators.metrics.limit import BaselineLimit
 from paredown.evaluators.metrics.measurement import Objective
 from paredown.search.errors import ConfigError
-from paredown.search.study_file import quantity
+from paredown.search.study_file.limits import read_limit, refusal
+from paredown.studies.front import Model
 
 Limits = Mapping[str, float | str]
-"""Metric to its limit, a number or such as 60k."""
+"""Metric to its limit: a number, or text such as 60k or 0.5 x baseline."""
 
 
-def limits_of(largest: Limits, smallest: Limits, options: tuple[str, str] = ("max", "min")) -> list[Objective]:
+def limits_of(
+    largest: Limits, smallest: Limits, baseline: Model | None, options: tuple[str, str] = ("max", "min")
+) -> list[Objective]:
     """Return limits on metrics.
 
     Args:
         largest: Largest value allowed, by metric.
         smallest: Smallest value allowed, by metric.
+        baseline: The study's reference, from which limits such as `0.5 x baseline` follow; None while there is none.
         options: How messages name the two.
 
     Raises:
-        ConfigError: A metric does not exist, a value is no number, or a limit is on the metric's good side.
+        ConfigError: A metric does not exist, a value is no limit, or a limit is on the metric's good side.
     """
-    limits = [_limit(name, value, options, wants_higher=False) for name, value in largest.items()]
-    return limits + [_limit(name, value, options, wants_higher=True) for name, value in smallest.items()]
+    limits = [_limit(name, value, baseline, options, wants_higher=False) for name, value in largest.items()]
+    limits += [_limit(name, value, baseline, options, wants_higher=True) for name, value in smallest.items()]
+    return [limit for limit in limits if limit.is_limited]
 
 
-def _limit(name: str, value: float | str, options: tuple[str, str], *, wants_higher: bool) -> Objective:
+def _limit(
+    name: str, value: float | str, baseline: Model | None, options: tuple[str, str], *, wants_higher: bool
+) -> Objective:
     given = f"{options[wants_higher]} {name}={value}"
     metrics = known_metrics()
     if name not in metrics:
@@ -36,6 +44,14 @@ def _limit(name: str, value: float | str, options: tuple[str, str], *, wants_hig
         other = f"{options[not wants_higher]} {name}={value}"
         raise ConfigError(f"{given}: limits the good side of {name}; write {other}")
     try:
-        return Objective(metric, optimised=False, limit=quantity.number(value))
+        limit = read_limit(value)
     except ConfigError as error:
         raise ConfigError(f"{given}: {error}") from None
+    if not isinstance(limit, BaselineLimit):
+        return Objective(metric, optimised=False, limit=limit)
+    if refused := refusal(limit, metric):
+        raise ConfigError(f"{given}: {refused}")
+    objective = Objective(metric, optimised=False, relative=limit).resolved(baseline.values if baseline else {})
+    if objective.limit is None:
+        raise ConfigError(f"{given}: the baseline has no {name} yet; allowed: a number")
+    return objective

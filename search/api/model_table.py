@@ -11,7 +11,8 @@ from rich.markup import escape
 from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.evaluators.metrics.measurement import Comparison, Metric
 from paredown.spaces.compression.step_label import StepLabel
-from paredown.studies.front import Model, faster_on_paper_only
+from paredown.studies.front import Model
+from paredown.studies.latency_remarks import latency_remarks
 from paredown.studies.study import Study
 
 COLOURS: dict[Comparison, str] = {"better": "green", "same": "dim", "worse": "red"}
@@ -115,10 +116,9 @@ class ModelTable:
         return f"<tr>{''.join(cells)}<td>{html.escape(self._note(model))}</td></tr>"
 
     def _note(self, model: Model) -> str:
-        if self._is_baseline(model):
-            return "baseline"
-        slow = self.baseline is not None and faster_on_paper_only(model, self.baseline)
-        return self.compression(model) + (" (fewer MACs, not measurably faster)" if slow else "")
+        remarks = latency_remarks(model, self.baseline)
+        called = "baseline" if self._is_baseline(model) else self.compression(model)
+        return f"{called} ({'; '.join(remarks)})" if remarks else called
 
     def _is_baseline(self, model: Model) -> bool:
         return self.baseline is not None and model.trial == self.baseline.trial

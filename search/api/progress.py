@@ -3,6 +3,7 @@
 import importlib.util
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -17,10 +18,12 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from paredown.evaluators.metrics.measurement import Objective, resolved_objectives
 from paredown.search.listener import ProgressListener, SearchStart
 from paredown.search.monitoring.search_log import QUIET_S
 from paredown.search.monitoring.search_progress import SearchProgress
 from paredown.studies.front import Model, front, hypervolume
+from paredown.studies.region import limit_texts, worst_violation
 from paredown.studies.result import FINISHED, PendingTrial, TrialResult
 
 
@@ -113,10 +116,11 @@ class ProgressDisplay(ProgressListener):
         asked = self._progress.running[number].trial
         self._progress.finished(number, result)
         if result.outcome == "done":
-            model = Model(number, asked.candidate, result.measurements, result.artifact)
-            self._models.append(model)
-            self._models += [Model(number, d.candidate, d.measurements, d.artifact) for d in result.derived]
-            self._baseline = self._baseline or model
+            found = [Model(number, asked.candidate, result.measurements, result.artifact)]
+            found += [Model(number, d.candidate, d.measurements, d.artifact) for d in result.derived]
+            self._baseline = self._baseline or found[0]
+            limits = self._limited()
+            self._models += [replace(m, feasible=worst_violation(m, limits)[1] <= 0) for m in found]
         self._bar.update(self._task, completed=self._progress.spent, left=self._progress.left)
         if not _redraws(self._console):
             self._print(self._progress.ended_line(number, result))
@@ -132,6 +136,10 @@ class ProgressDisplay(ProgressListener):
         self._console.print(line, highlight=False, soft_wrap=True, markup=False)
         self._printed = time.monotonic()
 
+    def _limited(self) -> tuple[Objective, ...]:
+        """Return the objectives with the limits that are known by now."""
+        return resolved_objectives(self._start.objectives, self._baseline.values if self._baseline else {})
+
     def _view(self) -> Group:
         table = Table.grid(padding=(0, 2))
         states, counts = (*FINISHED, "derived", "rejected", "duplicate"), self._progress.counts
@@ -139,12 +147,15 @@ class ProgressDisplay(ProgressListener):
         table.add_row("trials", ", ".join([*shown, f"{len(self._progress.running)} running"]))
         if self._baseline is not None:
             best = front(self._models, self._start.metrics)
-            for metric in self._start.metrics:
+            for metric in self._start.metrics if best else ():
                 model = min(best, key=lambda m: metric.loss(m[metric.name]))
                 value, reference = metric.format(model[metric.name]), metric.format(self._baseline[metric.name])
                 table.add_row(f"best {metric.name}", f"{value} (trial {model.trial}; baseline {reference})")
-            share = hypervolume(self._models, self._start.metrics, self._baseline)
+            limits = {o.metric.name: o.limit for o in self._limited() if o.limit is not None}
+            share = hypervolume(self._models, self._start.metrics, self._baseline, limits)
             table.add_row("front", f"{len(best)} models, hypervolume {share:.4f}")
+            if texts := limit_texts(self._limited()):
+                table.add_row("limits", ", ".join(texts))
         for number, running in sorted(self._progress.running.items()):
             table.add_row(f"trial {number}", str(running))
         return Group(self._bar, table)

@@ -16,10 +16,11 @@ from paredown.search.api.study import Study
 from paredown.search.api.task import Task
 from paredown.search.listener import SILENT, ProgressListener
 from paredown.search.monitoring.shell_hooks import run_hook
+from paredown.search.places import begun_study, find_data, outputs_folder
 from paredown.search.run import SearchSummary
 from paredown.search.study_file.schema import StudyConfig, checked_config, read_config
 from paredown.search.study_file.setup import set_up
-from paredown.search.study_file.stored import as_begun
+from paredown.search.study_file.stored import as_begun, with_default_limits
 from paredown.search.trial_queue import STOPPED
 
 OBJECTIVES = ("accuracy", "latency_ms", "size_bytes")
@@ -43,10 +44,10 @@ class StudyRun:
     summary: SearchSummary
 
     def run_finish_hook(self) -> None:
-        """Run the user's command for a search that ended by itself; one that was stopped goes on later."""
+        """Tell the user of a search that ended by itself; one that was stopped goes on later."""
         if self.summary.reason != STOPPED:
             config, folder = self.config, self.study.folder
-            _remark(run_hook(config.on_finish, config.study, self.summary.reason, folder))
+            _remark(run_hook("on_finish", config.on_finish, config.study, self.summary.reason, folder))
 
 
 def run_study(
@@ -60,6 +61,7 @@ def run_study(
     driver: str | None = None,
     sampler: str | None = None,
     seed: int | None = None,
+    report_every: float | str | None = None,
     storage: str = DEFAULT_STORAGE,
     out: str | Path | None = None,
     progress: bool | ProgressListener = True,
@@ -81,8 +83,10 @@ def run_study(
         driver: Where trials run: `local` or `ray`.
         sampler: Name of a sampler, or `package.module:name`.
         seed: Random seed.
+        report_every: Time after which the report is written anew while the search runs, in seconds or as text such as
+            `10m`; it is written once more at the end.
         storage: Address of the database.
-        out: Folder of trials, models and report; None for `paredown-out/NAME`.
+        out: Folder of trials, models and report; None for the study's own, which is `paredown-out/NAME` at first.
         progress: Whether to show progress, or a listener that does.
         driver_options: Options of the driver, such as `{"address": ...}` of a Ray cluster.
 
@@ -100,9 +104,12 @@ def run_study(
         "driver": driver,
         "sampler": sampler,
         "seed": seed,
+        "report_every": report_every,
     }
     given = {key: value for key, value in given.items() if value is not None}
     ended = search_study(study, given, storage, out, progress, driver_options)
+    if ended.config.report_every is not None:
+        ended.study.report()
     ended.run_finish_hook()
     return ended.study
 
@@ -131,13 +138,15 @@ def search_study(
     config, where, folder = _configuration(study, given)
     console = display_console()
     listener = progress if isinstance(progress, ProgressListener) else ProgressDisplay(console) if progress else SILENT
-    config = as_begun(config, storage)
+    begun = begun_study(storage, config.study)
+    config, folder = find_data(as_begun(with_default_limits(config, begun), begun), where, folder, begun, storage)
+    outputs = outputs_folder(begun, config.study, storage, None if out is None else Path(out))
     with reading_data(console) if progress is True else nullcontext():
-        setup = set_up(config, where, folder, Path(out or Path("paredown-out", config.study)))
+        setup = set_up(config, where, folder, outputs)
     try:
         summary = run.search(setup, storage, listener=listener, where=where, driver_options=driver_options, began=began)
     except Exception as error:
-        _remark(run_hook(config.on_failure, config.study, str(error), setup.plan.folder))
+        _remark(run_hook("on_failure", config.on_failure, config.study, str(error), setup.plan.folder))
         raise
     return StudyRun(config, Study(summary.study, summary.reason), summary)
 

@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+from paredown.studies.default_storage import DEFAULT_STORAGE as DEFAULT_STORAGE
+
 if TYPE_CHECKING:  # the command line imports this file at once, and --help must not load a database
     from paredown.studies.study import Study
-
-DEFAULT_STORAGE = "sqlite:///paredown.db"
 
 
 def stored_study(storage: str, name: str) -> "Study":

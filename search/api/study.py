@@ -8,8 +8,10 @@ from paredown.search.api.front import Front
 from paredown.search.api.limits import limits_of
 from paredown.search.api.model_table import ModelTable
 from paredown.search.api.storage import DEFAULT_STORAGE, stored_study
+from paredown.studies.choice import choose
+from paredown.studies.errors import StudyError
 from paredown.studies.front import Model
-from paredown.studies.selection import best_models, chosen_among, select
+from paredown.studies.selection import best_models, chosen_among
 from paredown.studies.study import Study as StoredStudy
 
 if TYPE_CHECKING:
@@ -53,9 +55,8 @@ class Study:
         return self.stored.models()
 
     def front(self) -> Front:
-        """Return the Pareto front as it is now."""
-        objectives = [metric.name for metric in self.stored.optimised_metrics]
-        return Front(self.name, objectives, self.baseline, best_models(self.stored), ModelTable.of(self.stored))
+        """Return the Pareto front as it is now; where no model keeps the limits, the models that come nearest."""
+        return Front(self.name, self.stored.objectives, self.models, ModelTable.of(self.stored))
 
     def select(
         self, *, max: Mapping[str, float | str] | None = None, min: Mapping[str, float | str] | None = None
@@ -63,15 +64,16 @@ class Study:
         """Return the best model that keeps the limits: the best in the first objective, ties decided by the next.
 
         Args:
-            max: Largest value allowed, by metric, such as `{"size_bytes": "60k"}`.
-            min: Smallest value allowed, by metric, such as `{"accuracy": 0.95}`.
+            max: Largest value allowed, by metric, such as `{"size_bytes": "60k", "latency_ms": "0.5 x baseline"}`.
+            min: Smallest value allowed, by metric, such as `{"accuracy": "baseline - 1 pt"}`. A limit that is given
+                here takes the place of the study's own.
 
         Raises:
             ConfigError: A metric does not exist, or a limit is on its good side.
             NothingFits: No model keeps the limits; the message names the nearest one.
         """
-        limits = limits_of(max or {}, min or {})
-        return select(self.stored.models(), self.stored.optimised_metrics, limits)
+        limits = limits_of(max or {}, min or {}, self.baseline)
+        return choose(self.stored.models(), self.stored.objectives, limits).model
 
     def export(
         self,
@@ -104,7 +106,7 @@ class Study:
         from paredown.studies.exporters.catalogue import DEFAULT_FORMAT
         from paredown.studies.exporting import export_chosen
 
-        folder = Path(out) if out is not None else self.folder / "models"
+        folder = Path(out) if out is not None else self._outputs() / "models"
         return export_chosen(self.stored, self._chosen(models), folder, format or DEFAULT_FORMAT)
 
     def report(self, file: str | Path | None = None) -> Path:
@@ -115,9 +117,21 @@ class Study:
         """
         from paredown.studies.report import write_report
 
-        target = Path(file) if file is not None else self.folder / "report.html"
+        target = Path(file) if file is not None else self._outputs() / "report.html"
         write_report(self.stored, target)
         return target
+
+    def _outputs(self) -> Path:
+        """Return the folder of the study, which is not made anew where it is gone."""
+        from paredown.studies.outputs import adopt_command
+
+        if not self.folder.is_dir():
+            command = adopt_command(self.name, self.stored.address, "--out DIR")
+            raise StudyError(
+                f"the outputs of study {self.name!r} are not in {self.folder} any more; name another place with --out, "
+                f"or say where they are: {command}"
+            )
+        return self.folder
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {state}" for state, count in self.counts.items()) or "no trials"

@@ -9,23 +9,29 @@ from typing import Annotated, Any
 
 import typer
 
+from paredown.search.cli.adopt import adopt
 from paredown.search.cli.bench import bench
+from paredown.search.cli.check import check
 from paredown.search.cli.compress import compress
 from paredown.search.cli.dashboard import dashboard
 from paredown.search.cli.data import data
+from paredown.search.cli.device import device
 from paredown.search.cli.exit_codes import InterruptibleGroup, run_command
 from paredown.search.cli.export import export, predict, report
 from paredown.search.cli.families import families
-from paredown.search.cli.front import front, select
+from paredown.search.cli.front import front
 from paredown.search.cli.remote import cancel, jobs, logs, submit
 from paredown.search.cli.schema import schema
 from paredown.search.cli.search import search
+from paredown.search.cli.select import select
 from paredown.search.cli.sensitivity import sensitivity
 from paredown.search.cli.serve import serve, worker
+from paredown.search.cli.show import show
 from paredown.search.cli.status import status
-from paredown.search.cli.studies import retry, show, studies
+from paredown.search.cli.studies import studies
 from paredown.search.cli.token import token
 from paredown.search.cli.unpack import unpack
+from paredown.search.cli.waiting_line import enqueue, retry
 
 app = typer.Typer(
     cls=InterruptibleGroup,
@@ -36,16 +42,18 @@ app = typer.Typer(
 )
 COMMANDS = (
     search,
-    studies,
     status,
     dashboard,
     show,
     front,
     select,
+    check,
     export,
     report,
     predict,
+    enqueue,
     retry,
+    adopt,
     compress,
     sensitivity,
     families,
@@ -60,8 +68,10 @@ COMMANDS = (
 )
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(studies, name="studies")
 app.add_typer(bench, name="bench")
 app.add_typer(data, name="data")
+app.add_typer(device, name="device")
 app.add_typer(token, name="token")
 
 

@@ -36,6 +36,16 @@ def print_models(study: "Study", models: "Sequence[Model]") -> None:
     print_tall_table(table.head, table.rows(models))
 
 
+def print_front(study: "Study") -> None:
+    """Print the front of a study with its limits; where no model keeps them, the nearest ones, and why."""
+    front = study.front()
+    print_models(study, front)
+    if texts := [limit["text"] for limit in front.limits.values()]:
+        print(f"limits  {', '.join(texts)}")
+    if front.remark:
+        progress_console().print(front.remark, markup=False, highlight=False, soft_wrap=True)
+
+
 def print_tall_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table whose cells may have two lines; where it is too wide for the terminal, in several lines a row."""
     flat = [[cell.replace("\n", " ") for cell in row] for row in rows]

@@ -8,7 +8,7 @@ import typer
 
 from paredown.search.cli.exit_codes import DONE
 from paredown.search.cli.options import DEFAULT_STORAGE, AsJson, Storage
-from paredown.search.cli.output import print_json, print_models, print_refused, progress_console, relative
+from paredown.search.cli.output import print_front, print_json, print_refused, progress_console, relative
 from paredown.search.cli.stop_signals import STOPPED, end_at_once, raise_interrupt
 
 
@@ -31,8 +31,12 @@ def search(
         str | None, typer.Option(help="Name of a sampler (docs/samplers.md), or package.module:name.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed.")] = None,
+    report_every: Annotated[
+        str | None, typer.Option(help="Time after which the report is written anew, e.g. 10m; by default at the end.")
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for models and report. (default: paredown-out/STUDY)")
+        Path | None,
+        typer.Option(help="Folder for models and report. (default: the study's own, at first paredown-out/STUDY)"),
     ] = None,
     storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,
@@ -43,7 +47,8 @@ def search(
     console = progress_console()
     with console.status("loading"):
         from paredown.search.api.run import search_study
-        from paredown.studies.exporting import finish
+        from paredown.search.finishing import finish, grace_end
+        from paredown.search.places import losses_as_abort
 
     given = {
         "study": study,
@@ -54,6 +59,7 @@ def search(
         "driver": driver,
         "sampler": sampler,
         "seed": seed,
+        "report_every": report_every,
     }
     options = {} if ray_address is None else {"address": ray_address}
     asked = {key: value for key, value in given.items() if value is not None}
@@ -64,8 +70,8 @@ def search(
         console.print(f"{summary.reason}; no trial has finished yet", markup=False)
         raise typer.Exit(STOPPED)
     raise_interrupt()  # an export cleans up after itself
-    with console.status("exporting the front"):
-        finished = finish(opened.stored)
+    with console.status("exporting the front"), losses_as_abort(opened.stored, opened.folder, storage):
+        finished = finish(opened.stored, storage, grace_end(summary.deadline, began))
     ended.run_finish_hook()
     if as_json:
         document = opened.front().to_dict(opened.folder) | {
@@ -73,15 +79,19 @@ def search(
             "counts": opened.counts,
             "exported": [str(path) for path in finished.folders],
             "refused": [str(reason) for reason in finished.refused],
-            "report": str(finished.report),
+            "not_exported": list(finished.missing),
+            "report": None if finished.report is None else str(finished.report),
             "seconds": {"wall": round(summary.wall_s, 2), "outside_trials": round(summary.overhead_s, 3)},
         }
         print_json(document)
     else:
-        print_models(opened, opened.front())
+        print_front(opened)
         for path in finished.folders:
             typer.echo(f"model   {relative(path)}")
-        typer.echo(f"report  {relative(finished.report)}")
+        if finished.report is not None:
+            typer.echo(f"report  {relative(finished.report)}")
     print_refused(finished.refused)
+    if not finished.is_whole:
+        console.print(finished.remark(opened.name, storage), markup=False, soft_wrap=True)
     console.print(f"{summary.reason}. Next: paredown select {opened.name} --max size_bytes=60k", markup=False)
-    raise typer.Exit(STOPPED if summary.interrupted else DONE)
+    raise typer.Exit(STOPPED if summary.interrupted or not finished.is_whole else DONE)

@@ -1,5 +1,6 @@
 """What a driver is: it runs the trials of a queue, wherever that may be."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from paredown.evaluators.build import input_shape
 from paredown.evaluators.files.names import MODEL_FILE
 from paredown.evaluators.metrics.evaluation_input import Baseline
+from paredown.evaluators.metrics.measurement import resolved_objectives
 from paredown.evaluators.tasks.spec import load_task
 from paredown.evaluators.training.fit import OnEpoch
 from paredown.search.errors import ConfigError
@@ -69,6 +71,21 @@ def _check_nothing(options: Any, where: str) -> None:
     """Every option that a driver accepts can be met."""
 
 
+class Room(Protocol):
+    """Says for how many trials at a time there is room."""
+
+    def __call__(self, options: Any) -> int:
+        """Return the number of workers where the study file says `auto`.
+
+        Args:
+            options: What the driver declares as its options.
+        """
+
+
+def _cores_here(options: Any) -> int:
+    return os.cpu_count() or 1
+
+
 @dataclass(frozen=True)
 class Driver:
     """A way to run trials.
@@ -78,12 +95,14 @@ class Driver:
         run: Runs the trials.
         options: What the driver can be told, such as the address of a cluster.
         check: Refuses options that cannot be met, such as a cluster that nobody answers at.
+        room: Says for how many trials at a time there is room: one for each core of this machine, where not given.
     """
 
     name: str
     run: RunQueue
     options: type[DriverOptions] = DriverOptions
     check: Check = _check_nothing
+    room: Room = _cores_here
 
     def checked(self, given: Mapping[str, Any], where: str) -> DriverOptions:
         """Return the options of the driver.
@@ -130,23 +149,34 @@ class Job:
     @property
     def spared(self) -> bool:
         """Whether the trial runs to its end whatever it shows: it is the baseline."""
-        return self.plan.baseline is None
+        return self.plan.is_baseline
 
 
-def next_job(queue: TrialQueue, plan: TrialPlan) -> Job | None:
-    """Return a trial to start now; None to wait, or for good where `queue.stopped` says why."""
-    pending = queue.next()
+def next_job(queue: TrialQueue, plan: TrialPlan, *, beside: bool = False) -> Job | None:
+    """Return a trial to start now; None to wait, or for good where `queue.stopped` says why.
+
+    Args:
+        queue: Trials and budget.
+        plan: How a trial runs.
+        beside: Whether trials may start while the baseline runs: the driver hands it to them later.
+    """
+    pending = queue.next(beside=beside)
     if pending is None:
         return None
     counted = tuple(queue.counted(pending.candidate).items())  # so that the trial need not build and count it again
     plan = replace(with_reference(plan, queue.baseline), counted=counted, seconds_left=queue.seconds_left)
+    if plan.baseline is None:
+        plan = replace(plan, awaits_baseline=not queue.is_baseline(pending.number))
+    else:
+        plan = replace(plan, least_accuracy=queue.judge.least_accuracy(plan.objectives))
     return Job(pending.number, pending.candidate, plan)
 
 
 def with_reference(plan: TrialPlan, baseline: Model | None) -> TrialPlan:
-    """Return the plan with the finished baseline in it."""
+    """Return the plan with the finished baseline in it, and with the limits that follow from it as numbers."""
     if baseline is None:
         return plan
     file = Path(plan.folder, baseline.artifact, MODEL_FILE)
     shape = input_shape(baseline.candidate, load_task(plan.task))
-    return replace(plan, baseline=Baseline(file, shape, baseline["latency_ms"]))
+    reference = Baseline(file, shape, baseline["latency_ms"])
+    return replace(plan, baseline=reference, objectives=resolved_objectives(plan.objectives, baseline.values))

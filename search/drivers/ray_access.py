@@ -3,6 +3,7 @@
 Ray listens on all interfaces and runs what it is sent, so it is never used without token authentication.
 """
 
+import json
 import os
 import secrets
 import socket
@@ -11,6 +12,7 @@ import sys
 import threading
 from pathlib import Path
 
+from paredown.search.drivers.ray_resources import Resources
 from paredown.search.errors import ConfigError
 
 MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
@@ -21,7 +23,11 @@ PORT_S = 5.0
 CONNECT_S = 60.0
 """Seconds in which a process has to load Ray and to be let into a cluster."""
 
-_CONNECT = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False, logging_level='ERROR')"
+_CONNECT = """
+import json, ray, sys
+ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
+print(json.dumps([node["Resources"] for node in ray.nodes() if node["Alive"]]))
+"""
 
 
 def ray_environment(address: str | None) -> dict[str, str]:
@@ -56,6 +62,16 @@ def check_cluster(address: str) -> None:
         )
     if address != "auto":
         _check_port(address, said)
+    machines_of(address)
+
+
+def machines_of(address: str) -> list[Resources]:
+    """Return the resources of each machine of a cluster.
+
+    Raises:
+        ConfigError: The cluster cannot be used, or does not take the token.
+    """
+    said = f"--ray-address {address}"
     process = subprocess.Popen(
         [sys.executable, "-c", _CONNECT, address],
         env=ray_environment(address),
@@ -81,6 +97,8 @@ def check_cluster(address: str) -> None:
     if code != 0:
         why = lines[-1] if in_time and lines else f"no answer within {CONNECT_S:g} s"
         raise ConfigError(f"{said}: the cluster cannot be used: {why}")
+    machines: list[Resources] = json.loads(lines[-1])
+    return machines
 
 
 def _has_token() -> bool:

@@ -10,34 +10,32 @@ import json
 import math
 import os
 import signal
-import socket
 import tempfile
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from paredown.evaluators.errors import TrialInterrupted
 from paredown.search.drivers.driver import Job, RunTrial
-from paredown.search.drivers.shared_folder import Marker, digests
+from paredown.search.drivers.ray_actor import NODE, UNSEEN, trial_actor
+from paredown.search.drivers.ray_resources import not_offered, reserved_for
+from paredown.search.drivers.shared_folder import Marker
+from paredown.search.drivers.trial_host import EPOCHS, KILLED
+from paredown.search.drivers.worker_process import CUT, DIED, RESULT
 from paredown.search.schedulers.halving import Halving
 from paredown.search.schedulers.judge import Judge
 from paredown.search.study_file.sections import ResourcesSection
-from paredown.search.trial.failure_cause import cause_of
-from paredown.studies.result import CAUSE, TrialResult
 
-NEXT, ENDED, LOST, CUT, TICK = "next", "ended", "lost", "cut", "tick"
-REMARK, UNSEEN, BUG, OVER = "remark", "unseen", "bug", "over"
-"""What the process says: it wants a job; a trial ended; a worker died; a trial found that the search ends; it is alive;
-something to show; a worker does not see the study's folder; it failed; there are no more trials."""
+NEXT, TICK, REMARK, BUG, OVER = "next", "tick", "remark", "bug", "over"
+"""What the process says beside the news of its actors: it wants a job; it is alive; something to show; it failed; there
+are no more trials."""
 NO_MORE = "no more"
 """What it is answered where there is no job and will be none."""
 TICK_S = 1.0
 """Seconds between two signs of life."""
-RESULT = "trial_result"
 
 
 @dataclass(frozen=True)
@@ -61,13 +59,6 @@ class TuneRun:
     halving: Halving | None
     marker: Marker
     environment: Mapping[str, str]
-
-    @property
-    def reserved(self) -> dict[str, float]:
-        """What Ray reserves for each trial, by Ray's names."""
-        resources = self.resources
-        cpu = 1.0 if resources.cpu is None else resources.cpu  # the cores are divided by us; Ray only counts workers
-        return {"CPU": cpu, **({"GPU": resources.gpu} if resources.gpu else {}), **resources.custom}
 
 
 def tune(pipe: "Connection[Any, Any]", settings: TuneRun, log: Path) -> None:
@@ -102,24 +93,32 @@ def _run(pipe: "Connection[Any, Any]", settings: TuneRun) -> None:
     from ray import tune
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    cores = math.ceil(settings.workers * settings.reserved["CPU"])
+    reserved = reserved_for(settings.resources)
+    cores = math.ceil(settings.workers * reserved["CPU"])
     size = {} if settings.address else {"num_cpus": cores}
     ray.init(
         address=settings.address or "local", include_dashboard=False, log_to_driver=False, logging_level="ERROR", **size
     )
     try:
-        if text := _not_offered(ray.nodes(), settings.reserved):
+        if text := not_offered([node["Resources"] for node in ray.nodes() if node["Alive"]], reserved):
             pipe.send((REMARK, text))
         judge = None
         if settings.halving is not None:
             # With this process: a machine that is lost must not take the memory of the others' trials with it.
             here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
             judge = ray.remote(num_cpus=0, scheduling_strategy=here)(Judge).remote(settings.halving)
-        trainable = tune.with_parameters(_trainable(), run=settings.run, judge=judge, marker=settings.marker)
+        trainable = tune.with_parameters(
+            trial_actor(),
+            run=settings.run,
+            judge=judge,
+            marker=settings.marker,
+            reserved=reserved,
+            workers=settings.workers,
+        )
         searcher, callback = _searcher(pipe, judge)
         with tempfile.TemporaryDirectory(prefix="paredown-ray-") as folder:
             tune.Tuner(
-                tune.with_resources(trainable, tune.PlacementGroupFactory([settings.reserved])),
+                tune.with_resources(trainable, tune.PlacementGroupFactory([reserved])),
                 tune_config=tune.TuneConfig(
                     search_alg=searcher, num_samples=-1, max_concurrent_trials=settings.workers, reuse_actors=True
                 ),
@@ -132,15 +131,6 @@ def _run(pipe: "Connection[Any, Any]", settings: TuneRun) -> None:
             ).fit()
     finally:
         ray.shutdown()
-
-
-def _not_offered(nodes: list[dict[str, Any]], reserved: Mapping[str, float]) -> str:
-    """Return what to say where no machine could run a trial now; empty where one could."""
-    alive = [node["Resources"] for node in nodes if node["Alive"]]
-    if any(all(offered.get(name, 0) >= amount for name, amount in reserved.items()) for offered in alive):
-        return ""
-    asked = ", ".join(f"{name} {amount:g}" for name, amount in reserved.items())
-    return f"no machine of the cluster offers {asked}: trials wait until one does"
 
 
 def _searcher(pipe: "Connection[Any, Any]", judge: Any) -> tuple[Any, Any]:  # noqa: C901 (classes: Ray loads late)
@@ -165,23 +155,26 @@ def _searcher(pipe: "Connection[Any, Any]", judge: Any) -> tuple[Any, Any]:  # n
             numbers[trial_id] = job.number
             return {"job": job}
 
+        def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+            if trial_id in numbers and EPOCHS in result:
+                pipe.send((EPOCHS, numbers[trial_id], json.loads(result[EPOCHS])))
+
         def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-            number = numbers.pop(trial_id, None)
-            if number is None:
+            if trial_id not in numbers:
                 return
-            if result is not None and UNSEEN in result:
-                pipe.send((UNSEEN, result[UNSEEN]))
-            elif result is not None and CUT in result:
+            news = result or {DIED: "its Ray worker died (ray.log says why)"}
+            self.on_trial_result(trial_id, news)
+            number = numbers.pop(trial_id)
+            if UNSEEN in news:
+                pipe.send((UNSEEN, news[UNSEEN]))
+            elif RESULT in news:
+                pipe.send((RESULT, number, news[NODE], *json.loads(news[RESULT])))
+            elif CUT in news:
                 pipe.send((CUT, number))
-            elif result is not None and RESULT in result:
-                pipe.send((ENDED, number, *json.loads(result[RESULT])))
             else:
                 if judge is not None:
                     ray.get(judge.forget.remote(number))
-                pipe.send((LOST, number, "its Ray worker died"))
-
-        def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-            """Nothing to learn before the end."""
+                pipe.send((KILLED, number, *json.loads(news[KILLED])) if KILLED in news else (DIED, number, news[DIED]))
 
         def save(self, checkpoint_path: str) -> None:
             """Nothing: the study is the state."""
@@ -207,50 +200,3 @@ def _searcher(pipe: "Connection[Any, Any]", judge: Any) -> tuple[Any, Any]:  # n
                 self._told = time.monotonic()
 
     return StudySearcher(), SignsOfLife()
-
-
-def _trainable() -> Any:  # noqa: C901 (a class: Ray loads late)
-    import ray
-    from ray import tune
-
-    class TrialActor(tune.Trainable):  # type: ignore[misc]
-        """Runs one trial in one step, then is given the next."""
-
-        def setup(self, config: dict[str, Any], run: RunTrial, judge: Any, marker: Marker) -> None:
-            self._run, self._judge = run, judge
-            self._sees = marker.is_seen
-            self._job: Job = config["job"]
-
-        def reset_config(self, new_config: dict[str, Any]) -> bool:
-            self._job = new_config["job"]
-            return True
-
-        def step(self) -> dict[str, Any]:
-            if not self._sees:
-                return {UNSEEN: socket.gethostname(), "done": True}
-            job = self._job
-            try:
-                result = self._run(job.candidate, job.plan, self._on_epoch)
-            except TrialInterrupted:
-                return {CUT: True, "done": True}
-            except Exception as error:
-                facts = {CAUSE: cause_of(error)}
-                result = TrialResult("failed", f"{type(error).__name__}: {error}", facts=facts)
-            result = replace(result, facts={**result.facts, "node": ray.get_runtime_context().get_node_id()})
-            artifacts = [result.artifact, *(derived.artifact for derived in result.derived)]
-            # One string: Ray flattens mappings on their way to the searcher.
-            return {RESULT: json.dumps([result.to_json(), digests(job.plan.folder, artifacts)]), "done": True}
-
-        def _on_epoch(self, epoch: int, metrics: dict[str, float]) -> str:
-            if self._judge is None:
-                return ""
-            job = self._job
-            return str(ray.get(self._judge.judge.remote(job.number, epoch, job.epochs, metrics, spared=job.spared)))
-
-        def save_checkpoint(self, checkpoint_dir: str) -> None:
-            """Nothing: a trial is one step."""
-
-        def load_checkpoint(self, checkpoint: Any) -> None:
-            """Nothing: a trial is one step."""
-
-    return TrialActor

@@ -6,9 +6,10 @@ which Ray reads from the environment, belongs to no other process. This process 
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -17,23 +18,13 @@ import torch
 from pydantic import Field
 
 from paredown.search.drivers.driver import Driver, DriverOptions, RunTrial, next_job
-from paredown.search.drivers.in_process import main_module_hidden, worker_context
-from paredown.search.drivers.ray_access import check_cluster, ray_environment
-from paredown.search.drivers.ray_process import (
-    BUG,
-    CUT,
-    ENDED,
-    LOST,
-    NEXT,
-    NO_MORE,
-    OVER,
-    REMARK,
-    TICK,
-    UNSEEN,
-    TuneRun,
-    tune,
-)
+from paredown.search.drivers.ray_access import check_cluster, machines_of, ray_environment
+from paredown.search.drivers.ray_actor import UNSEEN
+from paredown.search.drivers.ray_process import BUG, NEXT, NO_MORE, OVER, REMARK, TICK, TuneRun, tune
+from paredown.search.drivers.ray_resources import reserved_for, room
 from paredown.search.drivers.shared_folder import Digests, differing, marked
+from paredown.search.drivers.trial_host import EPOCHS, KILLED
+from paredown.search.drivers.worker_process import CUT, DIED, RESULT, main_module_hidden, worker_context
 from paredown.search.errors import ClusterLost, ConfigError, SearchAborted
 from paredown.search.study_file.sections import ResourcesSection
 from paredown.search.trial.plan import TrialPlan
@@ -79,11 +70,19 @@ def check_ray(options: RayOptions, where: str) -> None:
     return None
 
 
+def room_on_ray(options: RayOptions) -> int:
+    """Return the number of trials for which Ray has room; on a cluster, where now there is none, one."""
+    if options.address is not None:
+        machines = machines_of(options.address)
+    else:
+        machines = [{"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}]
+    return max(1, room(machines, reserved_for(options.resources)))
+
+
 def run_on_ray(queue: TrialQueue, plan: TrialPlan, workers: int, run: RunTrial, options: RayOptions) -> None:
     """Run trials as Ray Tune trials; see `RunQueue`.
 
-    On a cluster of several machines, the folder of the plan must be shared by all of them. The listener is told the
-    epochs of a trial when the trial has ended.
+    On a cluster of several machines, the folder of the plan must be shared by all of them.
 
     Raises:
         ClusterLost: Ray or its cluster is gone; running trials are given back.
@@ -137,32 +136,37 @@ def _serve(pipe: "Connection[Any, Any]", queue: TrialQueue, plan: TrialPlan) -> 
 
 
 def _answer(pipe: "Connection[Any, Any]", queue: TrialQueue, plan: TrialPlan, kind: str, content: list[Any]) -> None:
+    passed_on: dict[str, Callable[..., None]] = {
+        DIED: queue.retry,
+        KILLED: queue.lose,
+        CUT: queue.cut,
+        TICK: queue.renew,
+        REMARK: queue.listener.remark,
+        EPOCHS: partial(_show_epochs, queue),
+        RESULT: partial(_tell, queue, plan.folder),
+    }
     if kind == NEXT:
         job = next_job(queue, plan)
         _send(pipe, NO_MORE if job is None and queue.stopped else job, plan.folder)
-    elif kind == ENDED:
-        _tell(queue, plan.folder, *content)
-    elif kind == LOST:
-        queue.retry(*content)
-    elif kind == TICK:
-        queue.renew()
-    elif kind == REMARK:
-        queue.listener.remark(*content)
     elif kind == UNSEEN:
         raise SearchAborted(
             f"the Ray worker on {content[0]} does not see the study's folder {plan.folder}; share it with all "
             "machines of the cluster, under one path (--out)"
         )
-    elif kind == CUT:
-        queue.cut(*content)
     elif kind == BUG:
         raise RuntimeError(f"Ray's process failed:\n{content[0]}")
+    else:
+        passed_on[kind](*content)
 
 
-def _tell(queue: TrialQueue, folder: Path, number: int, data: dict[str, Any], written: Digests) -> None:
-    result = TrialResult.from_json(data)
-    for epoch, metrics in result.curve:
+def _show_epochs(queue: TrialQueue, number: int, epochs: list[tuple[int, dict[str, float]]]) -> None:
+    for epoch, metrics in epochs:
         queue.listener.epoch(number, epoch, metrics)
+
+
+def _tell(queue: TrialQueue, folder: Path, number: int, node: str, data: dict[str, Any], written: Digests) -> None:
+    result = TrialResult.from_json(data)
+    result = replace(result, facts={**result.facts, "node": node})
     if broken := differing(folder, written):
         reason = f"its files are not in {folder} as its worker wrote them: {', '.join(broken)}"
         result = TrialResult("failed", reason, facts=result.facts, curve=result.curve)
@@ -191,4 +195,4 @@ def _lost(how: str, folder: Path) -> ClusterLost:
     )
 
 
-RAY = Driver("ray", run_on_ray, RayOptions, check_ray)
+RAY = Driver("ray", run_on_ray, RayOptions, check_ray, room_on_ray)

@@ -10,7 +10,11 @@ class Listeners(ProgressListener):
     """Tells each of several listeners in turn."""
 
     def __init__(self, *listeners: ProgressListener) -> None:
-        self._listeners = listeners
+        self._listeners = list(listeners)
+
+    def add(self, listener: ProgressListener) -> None:
+        """Tell one more from here on."""
+        self._listeners.append(listener)
 
     def supernet_epoch(self, family: str, epoch: int, epochs: int) -> None:
         """Tell all."""

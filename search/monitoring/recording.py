@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from paredown.search.listener import ProgressListener
@@ -25,6 +25,11 @@ class Recording(Listeners):
         self.log, self.status = log, status
         self.reason = ""
 
+    def end(self) -> None:
+        """Record why the search has ended."""
+        self.log.write(f"the search has ended: {self.reason}")
+        self.status.end(self.reason)
+
 
 @contextmanager
 def recorded(folder: Path, study: str, listener: ProgressListener) -> Iterator[Recording]:
@@ -43,7 +48,7 @@ def recorded(folder: Path, study: str, listener: ProgressListener) -> Iterator[R
         yield recording
     except BaseException as error:
         recording.reason = f"{type(error).__name__}: {error}"
+        with suppress(OSError):  # a folder that is gone may be the error which is on its way
+            recording.end()
         raise
-    finally:
-        log.write(f"the search has ended: {recording.reason}")
-        status.end(recording.reason)
+    recording.end()

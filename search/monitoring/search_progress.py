@@ -12,6 +12,16 @@ from paredown.studies.result import FINISHED, PendingTrial, TrialResult
 
 RECENT_TRIALS = 20
 """Number of latest trials from whose durations the time left follows."""
+HALF_LIFE_TRIALS = 5
+"""Number of trials after which a duration counts half as much: samplers and machines change."""
+LARGE_FIRST = 2
+"""Number of first trials, baseline and mildest candidate, that are larger than most; they count where no others do."""
+MIN_DURATIONS = 3
+LONGEST = 3.0
+"""Multiple of the median as which a longer duration counts: a machine that was suspended says nothing of others."""
+DRIFT = {"cost_aware": 0.4}
+"""Sampler to the power of the number of trials by which they become shorter: more and more of its candidates differ
+from known ones in compression alone, so that the cache holds the trained network."""
 RECENT_FAILURES = 5
 
 
@@ -32,14 +42,15 @@ class RunningTrial:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        if not self.epochs:
-            return "builds"
-        shown = f", {ACCURACY.name} {ACCURACY.format(self.metrics[ACCURACY.name])}" if self._has_accuracy else ""
-        return f"epoch {self.epochs}{shown}"
+        return running_text(self.epochs, self.metrics)
 
-    @property
-    def _has_accuracy(self) -> bool:
-        return ACCURACY.name in self.metrics
+
+def running_text(epochs: int, metrics: Mapping[str, float]) -> str:
+    """Return how far a trial is, as text."""
+    if not epochs:
+        return "builds"
+    shown = f", {ACCURACY.name} {ACCURACY.format(metrics[ACCURACY.name])}" if ACCURACY.name in metrics else ""
+    return f"epoch {epochs}{shown}"
 
 
 class SearchProgress(ProgressListener):
@@ -62,6 +73,7 @@ class SearchProgress(ProgressListener):
         self._begun: dict[int, float] = {}
         self._free_since: list[float] = []
         self._durations: deque[float] = deque(maxlen=RECENT_TRIALS)
+        self._first_durations: list[float] = []
 
     def supernet_epoch(self, family: str, epoch: int, epochs: int) -> None:
         """Keep how far a supernet is."""
@@ -103,7 +115,7 @@ class SearchProgress(ProgressListener):
         self.counts[result.outcome] += 1
         self.counts["derived"] += len(result.derived)
         if result.outcome in FINISHED:
-            self._durations.append(now - begun)
+            (self._first_durations if number < LARGE_FIRST else self._durations).append(now - begun)
             self._free_since.append(now)
         else:
             self._free_since.append(begun)  # a rejected trial is part of the next one's time
@@ -122,28 +134,48 @@ class SearchProgress(ProgressListener):
 
     @property
     def trial_s(self) -> float | None:
-        """Median seconds of the latest trials; None before the first has ended."""
-        return statistics.median(self._durations) if self._durations else None
+        """Mean seconds of the latest trials, the last ones weighing most; None before the first has ended."""
+        first = self._first_durations if len(self._durations) < MIN_DURATIONS else []
+        durations = [*first, *self._durations]
+        if not durations:
+            return None
+        longest = LONGEST * statistics.median(durations)
+        weights = [0.5 ** (age / HALF_LIFE_TRIALS) for age in reversed(range(len(durations)))]
+        return statistics.fmean([min(one, longest) for one in durations], weights)
+
+    @property
+    def _later_trial_s(self) -> float | None:
+        """Mean seconds of the trials that are left, by how trials of the sampler change in the course of a search."""
+        if self.trial_s is None or not self.spent:
+            return self.trial_s
+        halfway = self.spent + self.trials_left / 2
+        return float(self.trial_s * (halfway / self.spent) ** -DRIFT.get(self.start.sampler, 0.0))
+
+    @property
+    def deadline_s(self) -> float | None:
+        """Seconds until the deadline; None where there is none."""
+        return None if self.start.deadline is None else max(0.0, self.start.deadline - time.monotonic())
 
     @property
     def seconds_left(self) -> float | None:
         """Seconds until the search ends, by its latest trials and its deadline; None as long as nothing tells."""
-        until_deadline = None
-        if self.start.deadline is not None:
-            until_deadline = max(0.0, self.start.deadline - time.monotonic())
-        if self.trial_s is None:
-            return until_deadline
+        return min((s for s in (self.needed_s, self.deadline_s) if s is not None), default=None)
+
+    @property
+    def needed_s(self) -> float | None:
+        """Seconds that the trials left take, deadline or not; None as long as nothing tells."""
+        if self.trial_s is None or self._later_trial_s is None:
+            return None
         begun = list(self._begun.values())[: self.trials_left]
         running = sum(max(0.0, self.trial_s - (time.monotonic() - since)) for since in begun)
-        waiting = self.trial_s * (self.trials_left - len(begun))
-        left = (running + waiting) / max(1, min(self.start.workers, self.trials_left))
-        return left if until_deadline is None else min(left, until_deadline)
+        waiting = self._later_trial_s * (self.trials_left - len(begun))
+        return (running + waiting) / max(1, min(self.start.workers, self.trials_left))
 
     @property
     def left(self) -> str:
         """Trials and time left, as text."""
         trials = f"{self.trials_left} trial{'' if self.trials_left == 1 else 's'}"
-        return trials if self.seconds_left is None else f"{trials}, {time_text(self.seconds_left)} left"
+        return trials + left_text(self.needed_s, self.deadline_s)
 
     def ended_line(self, number: int, result: TrialResult) -> str:
         """Return one line about a trial that has ended."""
@@ -160,6 +192,13 @@ class SearchProgress(ProgressListener):
         """One line about all that runs."""
         trials = "; ".join(f"trial {number} {trial}" for number, trial in sorted(self.running.items()))
         return f"{self.supernet or trials or 'no trial'} [{self.spent} of {self.start.trials}, {self.left}]"
+
+
+def left_text(needed_s: float | None, deadline_s: float | None) -> str:
+    """Return the time left, or that to the deadline where that comes first; empty where nothing tells."""
+    if deadline_s is not None and (needed_s is None or deadline_s < needed_s):
+        return f", {time_text(deadline_s)} to the deadline"
+    return "" if needed_s is None else f", {time_text(needed_s)} left"
 
 
 def time_text(seconds: float) -> str:

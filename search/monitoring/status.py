@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from paredown.search.monitoring.search_progress import time_text
+from paredown.search.monitoring.search_progress import left_text, running_text, time_text
 from paredown.search.monitoring.status_file import is_alive, read_statuses
+from paredown.studies.region import limits_summary
 from paredown.studies.result import CAUSE
 from paredown.studies.study import Study
 
@@ -26,6 +27,7 @@ def study_status(study: Study) -> dict[str, Any]:
         "study": study.name,
         "folder": study.folder,
         "counts": study.counts(),
+        "limits": limits_summary(study.objectives),
         "searches": searches,
         "failures": [
             {"trial": row["number"], "cause": row["facts"].get(CAUSE, ""), "reason": row["reason"]} for row in failed
@@ -35,9 +37,11 @@ def study_status(study: Study) -> dict[str, Any]:
 
 def status_lines(status: Mapping[str, Any]) -> list[str]:
     """Return a status as lines of text."""
-    counts = ", ".join(f"{n} {state}" for state, n in status["counts"].items()) or "no trials"
-    lines = [f"{status['study']}: {counts}"]
     alive = [search for search in status["searches"] if search["alive"]]
+    counts = _with_prepared(status["counts"], sum(len(search["running"]) for search in alive))
+    lines = [f"{status['study']}: {', '.join(f'{n} {state}' for state, n in counts.items()) or 'no trials'}"]
+    if limits := [limit["text"] for limit in status["limits"].values()]:
+        lines.append(f"  limits: {', '.join(limits)}")
     if not alive:
         ended = [search["ended"] for search in status["searches"] if "ended" in search]
         died = [search for search in status["searches"] if "ended" not in search]
@@ -53,14 +57,23 @@ def status_lines(status: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _with_prepared(counts: Mapping[str, int], running: int) -> dict[str, int]:
+    """Return the numbers of trials, those that a search has asked for ahead of time apart from those that run."""
+    ahead = counts.get("running", 0) - running
+    if not running or ahead <= 0:
+        return dict(counts)
+    return {**counts, "running": running, "prepared": ahead}
+
+
 def _search_lines(search: Mapping[str, Any]) -> list[str]:
-    left = "" if search["seconds_left"] is None else f", {time_text(search['seconds_left'])} left"
+    """Return lines that fit a terminal of 80 columns."""
+    lines = [f"  process {search['pid']} on {search['host']}, seen {search['silent_s']:.0f} s ago"]
     pace = "" if search["trial_s"] is None else f", {time_text(search['trial_s'])} a trial"
-    of = f"{search['spent']} of {search['trials']} trials, {search['workers']} at a time{pace}{left}"
-    lines = [f"  process {search['pid']} on {search['host']} (seen {search['silent_s']:.0f} s ago): {of}"]
+    left = left_text(search.get("needed_s", search["seconds_left"]), search.get("deadline_s"))
+    lines.append(f"    {search['spent']} of {search['trials']} trials, {search['workers']} at a time{pace}{left}")
     if search["supernet"]:
         lines.append(f"    {search['supernet']}")
     for trial in search["running"]:
-        shown = f"epoch {trial['epochs']}" if trial["epochs"] else "builds"
+        shown = running_text(trial["epochs"], trial["metrics"])
         lines.append(f"    trial {trial['trial']}: {shown}, since {time_text(trial['running_s'])}")
     return lines

@@ -91,6 +91,8 @@ class StatusFile(ProgressListener):
             "workers": progress.start.workers,
             "trial_s": progress.trial_s,
             "seconds_left": progress.seconds_left,
+            "needed_s": progress.needed_s,
+            "deadline_s": progress.deadline_s,
             "running": [
                 {"trial": number, "since": trial.since, "epochs": trial.epochs, "metrics": dict(trial.metrics)}
                 for number, trial in sorted(progress.running.items())

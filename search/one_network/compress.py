@@ -21,7 +21,7 @@ from paredown.search.one_network.step_arguments import check_steps, compressed
 from paredown.search.study_file.setup import Setup
 from paredown.search.trial.run_trial import check_untrained
 from paredown.spaces.knob import Knobs
-from paredown.studies.exporters.catalogue import DEFAULT_FORMAT, exporter_named
+from paredown.studies.exporters.catalogue import DEFAULT_FORMAT, EXPORTERS, exporter_named
 from paredown.studies.exporters.exporter import Exporter, ExportRequest
 from paredown.studies.front import Model
 from paredown.studies.model_folder.writing import write_model_folder
@@ -119,7 +119,9 @@ def compress_model(
             after, second = finished(candidate, with_reference(setup.plan, before), 1, on_epoch)
         skipped = second.facts.get("skipped", {})
         name = label or model
-        before, network = _exported(name, before, before, {}, setup, exporter, Path(work, "reference"))
+        # In the default format, which holds any network: the chosen one may hold the compressed network alone.
+        plain = EXPORTERS[DEFAULT_FORMAT]
+        before, network = _exported(name, before, before, {}, setup, plain, Path(work, "reference"))
         after, network = _exported(name, after, before, skipped, setup, exporter, out)
     runs = [first.facts["seconds"], second.facts["seconds"]][: 1 + after.trial]
     stages = dict.fromkeys(stage for run in runs for stage in run)

@@ -32,7 +32,7 @@ def read_steps(texts: Sequence[str]) -> dict[str, dict[str, Value]]:
                 raise ConfigError(f"{where}: {part!r} is not of the form KNOB=VALUE; knobs: {_listed(knobs)}")
             if knob in steps[name]:
                 raise ConfigError(f"{where}: {knob} is named twice")
-            steps[name][knob] = _read(knobs[knob], value) if knob in knobs else value
+            steps[name][knob] = read_value(knobs[knob], value) if knob in knobs else value
     check_steps(steps)
     return steps
 
@@ -110,7 +110,7 @@ def _listed(knobs: Mapping[str, Knob]) -> str:
     return ", ".join(f"{name} ({knob.taken})" for name, knob in knobs.items())
 
 
-def _read(knob: Knob, text: str) -> Value:
+def read_value(knob: Knob, text: str) -> Value:
     """Return the value that a text names, or the text itself where it names none."""
     if isinstance(knob, Choice):
         return next((value for value in knob.values if str(value).lower() == text.strip().lower()), text)

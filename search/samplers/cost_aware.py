@@ -16,7 +16,8 @@ from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.history import History
 from paredown.search.samplers.proposing import ProposingSampler, fresh_draw
 from paredown.search.samplers.sampler import Params, Problem
-from paredown.search.samplers.surrogate.surrogate_model import Batch, HyperparameterCache, SurrogateModel
+from paredown.search.samplers.surrogate.batch import Batch
+from paredown.search.samplers.surrogate.surrogate_model import HyperparameterCache, SurrogateModel
 
 MIN_DONE = 3
 """Minimum number of finished trials with values for which the model is fitted."""
@@ -25,6 +26,9 @@ MAX_START = 12
 START_DRAWS, START_NEAREST = 256, 8
 """Number of random draws for a first network, and how many of them, the nearest to the wanted cost, are compared with
 the networks tried so far: the one most unlike them is proposed."""
+MAX_CHANGES, NEAR_TRIES = 3, 20
+"""Maximum number of knobs in which a first network differs from one that is known to be good, and number of draws that
+look for an untried one."""
 RANDOM_CANDIDATES, NEIGHBOURS, GENERATIONS, PARENTS, CHILDREN = 400, 400, 3, 40, 120
 """Size of the candidate pool of one proposal: random candidates, neighbours of the front, generations of offspring, and
 parents and children in each generation."""
@@ -55,13 +59,13 @@ class CostAwareSampler(ProposingSampler):
     def _proposed(self, domain: KnobDomain, history: History, rng: np.random.Generator) -> Params:
         if len(history.seen) < self._start or len(history.done) < MIN_DONE:
             return self._spread(domain, history, rng)
-        model = SurrogateModel(domain, history, self._problem.costs, self._hyperparameters)
+        model = SurrogateModel(domain, history, self._problem.costs, self._hyperparameters, self._problem.region())
         pool = _pool(domain, history, model, rng)
         return _best(pool, model) if pool.params else fresh_draw(domain, history, rng)
 
     def _spread(self, domain: KnobDomain, history: History, rng: np.random.Generator) -> Params:
         """Return an allowed network whose cost is the next of evenly spread ones and which is unlike those tried."""
-        draws = [fresh_draw(domain, history, rng) for _ in range(START_DRAWS)]
+        draws = [self._first_draw(domain, history, rng) for _ in range(START_DRAWS)]
         tried = [*history.done, *history.pending, *history.failed, *(p for p, _, _ in history.stopped)]
         if (costs := self._problem.costs) is not None:
             estimated = costs.estimate(draws)
@@ -76,6 +80,22 @@ class CostAwareSampler(ProposingSampler):
             return draws[0]
         distances = cdist(domain.encode(draws), domain.encode(tried)).min(1)
         return draws[int(distances.argmax())]
+
+    def _first_draw(self, domain: KnobDomain, history: History, rng: np.random.Generator) -> Params:
+        """Return a network near one that is known to be good; a random one where none is known, or all are tried.
+
+        A knob in which the good networks differ, such as the amount of a compression step, moves to a value near
+        theirs; any other knob moves freely.
+        """
+        good = [domain.completed(params, rng) for params in self._problem.start]
+        for _ in range(NEAR_TRIES if good else 0):
+            params = good[int(rng.integers(len(good)))]
+            for name in rng.permutation(domain.names)[: int(rng.integers(1, MAX_CHANGES + 1))]:
+                is_kept_near = len({one[name] for one in good}) > 1
+                params = domain.changed(params, name, rng) if is_kept_near else domain.redrawn(params, rng, name)
+            if domain.key(params) not in history.seen:
+                return params
+        return fresh_draw(domain, history, rng)
 
 
 def _place(number: int, count: int) -> float:
@@ -102,7 +122,8 @@ def _pool(domain: KnobDomain, history: History, model: SurrogateModel, rng: np.r
     losses = model.losses(pool)
     for _ in range(GENERATIONS if pool.params else 0):
         # One generation of NSGA-II on expected objectives (Deb et al., IEEE TEC 2002): the best ranks have children.
-        parents = np.argsort(moocore.pareto_rank(losses), kind="stable")[:PARENTS]
+        # Networks that are expected to be outside of the region come after all others.
+        parents = np.lexsort((moocore.pareto_rank(losses), model.violations(losses)))[:PARENTS]
         children = []
         for a, b in parents[rng.integers(len(parents), size=(CHILDREN, 2))]:
             child = domain.crossed(pool.params[a], pool.params[b], rng)

@@ -54,9 +54,15 @@ class KnobDomain:
         """Return the knobs with one of them changed."""
         return self.changed(params, self.names[rng.integers(len(self.names))], rng)
 
-    def redrawn(self, params: Params, rng: np.random.Generator) -> dict[str, Any]:
-        """Return the knobs with one of them drawn anew from its whole range; 20 draws look for another value."""
-        name = self.names[rng.integers(len(self.names))]
+    def redrawn(self, params: Params, rng: np.random.Generator, name: str | None = None) -> dict[str, Any]:
+        """Return the knobs with one of them drawn anew from its whole range; 20 draws look for another value.
+
+        Args:
+            params: Value of each knob.
+            rng: Random generator of every draw.
+            name: The knob; None for a random one.
+        """
+        name = self.names[rng.integers(len(self.names))] if name is None else name
         values = self.completed(params, rng)
         drawn = (self._drawn(name, rng) for _ in range(20))
         return {**values, name: next((value for value in drawn if value != values[name]), values[name])}

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial
 from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.history import History, read_history, union_space
 from paredown.search.samplers.sampler import Params, Problem
+from paredown.studies.collector import collector_paused
 
 TRIES = 200
 """Maximum number of draws that look for an untried network; after them, a known network is proposed."""
@@ -51,9 +52,10 @@ class ProposingSampler(BaseSampler, ABC):
         if not search_space:
             return {}
         domain = KnobDomain(search_space, self._problem.canonical)
-        history = read_history(study, domain, exclude=trial.number)
         rng = np.random.default_rng([self._problem.seed, trial.number])
-        return dict(self.propose(domain, history, rng))
+        with collector_paused():
+            history = read_history(study, domain, exclude=trial.number)
+            return dict(self.propose(domain, history, rng))
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

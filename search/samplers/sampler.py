@@ -45,6 +45,19 @@ class Costs(Protocol):
 
 
 @dataclass(frozen=True)
+class Region:
+    """What a study accepts of its objectives.
+
+    Attributes:
+        losses: Largest acceptable loss, by index of the objective; objectives without a limit are not there.
+        constraints: Names under which trials say by how much they break these limits.
+    """
+
+    losses: Mapping[int, float] = field(default_factory=dict)
+    constraints: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class Problem:
     """The problem that a sampler is made for.
 
@@ -54,6 +67,8 @@ class Problem:
         distributions: Distribution of every knob that leaves a choice; empty to learn them from the study's trials.
         costs: Costs that are known before training; None where none are.
         canonical: Maps all descriptions of one network to the same one.
+        start: Networks that are known to be good, such as the baseline; a search begins near them.
+        region: Returns what the study accepts, as far as that is known by then.
         n_told: Number of trials that the study has already; samplers that count their own draws add it to the seed.
     """
 
@@ -62,6 +77,8 @@ class Problem:
     distributions: Mapping[str, BaseDistribution] = field(default_factory=dict)
     costs: Costs | None = None
     canonical: Callable[[Params], Params] = dict
+    start: Sequence[Params] = ()
+    region: Callable[[], Region] = Region
     n_told: int = 0
 
 

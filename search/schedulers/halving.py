@@ -9,7 +9,7 @@ Source:
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import moocore
 import numpy as np
@@ -25,12 +25,31 @@ class Halving:
 
     Its state is the recorded losses alone: a new instance with the same records judges alike. The rungs of a trial lie
     at `min_epochs * factor**k` finished epochs, below the number of epochs planned for it.
+
+    A limit holds for trained networks, so a trial counts as outside the limits at a rung where it is worse than the
+    baseline was after as many epochs by more than the limit allows at the end. Such trials come after all others.
+
+    Args:
+        metrics: The objectives.
+        min_epochs: Number of finished epochs at the first rung.
+        factor: At each rung the best 1/factor of the trials goes on.
+        brackets: Number of series of rungs.
+        slack: Returns by how much a trial may be worse than the baseline, as a difference of losses by metric, as far
+            as that is known by then.
     """
 
-    def __init__(self, metrics: Sequence[Metric], min_epochs: int, factor: int = 2, brackets: int = 1) -> None:
-        self._metrics = tuple(metrics)
+    def __init__(
+        self,
+        metrics: Sequence[Metric],
+        min_epochs: int,
+        factor: int = 2,
+        brackets: int = 1,
+        slack: Callable[[], Mapping[str, float]] = dict,
+    ) -> None:
+        self._metrics, self._slack = tuple(metrics), slack
         self._min_epochs, self._factor, self._brackets = min_epochs, factor, brackets
         self._rungs: dict[tuple[int, int], dict[int, tuple[float, ...]]] = {}
+        self._baseline: dict[int, tuple[float, ...]] = {}
 
     def rungs(self, number: int, epochs: int) -> list[int]:
         """Return the numbers of finished epochs after which a trial is judged.
@@ -50,12 +69,16 @@ class Halving:
         losses = [m.loss(values[m.name]) for m in self._metrics if m.name in values]
         return losses if len(losses) == len(self._metrics) and np.isfinite(losses).all() else None
 
-    def record(self, number: int, epoch: int, epochs: int, losses: Sequence[float] | None) -> bool:
-        """Record a trial that has reached a rung, and return whether it has.
+    def record(
+        self, number: int, epoch: int, epochs: int, losses: Sequence[float] | None, *, spared: bool = False
+    ) -> bool:
+        """Record a trial that has reached a rung, and return whether it has; of the baseline, every epoch is kept.
 
         A trial whose losses are not all known is not recorded and therefore not judged, since others cannot be compared
         with it.
         """
+        if spared and losses is not None:
+            self._baseline[epoch] = tuple(losses)
         if losses is None or epoch not in self.rungs(number, epochs):
             return False
         self._rungs.setdefault((number % self._brackets, epoch), {})[number] = tuple(losses)
@@ -76,21 +99,36 @@ class Halving:
             losses: All objectives, minimised; None where not all are known.
             spared: Whether it continues in any case, as the baseline does.
         """
-        if not self.record(number, epoch, epochs, losses) or spared:
+        if not self.record(number, epoch, epochs, losses, spared=spared) or spared:
             return ""
         rung = self._rungs[number % self._brackets, epoch]
         if len(rung) < self._factor:
             return ""
         numbers = sorted(rung)  # by number, since workers reach a rung in any order
         place = numbers.index(number)
-        order, ranks = epsilon_net_order(np.array([rung[n] for n in numbers]))
+        points = np.array([rung[n] for n in numbers])
+        excess = self._excess(points, epoch)
+        inside = np.flatnonzero(excess <= 0)
+        net, ranks = epsilon_net_order(points[inside]) if len(inside) else ([], [])
+        outside = [int(at) for at in np.argsort(excess, kind="stable") if excess[at] > 0]
+        order = [*(int(inside[at]) for at in net), *outside]
         position, continuing = order.index(place) + 1, math.ceil(len(rung) / self._factor)
         if position <= continuing:
             return ""
+        said = "outside the limits" if excess[place] > 0 else f"rank {ranks[inside.tolist().index(place)] + 1}"
         return (
-            f"stopped at epoch {epoch} of {epochs}: rank {ranks[place] + 1}, place {position} of {len(rung)} "
+            f"stopped at epoch {epoch} of {epochs}: {said}, place {position} of {len(rung)} "
             f"that reached this rung; the best {continuing} go on"
         )
+
+    def _excess(self, points: Losses, epoch: int) -> Losses:
+        """Return by how much each trial is outside the limits after a number of epochs; 0 or less inside."""
+        slack, baseline = self._slack(), self._baseline.get(epoch)
+        at = [i for i, metric in enumerate(self._metrics) if metric.name in slack]
+        if baseline is None or not at:
+            return np.zeros(len(points))
+        allowed = [baseline[i] + slack[self._metrics[i].name] for i in at]
+        return np.asarray((points[:, at] - allowed).max(axis=1))
 
     def forget(self, number: int) -> None:
         """Remove a trial whose process died; the study does not hold its curve either."""

@@ -19,11 +19,13 @@ def resume(halving: Halving, study: Study, plan: TrialPlan) -> Halving:
         plan: Plan of the trials.
     """
     names = {o.metric.name for o in plan.objectives if o.metric.untrained_tolerance is not None}
+    baseline = study.baseline_candidate.digest
     curves, measured = study.curves(), study.measured()
     for row in study.rows():
-        number, epochs = row["number"], plan.epochs(Candidate.from_json(row["candidate"]))
+        candidate = Candidate.from_json(row["candidate"])
+        number, epochs, spared = row["number"], plan.epochs(candidate), candidate.digest == baseline
         final = {name: m.value for name, m in measured.get(number, {}).items() if name in names}
         costs = final | row["facts"].get(UNTRAINED_KEY, {})
         for epoch, metrics in curves.get(number, []):
-            halving.record(number, epoch + 1, epochs, halving.losses(costs | metrics))
+            halving.record(number, epoch + 1, epochs, halving.losses(costs | metrics), spared=spared)
     return halving

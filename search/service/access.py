@@ -20,6 +20,7 @@ PROBLEMS: Responses = {
     409: {"model": Problem, "description": "The state of the study does not allow it"},
     429: {"model": Problem, "description": "Too many requests"},
 }
+REFUSED: Responses = {422: {"model": Problem, "description": "Refused, with the message of the command line"}}
 
 
 def needs(scope: str) -> Callable[..., Token]:

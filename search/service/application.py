@@ -11,6 +11,7 @@ from paredown.search.service.file_routes import file_routes
 from paredown.search.service.guard import Guard
 from paredown.search.service.result_routes import result_routes
 from paredown.search.service.service import Service
+from paredown.search.service.steering_routes import steering_routes
 from paredown.search.service.study_routes import study_routes
 from paredown.search.service.system_routes import system_routes
 from paredown.spaces.errors import ParedownError
@@ -32,8 +33,8 @@ def api(service: Service) -> FastAPI:
         openapi_url=None,  # our own route needs a token
         root_path=service.settings.root_path,
     )
-    for router in (study_routes(service), result_routes(service), file_routes(service), system_routes(service)):
-        app.include_router(router)
+    for routes in (study_routes, steering_routes, result_routes, file_routes, system_routes):
+        app.include_router(routes(service))
     app.add_exception_handler(ParedownError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     return app

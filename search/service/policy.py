@@ -71,6 +71,8 @@ def _with_absolute_paths(config: StudyConfig, where: str, data: Path | None) -> 
         given = task.shorthand if task.shorthand is not None else task.options.get(option, "")
         inside = _inside(str(given), f"{where}: task.{task.name}.{option}", data)
         payload["task"] = {"name": task.name, "options": {**task.options, option: inside}}
+    if config.device is not None and config.device.endswith(".toml"):
+        payload["device"] = _inside(config.device, f"{where}: device", data)
     if config.weights is not None:
         payload["weights"] = _inside(config.weights, f"{where}: weights", data)
     if config.distillation.weights is not None:

@@ -11,16 +11,18 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
 
+from paredown.evaluators.devices.catalogue import device_ids
 from paredown.search.api.limits import limits_of
-from paredown.search.errors import ConfigError
+from paredown.search.errors import ConfigError, check_name
 from paredown.search.monitoring.search_log import LOG_FILE
 from paredown.search.service.access import PROBLEMS, needs
 from paredown.search.service.documents import LogPart, TrialList
 from paredown.search.service.service import RESTING, Service
 from paredown.search.service.worker import OUTPUT_FILE
 from paredown.studies.access.tokens import Token
+from paredown.studies.choice import choose
 from paredown.studies.reading import SORTED_BY
-from paredown.studies.selection import best_models, select
+from paredown.studies.selection import best_models
 from paredown.studies.summary import front_summary, model_summary
 
 Reader = Annotated[Token, Depends(needs("read"))]
@@ -69,13 +71,36 @@ def result_routes(service: Service) -> APIRouter:
         study: str,
         largest: Annotated[list[str] | None, Query(alias="max", examples=["size_bytes=60k"])] = None,
         smallest: Annotated[list[str] | None, Query(alias="min", examples=["accuracy=0.95"])] = None,
+        device: Annotated[str | None, Query(description="A name that `paredown device list` lists")] = None,
     ) -> dict[str, Any]:
-        """Choose the best model that keeps the limits, each METRIC=VALUE."""
-        limits = limits_of(_pairs(largest, "max"), _pairs(smallest, "min"))
-        reader = service.begun(service.find(token, study))
-        model = select(reader.models(), reader.optimised_metrics, limits)
-        shown = {one.metric.name: one.limit for one in limits}
-        return {"study": study, "limits": shown, "model": model_summary(model, reader.baseline(), "")}
+        """Choose the best model that keeps the limits, each METRIC=VALUE, and name the limits that bind."""
+        largest_values, smallest_values = _pairs(largest, "max"), _pairs(smallest, "min")
+        job = service.find(token, study)
+        reader = service.begun(job)
+        if device is not None:
+            check_name(device, dict.fromkeys(device_ids()), "device")
+            given = [
+                f"--{option}={one}" for option, texts in (("max", largest), ("min", smallest)) for one in texts or ()
+            ]
+            found = service.command("select", job.stored_name, "--device", device, "--json", *given)
+            return {**json.loads(found), "study": study}
+        limits = limits_of(largest_values, smallest_values, reader.baseline())
+        choice = choose(reader.models(), reader.objectives, limits)
+        return {
+            "study": study,
+            "limits": {one.metric.name: one.limit for one in limits},
+            "model": model_summary(choice.model, reader.baseline(), ""),
+            "next_best": choice.next_best.trial if choice.next_best else None,
+            "binding": [
+                {
+                    "metric": one.limit.metric.name,
+                    "trial": one.model.trial,
+                    "value": one.model[one.limit.metric.name],
+                    "excess": one.excess,
+                }
+                for one in choice.binding
+            ],
+        }
 
     @router.get("/log")
     def log(

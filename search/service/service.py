@@ -18,8 +18,8 @@ from paredown.studies.access.audit import Audit
 from paredown.studies.access.tokens import Token, Tokens
 from paredown.studies.database import open_storage
 from paredown.studies.database_to_read import open_to_read
-from paredown.studies.deleting import delete_study
 from paredown.studies.errors import StudyError, StudyNotFound
+from paredown.studies.housekeeping.deleting import delete_study
 from paredown.studies.queue.jobs import Job, JobConflict, JobQueue
 from paredown.studies.queue.waiting import positions
 from paredown.studies.reading import StudyReader
@@ -138,6 +138,19 @@ class Service:
             self.command("retry", job.stored_name, *(part for cause in causes for part in ("--cause", cause)))
         return self.jobs.requeue(job, "to retry it", RESTING)
 
+    def enqueue(self, job: Job, knobs: Mapping[str, Any], like: int | None) -> dict[str, Any]:
+        """Put a candidate first in line; see the command `enqueue`.
+
+        Raises:
+            ConfigError: A knob or a value does not exist.
+            JobConflict: The study has not begun.
+        """
+        self.begun(job)
+        changes = [f"{name}={json.dumps(value) if value is None else value}" for name, value in knobs.items()]
+        start = [] if like is None else ["--like", str(like)]
+        document = json.loads(self.command("enqueue", *start, "--json", "--", job.stored_name, *changes))
+        return {**document, "study": job.study}
+
     def delete(self, job: Job) -> None:
         """Delete a study with its trials, its files and its job, which comes last: a deletion can be repeated.
 
@@ -148,7 +161,9 @@ class Service:
             job = self.jobs.stop(job, "cancel")
         if job.state == "running":
             raise JobConflict(f"study {job.study!r} is being cancelled; delete it when it has ended")
-        delete_study(self._storage, job.stored_name)
+        if self.reader(job) is not None:
+            options = {"artifacts": True, "keep_models": False}
+            delete_study(self.settings.storage, job.stored_name, **options, confirmed=lambda deletion: True)
         folder = Path(job.folder)
         if folder.resolve().is_relative_to(self.settings.out.resolve()) and folder.exists():
             shutil.rmtree(folder)

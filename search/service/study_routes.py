@@ -1,20 +1,12 @@
-"""Routes that submit, list, steer and delete studies."""
+"""Routes that submit, list and show studies."""
 
 import re
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Header, Query, Response
 
-from paredown.search.service.access import PROBLEMS, Responses, needs
-from paredown.search.service.documents import (
-    EXAMPLE,
-    Extension,
-    Problem,
-    Retry,
-    StudyDetail,
-    StudyDocument,
-    StudyList,
-)
+from paredown.search.service.access import PROBLEMS, REFUSED, Responses, needs
+from paredown.search.service.documents import EXAMPLE, StudyDetail, StudyDocument, StudyList
 from paredown.search.service.service import Service
 from paredown.studies.access.tokens import Token
 from paredown.studies.queue.jobs import Job
@@ -24,9 +16,6 @@ Submitter = Annotated[Token, Depends(needs("submit"))]
 StudyFile = Annotated[
     str, Body(media_type="application/yaml", description="A study file as YAML or JSON", examples=[EXAMPLE])
 ]
-REFUSED: Responses = {
-    422: {"model": Problem, "description": "The study file is refused, with the message of the command line"}
-}
 SUBMITTED: Responses = REFUSED | {200: {"description": "An earlier request with the key made it"}}
 
 
@@ -86,36 +75,5 @@ def study_routes(service: Service) -> APIRouter:
         job = service.find(token, study)
         search = service.progress(job)["search"]
         return StudyDetail(**study_document(service, job).model_dump(), config=job.payload, search=search)
-
-    @router.post("/{study}/pause")
-    def pause(token: Submitter, study: str) -> StudyDocument:
-        """Stop a study within a batch, with all that is finished saved."""
-        return study_document(service, service.jobs.stop(service.find(token, study), "pause"))
-
-    @router.post("/{study}/cancel")
-    def cancel(token: Submitter, study: str) -> StudyDocument:
-        """End a study within a batch; what is finished stays."""
-        return study_document(service, service.jobs.stop(service.find(token, study), "cancel"))
-
-    @router.post("/{study}/resume")
-    def resume(token: Submitter, study: str) -> StudyDocument:
-        """Let a study that was paused, cancelled or failed go on."""
-        allowed = ("paused", "cancelled", "failed")
-        return study_document(service, service.jobs.requeue(service.find(token, study), "to resume it", allowed))
-
-    @router.post("/{study}/extend", responses=REFUSED)
-    def extend(token: Submitter, study: str, wanted: Extension) -> StudyDocument:
-        """Let a study go on to a larger number of trials."""
-        return study_document(service, service.extend(service.find(token, study), wanted.trials))
-
-    @router.post("/{study}/retry", responses=REFUSED)
-    def retry(token: Submitter, study: str, wanted: Retry) -> StudyDocument:
-        """Run the failed trials of a study again, all or those of some causes."""
-        return study_document(service, service.retry(service.find(token, study), tuple(wanted.causes)))
-
-    @router.delete("/{study}", status_code=204)
-    def delete(token: Submitter, study: str) -> None:
-        """Delete a study that does not run, with its trials and its files."""
-        service.delete(service.find(token, study))
 
     return router

@@ -1,6 +1,7 @@
 """Contradictions between the keys of a study file, which no single key shows."""
 
 from paredown.search.errors import ConfigError
+from paredown.search.monitoring.notification import check_url, is_url
 from paredown.search.schedulers.halving import Halving
 from paredown.search.study_file.schema import StudyConfig
 from paredown.spaces.families.catalogue import FAMILIES
@@ -11,11 +12,15 @@ def check_consistency(config: StudyConfig, where: str) -> None:
     """Refuse a study file whose keys contradict each other.
 
     Raises:
-        ConfigError: Two keys contradict each other; the message names the file, the key and what is allowed.
+        ConfigError: Two keys contradict each other, or nothing could be sent to an address; the message names the file,
+            the key and what is allowed.
     """
     _check_model(config, where)
     _check_inheriting(config, where)
     _check_halving(config, where)
+    for key, hook in (("on_finish", config.on_finish), ("on_failure", config.on_failure)):
+        if hook is not None and is_url(hook):
+            check_url(hook, f"{where}: {key}")
 
 
 def _check_model(config: StudyConfig, where: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 
 from paredown.evaluators.build import build, input_shape
-from paredown.evaluators.metrics.measurement import broken_limits
+from paredown.evaluators.metrics.measurement import broken_limits, resolved_objectives
 from paredown.search.errors import ConfigError
 from paredown.search.study_file.setup import Setup
 from paredown.search.trial.run_trial import measure_untrained
@@ -119,7 +119,7 @@ def _reason(setup: Setup, networks: list[Candidate], step: Step, setting: Mappin
 
 
 def _probe_limits(setup: Setup, where: str) -> list[tuple[Candidate, dict[str, float]]]:
-    limits = [o for o in setup.plan.objectives if o.limit is not None and o.metric.untrained_tolerance is not None]
+    limits = [o for o in setup.plan.objectives if o.is_limited and o.metric.untrained_tolerance is not None]
     measured: list[tuple[Candidate, dict[str, float]]] = []
     if not limits:
         return measured
@@ -127,12 +127,16 @@ def _probe_limits(setup: Setup, where: str) -> list[tuple[Candidate, dict[str, f
     least = dict.fromkeys((o.metric.name for o in limits), math.inf)
     for candidate in candidates:
         values = measure_untrained(candidate, setup.plan)
+        if not measured:  # the baseline comes first: the limits that follow from it are known from here
+            limits = [o for o in resolved_objectives(limits, values) if o.limit is not None]
         measured.append((candidate, values))
         if not broken_limits(tuple(limits), values, untrained=True):
             return measured
         least = {name: min(value, values.get(name, math.inf)) for name, value in least.items()}
     o = max(limits, key=lambda o: o.violation(least[o.metric.name]))
+    follows = "" if o.relative is None else f" ({o.relative})"
     raise ConfigError(
-        f"{where}: limits.{o.metric.name}: no candidate can meet {o.limit:g}: the smallest of {len(candidates)} that "
-        f"were tried has {o.metric.with_unit(least[o.metric.name])}; raise the limit or widen space.knobs"
+        f"{where}: limits.{o.metric.name}: no candidate can meet {o.limit:g}{follows}: the smallest of "
+        f"{len(candidates)} that were tried has {o.metric.with_unit(least[o.metric.name])}; raise the limit or widen "
+        "space.knobs"
     )

@@ -4,16 +4,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from paredown.evaluators.metrics.catalogue import EVALUATORS
+from paredown.evaluators.metrics.limit import BaselineLimit
 from paredown.evaluators.metrics.measurement import Objective
 from paredown.search.errors import ConfigError, check_name
+from paredown.search.study_file.limits import read_limit, refusal
 
 
-def read_objectives(names: list[str], limits: Mapping[str, float], where: str) -> tuple[Objective, ...]:
+def read_objectives(names: list[str], limits: Mapping[str, Any], where: str) -> tuple[Objective, ...]:
     """Return an objective for each metric that spans the front, then one for each metric that is only limited.
 
     Args:
         names: Names of the metrics that span the front.
-        limits: Metric to its worst acceptable value.
+        limits: Metric to its worst acceptable value, as a number or as text such as `baseline - 2 pt`.
         where: How messages name the file.
 
     Raises:
@@ -24,16 +26,23 @@ def read_objectives(names: list[str], limits: Mapping[str, float], where: str) -
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ConfigError(f"{where}: objectives: {twice!r} is named twice; allowed: each metric once")
-    for name, limit in limits.items():
+    read = {}
+    for name, written in limits.items():
         check_name(name, EVALUATORS, f"{where}: limits")
-        metric = EVALUATORS[name].metric
-        if not 0 < limit <= metric.highest:
-            raise ConfigError(
-                f"{where}: limits.{name}: no candidate can meet {limit:g}; allowed: above 0, at most {metric.highest:g}"
-            )
-    optimised = [Objective(EVALUATORS[n].metric, True, limits.get(n)) for n in names]
-    others = [Objective(EVALUATORS[n].metric, False, limit) for n, limit in limits.items() if n not in names]
-    return tuple(optimised + others)
+        limit = read_limit(written)
+        if limit is not None:
+            if refused := refusal(limit, EVALUATORS[name].metric):
+                raise ConfigError(f"{where}: limits.{name}: {refused}")
+            read[name] = limit
+    others = [name for name in read if name not in names]
+    return tuple([*(_objective(n, True, read.get(n)) for n in names), *(_objective(n, False, read[n]) for n in others)])
+
+
+def _objective(name: str, optimised: bool, limit: float | BaselineLimit | None) -> Objective:
+    metric = EVALUATORS[name].metric
+    if isinstance(limit, BaselineLimit):
+        return Objective(metric, optimised, relative=limit)
+    return Objective(metric, optimised, limit)
 
 
 def stored_objectives(stored: Mapping[str, Any]) -> tuple[Objective, ...]:

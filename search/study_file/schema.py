@@ -9,13 +9,13 @@ import yaml
 from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from paredown.search.errors import ConfigError
+from paredown.search.study_file.limits import WrittenLimit
 from paredown.search.study_file.sections import (
     ClockTime,
     DistillationSection,
     Duration,
     HalvingSection,
     MemorySize,
-    Number,
     ResourcesSection,
     Section,
     SpaceSection,
@@ -34,7 +34,10 @@ class StudyConfig(Section):
             `torchvision:NAME`.
         weights: File of the trained weights of `model`.
         objectives: Metrics that span the front; the first one decides in `paredown select`.
-        limits: Metric to its worst acceptable value.
+        limits: Metric to its worst acceptable value: a number, or what follows from the baseline such as
+            `baseline - 2 pt` and `0.5 x baseline`; `none` switches one off.
+        device: Device for which models are searched: a name of `paredown device list`, or a TOML file; its memory and
+            number formats become limits.
         space: The part of the joint space that is searched.
         training: How candidates are trained.
         distillation: The teacher of the step `distillation`.
@@ -53,8 +56,11 @@ class StudyConfig(Section):
         patience_trials: Number of finished trials in a row without gain of hypervolume that ends the search.
         halving: How trials are stopped early; null lets every trial run to its end.
         local_search_trials: Number of trials at the end that are local search around the front.
-        on_finish: Shell command to run when the search has ended by itself.
-        on_failure: Shell command to run when the search was aborted or broke.
+        report_every: Time after which the report is written anew while the search runs, in seconds or such as 10m; null
+            writes it at the end alone.
+        on_finish: Shell command to run when the search has ended by itself, or the address of a service that is told,
+            `scheme://...`, as apprise knows them.
+        on_failure: The same for a search that was aborted or broke.
     """
 
     study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
@@ -62,7 +68,8 @@ class StudyConfig(Section):
     model: str | None = None
     weights: str | None = None
     objectives: list[str] = Field(min_length=2)
-    limits: dict[str, Number] = Field(default_factory=dict)
+    limits: dict[str, WrittenLimit] = Field(default_factory=dict)
+    device: str | None = None
     space: SpaceSection = SpaceSection()
     training: TrainingSection = TrainingSection()
     distillation: DistillationSection = DistillationSection()
@@ -82,6 +89,7 @@ class StudyConfig(Section):
     )
     halving: HalvingSection | None = None
     local_search_trials: int = Field(default=0, ge=0, validation_alias=AliasChoices("local_search_trials", "polish"))
+    report_every: Duration | None = None
     on_finish: str | None = None
     on_failure: str | None = None
 

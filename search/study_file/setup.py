@@ -11,7 +11,8 @@ import torch
 from pydantic import ValidationError
 
 from paredown.evaluators.build import input_shape
-from paredown.evaluators.errors import TaskError
+from paredown.evaluators.errors import ExtraMissing, TaskError
+from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.evaluators.metrics.measurement import optimised_metrics
 from paredown.evaluators.rehearsal import Unfit, rehearse
 from paredown.evaluators.tasks.catalogue import TASKS
@@ -30,10 +31,12 @@ from paredown.search.samplers.knobs import distributions
 from paredown.search.samplers.sampler import Problem
 from paredown.search.study_file.consistency import check_consistency
 from paredown.search.study_file.layer_patterns import check_patterns
+from paredown.search.study_file.limits import NONE
 from paredown.search.study_file.objectives import read_objectives
 from paredown.search.study_file.schema import StudyConfig
 from paredown.search.study_file.sections import BASELINE, TaskSection, TrainingSection
 from paredown.search.study_file.stored import families_of, space_of
+from paredown.search.study_file.target_device import target_of, with_target
 from paredown.search.trial.exit_settings import EXIT_STEP, SWEPT_KNOBS
 from paredown.search.trial.plan import TrialPlan
 from paredown.spaces.checkpoint import read_checkpoint
@@ -80,7 +83,14 @@ def set_up(config: StudyConfig, where: str, folder: Path, out: Path) -> Setup:
         ConfigError: The file names something that does not exist, or asks for something impossible; the message names
             the file and the key.
     """
+    target = target_of(config, where, folder)
+    config = with_target(config, target, where)
     objectives = read_objectives(config.objectives, config.limits, where)
+    for objective in objectives:
+        try:
+            EVALUATORS[objective.metric.name].require()
+        except ExtraMissing as error:
+            raise ConfigError(f"{where}: {objective.metric.name}: {error}") from None
     for name in config.space.families:
         check_name(name, FAMILIES, f"{where}: space.families")
     for name in config.space.steps:
@@ -110,6 +120,7 @@ def set_up(config: StudyConfig, where: str, folder: Path, out: Path) -> Setup:
         keeps_features=_asks_for_features(space),
         space=config.space.model_dump_json(),
         swept=tuple(_swept(space)),
+        target=target,
     )
     return Setup(config, task, space, plan, _stored(config, plan, task, space))
 
@@ -140,11 +151,12 @@ def _stored(config: StudyConfig, plan: TrialPlan, task: Task, space: SearchSpace
         "task": {"name": plan.task.name, "options": _options(plan, task), "data": task.digest},
         "task_folder": str(plan.task.folder),
         "objectives": config.objectives,
-        "limits": config.limits,
+        "limits": {name: limit for name, limit in config.limits.items() if limit != NONE},
         "space": config.space.model_dump(),
         "baseline": space.baseline.to_json(),
         "training": _stored_training(config.training),
         "seed": config.seed,
+        **({"target": plan.target.model_dump(mode="json")} if plan.target else {}),
         "step_labels": {name: step.table_label.to_json() for name, step in space.steps.items()},
         "device": plan.device.to_json(),
     }

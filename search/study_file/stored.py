@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from paredown.evaluators.device import Device, this_device
+from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.evaluators.tasks.catalogue import TASKS
 from paredown.evaluators.tasks.spec import stored_task
 from paredown.evaluators.tasks.task import Task
+from paredown.search.study_file.limits import default_limits
 from paredown.search.study_file.schema import StudyConfig
 from paredown.search.study_file.sections import SpaceSection
 from paredown.spaces.compression.catalogue import STEPS
@@ -17,7 +19,6 @@ from paredown.spaces.families.family import Family
 from paredown.spaces.families.imported import NAME as IMPORTED
 from paredown.spaces.families.imported import imported
 from paredown.spaces.space import SearchSpace, joint_space
-from paredown.studies.errors import StudyError
 from paredown.studies.study import Study
 
 
@@ -39,16 +40,22 @@ def families_of(names: list[str], model: str | None, weights: str | None, folder
     return families | ({IMPORTED: imported(model, folder, weights or "")} if model else {})
 
 
-def as_begun(config: StudyConfig, url: str) -> StudyConfig:
-    """Return a study file that reads its data as the study of its name has begun to.
+def as_begun(config: StudyConfig, begun: Study | None) -> StudyConfig:
+    """Return a study file that reads its data and trains as the study of its name has begun to.
 
-    Studies of before the option `fit` store none, and are read as they were then.
+    Studies of before the option `fit` store none, and are read as they were then. Studies of before the network decided
+    the batch store one, and keep it.
+
+    Args:
+        config: The study file.
+        begun: The study; None for a new one.
     """
-    try:
-        stored = Study.open(url, config.study, lambda stored: ()).config["task"]
-    except StudyError:  # a new one; what is wrong with a database is said where the study is made
+    if begun is None:
         return config
-    section = config.task
+    if config.training.batch_size is None:
+        batch = begun.config.get("training", {}).get("batch_size")
+        config = config.model_copy(update={"training": config.training.model_copy(update={"batch_size": batch})})
+    stored, section = begun.config["task"], config.task
     if stored["name"] != section.name or "fit" in stored["options"] or "fit" in section.options:
         return config
     if "fit" not in TASKS[section.name].options.model_fields:
@@ -56,6 +63,23 @@ def as_begun(config: StudyConfig, url: str) -> StudyConfig:
     return config.model_copy(
         update={"task": section.model_copy(update={"options": {**section.options, "fit": "earlier"}})}
     )
+
+
+def with_default_limits(config: StudyConfig, begun: Study | None) -> StudyConfig:
+    """Return a study file with the limits of a new study where it names none.
+
+    A study that has begun keeps the limits that it has, so that none is added to studies of before.
+
+    Args:
+        config: The study file.
+        begun: The study; None for a new one.
+    """
+    metrics = [EVALUATORS[name].metric for name in config.objectives if name in EVALUATORS]
+    defaults = default_limits(metrics)
+    if begun is not None:
+        stored = begun.config["limits"]
+        defaults = {name: limit for name, limit in defaults.items() if stored.get(name) == limit}
+    return config.model_copy(update={"limits": {**defaults, **config.limits}})
 
 
 def space_of(section: SpaceSection, task: Task, families: Mapping[str, Family]) -> SearchSpace:

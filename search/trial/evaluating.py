@@ -23,3 +23,16 @@ def evaluated(
         for name, evaluator in EVALUATORS.items()
         if evaluator.needs in needs and (name in asked or evaluator.applies(inputs))
     }
+
+
+def judged_by_file(objectives: Sequence[Objective], judged: bool) -> set[str]:
+    """Return the metrics of the untrained network's file that may end a trial before training.
+
+    Args:
+        objectives: Objectives of the study.
+        judged: Whether trials are judged while they run, by their costs too.
+    """
+    asked = {o.metric.name: o.is_limited or judged for o in objectives}
+    return {
+        n for n, is_judged in asked.items() if EVALUATORS[n].needs == "file" and (is_judged or EVALUATORS[n].refuses)
+    }

@@ -1,5 +1,6 @@
 """What an error in a trial means: the kind of failure, and the result of the trial."""
 
+import errno
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,9 @@ from paredown.studies.result import CAUSE, Cause, TrialResult
 
 CPU_MEMORY = "can't allocate memory"
 """PyTorch has no error of its own for memory of the processor: this is in the text of a RuntimeError."""
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_SPACE = ("No space left on device", "Disk quota exceeded", "PytorchStreamWriter failed writing file")
+"""What libraries that raise errors of their own say of a full disk."""
 DEVICE = ("CUDA error", "device-side assert", "CUBLAS_STATUS", "CUDNN_STATUS")
 
 
@@ -25,6 +29,8 @@ def cause_of(error: Exception) -> Cause:
     if isinstance(error, NotFinite):
         return "non_finite"
     text = str(error)
+    if getattr(error, "errno", None) in DISK_FULL or any(words in text for words in NO_SPACE):
+        return "disk_full"
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or CPU_MEMORY in text:
         return "out_of_memory"
     if isinstance(error, RuntimeError) and any(word in text for word in DEVICE):

@@ -1,9 +1,13 @@
 """The plan of a study's trials: plain data that crosses processes."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from paredown.evaluators.device import Device, this_device
+from paredown.evaluators.devices.costs import refused_format
+from paredown.evaluators.devices.profile import DeviceProfile
+from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.evaluators.metrics.evaluation_input import Baseline
 from paredown.evaluators.metrics.measurement import Metric, Objective, optimised_metrics
 from paredown.evaluators.tasks.spec import TaskSpec
@@ -20,14 +24,18 @@ class TrialPlan:
 
     Attributes:
         task: The task.
-        objectives: Metrics that are optimised or limited.
+        objectives: Metrics that are optimised or limited; limits that follow from the baseline are numbers once it
+            is in the plan.
         training: Plan of the training.
         folder: Folder of the study.
-        baseline: The finished baseline; None while the baseline itself runs.
+        baseline: The finished baseline; None while it runs.
+        awaits_baseline: Whether the trial begins while the baseline runs, and waits where it needs it.
+        reference: Waits for the baseline and returns it with the objectives; a driver sets it in the worker where the
+            trial awaits the baseline.
         timeout_s: Seconds after which the trial fails.
         seconds_left: Seconds after which the search ends, and a running trial with it; None for no limit.
-        memory_bytes: Memory of a worker process above which its trial fails; None for no limit.
-        threads: Number of PyTorch's threads; 0 for PyTorch's own choice.
+        memory_bytes: Memory of a worker process above which its trial fails; None for its share of the machine's.
+        threads: Maximum number of PyTorch's threads; a small network trains on fewer.
         judged: Whether trials are judged while they run; the costs among the objectives are then measured
             before training.
         teacher: Teacher of distillation; None for the baseline.
@@ -36,7 +44,10 @@ class TrialPlan:
         swept: Knobs of early exits with the values to try on a trained network without training; empty for the
             candidate's own setting alone.
         counted: Costs of the candidate's untrained network by metric, where they were counted before.
+        least_accuracy: Accuracy below which a trial is hopeless: right after compression, and after the first of
+            several epochs of fine-tuning; 0 stops none.
         device: The device that files are made for; the same on every machine that runs trials of the study.
+        target: The device for which models are searched, where the study file names one.
     """
 
     task: TaskSpec
@@ -44,22 +55,46 @@ class TrialPlan:
     training: TrainingPlan
     folder: Path
     baseline: Baseline | None = None
+    awaits_baseline: bool = False
+    reference: Callable[[], tuple[Baseline, tuple[Objective, ...]]] | None = None
     timeout_s: float = 3600.0
     seconds_left: float | None = None
     memory_bytes: float | None = None
-    threads: int = 0
+    threads: int = 1
     judged: bool = False
     teacher: TeacherSpec | None = None
     keeps_features: bool = True
     space: str = "{}"
     swept: tuple[tuple[str, tuple[float, ...]], ...] = ()
     counted: tuple[tuple[str, float], ...] = ()
+    least_accuracy: tuple[float, float] = (0.0, 0.0)
     device: Device = field(default_factory=this_device)
+    target: DeviceProfile | None = None
 
     @property
     def optimised_metrics(self) -> tuple[Metric, ...]:
         """The metrics that span the front, in order."""
         return optimised_metrics(self.objectives)
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether this is the plan of the baseline itself."""
+        return self.baseline is None and not self.awaits_baseline
+
+    def with_baseline(self) -> "TrialPlan":
+        """Return the plan with the baseline in it, after a wait where that still runs; the same for the baseline."""
+        if self.reference is None:
+            return self
+        baseline, objectives = self.reference()
+        return replace(self, baseline=baseline, objectives=objectives, awaits_baseline=False, reference=None)
+
+    def before_training(self, candidate: Candidate) -> "TrialPlan":
+        """Return the plan with which a candidate begins: with the baseline where that teaches it, or for limits."""
+        learns = self.teacher is None and any(STEPS[name].teacher_loss for name in candidate.steps)
+        costs = [o for o in self.objectives if o.is_limited and o.metric.untrained_tolerance is not None]
+        judged = any(o.limit is None or EVALUATORS[o.metric.name].needs == "file" for o in costs)
+        refuses = any(EVALUATORS[o.metric.name].refuses for o in self.objectives)
+        return self.with_baseline() if learns or judged or refuses else self
 
     def epochs(self, candidate: Candidate) -> int:
         """Return the maximum number of epochs for which a candidate is trained, fine-tuning included."""
@@ -71,11 +106,16 @@ class TrialPlan:
         return is_restructured(candidate) or (not self.training.first_epochs and bool(attaching(candidate)))
 
     def check_trained(self, candidate: Candidate) -> None:
-        """Refuse a candidate with attached layers that no epoch would train.
+        """Refuse a candidate that the target does not execute, or with attached layers that no epoch would train.
+
+        The baseline is but the reference: the target need not execute it.
 
         Raises:
-            InfeasibleCandidate: No epoch trains them; the message names the keys to change.
+            InfeasibleCandidate: The target does not execute it, or no epoch trains it; the message says what to do.
         """
+        refusal = refused_format(candidate, self.target) if self.target and not self.is_baseline else ""
+        if refusal:
+            raise InfeasibleCandidate(refusal)
         if (names := attaching(candidate)) and not self.epochs(candidate):
             first = "inherit_epochs" if self.training.mode == "inherit" else "epochs"
             raise InfeasibleCandidate(

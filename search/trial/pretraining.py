@@ -19,7 +19,7 @@ from paredown.evaluators.training.fit import OnEpoch, layout
 from paredown.evaluators.training.inference import recalibrate
 from paredown.search.trial.checkpoint_cache import CheckpointCache
 from paredown.search.trial.plan import TrialPlan
-from paredown.search.trial.supernets import inherit, plan_facts, supernet_digest, task_facts
+from paredown.search.trial.supernets import FREE, inherit, plan_facts, supernet_digest, task_facts
 from paredown.spaces.candidate import Candidate, digest_of
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.compression.step import Step
@@ -29,7 +29,7 @@ CACHE_FOLDER = "cache"
 """Folder of the cached networks, within the study's folder."""
 INHERITED_RATE = 0.5
 """Peak learning rate of a network that has inherited, as a share of that of training from scratch."""
-AFTERWARDS = ("finetune_epochs", "cache_bytes")
+AFTERWARDS = ("finetune_epochs", "cache_bytes", FREE)
 """Fields of the plan that do not act on this stage."""
 
 Curve = list[tuple[int, dict[str, float]]]

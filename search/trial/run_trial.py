@@ -5,7 +5,6 @@ rejected; any other error is a failure with its reason, and the search goes on.
 """
 
 import contextlib
-import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,37 +12,33 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from safetensors.numpy import save_file
-from safetensors.torch import save_file as save_tensors
 from torch import nn
 
-from paredown.evaluators.build import COUNTED, DECIDED, Compressed, apply_structural_steps, build, input_shape
+from paredown.evaluators.build import COUNTED, Compressed, apply_structural_steps, build, input_shape
 from paredown.evaluators.errors import TrialInterrupted, TrialStopped
 from paredown.evaluators.files.exit_runtime import BatchRuntime
 from paredown.evaluators.files.model_writer import ModelWriter, Skipped, WrittenModel
-from paredown.evaluators.files.names import MODEL_FILE, PACKED_FILE, TEACHER_FILE, WEIGHTS_FILE
+from paredown.evaluators.files.names import MODEL_FILE, PACKED_FILE
 from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.evaluators.metrics.evaluation_input import EvaluationInput
 from paredown.evaluators.metrics.macs import exit_macs
 from paredown.evaluators.metrics.measurement import Measurement, broken_limits
 from paredown.evaluators.rehearsal import check_loads
-from paredown.evaluators.tasks.normalisation import Inputs
 from paredown.evaluators.tasks.spec import load_task
 from paredown.evaluators.tasks.task import Task
 from paredown.evaluators.training.data import TrainingData
-from paredown.evaluators.training.features import predict_with_features
 from paredown.evaluators.training.fit import OnEpoch
 from paredown.evaluators.training.precision import effect
-from paredown.search.trial.artifact_folder import keep
+from paredown.search.trial.artifact_folder import keep, save_teacher, save_weights
 from paredown.search.trial.epoch_checkpoint import TrialCheckpoints
-from paredown.search.trial.evaluating import evaluated
+from paredown.search.trial.evaluating import evaluated, judged_by_file
 from paredown.search.trial.exit_settings import EXIT_STEP, best_settings, exit_facts, with_setting
 from paredown.search.trial.failure_cause import cause_of, failure
+from paredown.search.trial.fitted_plan import fitted_plan
 from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial.pretraining import pretraining_digest
+from paredown.search.trial.recovering import Recovering
 from paredown.search.trial.stopwatch import Stopwatch
 from paredown.search.trial.training_stages import TrainingStages
 from paredown.spaces.candidate import Candidate
@@ -106,6 +101,7 @@ class _Trial:
 
     def __post_init__(self) -> None:
         self.stopwatch = Stopwatch(self.plan.timeout_s, self.plan.seconds_left)
+        self.recovering = Recovering(self.plan.least_accuracy, self.plan.training.finetune_epochs)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -114,6 +110,7 @@ class _Trial:
             "seconds": {stage: round(seconds, 3) for stage, seconds in self.stopwatch.seconds.items()},
             UNTRAINED_KEY: self.known,
             "skipped": self.skipped,
+            **self.recovering.facts,
             "notes": {name: m.note for name, m in self.measurements.items() if m.note},
             "precision": f"{precision}: {effect(precision, self.plan.training.device)}",
             **self.notes,
@@ -147,16 +144,18 @@ class _Trial:
     def stopped(self, reason: str) -> TrialResult:
         """Return the result of a trial that ends early."""
         first = self.plan.optimised_metrics[0].name
-        share, values = len(self.curve) / self.plan.epochs(self.candidate), self.known | self.curve[-1][1]
+        share = len(self.curve) / max(1, self.plan.epochs(self.candidate))
+        values = self.known | (self.curve[-1][1] if self.curve else {}) | self.recovering.at_stop
         return stopped_early(reason, share, values[first], self.measurements, self.facts, self.curve)
 
     def result(self) -> TrialResult:
         """Run the trial to its end."""
-        self._set_up()
+        self.plan = self.plan.before_training(self.candidate)
         with self.stopwatch.timed("build"):
             model = self._built()
             self._check_before_training(model)
         compressed = self._trained(model)
+        self.plan = self.plan.with_baseline()
         with tempfile.TemporaryDirectory(prefix="paredown-") as name:
             folder = Path(name)
             written = self._export(compressed, folder)
@@ -165,7 +164,7 @@ class _Trial:
             artifact = keep(folder, self.plan.folder, self.candidate)
             derived: list[Derived] = []
             if isinstance(compressed.network, MultiExit):
-                images, _ = self._images()
+                images = self.data.inputs("validation")
                 self.notes["exits"] = exit_facts(compressed.network, written.file, self.shape, images)
                 with self.stopwatch.timed("thresholds"):
                     derived = list(self._derived(compressed.network, written))
@@ -173,27 +172,23 @@ class _Trial:
 
     def check(self) -> None:
         """Build the network and measure what needs no training; raise an error where it breaks a limit."""
-        self._set_up()
         self._check_before_training(self._built())
 
-    def _set_up(self) -> None:
-        if self.plan.threads:
-            torch.set_num_threads(self.plan.threads)
-        torch.manual_seed(self.plan.training.seed)
-
     def _built(self) -> nn.Module:
+        torch.set_num_threads(1)
+        torch.manual_seed(self.plan.training.seed)
         self.plan.check_trained(self.candidate)
         return build(self.candidate, self.shape, len(self.task.classes))
 
     def _check_before_training(self, model: nn.Module) -> None:
         """Measure what the untrained network already shows, and reject it where that breaks a limit."""
         counted = dict(self.plan.counted)
-        limited = {o.metric.name for o in self.plan.objectives if o.limit is not None or self.plan.judged}
         # Our own networks can be exported; for imported ones, an export has to show it.
         is_imported = self.candidate.family == IMPORTED
-        needs_file = is_imported or any(EVALUATORS[name].needs == "file" for name in limited)
-        if counted.keys() >= set(COUNTED) and not needs_file:  # the sampler has counted its costs before
-            self.measurements |= {name: Measurement(name, counted[name]) for name in COUNTED}
+        of_file = judged_by_file(self.plan.objectives, self.plan.judged)
+        needs_file = is_imported or bool(of_file)
+        if counted.keys() >= {*COUNTED, *of_file} and not is_imported:  # the sampler or the check of limits knows them
+            self.measurements |= {n: Measurement(n, v, how=EVALUATORS[n].metric.how) for n, v in counted.items()}
             self._reject_if_broken()
             return
         with torch.random.fork_rng(devices=[]):  # training draws alike whether this ran or not
@@ -210,13 +205,16 @@ class _Trial:
 
     def _reject_if_broken(self) -> None:
         self.known = {name: m.value for name, m in self.measurements.items()}
-        if not all(STEPS[name].knows_shapes(knobs) for name, knobs in self.candidate.steps.items()):
-            return  # the costs of the trained network are not known yet
-        if broken := broken_limits(self.plan.objectives, self.known, untrained=True):
+        shapes_known = all(STEPS[name].knows_shapes(knobs) for name, knobs in self.candidate.steps.items())
+        holds = not self.plan.is_baseline and shapes_known  # the baseline may break limits
+        if holds and (broken := broken_limits(self.plan.objectives, self.known, untrained=True)):
             raise InfeasibleCandidate("; ".join(broken))
 
     def _trained(self, model: nn.Module) -> Compressed:
         """Train, compress and fine-tune an untrained network."""
+        self.plan = fitted_plan(self.plan, model, self.shape, len(self.data.train.labels))
+        self.notes |= {"batch_size": self.plan.training.batch_size, "threads": self.plan.threads}
+        torch.set_num_threads(self.plan.threads)
         stages = TrainingStages(
             self.candidate, self.plan, self.shape, self.data, self._after_epoch, self.stopwatch.check, self.checkpoints
         )
@@ -228,6 +226,7 @@ class _Trial:
             with self.stopwatch.timed("compress"):
                 compressed = stages.compress(model)
             self._note_skipped(compressed.skipped)
+            self.recovering.begin(compressed.network, self.data, pretraining.epochs)
             with self.stopwatch.timed("finetune"):
                 self._note_skipped(stages.finetune(compressed, pretraining))
         stages.recalibrate(compressed.network)
@@ -236,6 +235,8 @@ class _Trial:
     def _after_epoch(self, epoch: int, metrics: dict[str, float]) -> str:
         self.curve.append((epoch, metrics))
         self.stopwatch.check()
+        if reason := self.recovering.after_epoch(epoch, metrics):
+            return reason
         costs = {m.name for m in self.plan.optimised_metrics if self.plan.judged}
         return self.on_epoch(epoch, {name: v for name, v in self.known.items() if name in costs} | metrics)
 
@@ -245,13 +246,9 @@ class _Trial:
         with self.stopwatch.timed("export"):
             written = self.writer.write(model, folder / MODEL_FILE)
             self._note_skipped(written.skipped)
-            # Copied, since the format refuses shared tensors, which a module that is used twice has.
-            state = {k: v.cpu().clone(memory_format=torch.contiguous_format) for k, v in model.state_dict().items()}
-            save_tensors(state, folder / WEIGHTS_FILE, {DECIDED: json.dumps(compressed.decided)})
+            save_weights(compressed, folder)
             if self.plan.baseline is None:
-                logits, features = predict_with_features(model, self.data.inputs("train"))
-                outputs = {"logits": logits} | ({"features": features} if self.plan.keeps_features else {})
-                save_file({n: array for n, array in outputs.items() if array is not None}, folder / TEACHER_FILE)
+                save_teacher(model, self.data, folder, self.plan.keeps_features)
         return written
 
     def _note_skipped(self, skipped: Skipped) -> None:
@@ -260,7 +257,7 @@ class _Trial:
 
     def _derived(self, model: MultiExit, written: WrittenModel) -> Iterator[Derived]:
         """Measure the trained network at other settings of its exits, rewriting the file for each one in turn."""
-        file, (images, labels) = written.file, self._images()
+        file, images, labels = written.file, self.data.inputs("validation"), self.data.validation.labels
         logits, macs = BatchRuntime(file).all_logits(images), exit_macs(model, self.shape)
         for setting in best_settings(self.candidate.steps[EXIT_STEP], dict(self.plan.swept), logits, labels, macs):
             candidate = with_setting(self.candidate, setting)
@@ -270,13 +267,14 @@ class _Trial:
             changed = {f"{EXIT_STEP}.{knob}": value for knob, value in setting.items()}
             yield Derived(candidate, changed, measurements, keep(file.parent, self.plan.folder, candidate), facts)
 
-    def _images(self) -> tuple[Inputs, NDArray[np.int64]]:
-        return self.data.inputs("validation"), self.data.validation.labels
-
     def _evaluation_input(self, model: nn.Module, file: Path) -> EvaluationInput:
-        packed, (images, labels) = file.with_name(PACKED_FILE), self._images()
-        plan = self.plan
-        return EvaluationInput(model, self.shape, file, packed, images, labels, plan.baseline, plan.device.threads)
+        packed, images, labels = (
+            file.with_name(PACKED_FILE),
+            self.data.inputs("validation"),
+            self.data.validation.labels,
+        )
+        baseline, threads, target = self.plan.baseline, self.plan.device.threads, self.plan.target
+        return EvaluationInput(model, self.shape, file, packed, images, labels, baseline, threads, target)
 
     def _measure(self, inputs: EvaluationInput, needs: tuple[str, ...]) -> None:
         self.measurements |= evaluated(self.plan.objectives, inputs, needs)

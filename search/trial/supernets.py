@@ -33,7 +33,9 @@ SUPERNET_FOLDER = "supernet"
 """Folder of the supernets, within the study's folder."""
 LOOK_S = 0.5
 """Seconds between two looks at whether a search that waits for another process is over."""
-IRRELEVANT = ("epochs", "finetune_epochs", "patience", "max_seconds", "mode", "inherit_epochs", "cache_bytes")
+FREE = "batch_from_network"
+"""Field of the plan that leaves the batch to the network: what a network makes of it is what acts."""
+IRRELEVANT = ("epochs", "finetune_epochs", "patience", "max_seconds", "mode", "inherit_epochs", "cache_bytes", FREE)
 """Fields of the plan that do not act on a supernet."""
 
 

@@ -103,11 +103,16 @@ class Hold:
         settled: The share of fine-tuning from which on the network is what it will be; earlier epochs do not
             count as its best.
         skipped: Layer to the reason why nothing of it is held.
+        state: Returns what it has come to besides the weights, as tensors, numbers and lists of them, so that
+            fine-tuning can go on after an interruption. What follows from the network that it began with is no part.
+        load_state: Takes over what `state` returned.
     """
 
     after_step: Callable[[float], None]
     settled: float = 0.0
     skipped: Mapping[str, str] = field(default_factory=dict)
+    state: Callable[[], dict[str, Any]] = dict
+    load_state: Callable[[Mapping[str, Any]], None] = lambda state: None
 
 
 Transform = Callable[[nn.Module, Knobs, TransformContext], nn.Module]

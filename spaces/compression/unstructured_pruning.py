@@ -18,6 +18,7 @@ Source:
 import contextlib
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +70,15 @@ def _rising(weights: Mapping[str, nn.Parameter], knobs: Knobs) -> Iterator[Hold]
             chosen = _chosen(weights, knobs, 1 - (1 - stage / UPDATES) ** 3)
             _zero(weights, chosen)
 
-    yield Hold(after_step, settled=RAMP)
+    def state() -> dict[str, Any]:
+        return {"chosen": chosen, "reached": reached}
+
+    def load_state(state: Mapping[str, Any]) -> None:
+        nonlocal chosen, reached
+        chosen = [zero.to(weight.device) for zero, weight in zip(state["chosen"], weights.values(), strict=True)]
+        reached = state["reached"]
+
+    yield Hold(after_step, settled=RAMP, state=state, load_state=load_state)
 
 
 def _treated(

@@ -4,12 +4,13 @@ from typing import TYPE_CHECKING
 
 from paredown.studies.errors import StudyError
 from paredown.studies.exporters.exporter import Exporter
+from paredown.studies.exporters.litert import LITERT
 from paredown.studies.exporters.onnx import ONNX
 
 if TYPE_CHECKING:  # the command line imports this file at once, and --help must not load numpy
     from paredown.studies.front import Model
 
-EXPORTERS: dict[str, Exporter] = {exporter.name: exporter for exporter in (ONNX,)}
+EXPORTERS: dict[str, Exporter] = {exporter.name: exporter for exporter in (ONNX, LITERT)}
 
 DEFAULT_FORMAT = ONNX.name
 """Format that is used where none is named."""
@@ -26,9 +27,11 @@ def exporter_named(name: str, where: str) -> Exporter:
 
     Raises:
         StudyError: There is no exporter of that name; the message says what is allowed.
+        ExtraMissing: The packages of the format are not installed.
     """
     if name not in EXPORTERS:
         raise StudyError(f"{where}: {name!r} does not exist; allowed: {', '.join(EXPORTERS)}")
+    EXPORTERS[name].require()
     return EXPORTERS[name]
 
 

@@ -38,6 +38,7 @@ class ExportRequest:
         test_accuracy: Accuracy of the trial's own file on images that the search never used; None where it was not
             measured yet.
         skipped: Layers that each compression step left unchanged, with the reason.
+        limits: Limits of the study by metric, each with its value and its text.
     """
 
     study: str
@@ -49,6 +50,7 @@ class ExportRequest:
     artifact: Path
     test_accuracy: "Measurement | None" = None
     skipped: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    limits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def refusal(self, reason: str) -> ExportRefused:
         """Return the error that refuses this model; the caller raises it."""
@@ -63,7 +65,7 @@ def trial_file(trial: int, artifact: Path, name: str) -> Path:
     """
     if not (artifact / name).is_file():
         raise ExportRefused(
-            f"trial {trial}: {artifact / name} is gone; `paredown search --out` names the study's folder"
+            f"trial {trial}: {artifact / name} is gone; `paredown adopt` tells a study where its outputs are"
         )
     return artifact / name
 
@@ -98,6 +100,7 @@ class Exporter:
         tolerance: How far the model file may deviate from the network; None for the tolerance of the model's
             compression steps, for formats that hold the rewritten model.
         card: Function that returns further lines of the card for a manifest.
+        require: Function that raises ExtraMissing where the packages of the format are not installed.
     """
 
     name: str
@@ -109,3 +112,4 @@ class Exporter:
     is_trial_file: bool = False
     tolerance: "Tolerance | None" = None
     card: Callable[[Manifest], list[str]] = lambda manifest: []
+    require: Callable[[], None] = lambda: None

@@ -23,6 +23,8 @@ def card(manifest: Manifest, exporter: Exporter) -> str:
     lines += [_row(known[n], found, before.get(n)) for n, found in manifest["metrics"].items() if n in known]
     if manifest["slower_than_macs_suggest"]:
         lines += ["", "**Note:** it needs fewer MACs than the baseline, but is not measurably faster on this device."]
+    if limits := [limit["text"] for limit in manifest["limits"].values()]:
+        lines += ["", f"Limits of the study: {', '.join(limits)}."]
     device = manifest["metrics"].get("latency_ms", {}).get("device", "")
     parity, preprocessing, takes = manifest["parity"], manifest["preprocessing"], manifest["input"]
     lines += [

@@ -80,6 +80,7 @@ def _manifest(request: ExportRequest, exporter: Exporter, parity: dict[str, floa
             "metrics": {n: m.value for n, m in baseline.measurements.items()},
         },
         "deltas": deltas(model, baseline),
+        "limits": {name: dict(limit) for name, limit in request.limits.items()},
         "slower_than_macs_suggest": faster_on_paper_only(model, baseline),
         "parity": parity,
         "skipped": {step: dict(layers) for step, layers in request.skipped.items()},

@@ -23,9 +23,11 @@ from paredown.search.study_file.schema import read_config
 from paredown.search.study_file.setup import set_up
 from paredown.search.trial.run_trial import run_trial
 from paredown.spaces.candidate import Candidate
+from paredown.spaces.knob import Knobs
 from paredown.studies.errors import ExportRefused, StudyError
 from paredown.studies.exporters.catalogue import EXPORTERS
 from paredown.studies.exporters.exporter import Exporter, ExportRequest, Manifest
+from paredown.studies.exporters.litert import LITERT
 from paredown.studies.exporters.onnx import ONNX
 from paredown.studies.front import Model
 from paredown.studies.model_folder.writing import write_model_folder
@@ -34,14 +36,11 @@ from paredown.studies.prediction import predict_images
 ALL = [*EXPORTERS.values(), PROGRAM]
 
 
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> ExportRequest:
-    folder = tmp_path_factory.mktemp("trained")
+def train(folder: Path, weights: Knobs) -> ExportRequest:
     setup = set_up(read_config(None, {}), "default study", folder, folder)
     knobs = {"scaling": "free", "depth": 1.0, "width": 1.0, "resolution": 12}
     shared = {"kernel": 3, "expansion": 2, "squeeze_excite": False, "activation": "relu"}
-    steps = {"channel_pruning": {"ratio": 0.25}, "quantization": {"weights": "fp16"}}
-    candidate = Candidate("mbconv", knobs | shared, steps)
+    candidate = Candidate("mbconv", knobs | shared, {"channel_pruning": {"ratio": 0.25}, "quantization": dict(weights)})
     training = replace(setup.plan.training, epochs=6, finetune_epochs=2)
     result = run_trial(candidate, replace(setup.plan, training=training, threads=1))
     assert result.outcome == "done", result.reason
@@ -51,7 +50,29 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> ExportRequest:
     return ExportRequest("digits", model, replace(model, trial=0), setup.task, network, shape, artifact)
 
 
-@pytest.mark.parametrize("exporter", ALL, ids=lambda exporter: exporter.name)
+@pytest.fixture(scope="session")
+def halves(tmp_path_factory: pytest.TempPathFactory) -> ExportRequest:
+    return train(tmp_path_factory.mktemp("halves"), {"weights": "fp16"})
+
+
+@pytest.fixture(scope="session")
+def integers(tmp_path_factory: pytest.TempPathFactory) -> ExportRequest:
+    return train(tmp_path_factory.mktemp("integers"), {"weights": "int8", "activations": "uint8"})
+
+
+@pytest.fixture(params=ALL, ids=lambda exporter: exporter.name)
+def exporter(request: pytest.FixtureRequest) -> Exporter:
+    one: Exporter = request.param
+    return one
+
+
+@pytest.fixture
+def trained(exporter: Exporter, halves: ExportRequest, request: pytest.FixtureRequest) -> ExportRequest:
+    """Return a model that the format can hold."""
+    integers: ExportRequest = request.getfixturevalue("integers") if exporter is LITERT else halves
+    return integers
+
+
 class TestExporter:
     def test_the_folder_is_whole_and_says_what_it_is(
         self, exporter: Exporter, trained: ExportRequest, tmp_path: Path
@@ -70,7 +91,7 @@ class TestExporter:
         assert Candidate.from_json(manifest["candidate"]) == trained.model.candidate
         assert manifest["metrics"]["test_accuracy"]["value"] == test.value > 0.5
         assert manifest["metrics"]["latency_ms"]["spread"] > 0
-        assert manifest["parity"]["label_agreement"] >= 0.99
+        assert manifest["parity"]["label_agreement"] >= (0.95 if exporter is LITERT else 0.99)
         assert manifest["deltas"]["size_bytes"] == 0.0
         card = (folder / "README.md").read_text()
         assert f"exported as {exporter.description}." in card
@@ -136,7 +157,7 @@ class TestExporter:
         images = normalisation_at(trained.task, 12)(split.images[:40])
         expected = predict(trained.network, images).argmax(1).tolist()
         agreed = sum(int(f["class"]) == label for f, label in zip(found, expected, strict=True))
-        assert agreed >= 39  # float16 may tip a close call
+        assert agreed >= (37 if exporter is LITERT else 39)  # few bits may tip a close call
         assert len(set(expected)) >= 5
         assert sum(c["probability"] for c in found[0]["top"]) <= 1 + 1e-9
 
@@ -149,9 +170,9 @@ class TestExporter:
             predict_images(tmp_path, [])
 
 
-def test_onnx_is_the_very_file_of_the_trial_and_the_same_packed(trained: ExportRequest, tmp_path: Path) -> None:
-    write_model_folder(trained, ONNX, tmp_path / "m")
-    model = (trained.artifact / MODEL_FILE).read_bytes()
+def test_onnx_is_the_very_file_of_the_trial_and_the_same_packed(halves: ExportRequest, tmp_path: Path) -> None:
+    write_model_folder(halves, ONNX, tmp_path / "m")
+    model = (halves.artifact / MODEL_FILE).read_bytes()
     assert (tmp_path / "m/model.onnx").read_bytes() == model
     packed = (tmp_path / "m" / PACKED_FILE).read_bytes()
     manifest = json.loads((tmp_path / "m/manifest.json").read_text())
@@ -161,22 +182,41 @@ def test_onnx_is_the_very_file_of_the_trial_and_the_same_packed(trained: ExportR
     assert "| dense | " in (tmp_path / "m/README.md").read_text()
 
 
-def test_a_trial_of_before_there_were_packed_files_still_leaves(trained: ExportRequest, tmp_path: Path) -> None:
-    shutil.copyfile(trained.artifact / MODEL_FILE, tmp_path / MODEL_FILE)
-    write_model_folder(replace(trained, artifact=tmp_path), ONNX, tmp_path / "m")
+def test_a_trial_of_before_there_were_packed_files_still_leaves(halves: ExportRequest, tmp_path: Path) -> None:
+    shutil.copyfile(halves.artifact / MODEL_FILE, tmp_path / MODEL_FILE)
+    write_model_folder(replace(halves, artifact=tmp_path), ONNX, tmp_path / "m")
     assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["README.md", "manifest.json", "model.onnx"]
     assert "Packed file" not in (tmp_path / "m" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("content", [b"broken", pack(onnx.ModelProto().SerializeToString())])
-def test_a_packed_file_of_something_else_is_refused(content: bytes, trained: ExportRequest, tmp_path: Path) -> None:
-    shutil.copyfile(trained.artifact / MODEL_FILE, tmp_path / MODEL_FILE)
+def test_a_packed_file_of_something_else_is_refused(content: bytes, halves: ExportRequest, tmp_path: Path) -> None:
+    shutil.copyfile(halves.artifact / MODEL_FILE, tmp_path / MODEL_FILE)
     (tmp_path / PACKED_FILE).write_bytes(content)
     with pytest.raises(ExportRefused, match=r"trial 3: .*model\.packed"):
-        write_model_folder(replace(trained, artifact=tmp_path), ONNX, tmp_path / "m")
+        write_model_folder(replace(halves, artifact=tmp_path), ONNX, tmp_path / "m")
     assert not (tmp_path / "m").exists()
 
 
-def test_a_trial_whose_file_is_gone_is_refused(trained: ExportRequest, tmp_path: Path) -> None:
-    with pytest.raises(ExportRefused, match=r"trial 3: .*model\.onnx is gone; `paredown search --out` names"):
-        write_model_folder(replace(trained, artifact=tmp_path), ONNX, tmp_path / "m")
+def test_a_trial_whose_file_is_gone_is_refused(halves: ExportRequest, tmp_path: Path) -> None:
+    with pytest.raises(ExportRefused, match=r"trial 3: .*model\.onnx is gone; `paredown adopt` tells"):
+        write_model_folder(replace(halves, artifact=tmp_path), ONNX, tmp_path / "m")
+
+
+def test_litert_says_what_a_microcontroller_needs(integers: ExportRequest, tmp_path: Path) -> None:
+    write_model_folder(integers, LITERT, tmp_path / "m")
+    manifest = json.loads((tmp_path / "m/manifest.json").read_text())
+    facts, card = manifest["microcontroller"], (tmp_path / "m/README.md").read_text()
+    assert facts["file_bytes"] == (tmp_path / "m/model.tflite").stat().st_size
+    assert facts["arena_bytes"] == facts["arena_head_bytes"] + facts["arena_tail_bytes"]
+    assert f"an arena of {facts['arena_bytes']} bytes" in card
+    assert f"{facts['file_bytes']} bytes for `model.tflite`" in card
+    assert facts["litert_max_steps"] == 0
+    assert "LiteRT's reference kernels give the same integers" in card
+    assert facts["onnx_max_steps"] <= 3
+
+
+def test_litert_refuses_what_is_not_int8(halves: ExportRequest, tmp_path: Path) -> None:
+    with pytest.raises(ExportRefused, match=r"trial 3: no int8 TensorFlow Lite file: .*quantization\.weights int8"):
+        write_model_folder(halves, LITERT, tmp_path / "m")
+    assert list(tmp_path.iterdir()) == []

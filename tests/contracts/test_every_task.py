@@ -10,6 +10,7 @@ from PIL import Image
 from paredown.evaluators.errors import TaskError
 from paredown.evaluators.tasks.catalogue import TASKS
 from paredown.evaluators.tasks.task import SPLITS, Task, normalisation_at, split_at
+from paredown.studies.agreement import PLACE_OPTIONS
 
 MODULE = """
 import numpy as np
@@ -176,3 +177,7 @@ def test_a_broken_function_is_named(tmp_path: Path, function: str, said: str) ->
     (tmp_path / "mydata.py").write_text(MODULE)
     with pytest.raises(TaskError, match=said):
         load("python", tmp_path, function=function)
+
+
+def test_the_option_that_says_where_the_data_lie_is_no_part_of_a_study() -> None:
+    assert {loader.shorthand for loader in TASKS.values()} - {""} == set(PLACE_OPTIONS)

@@ -45,6 +45,8 @@ MODEL_KEYS = {
     "spreads",
     "deltas",
     "slower_than_macs_suggest",
+    "latency_at_floor",
+    "latency_moved",
     "feasible",
     "artifact",
 }
@@ -89,8 +91,11 @@ def test_search_prints_its_front_and_writes_models_and_report(searched: tuple[Pa
 
 def test_front_as_json_holds_the_documented_keys(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     document = Said(capsys, "front", "tiny", "--json").document()
-    assert set(document) == {"study", "objectives", "baseline", "models"}
+    assert set(document) == {"study", "objectives", "baseline", "models", "limits", "binding"}
     assert document["objectives"] == ["accuracy", "size_bytes"]
+    assert document["binding"] is None
+    accuracy = document["baseline"]["metrics"]["accuracy"]
+    assert document["limits"]["accuracy"]["value"] == pytest.approx(accuracy - 0.03), "the default of a new study"
     reference = document["baseline"]["metrics"]
     for model in (document["baseline"], *document["models"]):
         assert set(model) == MODEL_KEYS

@@ -1,8 +1,12 @@
 """Searches that are killed, suspended or have a wrong clock: the trials are finished, each once, whatever happens."""
 
+import json
 import os
 import random
+import shutil
 import signal
+import subprocess
+import sys
 import threading
 import uuid
 from pathlib import Path
@@ -10,10 +14,13 @@ from pathlib import Path
 import psutil
 import pytest
 import toy_trials
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 from toy_searches import check, dies_once, endless, opened, started, wait_for
 
 from paredown.search.run import search
 from paredown.search.trial_queue import TIME_IS_UP
+from paredown.studies.tables import RunnerRow
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -74,18 +81,51 @@ def test_a_search_that_is_suspended_past_its_lease_does_no_harm(database: str, s
     assert {orphan["attempt"] for orphan in of.orphans()} <= {1}
 
 
-def test_searches_whose_clocks_differ_take_nothing_from_each_other(database: str, study: str, tmp_path: Path) -> None:
+def test_searches_whose_clocks_differ_or_jump_take_nothing_from_each_other(
+    database: str, study: str, tmp_path: Path
+) -> None:
     keys = {"trials": 10, "study": study}
     with (
-        started(tmp_path, database, hours=1, **keys) as ahead,
-        started(tmp_path, database, hours=-1, **keys) as behind,
+        started(tmp_path, database, hours=(1,), **keys) as ahead,
+        started(tmp_path, database, hours=(-1,), **keys) as behind,
+        started(tmp_path, database, hours=(0, 1, -1), **keys) as jumping,
     ):
-        for process in (ahead, behind):
+        for process in (ahead, behind, jumping):
             process.join(60)
             assert process.exitcode == 0
     of = opened(database, study)
     check(of, 10)
     assert {row["attempt"] for row in of.rows() if row["state"] == "done"} == {1}
+    assert of.orphans() == []
+
+
+ALONE = "import sys, json, toy_searches as t; t.run_toy(*sys.argv[1:3], t.short, (0,), json.loads(sys.argv[3]))"
+NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+
+
+def namespaces_are_refused() -> str:
+    """Return why this process cannot make namespaces; empty where it can."""
+    if shutil.which("unshare") is None:
+        return "unshare is not installed"
+    return subprocess.run([*NAMESPACE, "true"], capture_output=True, text=True).stderr
+
+
+def test_two_containers_of_one_host_name_share_a_study(study: str, tmp_path: Path) -> None:
+    """Both searches have the process number 1; one of them is killed."""
+    if refused := namespaces_are_refused():
+        pytest.skip(f"no PID namespaces: {refused}")
+    database = f"sqlite:///{tmp_path}/toy.db"
+    keys = json.dumps({"trials": 30, "study": study, "driver": "in_turn"})
+    command = [*NAMESPACE, sys.executable, "-c", ALONE, str(tmp_path), database, keys]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, env=environment) as victim, subprocess.Popen(command, env=environment) as other:
+        of = opened(database, study)
+        wait_for(lambda: of.counts().get("done", 0) >= 3 and of.counts().get("running", 0) == 2)
+        with Session(of._storage.engine) as session:
+            assert [row.pid for row in session.scalars(select(RunnerRow))] == [1, 1]
+        victim.kill()
+        assert other.wait(100) == 0
+    check(of, 30)
     assert of.orphans() == []
 
 

@@ -3,23 +3,26 @@
 They start as forks of the server of the workers, which has loaded PyTorch already.
 """
 
+import itertools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import optuna
 import toy_trials
 from third_driver import IN_TURN
 
 from paredown.search.drivers.catalogue import DRIVERS
-from paredown.search.drivers.in_process import worker_context
+from paredown.search.drivers.worker_process import worker_context
 from paredown.search.run import search
 from paredown.search.study_file.objectives import stored_objectives
 from paredown.studies.errors import StudyError
+from paredown.studies.front import front
 from paredown.studies.result import TrialResult
 from paredown.studies.study import Study
 
@@ -57,18 +60,18 @@ def dies_once(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialR
     return result
 
 
-def run_toy(folder: str, database: str, run: Any, hours: int, keys: dict[str, Any]) -> None:
-    """Search in this process, whose clock is so many hours wrong."""
+def run_toy(folder: str, database: str, run: Any, hours: Sequence[int], keys: dict[str, Any]) -> None:
+    """Search in this process, whose clock is wrong by one of some numbers of hours, another one at each look."""
     DRIVERS[IN_TURN.name] = IN_TURN
-    real = time.time
-    time.time = lambda: real() + 3600 * hours
+    real, steps = time.time, itertools.cycle(hours)
+    time.time = lambda: real() + 3600 * next(steps)
     setup = toy_trials.toy_setup(Path(folder), sampler="random", **keys)
     search(setup, database, run=run, lease_s=1.5)
 
 
 @contextmanager
 def started(
-    folder: Path, database: str, run: Any = short, hours: int = 0, driver: str = "in_turn", **keys: Any
+    folder: Path, database: str, run: Any = short, hours: Sequence[int] = (0,), driver: str = "in_turn", **keys: Any
 ) -> Iterator[BaseProcess]:
     """Run a search in a process of its own, which is killed in the end if it still runs."""
     arguments = (str(folder), database, run, hours, {"driver": driver, **keys})
@@ -111,3 +114,33 @@ def check(study: Study, trials: int) -> None:
     assert {trial.state.name for trial in study._study.trials} <= {"COMPLETE", "FAIL"}
     digests = [model.candidate.digest for model in study.models()]
     assert len(set(digests)) == len(digests)
+
+
+@contextmanager
+def read_meanwhile(database: str, study: str) -> Iterator[list[int]]:
+    """Read the study all the time, as Optuna's users and `paredown front` do; yields the number of trials at each read.
+
+    Raises:
+        Exception: What a reader met.
+    """
+    ended, reads, errors = threading.Event(), list[int](), list[Exception]()
+
+    def read() -> None:
+        try:
+            opened(database, study)
+            while not ended.wait(0.05):
+                reads.append(len(optuna.load_study(study_name=study, storage=database).get_trials()))
+                of = Study.open(database, study, stored_objectives)
+                front(of.models(), of.optimised_metrics)
+        except Exception as error:
+            errors.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        yield reads
+    finally:
+        ended.set()
+        reader.join()
+    if errors:
+        raise errors[0]

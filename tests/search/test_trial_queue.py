@@ -168,3 +168,26 @@ def test_at_the_deadline_running_trials_get_a_moment_and_are_then_cut_off(
     assert trials.stopped == TIME_IS_UP
     study.leave()
     assert study.counts() == {"done": 1, "waiting": 1}
+
+
+def test_trials_start_beside_the_baseline_where_the_driver_lets_them_wait(tmp_path: Path) -> None:
+    trials, study = queue_of(tmp_path, Budget(9))
+    baseline, other = trials.next(beside=True), trials.next(beside=True)
+    assert baseline is not None
+    assert other is not None
+    assert (trials.is_baseline(baseline.number), trials.is_baseline(other.number)) == (True, False)
+    trials.tell(other.number, TrialResult("failed", "this one alone"))
+    assert not trials.stopped, "the baseline still runs"
+    trials.prepare(1)
+    trials.retry(baseline.number, "killed")
+    assert trials.next(beside=True) == baseline, "before what is prepared, although others run"
+    assert study.counts() == {"running": 2, "failed": 1}
+    finish(trials, baseline)
+    assert trials.baseline is not None
+
+
+def test_no_trial_starts_beside_a_baseline_of_another_search(tmp_path: Path) -> None:
+    trials, _ = queue_of(tmp_path, Budget(9))
+    assert trials.next(beside=True) is not None
+    others, _ = queue_of(tmp_path, Budget(9))
+    assert others.next(beside=True) is None

@@ -1,5 +1,7 @@
 """Multiply-accumulates against numbers by hand, fused operators among them."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -77,3 +79,10 @@ def test_fused_kernels_are_on_again_afterwards() -> None:
 )
 def test_an_operator_without_a_formula_is_named(function: Callable[[Tensor], Tensor], name: str) -> None:
     assert counted(function, SEQUENCE).unknown == (name,)
+
+
+def test_counting_does_not_load_pytorchs_compiler() -> None:
+    """It takes a second, in every process of a search."""
+    code = "import sys, torch; from paredown.spaces.counting import counted; "
+    code += "counted(torch.nn.Linear(2, 2), torch.zeros(1, 2)); sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=110, check=False).returncode == 0

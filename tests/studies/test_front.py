@@ -5,14 +5,16 @@ import pytest
 from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.evaluators.metrics.measurement import Measurement, Metric, Objective
 from paredown.spaces.candidate import Candidate
+from paredown.studies.choice import choose
 from paredown.studies.errors import NothingFits
 from paredown.studies.figures import parallel_figure
 from paredown.studies.front import Model, deltas, faster_on_paper_only, front, hypervolume, hypervolume_history
-from paredown.studies.selection import chosen_among, select
+from paredown.studies.selection import chosen_among
 from paredown.studies.summary import front_summary
 
 ACCURACY, SIZE, LATENCY = (EVALUATORS[n].metric for n in ("accuracy", "size_bytes", "latency_ms"))
 METRICS = (ACCURACY, SIZE)
+OBJECTIVES = (Objective(ACCURACY), Objective(SIZE))
 
 
 def model(trial: int, accuracy: float, size: float, feasible: bool = True, **more: float) -> Model:
@@ -71,17 +73,17 @@ def test_fewer_macs_without_speed_are_flagged(macs: float, latency: float, flagg
 
 def test_select_takes_the_best_that_fits() -> None:
     models = [BASELINE, BETTER, SMALLER, WORSE, model(6, 1.0, 1, feasible=False)]
-    assert select(models, METRICS, []) == BETTER
-    assert select(models, METRICS, [Objective(SIZE, limit=500)]) == SMALLER
+    assert choose(models, OBJECTIVES, []).model == BETTER
+    assert choose(models, OBJECTIVES, [Objective(SIZE, limit=500)]).model == SMALLER
     tie = model(9, 0.95, 700)
-    assert select([*models, tie], METRICS, []) == tie
+    assert choose([*models, tie], OBJECTIVES, []).model == tie
 
 
 def test_select_names_the_nearest_where_nothing_fits() -> None:
     with pytest.raises(NothingFits, match=r"nearest is trial 2: size_bytes 100 B is above the limit 50"):
-        select([BASELINE, SMALLER], METRICS, [Objective(SIZE, limit=50)])
+        choose([BASELINE, SMALLER], OBJECTIVES, [Objective(SIZE, limit=50)])
     with pytest.raises(NothingFits, match="no model has latency_ms"):
-        select([BASELINE], METRICS, [Objective(LATENCY, limit=1)])
+        choose([BASELINE], OBJECTIVES, [Objective(LATENCY, limit=1)])
     with pytest.raises(NothingFits, match="trial 8 is no finished model"):
         chosen_among([BASELINE], [8])
 
@@ -99,3 +101,16 @@ def test_the_stable_json_has_what_scripts_read() -> None:
 def test_parallel_axes_are_the_metrics_and_the_knobs_that_vary() -> None:
     labels = [d["label"] for d in parallel_figure([BETTER, SMALLER], METRICS).data[0].dimensions]
     assert labels == ["accuracy", "size_bytes", "mbconv<br>width"]
+
+
+def test_latencies_below_the_floor_are_equal() -> None:
+    metrics, small = (ACCURACY, LATENCY), model(1, 0.9, 1, latency_ms=0.014)
+    large = model(2, 0.8, 1, latency_ms=0.008)
+    baseline = model(0, 0.9, 1, latency_ms=1.0)
+    assert front([small, large], metrics) == [small]
+    assert LATENCY.compare(0.014, 0.008) == "same"
+    assert LATENCY.compare(0.021, 0.008) == "worse"
+    assert hypervolume([small], metrics, baseline) == hypervolume(
+        [model(3, 0.9, 1, latency_ms=LATENCY.floor)], metrics, baseline
+    )
+    assert Objective(LATENCY, limit=0.01).violation(0.015) == 0

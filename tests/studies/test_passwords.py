@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from commands import Said
 
-from paredown.studies.database import open_storage, shown
+from paredown.studies.database import open_storage
+from paredown.studies.database_address import shown
 from paredown.studies.errors import DatabaseUnusable
 
 ROOT = Path(__file__).parents[2]

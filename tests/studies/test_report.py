@@ -1,8 +1,14 @@
 """The page: whole, self-contained, safe."""
 
+import base64
+import gzip
+import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
+import pytest
 from toy_study import open_study, run, sample
 
 from paredown.studies.report import write_report
@@ -21,6 +27,13 @@ def page(folder: Path, trials: int) -> str:
     return (folder / "deep" / "report.html").read_text()
 
 
+def packed(text: str, name: str) -> str:
+    """Return what the page unpacks."""
+    found = re.search(rf'<script type="application/gzip" id="{name}">([A-Za-z0-9+/=]+)</script>', text)
+    assert found is not None
+    return gzip.decompress(base64.b64decode(found[1])).decode()
+
+
 def test_an_empty_study_has_a_page(tmp_path: Path) -> None:
     assert "No trial has finished yet" in page(tmp_path, 0)
 
@@ -29,7 +42,11 @@ def test_the_page_shows_all_and_needs_no_network(tmp_path: Path) -> None:
     text = page(tmp_path, 10)
     for title in ("The front", "Hypervolume over trials", "Which knobs matter", "side by side", "Learning curves"):
         assert f"{title}</h2>" in text
-    assert text.count('class="plotly-graph-div"') == 5
+    assert text.count('<div class="plotly-graph-div"') == 5
+    assert len(text) < 2_500_000, "plotly.js is compressed"
+    drawn = packed(text, "figures-packed")
+    assert [len(figure["data"]) > 0 for figure in json.loads(drawn)] == [True] * 5
+    assert "plotly.js v" in packed(text, "plotly-packed")[:200]
     assert not re.search(r"<(script|link|img)[^>]+(src|href)=.https?:", text)
     assert "{{" not in text.partition("<script")[0]
     assert "Failed and rejected" in text
@@ -39,3 +56,16 @@ def test_reasons_cannot_run(tmp_path: Path) -> None:
     text = page(tmp_path, 2)
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
     assert "<script>alert(1)" not in text
+
+
+@pytest.mark.slow
+def test_a_browser_unpacks_and_draws_the_figures(tmp_path: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no browser")
+    page(tmp_path, 10)
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=60000", "--dump-dom"]
+    command = [browser, *options, (tmp_path / "deep" / "report.html").as_uri()]
+    drawn = subprocess.run(command, capture_output=True, text=True, timeout=110, check=True).stdout
+    assert drawn.count("js-plotly-plot") >= 5
+    assert "scatterlayer" in drawn

@@ -1,6 +1,7 @@
 """What a study promises to those who ask and tell."""
 
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -98,10 +99,55 @@ def test_a_broken_limit_makes_a_model_infeasible(tmp_path: Path) -> None:
 
 
 def test_another_configuration_is_refused_by_key(tmp_path: Path) -> None:
-    open_study(tmp_path)
-    with pytest.raises(StudyError, match=r"another task.*\n.*stored None, now 'other'"):
-        open_study(tmp_path, task="other")
+    run(open_study(tmp_path), 1)
+    with pytest.raises(StudyError, match=r"another training.*\n.*stored None, now 'other'"):
+        open_study(tmp_path, training="other")
     assert open_study(tmp_path).config == CONFIG
+
+
+def test_what_no_trial_has_come_of_can_be_mended(tmp_path: Path) -> None:
+    study = open_study(tmp_path, training="wrong")
+    asked = study.ask(sample)
+    study.tell(asked.number, TrialResult("failed", "a wrong training"))
+    with pytest.raises(StudyError, match="another space"):
+        open_study(tmp_path, training="wrong", space="other")
+    mended = open_study(tmp_path, training="right")
+    assert mended.config == CONFIG | {"training": "right"}
+    assert [row["state"] for row in mended.rows()] == ["failed"]
+    run(mended, 1)
+    with pytest.raises(StudyError, match=r"another training.*\n.*stored 'right', now 'wrong'"):
+        open_study(tmp_path, training="wrong")
+
+
+def test_places_are_no_part_of_a_study(tmp_path: Path) -> None:
+    def task(path: str, data: str = "abc") -> dict[str, Any]:
+        return {"name": "image_folder", "options": {"path": path, "seed": 0}, "data": data}
+
+    run(open_study(tmp_path, task=task("here"), task_folder="/a"), 1)
+    assert open_study(tmp_path, task=task("/b/here"), task_folder="/b").config["task"] == task("/b/here")
+    assert Study.open(f"sqlite:///{tmp_path}/studies.db", "toy", lambda _: objectives()).config["task_folder"] == "/b"
+    with pytest.raises(StudyError, match=r"digest abc; that of the data at there is xyz.*paredown adopt toy --data"):
+        open_study(tmp_path, task=task("there", "xyz"), task_folder="/b")
+    other = task("here") | {"options": {"path": "here", "seed": 1}}
+    with pytest.raises(StudyError, match="another task"):
+        open_study(tmp_path, task=other, task_folder="/a")
+
+
+def test_a_network_that_has_moved_is_the_same_in_every_trial(tmp_path: Path) -> None:
+    def own(folder: str) -> dict[str, Any]:
+        knobs = {"function": "net:make", "folder": folder, "weights": "", "digest": "abc", "resolution": 8}
+        baseline = {"family": "imported", "knobs": knobs, "steps": {}}
+        return {"model": "net:make", "weights": None, "task_folder": folder, "baseline": baseline}
+
+    study = open_study(tmp_path, **own("/a"))
+    asked = study.ask(sample)
+    study.tell(asked.number, outcome(BASELINE))
+    with study.runner.alive(), pytest.raises(StudyError, match="another search of the study has it where it was"):
+        open_study(tmp_path, **own("/b"))
+    study.leave()
+    moved = open_study(tmp_path, **own("/b"))
+    assert moved.baseline() is not None
+    assert moved.baseline_candidate.knobs["folder"] == "/b"
 
 
 def test_an_unknown_study_names_those_there_are(tmp_path: Path) -> None:
@@ -116,7 +162,7 @@ def test_failed_trials_run_again_when_asked_for(tmp_path: Path) -> None:
     asked = study.ask(sample)
     assert asked is not None
     study.tell(asked.number, TrialResult("failed", "a bad day"))
-    assert study.retry(lambda candidate: dict(candidate.knobs)) == 1
+    assert len(study.retry(lambda candidate: dict(candidate.knobs))) == 1
     again = study.ask(sample)
     assert again is not None
     assert again.candidate == asked.candidate

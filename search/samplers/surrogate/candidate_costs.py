@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paredown.evaluators.build import COUNTED, count_costs
-from paredown.evaluators.metrics.measurement import Objective, optimised_metrics
+from paredown.evaluators.metrics.measurement import Objective, optimised_metrics, resolved_objectives
 from paredown.evaluators.tasks.task import Task
 from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.sampler import Cost, Params
@@ -51,27 +51,32 @@ class CandidateCosts:
         objectives: Sequence[Objective],
         known: Sequence[Model] = (),
     ) -> None:
-        self.columns = tuple(_cost(name, objectives) for name in COUNTED)
         self._space, self._domain, self._task = space, domain, task
         self._counts: dict[str, Array] = {}
+        self._beside: dict[str, dict[str, float]] = {}
         self._digests: dict[tuple[tuple[str, Any], ...], str] = {}
         self._candidates: dict[str, Candidate] = {}
         self._predict: list[Callable[[Array], Array]] = []
         self._fitted = 0
         for model in known:
             self.learn(model.candidate, {name: model[name] for name in COUNTED})
+        if any(o.relative is not None and o.metric.name in COUNTED for o in objectives):
+            self._counted(space.baseline)
+            objectives = resolved_objectives(objectives, self.counted(space.baseline))
+        self.columns = tuple(_cost(name, objectives) for name in COUNTED)
 
     def learn(self, candidate: Candidate, costs: Mapping[str, float]) -> None:
         """Store costs by metric that were counted elsewhere, unless one of them is missing."""
         if costs.keys() >= set(COUNTED):
             self._keep(candidate, costs)
+            self._beside[candidate.digest] = {n: v for n, v in costs.items() if n not in COUNTED}
 
     def counted(self, candidate: Candidate) -> dict[str, float]:
-        """Return the counted costs of a candidate by metric; empty where they were not or cannot be counted."""
+        """Return the known costs of an untrained candidate by metric; empty where there are none."""
         costs = self._counts.get(candidate.digest)
         if costs is None or not np.isfinite(costs).all():
             return {}
-        return dict(zip(COUNTED, costs.tolist(), strict=True))
+        return dict(zip(COUNTED, costs.tolist(), strict=True)) | self._beside.get(candidate.digest, {})
 
     def count(self, params: Sequence[Params]) -> Array:
         """Return `n x k` exact costs; candidates that were counted before take no time."""

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import moocore
 import numpy as np
@@ -11,10 +10,19 @@ from scipy.stats import norm, qmc
 
 from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.history import History
-from paredown.search.samplers.sampler import Costs, Params
+from paredown.search.samplers.sampler import Costs, Params, Region
+from paredown.search.samplers.surrogate.batch import Batch
+from paredown.search.samplers.surrogate.cost_scale import CostScale
 from paredown.search.samplers.surrogate.expected_improvement import expected_improvement
-from paredown.search.samplers.surrogate.feasibility_model import FeasibilityModel, fit_feasibility
-from paredown.search.samplers.surrogate.gaussian_process import Hyperparameters, Predict, fit, tune, tuned_rows
+from paredown.search.samplers.surrogate.feasibility_model import DOUBT, FeasibilityModel, fit_feasibility
+from paredown.search.samplers.surrogate.gaussian_process import (
+    MAX_EXACT,
+    Hyperparameters,
+    Predict,
+    fit,
+    tune,
+    tuned_rows,
+)
 from paredown.search.samplers.surrogate.output_transform import OutputTransform
 
 Array = NDArray[np.float64]
@@ -29,28 +37,13 @@ REFERENCE_DRAWS = 128
 """Number of random networks that the reference point takes into account."""
 REFERENCE_MARGIN = 0.05
 """Distance of the reference point from the highest cost, as a share of the range of costs."""
+NEAREST = 5
+"""Number of networks that stand in for the front while no trial is feasible."""
+
+UNLIMITED = Region()
 
 HyperparameterCache = dict[bytes, Hyperparameters]
 """Hyperparameters by a digest of the data that they were tuned on; the cache may be lost at any time."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Networks that may be built.
-
-    Attributes:
-        params: Knobs of each network.
-        costs: Costs of each network, `n x k`.
-        encoded: Inputs of the models, `n x d`.
-    """
-
-    params: list[Params]
-    costs: Array
-    encoded: Array
-
-    def __add__(self, other: "Batch") -> "Batch":
-        costs, encoded = np.vstack([self.costs, other.costs]), np.vstack([self.encoded, other.encoded])
-        return Batch([*self.params, *other.params], costs, encoded)
 
 
 class SurrogateModel:
@@ -64,15 +57,22 @@ class SurrogateModel:
         history: The history, with at least two finished trials.
         costs: Costs that are known before training; None where none are.
         hyperparameters: A cache, which the model fills.
+        region: What the study accepts; the hypervolume is counted inside it.
 
     Attributes:
-        best: Knobs of the networks on the present front.
+        best: Knobs of the networks on the present front; of those that come nearest while no trial is feasible.
     """
 
     def __init__(
-        self, domain: KnobDomain, history: History, costs: Costs | None, hyperparameters: HyperparameterCache
+        self,
+        domain: KnobDomain,
+        history: History,
+        costs: Costs | None,
+        hyperparameters: HyperparameterCache,
+        region: Region = UNLIMITED,
     ) -> None:
         self._domain, self._history, self._costs, self._hyperparameters = domain, history, costs, hyperparameters
+        self._region = region
         self._columns = costs.columns if costs is not None else ()
         self._counted_at = {c.objective: i for i, c in enumerate(self._columns) if c.objective is not None}
         objectives = range(history.losses.shape[1])
@@ -88,31 +88,44 @@ class SurrogateModel:
         self._feasibility = self._fit_feasibility_models()
         self._front, self._reference, self.best = self._present()
 
-    def batch(self, params: Sequence[Params], *, counted: bool = False) -> "Batch":
+    def batch(self, params: Sequence[Params], *, counted: bool = False) -> Batch:
         """Return the networks that may be built and keep the limits, with their costs, estimated or counted exactly."""
         costs = self._count(params) if counted else self._estimate(params)
         allowed = np.flatnonzero(self._allowed(costs))
         chosen = [params[int(i)] for i in allowed]
         return Batch(chosen, costs[allowed], self._encoded(chosen, costs[allowed]))
 
-    def improvement(self, batch: "Batch") -> Array:
-        """Return the expected hypervolume improvement of each network, times its probability of being feasible."""
+    def improvement(self, batch: Batch) -> Array:
+        """Return the expected hypervolume improvement of each network, times its probability of being feasible.
+
+        The improvement is counted inside the region. Where the model sees none, but no trial is feasible yet either,
+        the probability alone decides.
+        """
         mean, spread = self._loss(self._at_full_training(batch.encoded))
         nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
         losses = self._transform.loss(mean[:, None] + spread[:, None] * nodes)
         weights = weights / weights.sum()
-        draws = self._axis_costs(batch.encoded, batch.costs, COST_DRAWS)
-        gains = [expected_improvement(self._front, self._reference, losses, weights, draw) for draw in draws]
-        probabilities = [model(batch.encoded) for model in self._feasibility]
-        return np.asarray(np.mean(gains, 0) * np.prod(probabilities, 0))
+        draws = [self._scale_of_costs.scaled(draw) for draw in self._axis_costs(batch.encoded, batch.costs, COST_DRAWS)]
+        gains = np.mean([expected_improvement(self._front, self._reference, losses, weights, d) for d in draws], 0)
+        probability = np.prod([model(batch.encoded) for model in self._feasibility], 0) * np.ones(len(gains))
+        if (limit := self._region.losses.get(self._modelled)) is not None:
+            probability *= norm.cdf((self._transform.score(np.array([limit])) - mean) / np.hypot(spread, DOUBT))
+        if not self._history.feasible.any() and not (gains * probability > 0).any():
+            return np.asarray(probability)
+        return np.asarray(gains * probability)
 
-    def losses(self, batch: "Batch") -> Array:
+    def violations(self, losses: Array) -> Array:
+        """Return by how much expected objectives, as of `losses`, are beyond the region, in units of their range."""
+        limits = [self._region.losses.get(o, np.inf) for o in (self._modelled, *self._axes)]
+        return np.asarray(np.clip((losses - limits) / (np.ptp(losses, axis=0) + 1e-12), 0, None).sum(1))
+
+    def losses(self, batch: Batch) -> Array:
         """Return the expected objectives, minimised, `n x m`, the modelled one first."""
         if not batch.params:
             return np.empty((0, 1 + len(self._axes)))
         return self._expected(batch.encoded, batch.costs)
 
-    def uncertainty(self, batch: "Batch") -> Array:
+    def uncertainty(self, batch: Batch) -> Array:
         """Return the standard deviation of each network's loss, in scores."""
         return self._loss(self._at_full_training(batch.encoded))[1]
 
@@ -148,16 +161,31 @@ class SurrogateModel:
         done = self._history
         smooth = self._transform.loss(self._loss(self._at_full_training(self._done))[0])
         points = np.column_stack([smooth, done.losses[:, self._axes]])
+        best = self._best(points)
         # An untried network may be worth it although it costs more than all tried ones.
         drawn = [self._domain.draw(np.random.default_rng(i)) for i in range(REFERENCE_DRAWS)]
         everything = np.vstack([points, self.losses(self.batch(drawn))])
+        self._scale_of_costs = CostScale.of(everything[:, 1:] if self._region.losses else everything[:0, 1:])
+        points, everything = self._scale_of_costs.scaled(points), self._scale_of_costs.scaled(everything)
         reference = everything.max(0) + REFERENCE_MARGIN * np.ptp(everything, axis=0) + 1e-9
-        reference[0] = points[:, 0].max() + 1e-9
-        points, tried = points[done.feasible], [done.done[i] for i in np.flatnonzero(done.feasible)]
-        best = [tried[i] for i in np.flatnonzero(moocore.is_nondominated(points))] if tried else []
+        limits = np.array([[self._region.losses.get(o, np.inf) for o in (self._modelled, *self._axes)]])
+        reference = np.minimum(reference, self._scale_of_costs.scaled(limits)[0])
+        reference[0] = self._region.losses.get(self._modelled, points[:, 0].max() + 1e-9)
+        points = points[done.feasible]
         if done.pending:
-            points = np.vstack([points, self._expected(self._pending, self._count(done.pending))])
+            points = np.vstack(
+                [points, self._scale_of_costs.scaled(self._expected(self._pending, self._count(done.pending)))]
+            )
         return points, reference, best
+
+    def _best(self, points: Array) -> list[Params]:
+        """Return the networks of the front, or of the trials that break the limits least while none is feasible."""
+        done = self._history
+        rows = np.flatnonzero(done.feasible)
+        if len(rows):
+            return [done.done[int(i)] for i in rows[moocore.is_nondominated(points[rows])]]
+        broken = [sum(one.values()) for one in done.violations]
+        return [done.done[int(i)] for i in np.argsort(broken, kind="stable")[:NEAREST]]
 
     def _fit_loss(self) -> Predict:
         losses, rows = self._history.losses[:, self._modelled], tuned_rows(len(self._done))
@@ -171,7 +199,7 @@ class SurrogateModel:
             inputs, scores = np.vstack([inputs, early]), np.concatenate([scores, early_scores])
             first_inputs = np.vstack([first_inputs, early[:rows]])
             first_scores = np.concatenate([first_scores, early_scores[:rows]])
-        found = self._tuned(first_inputs, first_scores)
+        found = self._tuned(first_inputs, first_scores, len(inputs))
         predict = fit(inputs, scores, found)
         if len(self._pending):
             # Running trials are assumed to end as predicted, so that the next proposal lies elsewhere.
@@ -190,11 +218,12 @@ class SurrogateModel:
         grid = np.linspace(scores.min() - 3, scores.max() + 3, 400)
         raw = grid * scale + centre
         back = OutputTransform(np.exp(raw) if positive else raw, grid)
-        return fit(self._done, scores, self._tuned(self._done[:rows], scores[:rows])), back
+        return fit(self._done, scores, self._tuned(self._done[:rows], scores[:rows], len(scores))), back
 
     def _fit_feasibility_models(self) -> list[FeasibilityModel]:
         """Return a model for each constraint but the limits on counted costs, and one for the risk of failure."""
-        counted = {c.name for c in self._columns if c.limit is not None}
+        # Limits on counted costs are certain; those on objectives are part of the improvement.
+        counted = {c.name for c in self._columns if c.limit is not None} | self._region.constraints
         observed: dict[str, list[tuple[Params, float]]] = {}
         for params, constraints in self._history.constraints:
             for name, value in constraints.items():
@@ -210,8 +239,13 @@ class SurrogateModel:
                 models.append(fit_feasibility(self._encoded(networks, self._count(networks)), values, self._tuned))
         return models
 
-    def _tuned(self, inputs: Array, scores: Array) -> Hyperparameters:
-        """Return the hyperparameters tuned on the data; the same data is tuned once."""
+    def _tuned(self, inputs: Array, scores: Array, fitted: int = 0) -> Hyperparameters:
+        """Return the hyperparameters tuned on the data; the same data is tuned once.
+
+        Where the number of fitted trials calls for a forest, which needs none, nothing is tuned.
+        """
+        if fitted > MAX_EXACT:
+            return Hyperparameters(np.ones(inputs.shape[1]), 1.0, 0.01)
         key = hashlib.sha256(inputs.tobytes() + scores.tobytes()).digest()
         if key not in self._hyperparameters:
             if len(self._hyperparameters) >= CACHED_FITS:

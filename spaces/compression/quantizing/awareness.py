@@ -10,8 +10,9 @@ Source:
 """
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,8 +43,18 @@ def on_the_grid(network: nn.Module, knobs: Knobs, target: Target, excluded: Sequ
         for one in felt:
             one.settle(running)
 
+    def state() -> dict[str, Any]:
+        return {"ranges": [one.range for one in felt], "order": running.of(layers)}
+
+    def load_state(state: Mapping[str, Any]) -> None:
+        for one, ends in zip(felt, state["ranges"], strict=True):
+            one.restore(ends)
+        running.restore([layers[at] for at in state["order"]])
+
     try:
-        yield Hold(lambda progress: settle() if progress >= 1 else None, skipped=skipped)
+        yield Hold(
+            lambda progress: settle() if progress >= 1 else None, skipped=skipped, state=state, load_state=load_state
+        )
         settle()
     finally:
         for one in felt:
@@ -77,14 +88,35 @@ class _Order:
             self._bits[id(layer)] = width(len(self._bits), self._layers, self._knobs, self._target)
         return self._bits[id(layer)]
 
+    def of(self, layers: Sequence[nn.Module]) -> list[int]:
+        """Return which of the layers have run, by their index, in the order in which they did."""
+        index = {id(layer): at for at, layer in enumerate(layers)}
+        return [index[layer] for layer in self._bits]
+
+    def restore(self, ran: Sequence[nn.Module]) -> None:
+        """Let these layers have run, in this order, and no others."""
+        self._bits.clear()
+        for layer in ran:
+            self.bits(layer)
+
 
 class _Felt:
-    """One layer, its input and its weights rounded while it runs."""
+    """One layer, its input and its weights rounded while it runs.
+
+    Attributes:
+        range: Usual ends of its input; None before it has run.
+    """
 
     def __init__(self, layer: nn.Module, rounds_input: bool) -> None:
         self._layer = layer
         self._rounds_input = rounds_input
-        self._range: tuple[Tensor, Tensor] | None = None
+        self.range: tuple[Tensor, Tensor] | None = None
+
+    def restore(self, ends: tuple[Tensor, Tensor] | None) -> None:
+        """Take over the range that it had."""
+        weight = self._layer.weight
+        assert isinstance(weight, Tensor)
+        self.range = None if ends is None else (ends[0].to(weight.device), ends[1].to(weight.device))
 
     def enter(self, order: _Order) -> None:
         layer = self._layer
@@ -113,12 +145,12 @@ class _Felt:
         """Return the input at its nearest of 256 points between its usual ends, zero among them."""
         with torch.no_grad():
             low, high = x.detach().amin().clamp(max=0), x.detach().amax().clamp(min=0)
-            if self._range is None:
-                self._range = (low, high)
+            if self.range is None:
+                self.range = (low, high)
             elif self._layer.training:
-                old_low, old_high = self._range
-                self._range = (old_low.lerp(low, MOMENTUM), old_high.lerp(high, MOMENTUM))
-            low, high = self._range
+                old_low, old_high = self.range
+                self.range = (old_low.lerp(low, MOMENTUM), old_high.lerp(high, MOMENTUM))
+            low, high = self.range
             scale = ((high - low) / 255).clamp(min=1e-12)
             zero = (-low / scale).round().to(torch.int32)
         return torch.fake_quantize_per_tensor_affine(x, scale, zero, 0, 255)

@@ -33,6 +33,9 @@ from paredown.spaces.compression.target import Target
 from paredown.spaces.knob import Knobs
 
 INT8_END = largest(WIDEST)
+SIGMOID_RANGE = {"rmin": np.array(0, np.float32), "rmax": np.array(255 / 256, np.float32)}
+"""Ends of the grid of every sigmoid, in steps of 1/256: the one grid that TensorFlow Lite has for it, so that a file
+for a microcontroller computes with the same integers."""
 RECURRENT = ("LSTM", "GRU", "RNN")
 OTHER_WEIGHTS = (*RECURRENT, "Einsum", "MatMul", "Gemm", "Conv", "Gather")
 """Operators that may hold weights beside those that are treated."""
@@ -131,7 +134,8 @@ class IntegerModel:
         from onnxruntime.quantization import QuantType
         from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-        model, overrides = copy.deepcopy(self._model), {}
+        model = copy.deepcopy(self._model)
+        overrides = {node.output[0]: [SIGMOID_RANGE] for node in model.graph.node if node.op_type == "Sigmoid"}
         floating = [name for layer in self.layers if layer not in chosen for name in layer.nodes]
         tensors = {tensor.name: tensor for tensor in model.graph.initializer}
         for layer in chosen:

@@ -1,5 +1,6 @@
 """Latency: the median's interval from the binomial distribution, and models that are equal or not."""
 
+import itertools
 import math
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from torch import nn
 
 from paredown.evaluators.device import this_device
 from paredown.evaluators.files.onnx_model import export
+from paredown.evaluators.metrics import latency_ms
 from paredown.evaluators.metrics.evaluation_input import Baseline, EvaluationInput
 from paredown.evaluators.metrics.latency_ms import LATENCY_MS, PAIRS, median_with_interval
 from paredown.evaluators.metrics.measurement import Measurement
@@ -76,3 +78,22 @@ def test_the_reference_may_have_another_shape(files: dict[str, Path], tmp_path: 
     (tmp_path / "grey.onnx").write_bytes(export(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), (1, 8, 8)))
     ratio = measured(files["large"], Baseline(tmp_path / "grey.onnx", (1, 8, 8), 1.0)).value
     assert ratio > 1
+
+
+def test_a_slice_is_the_median_of_its_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.accumulate([0.0, 1.0, 0.0, 9.0, 0.0, 2.0])
+    monkeypatch.setattr(latency_ms.time, "perf_counter", lambda: next(clock))
+    assert latency_ms._seconds(lambda: None, 3) == 2.0
+
+
+def test_an_interval_holds_what_differs_between_sessions() -> None:
+    assert latency_ms.with_sessions(100.0, 0.0) == pytest.approx(1.96)
+    assert latency_ms.with_sessions(100.0, 10.0) == pytest.approx(math.hypot(10, 1.96))
+
+
+def test_side_by_side_a_model_is_as_fast_as_its_copy(files: dict[str, Path]) -> None:
+    runs = [latency_ms.runner(files[name], SHAPE) for name in ("copy", "large")]
+    (same, half_width), (slower, _) = latency_ms.side_by_side(runs, latency_ms.runner(files["small"], SHAPE))
+    assert same == pytest.approx(1.0, rel=0.2)
+    assert half_width > 0.019
+    assert slower > 1.5

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import toy_trials
 
-from paredown.search.drivers.in_process import PRELOADED, worker_context
+from paredown.search.drivers.worker_process import PRELOADED, worker_context
 from paredown.search.errors import SearchAborted
 from paredown.search.run import SearchSummary, search
 from paredown.search.samplers.catalogue import SAMPLERS
@@ -178,3 +178,15 @@ def test_a_worker_that_dies_after_it_was_judged_is_forgotten(tmp_path: Path) -> 
             reason = remembered.judge(number, epoch + 1, 5, losses, spared=number == 0)
         if row["state"] in {"done", "stopped"}:
             assert row["reason"] == reason
+
+
+@pytest.mark.parametrize("run", [toy_trials.beside_the_baseline, toy_trials.dies_once_beside])
+def test_trials_begin_beside_the_baseline_and_get_it_when_it_is_done(run: Any, tmp_path: Path) -> None:
+    study = run_toy(tmp_path, run, trials=5, workers=2).study
+    baseline, *others = study.rows()
+    assert study.counts()["done"] == 5
+    assert any(row["facts"]["beside"] for row in others)
+    reference = study.baseline()
+    assert reference is not None
+    assert reference.trial == baseline["number"] == 0
+    assert {row["facts"]["latency_ms"] for row in others if row["state"] == "done"} == {reference["latency_ms"]}

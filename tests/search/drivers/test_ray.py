@@ -16,10 +16,12 @@ import two_ray_nodes
 
 from paredown.search.drivers import shared_folder
 from paredown.search.drivers.ray_access import check_cluster
-from paredown.search.drivers.ray_tune import LOG
+from paredown.search.drivers.ray_resources import not_offered, room
+from paredown.search.drivers.ray_tune import LOG, RAY, RayOptions
 from paredown.search.errors import ConfigError, SearchAborted
 from paredown.search.listener import SILENT, ProgressListener
 from paredown.search.run import SearchSummary, search
+from paredown.search.study_file.sections import ResourcesSection
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -38,6 +40,7 @@ class Told(ProgressListener):
     def __init__(self, started: Callable[[], Any] | None = None, epoch: Callable[[], Any] | None = None) -> None:
         self.remarks: list[str] = []
         self.given: list[str] = []
+        self.epochs: list[tuple[int, int]] = []
         self._started, self._epoch = started, epoch
 
     def remark(self, text: str) -> None:
@@ -51,6 +54,7 @@ class Told(ProgressListener):
             self._started()
 
     def epoch(self, number: int, epoch: int, metrics: Any) -> None:
+        self.epochs.append((number, epoch))
         if self._epoch is not None:
             self._epoch()
 
@@ -77,6 +81,15 @@ def test_strangers_are_refused_and_secrets_stay_where_they_belong(
     assert facts["threads"] == 2
     for file in tmp_path.rglob("*"):
         assert file.is_dir() or token.encode() not in file.read_bytes(), file
+
+
+def test_there_is_room_for_what_each_machine_can_hold() -> None:
+    machines = [{"CPU": 4.0, "GPU": 1.0}, {"CPU": 3.0}]
+    assert room(machines, {"CPU": 1.0}) == 7
+    assert room(machines, {"CPU": 2.0}) == 3
+    assert room(machines, {"CPU": 1.0, "GPU": 0.5}) == 2
+    assert room([{"CPU": 0.3}], {"CPU": 0.1}) == 3
+    assert not_offered(machines, {"CPU": 5.0}) == "no machine of the cluster offers CPU 5: trials wait until one does"
 
 
 def test_a_lost_ray_parks_the_study_which_goes_on_later(tmp_path: Path) -> None:
@@ -122,7 +135,23 @@ def test_a_cluster_of_two_nodes_is_used_whole_and_a_dead_workers_trial_runs_agai
     assert study.counts() == {"done": 6}
     assert [row["number"] for row in rows] == list(range(6))
     assert len({row["facts"]["node"] for row in rows}) == 2
-    assert told.given == ["its Ray worker died; it runs again"]
+    assert told.given == ["its Ray worker died (ray.log says why); it runs again"]
+
+
+def test_epochs_are_told_while_their_trial_runs(two_nodes: str, tmp_path: Path) -> None:
+    told = Told(epoch=(tmp_path / "out" / "seen").touch)
+    study = run_toy(tmp_path, ray_trials.waits_until_seen, two_nodes, told, trials=2).study
+    assert study.counts() == {"done": 2}
+    assert told.epochs == [(0, 0), (0, 0), (1, 0), (1, 0)]
+
+
+def test_auto_is_the_room_of_the_cluster_and_not_of_this_machine(two_nodes: str) -> None:
+    def room(**resources: Any) -> int:
+        return RAY.room(RayOptions(address=two_nodes, resources=ResourcesSection(**resources)))
+
+    assert room(cpu=0.1) == 20
+    assert room(cpu=0.1, custom={"board": 1}) == 3
+    assert room(custom={"jetson": 1}) == 1
 
 
 def test_a_wrong_token_is_refused_before_anything_is_stored(
@@ -171,3 +200,13 @@ def test_resources_that_no_node_offers_are_remarked_upon(two_nodes: str, tmp_pat
     summary = run_toy(tmp_path, toy_trials.never, two_nodes, told, resources=resources)
     assert summary.interrupted
     assert told.remarks[-1] == "no machine of the cluster offers CPU 1, jetson 1: trials wait until one does"
+
+
+def test_a_machine_that_is_lost_costs_no_trial(two_nodes: str, tmp_path: Path) -> None:
+    """It is the last test of this cluster, which has one machine afterwards."""
+    told = Told()
+    study = run_toy(tmp_path, ray_trials.node_is_lost, two_nodes, told, trials=6, workers=2).study
+    assert (tmp_path / "out" / "lost").exists()
+    assert study.counts() == {"done": 6}
+    assert [row["number"] for row in study.rows()] == list(range(6))
+    assert told.given == ["its Ray worker died (ray.log says why); it runs again"]

@@ -60,8 +60,10 @@ def test_a_search_shows_what_it_does_while_it_runs_and_why_it_ended(
     assert (seen["pid"], seen["spent"], seen["trials"], seen["workers"]) == (os.getpid(), 1, 3, 1)
     assert [(one["trial"], one["epochs"]) for one in seen["running"]] == [(1, 1)]
     assert seen["seconds_left"] > 0
-    assert re.search(r"process \d+ on .*: 1 of 3 trials, 1 at a time, 0:\d\d a trial, 0:\d\d left", looks.lines[1])
-    assert re.match(r"    trial 1: epoch 1, since 0:\d\d$", looks.lines[2])
+    assert looks.lines[0] == "toy: 1 done, 1 running"
+    assert re.fullmatch(r"  process \d+ on \S+, seen \d+ s ago", looks.lines[1])
+    assert re.fullmatch(r"    1 of 3 trials, 1 at a time, 0:\d\d a trial, 0:\d\d left", looks.lines[2])
+    assert re.fullmatch(r"    trial 1: epoch 1, accuracy 0\.5000, since 0:\d\d", looks.lines[3])
 
     after = study_status(study)
     assert [(one["alive"], one["ended"]) for one in after["searches"]] == [(False, "3 trials are done")]
@@ -103,32 +105,93 @@ def pass_time(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     monkeypatch.setattr(time, "monotonic", lambda: now + seconds)
 
 
+def ended(progress: SearchProgress, monkeypatch: pytest.MonkeyPatch, number: int, seconds: float) -> None:
+    progress.started(PendingTrial(number, Candidate("mbconv", {})))
+    pass_time(monkeypatch, seconds)
+    progress.finished(number, TrialResult("done"))
+
+
 def test_the_time_left_follows_the_latest_trials_of_all_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    progress, asked = SearchProgress(), PendingTrial(0, Candidate("mbconv", {}))
+    pass_time(monkeypatch, 0)
+    progress = SearchProgress()
     progress.search_started(SearchStart("s", METRICS, 20, None, (), {"done": 1}, 2))
     assert (progress.trials_left, progress.seconds_left) == (19, None)
-    for number, seconds in enumerate([100, 10, 10, 10, 1000]):
-        progress.started(PendingTrial(number, asked.candidate))
-        pass_time(monkeypatch, seconds)
-        progress.finished(number, TrialResult("done"))
+    ended(progress, monkeypatch, 0, 100)
+    assert progress.trial_s == pytest.approx(100), "all that is known is the baseline"
+    for number in range(1, 5):
+        ended(progress, monkeypatch, number, 10)
     assert progress.trials_left == 14
-    assert progress.seconds_left == pytest.approx(10 * 14 / 2, rel=0.1), "one slow trial does not count for all"
-    progress.started(PendingTrial(7, asked.candidate))
+    assert progress.seconds_left == pytest.approx(10 * 14 / 2), "the baseline is larger than others"
+    progress.started(PendingTrial(7, Candidate("mbconv", {})))
     pass_time(monkeypatch, 6)
-    assert progress.seconds_left == pytest.approx((10 * 13 + 4) / 2, rel=0.1)
+    assert progress.seconds_left == pytest.approx((10 * 13 + 4) / 2)
     progress.finished(7, TrialResult("rejected"))
-    progress.started(PendingTrial(8, asked.candidate))
-    assert progress.seconds_left == pytest.approx((10 * 13 + 4) / 2, rel=0.1), "a rejected trial is part of the next"
+    progress.started(PendingTrial(8, Candidate("mbconv", {})))
+    assert progress.seconds_left == pytest.approx((10 * 13 + 4) / 2), "a rejected trial is part of the next"
+
+
+def test_the_time_left_follows_changes_but_not_one_long_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    pass_time(monkeypatch, 0)
+    progress = SearchProgress()
+    progress.search_started(SearchStart("s", METRICS, 100, None, (), {}, 1))
+    for number in range(10):
+        ended(progress, monkeypatch, number, 10)
+    ended(progress, monkeypatch, 10, 10_000)
+    assert progress.trial_s == pytest.approx(14, rel=0.1), "the machine was suspended: it counts as three trials"
+    for number in range(11, 21):
+        ended(progress, monkeypatch, number, 20)
+    assert progress.trial_s == pytest.approx(20, rel=0.1), "trials became longer"
+
+
+def test_trials_of_a_sampler_that_comes_back_to_known_networks_become_shorter(monkeypatch: pytest.MonkeyPatch) -> None:
+    pass_time(monkeypatch, 0)
+    left = {}
+    for sampler in ("random", "cost_aware"):
+        progress = SearchProgress()
+        progress.search_started(SearchStart("s", METRICS, 40, None, (), {}, 1, sampler))
+        for number in range(10):
+            ended(progress, monkeypatch, number, 10)
+        left[sampler] = progress.seconds_left
+    assert left["random"] == pytest.approx(300)
+    assert left["cost_aware"] == pytest.approx(300 * 2.5**-0.4)
+
+
+def test_a_deadline_that_comes_first_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    pass_time(monkeypatch, 0)
+    progress = SearchProgress()
+    progress.search_started(SearchStart("s", METRICS, 20, time.monotonic() + 45, (), {}, 1))
+    assert progress.left == "20 trials, 0:45 to the deadline"
+    progress.started(PendingTrial(0, Candidate("mbconv", {})))
+    pass_time(monkeypatch, 2)
+    progress.finished(0, TrialResult("done"))
+    assert progress.left == "19 trials, 0:38 left"
+    pass_time(monkeypatch, 30)
+    assert (progress.left, progress.seconds_left) == ("19 trials, 0:13 to the deadline", pytest.approx(13))
+
+
+def test_trials_that_were_asked_for_ahead_of_time_do_not_run() -> None:
+    one = {"alive": True, "pid": 7, "host": "h", "silent_s": 1.0, "spent": 3, "trials": 12, "workers": 2}
+    one |= {"trial_s": 13.0, "seconds_left": 19.0, "needed_s": 60.0, "deadline_s": 19.0, "supernet": ""}
+    one["running"] = [{"trial": 3, "epochs": 4, "metrics": {"accuracy": 0.5}, "running_s": 23.0}]
+    status = {"study": "evening", "counts": {"done": 3, "running": 2}, "searches": [one], "failures": []}
+    lines = status_lines(status)
+    assert lines == [
+        "evening: 3 done, 1 running, 1 prepared",
+        "  process 7 on h, seen 1 s ago",
+        "    3 of 12 trials, 2 at a time, 0:13 a trial, 0:19 to the deadline",
+        "    trial 3: epoch 4, accuracy 0.5000, since 0:23",
+    ]
+    assert max(len(line) for line in lines) <= 80
 
 
 TOLD = '{ echo "$PAREDOWN_STUDY|$PAREDOWN_REASON|$PAREDOWN_FOLDER"; } >> '
 
 
 def test_commands_of_the_user_are_told_what_happened(tmp_path: Path) -> None:
-    assert run_hook(f"{TOLD} {tmp_path}/told", "toy", "all; is $done", tmp_path) == ""
+    assert run_hook("on_finish", f"{TOLD} {tmp_path}/told", "toy", "all; is $done", tmp_path) == ""
     assert (tmp_path / "told").read_text() == f"toy|all; is $done|{tmp_path}\n"
-    assert run_hook("exit 7", "toy", "", tmp_path) == "exit 7: exit code 7"
-    assert run_hook(None, "toy", "", tmp_path) == ""
+    assert run_hook("on_failure", "exit 7", "toy", "", tmp_path) == "on_failure: the command ended with exit code 7"
+    assert run_hook("on_finish", None, "toy", "", tmp_path) == ""
 
 
 def test_they_run_when_a_search_has_ended_or_broke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,8 +207,8 @@ def test_they_run_when_a_search_has_ended_or_broke(tmp_path: Path, monkeypatch: 
     run_study(study, timeout=0.001, progress=False)  # over before a trial
     assert (tmp_path / "finished").read_text() == f"toy|the time is up|{folder}\n"
     with pytest.raises(StudyError):
-        run_study(study | {"seed": 7}, progress=False)
-    assert (tmp_path / "failed").read_text().startswith("toy|study 'toy' exists with another seed")
+        run_study(study | {"objectives": ["accuracy", "macs"]}, progress=False)
+    assert (tmp_path / "failed").read_text().startswith("toy|study 'toy' exists with another objectives")
 
 
 def test_failures_are_shown_with_their_cause_and_may_be_retried_by_it(

@@ -18,12 +18,15 @@ from optuna.trial import TrialState
 from paredown.evaluators.build import COUNTED
 from paredown.search.samplers.cost_aware import CostAwareSampler
 from paredown.search.samplers.domain import KnobDomain
+from paredown.search.samplers.history import History
 from paredown.search.samplers.knobs import distributions
-from paredown.search.samplers.sampler import Cost, Params, Problem
+from paredown.search.samplers.sampler import Cost, Params, Problem, Region
 from paredown.search.samplers.surrogate.candidate_costs import CandidateCosts
+from paredown.search.samplers.surrogate.cost_scale import CostScale
 from paredown.search.samplers.surrogate.expected_improvement import expected_improvement
 from paredown.search.samplers.surrogate.gaussian_process import MAX_TUNED, fit, tune, tuned_rows
 from paredown.search.samplers.surrogate.output_transform import OutputTransform
+from paredown.search.samplers.surrogate.surrogate_model import SurrogateModel
 from paredown.search.samplers.tpe import make_tpe
 
 Array = NDArray[np.float64]
@@ -283,3 +286,76 @@ class _Filled:
         return self._costs.estimate([{**p, **self._fixed} for p in params])
 
     count = estimate
+
+
+class TestRegion:
+    """Accuracies from 0.9 on are accepted; the names of the objectives are those of the constraints."""
+
+    REGION = Region({0: -0.9}, frozenset({"accuracy"}))
+
+    def run(self, trials: int, region: Region) -> list[float]:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        problem = Problem(0, trials, KNOBS, KnownCosts(), region=lambda: region)
+        study = optuna.create_study(directions=["maximize", "minimize"], sampler=CostAwareSampler(problem))
+        found = []
+        for _ in range(trials):
+            trial = study.ask(KNOBS)
+            found.append(accuracy(trial.params))
+            trial.set_constraint("accuracy", 0.9 - found[-1])
+            study.tell(trial, [found[-1], cost(trial.params)])
+        return found
+
+    def test_most_trials_are_inside_once_the_model_knows(self) -> None:
+        narrow = Region({0: -0.95}, frozenset({"accuracy"}))
+        inside = [sum(a >= 0.95 for a in self.run(24, region)[8:]) for region in (narrow, Region())]
+        assert inside[0] > inside[1]
+        assert inside[0] >= 10
+
+    def test_an_improvement_outside_is_none(self) -> None:
+        domain, history = KnobDomain(KNOBS), History(signs=np.array([-1.0, 1.0]))
+        history.done = [domain.draw(np.random.default_rng(n)) for n in range(30)]
+        history.losses = np.array([[-accuracy(p), cost(p)] for p in history.done])
+        history.violations = [{"accuracy": max(0.0, 0.9 - accuracy(p))} for p in history.done]
+        model = SurrogateModel(domain, history, KnownCosts(), {}, self.REGION)
+        drawn = [domain.draw(np.random.default_rng(n)) for n in range(100, 160)]
+        batch = model.batch(drawn)
+        gains, accuracies = model.improvement(batch), np.array([accuracy(p) for p in batch.params])
+        assert gains[accuracies >= 0.9].max() > 100 * gains[accuracies < 0.8].max()
+        assert model.violations(np.array([[-0.95, 1.0], [-0.85, 1.0]])) == pytest.approx([0.0, 0.5])
+        assert all(accuracy(p) >= 0.9 for p in model.best)
+
+    def test_where_nothing_is_inside_the_nearest_is_the_front_and_feasibility_decides(self) -> None:
+        domain, history = KnobDomain(KNOBS), History(signs=np.array([-1.0, 1.0]))
+        drawn = [domain.draw(np.random.default_rng(n)) for n in range(60)]
+        history.done = [p for p in drawn if accuracy(p) < 0.8][:12]
+        history.losses = np.array([[-accuracy(p), cost(p)] for p in history.done])
+        history.violations = [{"accuracy": 0.9 - accuracy(p)} for p in history.done]
+        model = SurrogateModel(domain, history, KnownCosts(), {}, self.REGION)
+        assert accuracy(model.best[0]) == max(accuracy(p) for p in history.done)
+        batch = model.batch(drawn)
+        chosen = batch.params[int(model.improvement(batch).argmax())]
+        assert accuracy(chosen) > 0.8, "better than all that were tried"
+
+    def test_the_first_networks_are_near_the_good_ones(self) -> None:
+        base = {"depth": 8, "width": 8, "kernel": 5, "activation": "silu", "bits": 32}
+        problem = Problem(0, 40, KNOBS, KnownCosts(), start=[base, {**base, "bits": 8}])
+        study = optuna.create_study(directions=["maximize", "minimize"], sampler=CostAwareSampler(problem))
+        study.enqueue_trial(base)
+        asked = []
+        for _ in range(5):
+            trial = study.ask(KNOBS)
+            asked.append(trial.params)
+            study.tell(trial, [accuracy(trial.params), cost(trial.params)])
+        changed = [sum(p[name] != base[name] for name in KNOBS) for p in asked[1:]]
+        assert max(changed) <= 4, "three knobs of one that differs from the other in a fourth"
+        costs = [cost(p) for p in asked]
+        assert max(costs) > 10 * min(costs), "spread over the costs"
+
+
+def test_costs_that_span_decades_are_on_a_logarithmic_scale() -> None:
+    table = np.array([[0.5, 1.0, 1.0], [0.1, 1000.0, 50.0]])
+    scale = CostScale.of(table[:, 1:])
+    assert scale.is_log.tolist() == [True, False]
+    assert scale.scaled(table) == pytest.approx(np.array([[0.5, 0.0, 1.0], [0.1, math.log(1000), 50.0]]))
+    assert not CostScale.of(table[:0, 1:]).is_log.any()
+    assert not CostScale.of(np.array([[0.0], [1000.0]])).is_log.any(), "there is no logarithm of 0"

@@ -1,5 +1,6 @@
 """Successive halving over several objectives, on cases small enough to work out by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -239,3 +240,40 @@ class TestResume:
         for epoch in (2, 6):
             expected.record(asked.number, epoch, 9, (-0.5, done.measurements["size_bytes"].value))
         self.assert_same(expected, resumed)
+
+
+class TestLimits:
+    """The baseline loses 0.5 after one epoch and 0.1 at its end; a trial may end 0.05 worse."""
+
+    def halving(self) -> Halving:
+        halving = Halving(METRICS, 1, 2, slack=lambda: {"accuracy": 0.05})
+        assert not halving.judge(0, 1, EPOCHS, (-0.5, 100.0), spared=True)
+        return halving
+
+    def test_a_trial_outside_comes_after_all_inside_whatever_it_costs(self) -> None:
+        halving = self.halving()
+        judged(halving, 1, (-0.46, 90.0), first_number=1)
+        assert "outside the limits, place 3 of 3" in halving.judge(2, 1, EPOCHS, (-0.3, 1.0))
+        free = Halving(METRICS, 1, 2)
+        judged(free, 1, (-0.5, 100.0), (-0.46, 90.0))
+        assert not free.judge(2, 1, EPOCHS, (-0.3, 1.0)), "without limits it is the cheapest"
+
+    def test_the_nearest_of_those_outside_comes_first(self) -> None:
+        halving = self.halving()
+        assert "place 2 of 2" in halving.judge(1, 1, EPOCHS, (-0.2, 1.0))
+        assert not halving.judge(2, 1, EPOCHS, (-0.4, 1.0))
+
+    def test_rungs_that_the_baseline_did_not_reach_have_no_limit(self) -> None:
+        halving = self.halving()
+        judged(halving, 2, (-0.5, 100.0), (-0.46, 90.0))
+        assert not halving.judge(2, 2, EPOCHS, (-0.3, 1.0))
+
+    def test_a_resumed_one_judges_alike(self, tmp_path: Path) -> None:
+        study = open_study(tmp_path)
+        first = study.ask(sample)
+        assert first is not None
+        measured = outcome(first.candidate, accuracy=0.9, size_bytes=1000)
+        study.tell(first.number, replace(measured, curve=((0, {"accuracy": 0.5}),)))
+        setup = toy_trials.toy_setup(tmp_path)
+        halving = resume(Halving(METRICS, 1, 2, slack=lambda: {"accuracy": 0.05}), study, setup.plan)
+        assert halving._excess(np.array([[-0.44, 1.0], [-0.46, 1.0]]), 1) == pytest.approx([0.01, -0.01])

@@ -63,6 +63,7 @@ def test_code_of_an_allowed_module_is_reached(tmp_path: Path) -> None:
         ({"space": {"knobs": {"imported.function": "os:getcwd"}}}, "imported.function cannot be set"),
         ({"space": {"baseline": {"imported.weights": "/etc/passwd"}}}, "imported.weights cannot be set"),
         ({"task": {"image_folder": {"path": "photos"}}}, "this server has no data folder"),
+        ({"device": "/etc/board.toml"}, "device: this server has no data folder"),
         ({"weights": "w.pt"}, "weights: this server has no data folder"),
         ({"epochs": 3}, "s.yaml: epochs: no such key"),
         ({"space": {"knobs": {"mbconv.widht": 1}}}, r"s.yaml: space.knobs: mbconv.widht"),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from paredown.evaluators.tasks.spec import stored_task
+from paredown.search.places import begun_study
 from paredown.search.study_file.schema import StudyConfig, checked_config
 from paredown.search.study_file.setup import Setup, set_up
 from paredown.search.study_file.stored import as_begun
@@ -43,12 +44,12 @@ def test_a_study_of_before_fit_is_read_as_then(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "reading_before.py").write_text(MODULE)
     monkeypatch.syspath_prepend(tmp_path)
     url, config = f"sqlite:///{tmp_path}/s.db", configured("reading_before")
-    assert as_begun(config, url) == config, "there is no study yet"
+    assert as_begun(config, begun_study(url, config.study)) == config, "there is no study yet"
     earlier = prepared(configured("reading_before", fit="earlier"), tmp_path)
     options = {"function": "reading_before:wide", "flip": False, "crop": 0.0}
     assert earlier.stored["task"]["options"] == options, "as it was stored then"
     begun(earlier, url, earlier.stored)
-    again = prepared(as_begun(config, url), tmp_path)
+    again = prepared(as_begun(config, begun_study(url, config.study)), tmp_path)
     assert json.loads(json.dumps(again.stored)) == json.loads(json.dumps(earlier.stored))
     assert again.task.input_shape(16) == stored_task(earlier.stored).input_shape(16) == (1, 16, 16)
 
@@ -60,7 +61,19 @@ def test_a_study_of_today_says_how_it_reads(tmp_path: Path, monkeypatch: pytest.
     setup = prepared(config, tmp_path)
     assert setup.stored["task"]["options"]["fit"] == "keep"
     begun(setup, url, setup.stored)
-    assert as_begun(config, url) == config
-    assert prepared(as_begun(config, url), tmp_path).stored == setup.stored
+    assert as_begun(config, begun_study(url, config.study)) == config
+    assert prepared(as_begun(config, begun_study(url, config.study)), tmp_path).stored == setup.stored
     assert stored_task(setup.stored) is setup.task, "the function is not called again"
     assert setup.task.input_shape(40) == (1, 16, 40)
+
+
+def test_a_study_that_stored_a_batch_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "reading_batch.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    url, config = f"sqlite:///{tmp_path}/s.db", configured("reading_batch")
+    assert prepared(config, tmp_path).plan.training.batch_from_network
+    setup = prepared(config, tmp_path)
+    begun(setup, url, {**setup.stored, "training": {**setup.stored["training"], "batch_size": 64}})
+    again = prepared(as_begun(config, begun_study(url, config.study)), tmp_path)
+    assert again.stored["training"]["batch_size"] == again.plan.training.batch_size == 64
+    assert not again.plan.training.batch_from_network

@@ -126,7 +126,7 @@ def refusal(folder: Path, text: str) -> str:
         ("study: s", "study: s\ntrial_timeout: -5", "trial_timeout: -5 is not a positive time", ""),
         ("study: s", "study: s\nlimits: {macs: -1}", "limits.macs: no candidate can meet -1", "above 0"),
         ("study: s", "study: s\nlimits: {accuracy: 1.5}", "limits.accuracy: no candidate can meet 1.5", "at most 1"),
-        ("study: s", "study: s\nlimits: {macs: few}", "limits.macs: 'few' is not a number", "60k"),
+        ("study: s", "study: s\nlimits: {macs: few}", "limits.macs: 'few' is not a limit", "60k"),
         ("study: s", "study: s\nlimits: {weight: 1}", "limits: 'weight' does not exist", "size_bytes"),
         ("study: s", "study: s\nlimits: {macs: 10}", "limits.macs: no candidate can meet 10", "tried has"),
         (

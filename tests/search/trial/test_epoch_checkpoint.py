@@ -13,6 +13,7 @@ from paredown.evaluators.files.names import WEIGHTS_FILE
 from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.evaluators.metrics.measurement import Objective
 from paredown.evaluators.tasks.spec import TaskSpec
+from paredown.evaluators.training import fit as fit_module
 from paredown.evaluators.training.fit import TrainingPlan
 from paredown.search.trial import epoch_checkpoint
 from paredown.search.trial.epoch_checkpoint import CHECKPOINT_FOLDER, EpochCheckpoint
@@ -126,3 +127,68 @@ def test_a_damaged_checkpoint_is_dropped(tmp_path: Path) -> None:
     assert EpochCheckpoint(file).load() == {"done": 3}
     file.write_bytes(file.read_bytes()[:100])
     assert EpochCheckpoint(file).load() is None
+
+
+ZEROS = {"ratio": 0.5, "scope": "global", "pattern": "none"}
+HELD = {
+    "masks": {"unstructured_pruning": {**ZEROS, "schedule": "one_shot"}},
+    "a rising share": {"unstructured_pruning": {**ZEROS, "schedule": "gradual"}},
+    "stripes": {"stripe_pruning": {"ratio": 0.25, "axis": "stripe"}},
+    "transform": {"transform_sparsity": {"domain": "dct", "rule": "ratio", "amount": 0.5}},
+    "a grid": {
+        "quantization": {
+            "weights": "int8",
+            "activations": "uint8",
+            "calibration": "minmax",
+            "aware": True,
+            "max_drop": 0.0,
+        }
+    },
+    "all": {
+        "channel_pruning": {"ratio": 0.25},
+        "unstructured_pruning": {**ZEROS, "schedule": "gradual"},
+        "quantization": {"weights": "int4", "aware": True},
+    },
+}
+"""Steps that hold something through fine-tuning, some with a state that grows."""
+
+
+@pytest.mark.parametrize("cut_in", [EPOCHS + 1, None], ids=["fine-tuning", "after it"])
+@pytest.mark.parametrize("held", HELD)
+def test_a_fine_tuning_that_holds_something_goes_on_bit_for_bit(
+    held: str, cut_in: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is cut off after an epoch that was kept, or where the file is about to be written."""
+    monkeypatch.setattr(epoch_checkpoint, "EVERY_S", 0.0)
+    candidate = Candidate("mbconv", KNOBS, HELD[held])
+    whole = run_trial(candidate, plan_in(tmp_path / "whole"))
+    plan, trained, epoch = plan_in(tmp_path / "cut"), list[int](), fit_module._Course.epoch
+
+    def interrupt(epoch: int, metrics: dict[str, float]) -> str:
+        if epoch == cut_in:
+            raise TrialInterrupted("the search ends")
+        return ""
+
+    def counted(course: Any, on_batch: Any) -> float:
+        trained.append(1)
+        return epoch(course, on_batch)
+
+    with monkeypatch.context() as patch:
+        if cut_in is None:
+            patch.setattr("paredown.search.trial.training_stages.recalibrate", _cut_off)
+        with pytest.raises(TrialInterrupted):
+            run_trial(candidate, plan, interrupt)
+    torch.manual_seed(99)
+    monkeypatch.setattr(fit_module._Course, "epoch", counted)
+    resumed = run_trial(candidate, plan)
+    kept = 1 if cut_in else FINETUNE_EPOCHS
+    assert len(trained) == FINETUNE_EPOCHS - kept, "neither training nor the epochs that were kept run again"
+    assert resumed.curve == whole.curve
+    expected, found = weights(plan_in(tmp_path / "whole"), whole), weights(plan, resumed)
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(found[name], tensor), name
+
+
+def _cut_off(*arguments: Any) -> None:
+    raise TrialInterrupted("the search ends")

@@ -21,8 +21,9 @@ from paredown.evaluators.tasks.spec import TaskSpec, load_task
 from paredown.evaluators.training.data import TrainingData
 from paredown.evaluators.training.fit import TrainingPlan
 from paredown.search.trial.plan import TrialPlan
-from paredown.search.trial.run_trial import run_trial
+from paredown.search.trial.run_trial import check_untrained, run_trial
 from paredown.spaces.candidate import Candidate
+from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.knob import Value
 from paredown.studies.result import STOPPED_KEY, UNTRAINED_KEY, TrialResult
 
@@ -38,6 +39,8 @@ KNOBS = {
     "activation": "relu",
 }
 SMALL = Candidate("mbconv", KNOBS)
+REFUSING = {name for name, evaluator in EVALUATORS.items() if evaluator.refuses}
+"""Metrics that are measured only where a study asks for them."""
 OBJECTIVES = tuple(Objective(EVALUATORS[name].metric) for name in ("accuracy", "size_bytes"))
 
 
@@ -68,7 +71,7 @@ def with_baseline(study: tuple[TrialPlan, TrialResult], teacher_of: Path | None 
 def test_a_trial_measures_everything_and_keeps_its_files(study: tuple[TrialPlan, TrialResult]) -> None:
     plan, result = study
     assert (result.outcome, result.reason) == ("done", "")
-    assert set(result.measurements) == set(EVALUATORS) - {"exit_rate"}
+    assert set(result.measurements) == set(EVALUATORS) - {"exit_rate"} - REFUSING
     assert result.measurements["accuracy"].value > 0.2, "it learns more than chance"
     files = {p.name: p for p in (plan.folder / result.artifact).iterdir()}
     assert set(files) == {MODEL_FILE, PACKED_FILE, WEIGHTS_FILE, TEACHER_FILE}
@@ -88,8 +91,11 @@ def test_the_same_candidate_comes_to_the_same(study: tuple[TrialPlan, TrialResul
 
 
 @pytest.mark.parametrize("metric", ["macs", "params", "size_bytes"])
-def test_a_known_limit_rejects_before_training(metric: str, tmp_path: Path) -> None:
-    result = run_trial(SMALL, plan_in(tmp_path, limit(metric, 500)))
+def test_a_known_limit_rejects_before_training(
+    metric: str, study: tuple[TrialPlan, TrialResult], tmp_path: Path
+) -> None:
+    plan = dataclasses.replace(with_baseline(study), folder=tmp_path)
+    result = run_trial(SMALL, dataclasses.replace(plan, objectives=(*plan.objectives, limit(metric, 500))))
     assert result.outcome == "rejected"
     assert f"{metric} " in result.reason
     assert "is above the limit 500" in result.reason
@@ -126,7 +132,11 @@ def test_a_judged_trial_tells_its_costs_and_may_be_stopped(tmp_path: Path) -> No
     size = result.measurements["size_bytes"].value
     assert [m["size_bytes"] for m in told] == [size, size]
     assert "macs" not in told[0], "it is no objective"
-    assert set(result.measurements) == set(result.facts[UNTRAINED_KEY]) == set(EVALUATORS) - {"accuracy", "exit_rate"}
+    assert (
+        set(result.measurements)
+        == set(result.facts[UNTRAINED_KEY])
+        == set(EVALUATORS) - {"accuracy", "exit_rate"} - REFUSING
+    )
     assert [epoch for epoch, _ in result.curve] == [0, 1]
     last = result.curve[1][1]["accuracy"]
     assert last == told[1]["accuracy"]
@@ -227,3 +237,13 @@ def test_a_bug_in_a_trial_fails_with_its_place(tmp_path: Path) -> None:
     assert result.outcome == "failed"
     assert result.reason.startswith("KeyError: 'kernel' (mbconv.py:")
     assert "Traceback" in result.facts["traceback"]
+
+
+def test_costs_that_are_known_are_not_measured_again(tmp_path: Path) -> None:
+    plan, none = plan_in(tmp_path, limit("onnx_bytes", 1000.0)), {"macs": 1.0, "params": 1.0}
+    with pytest.raises(InfeasibleCandidate):
+        check_untrained(SMALL, dataclasses.replace(plan, counted=tuple(none.items())))
+    known = none | {"size_bytes": 10.0, "onnx_bytes": 900.0}
+    check_untrained(SMALL, dataclasses.replace(plan, counted=tuple(known.items())))
+    with pytest.raises(InfeasibleCandidate, match="onnx_bytes 1100 B is above"):
+        check_untrained(SMALL, dataclasses.replace(plan, counted=tuple((known | {"onnx_bytes": 1100.0}).items())))

@@ -1,0 +1,128 @@
+"""How much of the default study is of use: trials and front within 3 points of the baseline, and their hypervolume.
+
+    .venv/bin/python benchmarks/useful_front.py --seeds 5
+
+Two arms for each seed, each the default study by the command line with one worker and one thread: `region`, this code;
+`before`, the code of the commit before studies had a region of interest, from a clone of its own. Both are measured
+alike: within 3 points of the baseline of the same run, hypervolume of `paredown.studies.front` with that limit. Writes
+benchmarks/results/useful_front.json after each run. Studies are kept in --runs: the same command goes on with one that
+was stopped, and only scores one that is done.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from paredown.evaluators.metrics.catalogue import EVALUATORS
+from paredown.evaluators.metrics.measurement import Measurement
+from paredown.spaces.candidate import Candidate
+from paredown.studies.front import Model, front, hypervolume
+
+ROOT = Path(__file__).parents[1]
+BEFORE = "78f77d0"
+"""The commit before studies had a region of interest."""
+POINTS = 0.03
+METRICS = tuple(EVALUATORS[name].metric for name in ("accuracy", "latency_ms", "size_bytes"))
+FINISHED = ("done", "stopped", "failed")
+GOALS = {"share_within": 0.7, "front_within": 8, "hypervolume_ratio": 1.3}
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+def main() -> None:
+    """Run every arm with every seed, write the scores, and print them with what they come to."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=5, help="number of seeds, from 0")
+    parser.add_argument("--arms", default="before,region", help="comma-separated")
+    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--runs", type=Path, default=ROOT / "paredown-out/useful_front", help="folder of the studies")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/useful_front.json")
+    options = parser.parse_args()
+    runs, arms = options.runs.absolute(), options.arms.split(",")
+    if unknown := set(arms) - {"before", "region"}:
+        parser.error(f"--arms: {unknown.pop()!r} is not allowed; allowed: before, region")
+    runs.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    for seed in range(options.seeds):
+        for arm in arms:
+            code = _clone(runs) if arm == "before" else ROOT
+            rows.append({"arm": arm, "seed": seed} | _run(f"{arm}{seed}", seed, options.trials, code, runs))
+            document = {"trials": options.trials, "before": BEFORE, "goals": GOALS, "runs": rows, "means": _means(rows)}
+            options.out.write_text(json.dumps(document, indent=2) + "\n")
+            sys.stderr.write(f"{json.dumps(rows[-1])}\n")
+    print(json.dumps(document["means"], indent=2))
+
+
+def _clone(runs: Path) -> Path:
+    """Return a clone of the commit of before, which is made once."""
+    folder = runs / f"code-{BEFORE}"
+    if not folder.exists():
+        subprocess.run(["git", "clone", "--quiet", "--no-checkout", ROOT, folder], check=True)
+        subprocess.run(["git", "-C", folder, "checkout", "--quiet", BEFORE], check=True)
+    return folder
+
+
+def _run(study: str, seed: int, trials: int, code: Path, runs: Path) -> dict[str, Any]:
+    """Run a study or what is left of it, and return its scores."""
+    storage, environment = f"sqlite:///{runs}/{study}.db", os.environ | ONE_THREAD | {"PYTHONPATH": str(code)}
+    command = [sys.executable, "-m", "paredown", "search", "--study", study, "--seed", str(seed), "--workers", "1"]
+    command += ["--trials", str(trials), "--storage", storage, "--out", str(runs / study)]
+    before, start = os.times(), time.perf_counter()
+    subprocess.run(command, env=environment, cwd=runs, stdout=subprocess.DEVNULL, check=True)
+    spent = sum(os.times()[2:4]) - sum(before[2:4])
+    show = [sys.executable, "-m", "paredown", "show", study, "--storage", storage, "--json"]
+    shown = subprocess.run(show, env=environment, cwd=runs, stdout=subprocess.PIPE, check=True)
+    scores = _scores(json.loads(shown.stdout)["trials"])
+    return scores | {"wall_s": round(time.perf_counter() - start, 1), "processor_s": round(spent, 1)}
+
+
+def _scores(trials: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the scores of a study from its trials as `paredown show --json` prints them."""
+    models = [_model(trial) for trial in trials if trial["state"] == "done"]
+    baseline = models[0]
+    limit = baseline["accuracy"] - POINTS
+    within = [model for model in models if model["accuracy"] >= limit]
+    best = front(within, METRICS)
+    share = hypervolume(within, METRICS, baseline, {"accuracy": limit})
+    return {
+        "baseline_accuracy": baseline["accuracy"],
+        "share_within": len(within) / sum(trial["state"] in FINISHED for trial in trials),
+        "front_within": len(best),
+        "hypervolume": share,
+        "front": [[model.trial, *(model[metric.name] for metric in METRICS)] for model in best],
+        "first_eight": [round(model["accuracy"], 4) for model in models[:8]],
+    }
+
+
+def _model(trial: dict[str, Any]) -> Model:
+    measurements = {name: Measurement(name, value) for name, value in trial["metrics"].items()}
+    return Model(trial["number"], Candidate.from_json(trial["candidate"]), measurements, "")
+
+
+def _means(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the mean of each score by arm, and the hypervolume of `region` over that of `before` where both ran."""
+    scores = ("share_within", "front_within", "hypervolume", "processor_s")
+    arms = {row["arm"] for row in rows}
+    means: dict[str, Any] = {
+        arm: {score: statistics.mean(row[score] for row in rows if row["arm"] == arm) for score in scores}
+        for arm in sorted(arms)
+    }
+    found = {(row["arm"], row["seed"]): row["hypervolume"] for row in rows}
+    pairs = [(value, found.get(("before", seed))) for (arm, seed), value in found.items() if arm == "region"]
+    ratios = [value / other for value, other in pairs if other]
+    if ratios:
+        region, ratio = means["region"], statistics.mean(ratios)
+        means |= {"hypervolume_ratio": ratio, "hypervolume_ratios": ratios}
+        reached = {"hypervolume_ratio": ratio, **region}
+        means["holds"] = {goal: reached[goal] >= least for goal, least in GOALS.items()}
+    return means
+
+
+if __name__ == "__main__":
+    main()

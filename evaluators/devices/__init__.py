@@ -1,0 +1,1 @@
+"""Devices for which models are searched: one TOML file each."""

@@ -1,0 +1,89 @@
+"""All devices: the TOML files of this folder, this machine as `host`, and files of users."""
+
+import tomllib
+from functools import cache
+from pathlib import Path
+
+import psutil
+from pydantic import ValidationError
+
+from paredown.evaluators.device import this_device
+from paredown.evaluators.devices.profile import DeviceProfile, Figure, Memory
+from paredown.evaluators.errors import DeviceError
+
+FOLDER = Path(__file__).parent
+HOST = "host"
+
+
+@cache
+def device_ids() -> tuple[str, ...]:
+    """Return the names of all devices in the catalogue, this machine first."""
+    return (HOST, *sorted(file.stem for file in FOLDER.glob("*.toml")))
+
+
+def device_profile(name: str, where: str = "device", folder: Path = Path()) -> DeviceProfile:
+    """Return a device by its name, or from a TOML file of the user.
+
+    Args:
+        name: Name in the catalogue, or a path that ends in `.toml`.
+        where: How messages name the place where the name stands.
+        folder: Folder in which relative paths start.
+
+    Raises:
+        DeviceError: There is no such device or file, or the file does not describe one; the message names the key.
+    """
+    if name == HOST:
+        return host()
+    if name.endswith(".toml"):
+        return read_profile(folder / name, where)
+    if name not in device_ids():
+        raise DeviceError(
+            f"{where}: device {name!r} does not exist; allowed: {', '.join(device_ids())}, or a .toml file of your own"
+        )
+    return read_profile(FOLDER / f"{name}.toml", where)
+
+
+def read_profile(file: Path, where: str) -> DeviceProfile:
+    """Return the device that a TOML file describes.
+
+    Raises:
+        DeviceError: The file is missing, is no TOML, or a key is wrong; the message names file and key.
+    """
+    try:
+        data = tomllib.loads(file.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise DeviceError(f"{where}: {file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise DeviceError(f"{where}: {file} is no valid TOML: {error}") from error
+    try:
+        return DeviceProfile.model_validate(data)
+    except ValidationError as error:
+        problems = [f"{file}: {'.'.join(map(str, p['loc']))}: {p['msg']} (got {p['input']!r})" for p in error.errors()]
+        raise DeviceError("\n".join(problems)) from None
+
+
+def host() -> DeviceProfile:
+    """Return this machine with ONNX Runtime."""
+    here = this_device()
+    total = psutil.virtual_memory().total
+    clock = psutil.cpu_freq()
+    return DeviceProfile(
+        id=HOST,
+        name=f"this machine: {here.name}",
+        kind="computer",
+        processor=here.name,
+        engine=here.runtime,
+        engine_version=here.runtime_version,
+        format="onnx",
+        dtypes=("fp32", "fp16", "int8"),
+        channel_multiple=8,
+        note="Its int8 kernels clip sums: weights take 7 bits." if here.int8_sums_saturate else "",
+        cores=Figure(value=psutil.cpu_count() or 1, kind="measured", source="psutil.cpu_count"),
+        clock_mhz=Figure(value=round(clock.current) if clock else 0, kind="measured", source="psutil.cpu_freq, now"),
+        memory=Memory(
+            ram_bytes=Figure(value=total, kind="measured", source="psutil.virtual_memory"),
+            reserved_ram_bytes=Figure(
+                value=total - psutil.virtual_memory().available, kind="measured", source="psutil.virtual_memory, now"
+            ),
+        ),
+    )

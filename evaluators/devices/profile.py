@@ -1,0 +1,131 @@
+"""What is known of a device: hardware and engine, each number with its source and how it was found."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+DataType = Literal["fp32", "fp16", "int8"]
+Granularity = Literal["channel", "tensor"]
+
+
+class Figure(BaseModel):
+    """A number and where it comes from.
+
+    Attributes:
+        value: The number, in the unit that its key names.
+        kind: How it was found: measured on the device, emulated, predicted (an allowance included), or published.
+        source: Document, program or measurement that says so.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    value: float = Field(ge=0)
+    kind: Literal["measured", "emulated", "predicted", "published"]
+    source: str = Field(min_length=1)
+
+
+class Memory(BaseModel):
+    """Memory of a device.
+
+    Attributes:
+        ram_bytes: Largest contiguous block of RAM: the arena of an engine is one block.
+        total_ram_bytes: All RAM.
+        flash_bytes: Memory that holds program and model; None where models lie on a disk.
+        reserved_ram_bytes: RAM of the largest block that stack, application and engine need beside the arena.
+        engine_flash_bytes: Code of the engine, which lies in flash beside the model.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    ram_bytes: Figure
+    total_ram_bytes: Figure | None = None
+    flash_bytes: Figure | None = None
+    reserved_ram_bytes: Figure
+    engine_flash_bytes: Figure | None = None
+
+
+class Calibration(BaseModel):
+    """The latency of one network on the user's own board.
+
+    Attributes:
+        network: Where the network lay.
+        latency_ms: What the board took, in ms.
+        operator_macs: Its multiply-accumulates by class of operator.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    network: str
+    latency_ms: float = Field(gt=0)
+    operator_macs: dict[Literal["dense", "convolution", "depthwise", "pointwise"], float]
+
+
+class DeviceProfile(BaseModel):
+    """A device: hardware together with the engine that runs models on it.
+
+    Attributes:
+        id: Name in study files and on the command line.
+        name: Name in words, with the board.
+        kind: computer, microcontroller or accelerator.
+        processor: What executes the model.
+        engine: Runtime that executes the model; the same chip with another engine is another device.
+        engine_version: Version of the engine for which the figures hold; empty where they hold for any.
+        format: Exporter whose file the device runs.
+        dtypes: Number formats that the engine executes.
+        weight_granularity: Whether int8 weights have a scale for each output channel or one for each tensor.
+        channel_multiple: Multiple to which numbers of channels are best rounded.
+        npu: Accelerator configuration of Arm's compiler Vela; None for other devices.
+        note: What else a user must know.
+        cores: Number of processor cores.
+        clock_mhz: Clock, in MHz.
+        power_mw: Power of the board while a model runs, in mW.
+        memory: Its memory.
+        based_on: Device of the catalogue that this one is a calibrated copy of.
+        calibrations: Latencies from the user's own board, which narrow predictions.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")
+    name: str
+    kind: Literal["computer", "microcontroller", "accelerator"]
+    processor: str
+    engine: str
+    engine_version: str = ""
+    format: str
+    dtypes: tuple[DataType, ...] = Field(min_length=1)
+    weight_granularity: Granularity = "channel"
+    channel_multiple: int = Field(default=1, ge=1)
+    npu: str | None = None
+    note: str = ""
+    cores: Figure
+    clock_mhz: Figure
+    power_mw: Figure | None = None
+    memory: Memory
+    based_on: str | None = None
+    calibrations: tuple[Calibration, ...] = ()
+
+    @property
+    def is_int8_only(self) -> bool:
+        """Whether the engine executes nothing but int8."""
+        return self.dtypes == ("int8",)
+
+    @property
+    def arena_bytes(self) -> float:
+        """Largest arena that a model may have: the largest block of RAM without what is reserved."""
+        return max(self.memory.ram_bytes.value - self.memory.reserved_ram_bytes.value, 0.0)
+
+    @property
+    def engine_flash_bytes(self) -> float:
+        """Bytes of the engine's code in flash; 0 where it does not lie there."""
+        return self.memory.engine_flash_bytes.value if self.memory.engine_flash_bytes else 0.0
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """Largest value of each cost that the device allows, by metric; of microcontrollers and their kind alone."""
+        if self.format != "litert":
+            return {}
+        limits = {"ram_bytes": self.arena_bytes}
+        if self.memory.flash_bytes is not None:
+            limits["flash_bytes"] = self.memory.flash_bytes.value
+        return limits

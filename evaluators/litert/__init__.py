@@ -1,0 +1,1 @@
+"""TensorFlow Lite files for microcontrollers and their NPUs, written from our int8 ONNX files, and what runs them."""

@@ -1,0 +1,162 @@
+"""The commands `paredown device ...`: devices for which models are searched, and what is known of them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from paredown.search.cli.options import AsJson
+from paredown.search.cli.output import print_json, print_table
+from paredown.search.errors import ConfigError
+
+if TYPE_CHECKING:  # --help must not load what reads devices
+    from paredown.evaluators.devices.board_latency import OperatorMacs
+    from paredown.evaluators.devices.profile import DeviceProfile, Figure
+
+device = typer.Typer(help="Devices: what is known of them, and from where.", no_args_is_help=True)
+DeviceName = Annotated[
+    str, typer.Argument(metavar="DEVICE", help="Name of a device, or a TOML file; `paredown device list` lists them.")
+]
+
+
+@device.command("list")
+def list_devices(as_json: AsJson = False) -> None:
+    """List the devices: hardware, engine, number formats, and the memory that a model may use."""
+    from paredown.evaluators.devices.catalogue import device_ids, device_profile
+
+    profiles = [device_profile(name) for name in device_ids()]
+    if as_json:
+        print_json({"devices": [document(profile) for profile in profiles]})
+        return
+    rows = [
+        [
+            p.id,
+            p.engine,
+            " ".join(p.dtypes),
+            f"{p.clock_mhz.value:g}",
+            size(p.arena_bytes),
+            size(p.memory.flash_bytes.value - p.engine_flash_bytes) if p.memory.flash_bytes else "",
+            p.name,
+        ]
+        for p in profiles
+    ]
+    print_table(["device", "engine", "formats", "MHz", "RAM", "flash", "hardware"], rows)
+    typer.echo("RAM: largest block without what is reserved; flash: without the engine's code. Sources: device show.")
+
+
+@device.command()
+def show(name: DeviceName, as_json: AsJson = False) -> None:
+    """Show all that is known of a device: each number with its source and how it was found."""
+    from paredown.evaluators.devices.catalogue import device_profile
+
+    profile = device_profile(name, "DEVICE")
+    if as_json:
+        print_json(document(profile))
+        return
+    for key, text in _facts(profile):
+        typer.echo(f"{key:<20} {text}")
+    typer.echo("")
+    print_table(
+        ["figure", "value", "kind", "source"],
+        [[key, _value(key, figure), figure.kind, figure.source] for key, figure in _figures(profile)],
+    )
+    typer.echo("")
+    for metric, limit in profile.limits.items():
+        typer.echo(f"{metric} <= {limit:.0f} ({size(limit)})")
+    for line in _consequences(profile):
+        typer.echo(line)
+
+
+@device.command()
+def calibrate(
+    name: DeviceName,
+    model: Annotated[Path, typer.Option(help="The network that ran on the board: an exported folder, or model.onnx.")],
+    ms: Annotated[float, typer.Option(help="What the board took for one image, in ms.")],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Device file to write, or to add to. (default: DEVICE.toml)")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Narrow predicted latencies by one number from your own board; the file it writes is a device from then on."""
+    from paredown.evaluators.devices.board_latency import predict
+    from paredown.evaluators.devices.calibrating import calibrated_file
+    from paredown.evaluators.devices.catalogue import device_profile
+
+    if not ms > 0:
+        raise ConfigError(f"--ms: {ms:g} is not allowed; allowed: milliseconds above 0")
+    macs = macs_of(model)
+    before = device_profile(name, "DEVICE")
+    target = out or Path(name if name.endswith(".toml") else f"{name}.toml")
+    after = calibrated_file(name, target, str(model), macs, ms)
+    predicted = {"before": predict(before, macs), "after": predict(after, macs)}
+    if as_json:
+        print_json({"device": str(target), "predicted": {key: vars(value) for key, value in predicted.items()}})
+        return
+    typer.echo(f"predicted before  {predicted['before']}")
+    typer.echo(f"predicted now     {predicted['after']}")
+    typer.echo(f"device file       {target}: write `device: {target}` in a study file, or `select --device {target}`")
+
+
+def macs_of(model: Path) -> "OperatorMacs":
+    """Return the multiply-accumulates of a file, or of the model in an exported folder.
+
+    Raises:
+        ConfigError: There is no ONNX file.
+    """
+    from paredown.evaluators.devices.operator_macs import operator_macs
+    from paredown.evaluators.files.names import MODEL_FILE
+
+    file = model / MODEL_FILE if model.is_dir() else model
+    if not file.is_file():
+        raise ConfigError(f"--model: there is no {file}; `paredown export` writes one")
+    return operator_macs(file)
+
+
+def document(profile: "DeviceProfile") -> dict[str, Any]:
+    """Return a device as plain data, with the limits that follow from it."""
+    return profile.model_dump(mode="json", exclude_none=True) | {"limits": profile.limits}
+
+
+def size(value: float) -> str:
+    """Return a number of bytes in binary units."""
+    for unit, factor in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
+        if value >= factor:
+            return f"{value / factor:.4g} {unit}"
+    return f"{value:.0f} B"
+
+
+def _facts(profile: "DeviceProfile") -> list[tuple[str, str]]:
+    facts = [
+        ("device", profile.id),
+        ("hardware", profile.name),
+        ("kind", profile.kind),
+        ("processor", profile.processor),
+        ("engine", f"{profile.engine} {profile.engine_version}".rstrip()),
+        ("file", f"{profile.format} (paredown export --format {profile.format})"),
+        ("number formats", ", ".join(profile.dtypes)),
+        ("int8 weights", f"one scale a {profile.weight_granularity}"),
+        ("channels", f"best in multiples of {profile.channel_multiple}"),
+        ("Vela", profile.npu or ""),
+        ("note", profile.note),
+    ]
+    return [(key, text) for key, text in facts if text]
+
+
+def _figures(profile: "DeviceProfile") -> list[tuple[str, "Figure"]]:
+    figures = {name: getattr(profile, name) for name in ("cores", "clock_mhz", "power_mw")}
+    figures |= {name: getattr(profile.memory, name) for name in type(profile.memory).model_fields}
+    return [(name, figure) for name, figure in figures.items() if figure is not None]
+
+
+def _value(key: str, figure: "Figure") -> str:
+    return f"{figure.value:,.0f} ({size(figure.value)})" if key.endswith("_bytes") else f"{figure.value:g}"
+
+
+def _consequences(profile: "DeviceProfile") -> list[str]:
+    """Return in words what a search for the device does by itself."""
+    lines = []
+    if profile.is_int8_only:
+        lines.append("A candidate that is not int8 is rejected before training.")
+    if profile.weight_granularity == "tensor":
+        lines.append("Int8 weights take one scale a tensor.")
+    return lines

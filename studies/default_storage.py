@@ -1,0 +1,3 @@
+"""The database that is used where none is named."""
+
+DEFAULT_STORAGE = "sqlite:///paredown.db"

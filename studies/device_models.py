@@ -1,0 +1,70 @@
+"""The models of a study as a device sees them: with its costs and limits, and without those that it cannot run."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from paredown.evaluators.devices.costs import DeviceCosts, device_costs
+from paredown.evaluators.devices.profile import DeviceProfile
+from paredown.evaluators.files.names import MODEL_FILE
+from paredown.evaluators.metrics.catalogue import known_metrics
+from paredown.evaluators.metrics.measurement import Objective
+from paredown.studies.front import Model
+from paredown.studies.region import worst_violation
+from paredown.studies.study import Study
+
+
+@dataclass(frozen=True)
+class DeviceModels:
+    """Models of a study on a device.
+
+    Attributes:
+        profile: The device.
+        models: Models that the device can run, with what they cost on it among their measurements.
+        refused: Trial of each other model to the reason.
+    """
+
+    profile: DeviceProfile
+    models: tuple[Model, ...]
+    refused: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def limits(self) -> list[Objective]:
+        """The limits that the device sets by itself."""
+        metrics = known_metrics()
+        return [Objective(metrics[name], False, limit) for name, limit in self.profile.limits.items()]
+
+
+def candidates(study: Study) -> list[Model]:
+    """Return the models that keep what a study limits by itself, whatever its own device would run."""
+    own = study.target.limits if study.target else {}
+    others = [objective for objective in study.objectives if objective.metric.name not in own]
+    return [replace(m, feasible=True) for m in study.models() if worst_violation(m, others)[1] <= 0]
+
+
+def on_device(
+    study: Study, profile: DeviceProfile, models: Sequence[Model], on_progress: Callable[[], None] = lambda: None
+) -> DeviceModels:
+    """Return the models of a study with what they cost on a device, found from their files.
+
+    Args:
+        study: The study.
+        profile: The device.
+        models: Finished trials of the study.
+        on_progress: Called after each model.
+    """
+    able, refused = [], {}
+    for model in models:
+        costs = _costs(Path(study.folder, model.artifact, MODEL_FILE), model, profile)
+        if costs.refusal:
+            refused[model.trial] = costs.refusal
+        else:
+            able.append(replace(model, measurements={**model.measurements, **costs.measurements}))
+        on_progress()
+    return DeviceModels(profile, tuple(able), refused)
+
+
+def _costs(file: Path, model: Model, profile: DeviceProfile) -> DeviceCosts:
+    if profile.format == "litert" and not file.is_file():
+        return DeviceCosts(refusal=f"{file} is gone")
+    return device_costs(file, model.candidate, profile)

@@ -1,0 +1,1 @@
+"""What is done to whole studies of a database: they are deleted, renamed, copied and compared."""
