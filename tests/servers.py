@@ -20,7 +20,7 @@ from paredown.search.api.client import Client
 from paredown.studies.access.tokens import Tokens
 from paredown.studies.database import open_storage
 
-PATIENCE_S = 90.0
+PATIENCE_S = 240.0
 """Seconds after which what a test waits for is taken not to come."""
 KNOBS = {"mbconv.phi": 0, "mbconv.depth": 1, "mbconv.width": {"low": 0.5, "high": 3.0}}
 STUDY: dict[str, Any] = {

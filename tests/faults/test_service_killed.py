@@ -16,7 +16,8 @@ from paredown.search.service.worker import Worker
 from paredown.studies.database import open_storage
 from paredown.studies.queue.jobs import JobQueue
 
-TRIALS = {"trials": 6, "training": {"epochs": 1, "finetune_epochs": 1, "batch_size": 64}}
+pytestmark = pytest.mark.timeout(400)
+TRIALS = {"trials": 4, "training": {"epochs": 1, "finetune_epochs": 1, "batch_size": 64}}
 
 
 def has_begun(study: RemoteStudy) -> bool:
@@ -31,7 +32,7 @@ def assert_whole(study: RemoteStudy) -> None:
     """Assert that a study has all its trials, each once, and none that hangs."""
     assert study.state == "done", study.details()
     counts = study.counts
-    assert sum(counts.get(state, 0) for state in ("done", "failed", "stopped")) == 6, counts
+    assert sum(counts.get(state, 0) for state in ("done", "failed", "stopped")) == TRIALS["trials"], counts
     assert not {"running", "waiting", "failed"} & set(counts), counts
     numbers = [trial["trial"] for trial in study.trials(limit=1000)["trials"]]
     assert len(numbers) == len(set(numbers))

@@ -15,6 +15,7 @@ pytest.importorskip("fastapi")
 from paredown.search.api.client import Client, RemoteStudy, ServerRefused
 from paredown.studies.prediction import predict_images
 
+pytestmark = pytest.mark.timeout(400)
 LONG = {"trials": 500, "training": {"epochs": 1, "finetune_epochs": 1, "batch_size": 64}}
 
 
@@ -42,7 +43,7 @@ def test_a_study_is_submitted_runs_and_gives_its_models(running: Running, client
     assert len(client.studies()) == 1
     states = [event["state"] for event in study.progress()]
     assert states[-1] == "done"
-    assert study.wait(60) == "done", study.details()
+    assert study.wait(200) == "done", study.details()
     assert study.counts["done"] == 2
 
     front = study.front()
@@ -78,7 +79,7 @@ def test_a_study_is_submitted_runs_and_gives_its_models(running: Running, client
         study.enqueue({"mbconv.widht": 1.5})
     assert study.enqueue({"mbconv.width": 1.5})["candidate"]["knobs"]["width"] == 1.5
     study.extend(3)
-    assert study.wait(90) == "done"
+    assert study.wait(200) == "done"
     assert sum(study.counts.get(state, 0) for state in ("done", "failed", "stopped")) == 3
     assert study.trials(sort="number", order="desc")["trials"][0]["candidate"]["knobs"]["width"] == 1.5
     with pytest.raises(ServerRefused, match="trials: 3 is not more than 3"):
