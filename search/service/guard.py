@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from anyio.to_thread import run_sync
+from sqlalchemy.exc import SQLAlchemyError
 
 from paredown.search.service.rate_limit import RateLimit
 from paredown.studies.access.audit import Audit
@@ -26,6 +27,7 @@ OPEN = ("/health",)
 """Paths that are answered without a token."""
 READING = ("GET", "HEAD", "OPTIONS")
 MAX_BODY_BYTES = 1_000_000
+DATABASE_GONE = "the database does not answer now"
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -87,6 +89,8 @@ class Guard:
             body = b"" if scope["method"] in READING else await _body(headers, receive)
         except Refused as refused:
             await answer.refuse(refused)
+        except SQLAlchemyError:
+            await answer.refuse(Refused(503, DATABASE_GONE))
         else:
             await self._application(scope, _replayed(body, receive), answer.send)
         if token is not None and scope["method"] not in READING:

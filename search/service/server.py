@@ -56,7 +56,7 @@ def serve(
     try:
         import uvicorn
 
-        from paredown.search.service.application import application
+        from paredown.search.service.api.application import application
     except ImportError as error:
         if error.name is None or error.name.partition(".")[0] not in ("fastapi", "uvicorn", "starlette", "anyio"):
             raise

@@ -16,7 +16,7 @@ from paredown.search.cli.exit_codes import run_command
 from paredown.search.errors import ConfigError
 from paredown.search.service.policy import checked_payload
 from paredown.search.study_file.feasibility import probe
-from paredown.search.study_file.schema import StudyConfig, checked_config
+from paredown.search.study_file.schema import checked_config
 from paredown.search.study_file.setup import set_up
 
 
@@ -32,6 +32,9 @@ def checked_submission(request: dict[str, Any]) -> dict[str, Any]:
     """
     where = str(request["where"])
     try:
+        # Aliases let a short text stand for a document without end.
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(request["text"], yaml.SafeLoader)):
+            raise ConfigError(f"{where}: YAML with aliases (*name) is not accepted; write the value out")
         data = yaml.safe_load(request["text"])
     except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{where}: is no valid YAML: {error}") from error
@@ -42,7 +45,7 @@ def checked_submission(request: dict[str, Any]) -> dict[str, Any]:
     payload = checked_payload(config, where, request["allow"], folder)
     out = Path(request["out"], request["owner"], config.study)
     # What the worker will read, with the name under which the study is stored.
-    stored = StudyConfig.model_validate(payload | {"study": f"{request['owner']}.{config.study}"})
+    stored = checked_config(payload, where, {"study": f"{request['owner']}.{config.study}"})
     probe(set_up(stored, where, out, out), where)
     return {"study": config.study, "payload": payload, "folder": str(out.absolute())}
 

@@ -65,6 +65,7 @@ def test_code_of_an_allowed_module_is_reached(tmp_path: Path) -> None:
         ({"task": {"image_folder": {"path": "photos"}}}, "this server has no data folder"),
         ({"device": "/etc/board.toml"}, "device: this server has no data folder"),
         ({"weights": "w.pt"}, "weights: this server has no data folder"),
+        ({"study": "x" * 100}, "study: String should match pattern"),
         ({"epochs": 3}, "s.yaml: epochs: no such key"),
         ({"space": {"knobs": {"mbconv.widht": 1}}}, r"s.yaml: space.knobs: mbconv.widht"),
         ({"limits": {"size_bytes": 10}}, "no candidate can meet 10"),
@@ -98,7 +99,15 @@ def test_a_path_inside_becomes_absolute_and_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["[" * 5000, "a: !!python/object/apply:os.system ['touch owned']", "a: &a [*a]", "just words", "\0"]
+    "text",
+    [
+        "[" * 5000,
+        "a: !!python/object/apply:os.system ['touch owned']",
+        "a: &a [*a]",
+        "a: &a [1, 2]\nb: [*a, *a]",
+        "just words",
+        "\0",
+    ],
 )
 def test_what_is_no_study_is_refused(tmp_path: Path, text: str) -> None:
     request = {"where": "s.yaml", "given": {}, "owner": "a", "allow": [], "data": None, "out": str(tmp_path)}

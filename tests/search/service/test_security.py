@@ -6,6 +6,7 @@ import secrets
 import socket
 import subprocess
 import sys
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from servers import STUDY, Running, server, start
 
 pytest.importorskip("fastapi")
 
-from paredown.search.service.application import api
+from paredown.search.service.api.application import api
 from paredown.search.service.service import Service
 from paredown.search.service.settings import Settings
 
@@ -62,6 +63,34 @@ def test_no_route_is_reached_without_a_token_that_is_valid(running: Running, tmp
             if answer.status not in (401, 429):
                 reached.append((path, method, kind))
     assert reached == [(path, "GET", kind) for path in OPEN for kind in bad]
+
+
+JUNK = ["", "-1", "1e999", "nan", "9" * 400, "\\udcff", "%00", "{}", "a=b=c", "size_bytes=", "accuracy=\u00e9", "'; --"]
+
+
+def test_no_request_breaks_the_server(submitted: Running, tmp_path: Path) -> None:
+    """Every route with values that make no sense for each of its parameters and for its body."""
+    token, broken, asked = submitted.token("alice", "admin"), [], 0
+    app = api(Service(Settings(f"sqlite:///{tmp_path / 'routes.db'}", tmp_path)))
+    for path, methods in app.openapi()["paths"].items():
+        for method, operation in methods.items():
+            assert operation["summary"]
+            assert operation["description"]
+            if method == "delete" or path.endswith(("/progress", "/cancel", "/pause")):
+                continue  # the study is still needed; the stream of one that waits has no end
+            named = [one["name"] for one in operation.get("parameters", []) if one["in"] == "query"]
+            for junk in JUNK:
+                text = urllib.parse.quote(junk, errors="surrogatepass")
+                concrete = path.replace("{study}", "digits").replace("{trial}", text or "0")
+                query = "&".join(f"{name}={text}" for name in named)
+                body = junk.encode(errors="replace") if method == "post" and path != "/v1/studies" else None
+                answer = submitted.ask(f"{concrete}?{query}", token, method.upper(), body)
+                asked += 1
+                if answer.status >= 500:
+                    broken.append((method, concrete, query, answer.text))
+    assert broken == []
+    assert asked > 150
+    assert submitted.ask("/v1/studies/digits", token).document()["state"] == "queued"
 
 
 def test_a_scope_that_does_not_suffice_is_told_so(tmp_path: Path) -> None:
@@ -229,7 +258,7 @@ def test_the_password_of_the_database_is_nowhere(postgres: str, tmp_path: Path) 
 
 
 def test_the_server_module_imports_neither_torch_nor_ray() -> None:
-    modules = ", ".join(f"paredown.search.service.{name}" for name in ("server", "application", "worker"))
+    modules = ", ".join(f"paredown.search.service.{name}" for name in ("server", "api.application", "worker"))
     code = f"import sys, {modules}; print({{'torch', 'ray'}} & set(sys.modules))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert shown.stdout.strip() == "set()"

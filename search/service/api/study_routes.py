@@ -3,20 +3,36 @@
 import re
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, Header, Query, Response
+import yaml
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
-from paredown.search.service.access import PROBLEMS, REFUSED, Responses, needs
-from paredown.search.service.documents import EXAMPLE, StudyDetail, StudyDocument, StudyList
+from paredown.search.errors import ConfigError
+from paredown.search.service.api.access import PROBLEMS, REFUSED, Responses, needs
+from paredown.search.service.api.documents import EXAMPLE, StudyDetail, StudyDocument, StudyList
 from paredown.search.service.service import Service
 from paredown.studies.access.tokens import Token
 from paredown.studies.queue.jobs import Job
 
 Reader = Annotated[Token, Depends(needs("read"))]
 Submitter = Annotated[Token, Depends(needs("submit"))]
-StudyFile = Annotated[
-    str, Body(media_type="application/yaml", description="A study file as YAML or JSON", examples=[EXAMPLE])
-]
 SUBMITTED: Responses = REFUSED | {200: {"description": "An earlier request with the key made it"}}
+
+STUDY_FILE = {
+    "required": True,
+    "description": "A study file",
+    "content": {
+        "application/yaml": {"schema": {"type": "string"}, "example": EXAMPLE},
+        "application/json": {"schema": {"type": "object"}, "example": yaml.safe_load(EXAMPLE)},
+    },
+}
+
+
+async def study_text(request: Request) -> str:
+    """Return the body of a request, which is a study file whatever its type is said to be."""
+    try:
+        return (await request.body()).decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the study file is no text: {error}") from None
 
 
 def study_document(service: Service, job: Job) -> StudyDocument:
@@ -44,11 +60,11 @@ def study_routes(service: Service) -> APIRouter:
     """Return the routes."""
     router = APIRouter(prefix="/v1/studies", tags=["studies"], responses=PROBLEMS)
 
-    @router.post("", status_code=201, responses=SUBMITTED)
+    @router.post("", status_code=201, responses=SUBMITTED, openapi_extra={"requestBody": STUDY_FILE})
     def submit(
         token: Submitter,
         response: Response,
-        text: StudyFile,
+        text: Annotated[str, Depends(study_text)],
         file: Annotated[str, Query(max_length=200, description="How messages name the study file")] = "study file",
         name: Annotated[str | None, Query(max_length=100, description="Name, in place of the file's")] = None,
         trials: Annotated[int | None, Query(ge=1, description="Number of trials, in place of the file's")] = None,

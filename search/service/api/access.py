@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import HTTPException, Request, Security
 from fastapi.security import HTTPBearer
 
-from paredown.search.service.documents import Problem
+from paredown.search.service.api.documents import Problem
 from paredown.studies.access.tokens import Token
 
 BEARER = HTTPBearer(auto_error=False, description="A token that `paredown token create` printed.")

@@ -6,14 +6,15 @@ from importlib.metadata import version
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import SQLAlchemyError
 
-from paredown.search.service.file_routes import file_routes
-from paredown.search.service.guard import Guard
-from paredown.search.service.result_routes import result_routes
+from paredown.search.service.api.file_routes import file_routes
+from paredown.search.service.api.result_routes import result_routes
+from paredown.search.service.api.steering_routes import steering_routes
+from paredown.search.service.api.study_routes import study_routes
+from paredown.search.service.api.system_routes import system_routes
+from paredown.search.service.guard import DATABASE_GONE, Guard
 from paredown.search.service.service import Service
-from paredown.search.service.steering_routes import steering_routes
-from paredown.search.service.study_routes import study_routes
-from paredown.search.service.system_routes import system_routes
 from paredown.spaces.errors import ParedownError
 from paredown.studies.errors import DatabaseUnusable, StudyNotFound
 from paredown.studies.queue.jobs import JobConflict
@@ -36,6 +37,7 @@ def api(service: Service) -> FastAPI:
     for routes in (study_routes, steering_routes, result_routes, file_routes, system_routes):
         app.include_router(routes(service))
     app.add_exception_handler(ParedownError, _refused)
+    app.add_exception_handler(SQLAlchemyError, _unavailable)
     app.add_exception_handler(RequestValidationError, _invalid)
     return app
 
@@ -53,10 +55,15 @@ def _refused(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, StudyNotFound):
         status = 404
     elif isinstance(error, DatabaseUnusable):
-        return JSONResponse({"detail": "the database cannot be used now"}, 503)
+        return _unavailable(request, error)
     elif isinstance(error, JobConflict):
         status = 409
     return JSONResponse({"detail": str(error)}, status)
+
+
+def _unavailable(request: Request, error: Exception) -> JSONResponse:
+    """Answer without details, which may name the database's address."""
+    return JSONResponse({"detail": DATABASE_GONE}, 503)
 
 
 def _invalid(request: Request, error: Exception) -> JSONResponse:

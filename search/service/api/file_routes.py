@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 
-from paredown.search.service.access import PROBLEMS, Responses, needs
+from paredown.search.service.api.access import PROBLEMS, Responses, needs
 from paredown.search.service.model_archive import model_archive
 from paredown.search.service.service import Service
 from paredown.studies.access.tokens import Token

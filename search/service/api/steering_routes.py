@@ -4,10 +4,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 
-from paredown.search.service.access import PROBLEMS, REFUSED, needs
-from paredown.search.service.documents import Candidate, Extension, Retry, StudyDocument
+from paredown.search.service.api.access import PROBLEMS, REFUSED, needs
+from paredown.search.service.api.documents import Candidate, Extension, Retry, StudyDocument
+from paredown.search.service.api.study_routes import study_document
 from paredown.search.service.service import Service
-from paredown.search.service.study_routes import study_document
 from paredown.studies.access.tokens import Token
 
 Submitter = Annotated[Token, Depends(needs("submit"))]

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
 
-from paredown.search.service.access import PROBLEMS, needs
+from paredown.search.service.api.access import PROBLEMS, needs
 from paredown.search.service.service import Service
 from paredown.studies.access.tokens import Token
 

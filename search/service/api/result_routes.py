@@ -15,8 +15,8 @@ from paredown.evaluators.devices.catalogue import device_ids
 from paredown.search.api.limits import limits_of
 from paredown.search.errors import ConfigError, check_name
 from paredown.search.monitoring.search_log import LOG_FILE
-from paredown.search.service.access import PROBLEMS, needs
-from paredown.search.service.documents import LogPart, TrialList
+from paredown.search.service.api.access import PROBLEMS, needs
+from paredown.search.service.api.documents import LogPart, TrialList
 from paredown.search.service.service import RESTING, Service
 from paredown.search.service.worker import OUTPUT_FILE
 from paredown.studies.access.tokens import Token
