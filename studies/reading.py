@@ -15,6 +15,12 @@ from paredown.studies.tables import MeasurementRow, StudyRow, TrialRow
 SORTED_BY = ("number", "state", "attempt", "started_at", "finished_at")
 """Columns by which a page of trials may be sorted, beside the study's metrics."""
 
+STATES = (
+    *("running", "waiting", "done", "rejected", "stopped", "failed"),
+    *("duplicate", "retried", "withdrawn", "unnumbered"),
+)
+"""States that a trial may have."""
+
 
 class StudyReader(Records):
     """Reads the trials of one study, page by page."""

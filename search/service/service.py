@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,8 @@ CHECK_S = 300
 """Seconds after which the check of a submission, or another command, is given up."""
 MAX_QUEUED = 1000
 """Maximum number of queued jobs of one owner."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,140}")
+"""Names that a study may have, with its owner's before it; a database need not be asked for others."""
 RESTING = ("done", "failed", "paused", "cancelled")
 
 
@@ -64,8 +67,8 @@ class Service:
         Raises:
             StudyNotFound: There is none, or it is someone else's: the two cannot be told apart.
         """
-        job = self._read_jobs.find(token.owner, name)
-        if job is None and token.allows("admin") and "." in name:
+        job = self._read_jobs.find(token.owner, name) if NAME.fullmatch(name) else None
+        if job is None and NAME.fullmatch(name) and token.allows("admin") and "." in name:
             job = self._read_jobs.find(*name.split(".", 1))
         if job is None:
             raise StudyNotFound(f"no study {name!r}")

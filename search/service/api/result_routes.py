@@ -21,7 +21,7 @@ from paredown.search.service.service import RESTING, Service
 from paredown.search.service.worker import OUTPUT_FILE
 from paredown.studies.access.tokens import Token
 from paredown.studies.choice import choose
-from paredown.studies.reading import SORTED_BY
+from paredown.studies.reading import SORTED_BY, STATES
 from paredown.studies.selection import best_models
 from paredown.studies.summary import front_summary, model_summary
 
@@ -51,6 +51,8 @@ def result_routes(service: Service) -> APIRouter:
     ) -> TrialList:
         """List trials, page by page."""
         reader = service.begun(service.find(token, study))
+        for one in state or ():
+            check_name(one, dict.fromkeys(STATES), "state")
         allowed = [*SORTED_BY, *(one.metric.name for one in reader.objectives)]
         if sort not in allowed:
             raise ConfigError(f"sort: {sort!r} is not allowed; allowed: {', '.join(allowed)}")

@@ -64,6 +64,11 @@ def test_a_study_is_submitted_runs_and_gives_its_models(running: Running, client
     with pytest.raises(ServerRefused, match=r"sort: 'reason; DROP TABLE' is not allowed; allowed: number, .*accuracy"):
         study.trials(sort="reason; DROP TABLE")
 
+    with pytest.raises(ServerRefused, match=r"state: 'a\\x00b' does not exist; allowed: running"):
+        study.trials(state="a\0b")
+    with pytest.raises(ServerRefused, match=r"no study 'a\\x00b'"):
+        client.open_study("a\0b")
+
     log = study.log()
     assert "trial 1 done" in log["text"]
     assert study.log(log["next_offset"]) == {"text": "", "next_offset": log["next_offset"], "ended": True}
