@@ -229,7 +229,7 @@ class RemoteStudy:
         """Put a candidate first in line: the baseline, or another trial's, with some knobs changed.
 
         Args:
-            knobs: Knobs under their dotted names, such as `{"mbconv.width": 0.5}`.
+            knobs: Knobs under their dotted names, such as `{"mbconv.kernel": 5}`.
             like: Number of the trial whose knobs hold where none is named; None for the baseline.
         """
         return self._ask("POST", "/enqueue", {"knobs": dict(knobs), "like": like})

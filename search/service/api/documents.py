@@ -91,7 +91,7 @@ class Candidate(BaseModel):
     """A candidate that is to run before all others: a trial's knobs with some changed."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"knobs": {"mbconv.width": 0.5}, "like": 3}]}
+        extra="forbid", json_schema_extra={"examples": [{"knobs": {"mbconv.kernel": 5}, "like": 3}]}
     )
     knobs: dict[str, str | int | float | bool | None] = Field(default_factory=dict, max_length=200)
     like: int | None = Field(default=None, ge=0, description="Number of a trial; null for the baseline")

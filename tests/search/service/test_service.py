@@ -82,11 +82,11 @@ def test_a_study_is_submitted_runs_and_gives_its_models(running: Running, client
 
     with pytest.raises(ServerRefused, match=r"mbconv\.widht"):
         study.enqueue({"mbconv.widht": 1.5})
-    assert study.enqueue({"mbconv.width": 1.5})["candidate"]["knobs"]["width"] == 1.5
+    assert study.enqueue({"mbconv.kernel": 5})["candidate"]["knobs"]["kernel"] == 5
     study.extend(3)
     assert study.wait(200) == "done"
     assert sum(study.counts.get(state, 0) for state in ("done", "failed", "stopped")) == 3
-    assert study.trials(sort="number", order="desc")["trials"][0]["candidate"]["knobs"]["width"] == 1.5
+    assert study.trials(sort="number", order="desc")["trials"][0]["candidate"]["knobs"]["kernel"] == 5
     with pytest.raises(ServerRefused, match="trials: 3 is not more than 3"):
         study.extend(3)
     owner = study.details()["owner"]
