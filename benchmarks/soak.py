@@ -128,8 +128,8 @@ class Round:
         if not self.searches or (len(self.searches) < MOST_SEARCHES and self.chance.random() < 0.3):
             self.start()
             return
-        victim = self.chance.choice(self.searches)
-        what = self.chance.choice(["kill", "kill a worker", "stop", "suspend"])
+        victim, workers = self.chance.choice(self.searches), _workers(self.searches)
+        what = self.chance.choice(["kill", "stop", "suspend", *(["kill a worker"] if workers else [])])
         with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):  # it has just ended
             if what == "kill":
                 os.kill(victim.pid or 0, signal.SIGKILL)
@@ -139,10 +139,8 @@ class Round:
                 os.kill(victim.pid or 0, signal.SIGSTOP)
                 time.sleep(self.chance.uniform(*SUSPENDED_S))
                 os.kill(victim.pid or 0, signal.SIGCONT)
-            elif workers := _workers(self.searches):
-                self.chance.choice(workers).kill()
             else:
-                return
+                self.chance.choice(workers).kill()
             self.done[what] += 1
 
     def finish(self) -> str:
@@ -181,10 +179,14 @@ class Round:
 
 
 def _workers(searches: list[BaseProcess]) -> list[psutil.Process]:
-    """Return the processes that run trials: all that the server of these searches has forked, but for themselves."""
-    server = psutil.Process(searches[0].pid).parent()
-    pids = {one.pid for one in searches}
-    return [one for one in (server.children() if server else []) if one.pid not in pids]
+    """Return the processes that run trials: each search has started a server, which has forked them."""
+    found: list[psutil.Process] = []
+    for search_process in searches:
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+            for server in psutil.Process(search_process.pid).children():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    found += server.children()
+    return found
 
 
 @contextlib.contextmanager
