@@ -146,8 +146,8 @@ def _scheduler() -> Any:
     class StartsAllWorkers(FIFOScheduler):  # type: ignore[misc]
         """Gives the next trial to a free worker, and leaves to those in line the workers that start for them.
 
-        Ray's own scheduler gives a free worker to the first in line and drops the worker that was starting for it: where
-        trials are shorter than the start, one worker would run them all.
+        Ray's own scheduler gives a free worker to the first in line and drops the worker that was starting for it, so
+        that one worker would run all trials that are shorter than that start.
         """
 
         def __init__(self) -> None:

@@ -45,6 +45,21 @@ def finish(of: TrialQueue, asked: PendingTrial | None) -> None:
     of.tell(asked.number, toy_trials.good(asked.candidate, None, lambda epoch, metrics: ""))
 
 
+def test_a_baseline_that_another_search_has_finished_is_found_between_its_trials(tmp_path: Path) -> None:
+    one, study = queue_of(tmp_path, Budget(9))
+    setup = toy_trials.toy_setup(tmp_path)
+    joined = Study.open(f"sqlite:///{tmp_path / 'toy.db'}", "toy", lambda stored: setup.plan.objectives)
+    joined.use(SAMPLERS["random"](Problem(1, 20)))
+    other = TrialQueue(joined, setup.space, Budget(9), SILENT)
+    assert other.baseline is None
+    finish(one, one.next())
+    assert study.counts() == {"done": 1}, "nothing runs at this moment"
+    asked = other.next()
+    assert asked is not None
+    assert asked.number == 1
+    assert other.baseline is not None, "the trial need not wait for it"
+
+
 @pytest.mark.parametrize(("budget", "prepared"), [(9, 2), (2, 1)])
 def test_while_the_baseline_runs_each_worker_gets_a_trial_that_waits_for_it(
     budget: int, prepared: int, tmp_path: Path
