@@ -167,11 +167,11 @@ def test_a_baseline_whose_process_died_is_asked_for_again_before_what_is_prepare
 def test_at_the_deadline_running_trials_get_a_moment_and_are_then_cut_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trials, study = queue_of(tmp_path, Budget(9, deadline=time.monotonic() + 3600))
+    now = time.monotonic()
+    trials, study = queue_of(tmp_path, Budget(9, deadline=now + 3600))
     finish(trials, trials.next())
     running = trials.next()
     assert running is not None
-    now = time.monotonic()
     assert 0 < (trials.seconds_left or 0) <= 3600
     for later_s, must in ((0, False), (3601, False), (3600 + CUT_S + 1, True)):
         monkeypatch.setattr(time, "monotonic", lambda later_s=later_s: now + later_s)
