@@ -34,6 +34,11 @@ class DeviceModels:
         metrics = known_metrics()
         return [Objective(metrics[name], False, limit) for name, limit in self.profile.limits.items()]
 
+    def limits_beside(self, given: Sequence[Objective]) -> list[Objective]:
+        """Return the limits of the device on metrics to which the user gives none."""
+        named = {limit.metric.name for limit in given}
+        return [limit for limit in self.limits if limit.metric.name not in named]
+
 
 def candidates(study: Study) -> list[Model]:
     """Return the models that keep what a study limits by itself, whatever its own device would run."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paredown.evaluators.build import rebuild
+from paredown.evaluators.devices.profile import DeviceProfile
 from paredown.evaluators.files.names import WEIGHTS_FILE
 from paredown.evaluators.metrics.test_accuracy import METRIC as TEST_ACCURACY
 from paredown.evaluators.tasks.spec import stored_task
@@ -31,7 +32,11 @@ class Exported:
 
 
 def export_models(
-    study: Study, models: Sequence[Model], out: Path, format_name: str = DEFAULT_FORMAT
+    study: Study,
+    models: Sequence[Model],
+    out: Path,
+    format_name: str = DEFAULT_FORMAT,
+    target: DeviceProfile | None = None,
 ) -> Iterator[Path | ExportRefused]:
     """Export models one after the other; yield the folder of each, or the error that refuses it.
 
@@ -42,6 +47,7 @@ def export_models(
         models: Models to export.
         out: Folder in which each model gets its own folder.
         format_name: Name in the catalogue of exporters.
+        target: Device that the files are made for; None for the study's own, if it has one.
 
     Raises:
         StudyError: The format does not exist.
@@ -58,7 +64,8 @@ def export_models(
         try:
             network, shape = rebuild(model.candidate, task, trial_file(model.trial, artifact, WEIGHTS_FILE))
             request = ExportRequest(
-                study.name, model, baseline, task, network, shape, artifact, known, left_alone, limits
+                *(study.name, model, baseline, task, network, shape, artifact, known, left_alone, limits),
+                target=target or study.target,
             )
             test = write_model_folder(request, exporter, folder)
         except ExportRefused as refused:
@@ -69,13 +76,19 @@ def export_models(
         yield folder
 
 
-def export_chosen(study: Study, models: Sequence[Model], out: Path, format_name: str = DEFAULT_FORMAT) -> Exported:
+def export_chosen(
+    study: Study,
+    models: Sequence[Model],
+    out: Path,
+    format_name: str = DEFAULT_FORMAT,
+    target: DeviceProfile | None = None,
+) -> Exported:
     """Export models; see `export_models`.
 
     Raises:
         ExportRefused: Every model was refused.
     """
-    exported = _sorted(export_models(study, models, out, format_name))
+    exported = _sorted(export_models(study, models, out, format_name, target))
     if not exported.folders and exported.refused:
         raise exported.refused[0]
     return exported

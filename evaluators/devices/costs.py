@@ -66,8 +66,8 @@ def _integer_costs(file: Path, profile: DeviceProfile) -> dict[str, Measurement]
     from paredown.evaluators.devices.board_latency import predict, predicts
     from paredown.evaluators.devices.operator_macs import operator_macs
     from paredown.evaluators.litert.conversion import tflite_model
+    from paredown.evaluators.litert.metric import npu_estimate
     from paredown.evaluators.litert.runtimes import arena
-    from paredown.evaluators.litert.vela import run_vela
 
     is_made, model = file.suffix == ".tflite", file.read_bytes()
     model = model if is_made else tflite_model(model, profile.weight_granularity)
@@ -76,10 +76,10 @@ def _integer_costs(file: Path, profile: DeviceProfile) -> dict[str, Measurement]
         Measurement("flash_bytes", len(model) + profile.engine_flash_bytes, device=profile.id),
     ]
     if profile.npu is not None:
-        estimate = run_vela(model, profile.npu)
+        estimate = npu_estimate(model, profile.npu)
         found.append(Measurement("npu_cycles", estimate.cycles, how="predicted", device=f"Vela, {profile.npu}"))
         found.append(Measurement("npu_sram_bytes", estimate.sram_bytes, how="predicted", device=f"Vela, {profile.npu}"))
-    if predicts(profile) and not is_made:
+    if predicts(profile):
         interval = predict(profile, operator_macs(file))
         spread = (interval.high_ms - interval.low_ms) / 2
         found.append(

@@ -1,4 +1,4 @@
-"""Multiply-accumulates of an ONNX file by class of operator: dense, convolution, depthwise, pointwise."""
+"""Multiply-accumulates of a model's file by class of operator: dense, convolution, depthwise, pointwise."""
 
 from collections import defaultdict
 from math import prod
@@ -17,9 +17,16 @@ WEIGHT = {"QLinearConv": 3, "QLinearMatMul": 3, "QGemm": 3}
 def operator_macs(file: Path) -> OperatorMacs:
     """Return the multiply-accumulates of one image.
 
+    Args:
+        file: ONNX, or TensorFlow Lite (`.tflite`).
+
     Raises:
         DeviceError: The file is no ONNX model, or the shape of a product cannot be told.
     """
+    if file.suffix == ".tflite":
+        from paredown.evaluators.litert.tflite_macs import tflite_macs
+
+        return tflite_macs(file.read_bytes())
     import onnx
     from google.protobuf.message import DecodeError
 

@@ -1,5 +1,6 @@
 """Runs TensorFlow Lite files, each in a process of its own: in TensorFlow Lite Micro, and in LiteRT beside it."""
 
+import functools
 import re
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from paredown.evaluators.litert.signature import Signature
 PROGRAM = "paredown.evaluators.litert.runtime_process"
 NAMES = {MICRO: "TensorFlow Lite Micro", LITERT: "LiteRT", XNNPACK: "LiteRT with XNNPACK"}
 ALLOCATED = re.compile(r"Arena allocation (total|head|tail) (\d+) bytes")
+KEPT_ARENAS = 256
+"""Maximum number of files whose arena is kept: one file serves many devices."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ def run_litert(model: bytes, images: NDArray[np.int8], *, xnnpack: bool = False)
     return _run(XNNPACK if xnnpack else LITERT, model, images)[0]
 
 
+@functools.lru_cache(maxsize=KEPT_ARENAS)
 def arena(model: bytes) -> Arena:
     """Return the memory that TensorFlow Lite Micro takes for a file.
 

@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from paredown.evaluators.devices.catalogue import device_profile
 from paredown.search.api.front import Front
 from paredown.search.api.limits import limits_of
 from paredown.search.api.model_table import ModelTable
 from paredown.search.api.storage import DEFAULT_STORAGE, stored_study
 from paredown.studies.choice import choose
+from paredown.studies.device_models import candidates, on_device
 from paredown.studies.errors import StudyError
 from paredown.studies.front import Model
 from paredown.studies.selection import best_models, chosen_among
@@ -59,7 +61,11 @@ class Study:
         return Front(self.name, self.stored.objectives, self.models, ModelTable.of(self.stored))
 
     def select(
-        self, *, max: Mapping[str, float | str] | None = None, min: Mapping[str, float | str] | None = None
+        self,
+        *,
+        max: Mapping[str, float | str] | None = None,
+        min: Mapping[str, float | str] | None = None,
+        device: str | None = None,
     ) -> Model:
         """Return the best model that keeps the limits: the best in the first objective, ties decided by the next.
 
@@ -67,13 +73,19 @@ class Study:
             max: Largest value allowed, by metric, such as `{"size_bytes": "60k", "latency_ms": "0.5 x baseline"}`.
             min: Smallest value allowed, by metric, such as `{"accuracy": "baseline - 1 pt"}`. A limit that is given
                 here takes the place of the study's own.
+            device: Device whose memory and number formats the model must keep: a name of `paredown device list`, or
+                a TOML file. What the model costs on it is then among the measurements.
 
         Raises:
             ConfigError: A metric does not exist, or a limit is on its good side.
+            DeviceError: There is no such device.
             NothingFits: No model keeps the limits; the message names the nearest one.
         """
         limits = limits_of(max or {}, min or {}, self.baseline)
-        return choose(self.stored.models(), self.stored.objectives, limits).model
+        if device is None:
+            return choose(self.stored.models(), self.stored.objectives, limits).model
+        seen = on_device(self.stored, device_profile(device), candidates(self.stored))
+        return choose(seen.models, self.stored.objectives, [*limits, *seen.limits_beside(limits)]).model
 
     def export(
         self,
@@ -81,19 +93,21 @@ class Study:
         out: str | Path | None = None,
         *,
         format: str | None = None,
+        device: str | None = None,
     ) -> list[Path]:
         """Export models as verified folders, and return these.
 
         Args:
             models: Models or numbers of trials; None for the whole front.
             out: Folder in which each model gets its own; None for `models` in the study's folder.
-            format: Name of an export format; None for ONNX.
+            format: Name of an export format; None for that of the device, or ONNX where none is named.
+            device: Device that the files are made for; None for the study's own, if it has one.
 
         Raises:
             ExportRefused: None of the models could be exported. `export_report` tells of those refused beside others.
             NothingFits: A trial is no finished model.
         """
-        return list(self.export_report(models, out, format=format).folders)
+        return list(self.export_report(models, out, format=format, device=device).folders)
 
     def export_report(
         self,
@@ -101,13 +115,16 @@ class Study:
         out: str | Path | None = None,
         *,
         format: str | None = None,
+        device: str | None = None,
     ) -> "Exported":
         """Export models as `export` does; return the folders, and why others were refused."""
         from paredown.studies.exporters.catalogue import DEFAULT_FORMAT
         from paredown.studies.exporting import export_chosen
 
         folder = Path(out) if out is not None else self._outputs() / "models"
-        return export_chosen(self.stored, self._chosen(models), folder, format or DEFAULT_FORMAT)
+        profile = device_profile(device) if device is not None else None
+        named = format or (profile.format if profile else DEFAULT_FORMAT)
+        return export_chosen(self.stored, self._chosen(models), folder, named, profile)
 
     def report(self, file: str | Path | None = None) -> Path:
         """Write the self-contained HTML report, and return its path.

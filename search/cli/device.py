@@ -70,7 +70,9 @@ def show(name: DeviceName, as_json: AsJson = False) -> None:
 @device.command()
 def calibrate(
     name: DeviceName,
-    model: Annotated[Path, typer.Option(help="The network that ran on the board: an exported folder, or model.onnx.")],
+    model: Annotated[
+        Path, typer.Option(help="The network that ran on the board: an exported folder, an ONNX or a .tflite file.")
+    ],
     ms: Annotated[float, typer.Option(help="What the board took for one image, in ms.")],
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Device file to write, or to add to. (default: DEVICE.toml)")
@@ -101,12 +103,14 @@ def macs_of(model: Path) -> "OperatorMacs":
     """Return the multiply-accumulates of a file, or of the model in an exported folder.
 
     Raises:
-        ConfigError: There is no ONNX file.
+        ConfigError: There is no such file.
+        StudyError: The folder holds no exported model.
     """
     from paredown.evaluators.devices.operator_macs import operator_macs
     from paredown.evaluators.files.names import MODEL_FILE
+    from paredown.studies.model_folder.manifest import read_manifest
 
-    file = model / MODEL_FILE if model.is_dir() else model
+    file = model / (read_manifest(model).model_file or MODEL_FILE) if model.is_dir() else model
     if not file.is_file():
         raise ConfigError(f"--model: there is no {file}; `paredown export` writes one")
     return operator_macs(file)

@@ -8,7 +8,7 @@ import typer
 from paredown.search.cli.options import (
     DEFAULT_STORAGE,
     AsJson,
-    Format,
+    DeviceFormat,
     ModelsFolder,
     Storage,
     StudyName,
@@ -16,20 +16,22 @@ from paredown.search.cli.options import (
 )
 from paredown.search.cli.output import print_json, print_refused, print_table, progress_console, relative
 from paredown.search.errors import ConfigError
-from paredown.studies.exporters.catalogue import DEFAULT_FORMAT, exporter_named
+from paredown.studies.exporters.catalogue import exporter_named
 
 
 def export(
     study: StudyName,
     whole_front: Annotated[bool, typer.Option("--front", help="Export every model of the front.")] = False,
     trial: Annotated[list[int] | None, typer.Option(help="Number of a trial; may be repeated.")] = None,
-    format_name: Format = DEFAULT_FORMAT,
+    format_name: DeviceFormat = None,
+    device: Annotated[str | None, typer.Option(help="Device that the files are made for.")] = None,
     out: ModelsFolder = None,
     storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,
 ) -> None:
     """Write models as folders: the file, a manifest and a card; each is verified against its network."""
-    exporter_named(format_name, "--format")
+    if format_name is not None:
+        exporter_named(format_name, "--format")
     if not whole_front and not trial:
         raise ConfigError("say which models: --front, or --trial N")
     opened = open_study(storage, study)
@@ -38,7 +40,7 @@ def export(
     if not numbers:
         raise ConfigError(f"study {study!r} has no finished model yet; run `paredown search` first")
     with progress_console().status("exporting"):
-        exported = opened.export_report(numbers, out, format=format_name)
+        exported = opened.export_report(numbers, out, format=format_name, device=device)
     print_refused(exported.refused)
     if as_json:
         print_json({"study": study, "exported": [str(path) for path in exported.folders]})

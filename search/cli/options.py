@@ -29,12 +29,9 @@ def _document_alone(context: typer.Context, wanted: bool) -> bool:
 AsJson = Annotated[
     bool, typer.Option("--json", callback=_document_alone, help="Print one JSON document on standard output.")
 ]
-Format = Annotated[
-    str,
-    typer.Option(
-        "--format", help=f"Format: {'; '.join(f'{name} ({e.description})' for name, e in EXPORTERS.items())}."
-    ),
-]
+FORMATS = f"Format: {'; '.join(f'{name} ({e.description})' for name, e in EXPORTERS.items())}."
+Format = Annotated[str, typer.Option("--format", help=FORMATS)]
+DeviceFormat = Annotated[str | None, typer.Option("--format", help=f"{FORMATS} (default: the device's, else onnx)")]
 ModelsFolder = Annotated[
     Path | None, typer.Option("-o", "--out", help="Folder for the models. (default: paredown-out/STUDY/models)")
 ]

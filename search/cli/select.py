@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paredown.search.cli.options import DEFAULT_STORAGE, AsJson, Format, Storage, StudyName, open_study
+from paredown.search.cli.options import DEFAULT_STORAGE, AsJson, DeviceFormat, Storage, StudyName, open_study
 from paredown.search.cli.output import print_json, print_models, print_table, progress_console
 from paredown.search.errors import ConfigError
-from paredown.studies.exporters.catalogue import DEFAULT_FORMAT
 
 if TYPE_CHECKING:  # --help must not load what reads studies
     from paredown.evaluators.devices.profile import DeviceProfile
@@ -47,7 +46,7 @@ def select(
         typer.Option(help="With --by weights: METRIC=WEIGHT; may be repeated.", metavar="METRIC=WEIGHT"),
     ] = None,
     export_to: Annotated[Path | None, typer.Option("--export", help="Also export the model into this folder.")] = None,
-    format_name: Format = DEFAULT_FORMAT,
+    format_name: DeviceFormat = None,
     storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,
 ) -> None:
@@ -60,7 +59,8 @@ def select(
     if by not in ORDERS:
         raise ConfigError(f"--by {by}: does not exist; allowed: {', '.join(ORDERS)}")
     largest, smallest = pairs(most, "--max"), pairs(least, "--min")
-    exporter_named(format_name, "--format")
+    if format_name is not None:
+        exporter_named(format_name, "--format")
     opened = open_study(storage, study)
     limits = limits_of(largest, smallest, opened.baseline, OPTIONS)
     weights = _weights(opened, weight, by)
@@ -71,21 +71,22 @@ def select(
         return
     seen = _on(opened, device) if device is not None else None
     models: Sequence[Model] = seen.models if seen else opened.models
-    limits = [*limits, *_own(seen, limits)]
+    limits = [*limits, *(seen.limits_beside(limits) if seen else ())]
     if seen is not None and not models:
         raise ConfigError(_none_runs(seen))
     choice = choose(models, opened.stored.objectives, limits, by, weights)
     summary = model_summary(choice.model, opened.baseline, str(opened.folder))
     if export_to is not None:
         with progress_console().status("exporting"):
-            summary["exported"] = str(opened.export(choice.model.trial, export_to, format=format_name)[0])
+            exported = opened.export(choice.model.trial, export_to, format=format_name, device=device)
+            summary["exported"] = str(exported[0])
     if as_json:
         print_json(_document(study, device, limits, summary, choice, seen))
         return
     _print(opened, choice, limits, seen)
     if export_to is None:
-        form = f" --format {seen.profile.format}" if seen and seen.profile.format != DEFAULT_FORMAT else ""
-        typer.echo(f"export it  paredown export {study} --trial {choice.model.trial}{form}")
+        made_for = f" --device {device}" if device else ""
+        typer.echo(f"export it  paredown export {study} --trial {choice.model.trial}{made_for}")
     else:
         typer.echo(f"model      {summary['exported']}")
 
@@ -133,12 +134,6 @@ def _looked_at(opened: "Study", profile: "DeviceProfile") -> "DeviceModels":
     with Progress(console=progress_console(), transient=True) as progress:
         task = progress.add_task(profile.id, total=len(models))
         return on_device(opened.stored, profile, models, lambda: progress.advance(task))
-
-
-def _own(seen: "DeviceModels | None", given: Sequence["Objective"]) -> list["Objective"]:
-    """Return the limits of the device, without those to which the user gives a value."""
-    named = {limit.metric.name for limit in given}
-    return [limit for limit in seen.limits if limit.metric.name not in named] if seen else []
 
 
 def _none_runs(seen: "DeviceModels") -> str:
@@ -223,7 +218,7 @@ def _matrix(opened: "Study", limits: Sequence["Objective"], by: str, weights: di
         seen = _looked_at(opened, device_profile(name))
         document: dict[str, Any] = {"device": name, "trial": None, "metrics": {}, "reason": ""}
         try:
-            model = choose(seen.models, objectives, [*limits, *_own(seen, limits)], by, weights).model
+            model = choose(seen.models, objectives, [*limits, *seen.limits_beside(limits)], by, weights).model
         except NothingFits as error:
             document["reason"] = str(error) if seen.models else _none_runs(seen).partition(": ")[2]
         else:

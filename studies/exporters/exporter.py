@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # for annotations alone: --help and `predict` must not load P
     from numpy.typing import NDArray
     from torch import nn
 
+    from paredown.evaluators.devices.profile import DeviceProfile
     from paredown.evaluators.metrics.measurement import Measurement
     from paredown.evaluators.tasks.task import Task
     from paredown.spaces.compression.tolerance import Tolerance
@@ -39,6 +40,7 @@ class ExportRequest:
             measured yet.
         skipped: Layers that each compression step left unchanged, with the reason.
         limits: Limits of the study by metric, each with its value and its text.
+        target: Device that the file is made for; None where none is named.
     """
 
     study: str
@@ -51,6 +53,7 @@ class ExportRequest:
     test_accuracy: "Measurement | None" = None
     skipped: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     limits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    target: "DeviceProfile | None" = None
 
     def refusal(self, reason: str) -> ExportRefused:
         """Return the error that refuses this model; the caller raises it."""

@@ -24,7 +24,7 @@ def _write(request: ExportRequest, folder: Path) -> Manifest:
 
     onnx = trial_file(request.model.trial, request.artifact, MODEL_FILE).read_bytes()
     try:
-        model = tflite_model(onnx)
+        model = tflite_model(onnx, request.target.weight_granularity if request.target else "channel")
     except NoIntegerFile as error:
         raise request.refusal(str(error)) from error
     (folder / TFLITE_FILE).write_bytes(model)

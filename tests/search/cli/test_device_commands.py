@@ -99,7 +99,9 @@ def test_all_devices_are_answered_from_one_study(found: Path, capsys: pytest.Cap
 
 
 def test_check_ends_with_1_where_a_limit_is_broken(found: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    chosen = Said(capsys, "select", "mcu", "--device", "f746", "--export", "checked", "--json").document()["model"]
+    chosen = Said(
+        capsys, "select", "mcu", "--device", "f746", "--export", "checked", "--format", "onnx", "--json"
+    ).document()["model"]
     model = chosen["exported"]
     assert Said(capsys, "check", model, "--device", "f746", "--max", "ram_bytes=60k").code == 0
     broken = Said(capsys, "check", model, "--device", "f746", "--max", "ram_bytes=1k")
@@ -107,6 +109,7 @@ def test_check_ends_with_1_where_a_limit_is_broken(found: Path, capsys: pytest.C
     refused = Said(capsys, "check", model, "--device", "jetson-nano")
     assert (refused.code, "executes fp32, fp16" in refused.out) == (1, True)
     unknown = Said(capsys, "check", model, "--max", "npu_cycles=5")
+    assert Said(capsys, "check", model, "--device", "f746", "--max", "device_latency_ms=1000").code == 0
     assert (unknown.code, "unknown" in unknown.out) == (1, True)
     litert = Said(capsys, "select", "mcu", "--device", "f746", "--export", "lite", "--format", "litert", "--json")
     assert Said(capsys, "check", litert.document()["model"]["exported"], "--device", "f746").code == 0
