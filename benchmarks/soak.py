@@ -114,13 +114,16 @@ class Round:
         self.done["started"] += 1
         return process
 
-    def wait_for_study(self) -> None:
-        """Wait until the first search has made the study: the dashboard would make tables of its own."""
-        while True:
+    def wait_for_workers(self) -> None:
+        """Wait until the first search has made the study, where the dashboard would make its own tables, and works."""
+        end = time.monotonic() + LIMIT_S
+        while time.monotonic() < end:
             with contextlib.suppress(StudyError):
                 open_study(self.name, storage=self.storage)
-                return
+                if _workers(self.searches):
+                    return
             time.sleep(POLL_S)
+        raise TimeoutError(f"no worker within {LIMIT_S:g} s")
 
     def torment(self) -> None:
         """Do one thing at random."""
@@ -130,6 +133,8 @@ class Round:
             return
         victim, workers = self.chance.choice(self.searches), _workers(self.searches)
         what = self.chance.choice(["kill", "stop", "suspend", *(["kill a worker"] if workers else [])])
+        if workers and not self.done["kill a worker"]:  # workers are rare where searches take long to start
+            what = "kill a worker"
         with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):  # it has just ended
             if what == "kill":
                 os.kill(victim.pid or 0, signal.SIGKILL)
@@ -233,7 +238,7 @@ def one_round(number: int, storage: str, folder: Path, seed: int, most_s: float)
     folder.mkdir()
     this = Round(storage, f"soak{number}", folder, chance)
     this.start()
-    this.wait_for_study()
+    this.wait_for_workers()
     with dashboard(storage) as address:
         looker = Looker(storage, this.name, address)
         end = time.monotonic() + min(most_s, chance.uniform(*ROUND_S))
