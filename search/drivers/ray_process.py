@@ -123,7 +123,7 @@ def _run(pipe: "Connection[Any, Any]", settings: TuneRun) -> None:
                 tune.with_resources(trainable, tune.PlacementGroupFactory([reserved])),
                 tune_config=tune.TuneConfig(
                     search_alg=searcher,
-                    scheduler=_scheduler(),
+                    scheduler=waiting_for_workers(),
                     num_samples=-1,
                     max_concurrent_trials=settings.workers,
                     reuse_actors=True,
@@ -139,11 +139,12 @@ def _run(pipe: "Connection[Any, Any]", settings: TuneRun) -> None:
         ray.shutdown()
 
 
-def _scheduler() -> Any:
+def waiting_for_workers() -> Any:
+    """Return the scheduler by which Ray gives trials to workers."""
     from ray.tune.experiment import Trial
     from ray.tune.schedulers import FIFOScheduler
 
-    class StartsAllWorkers(FIFOScheduler):  # type: ignore[misc]
+    class WaitingForWorkers(FIFOScheduler):  # type: ignore[misc]
         """Gives the next trial to a free worker, and leaves to those in line the workers that start for them.
 
         Ray's own scheduler gives a free worker to the first in line and drops the worker that was starting for it, so
@@ -163,7 +164,7 @@ def _scheduler() -> Any:
             waiting = [one for one in live if one.status == Trial.PENDING and self._added[one.trial_id] < late]
             return min(waiting, key=lambda one: self._added[one.trial_id], default=None)
 
-    return StartsAllWorkers()
+    return WaitingForWorkers()
 
 
 def _searcher(pipe: "Connection[Any, Any]", judge: Any) -> tuple[Any, Any]:  # noqa: C901 (classes: Ray loads late)
