@@ -1,13 +1,16 @@
-# The two commands: `make search` and `make test`. Both make .venv where there is none.
+# The commands: `make search`, `make serve` and `make test`. All make .venv where there is none.
 PYTHON ?= python3
 BIN := .venv/bin
 # Test processes; each computes with one thread.
 JOBS ?= 2
 
-.PHONY: search test lint install clean
+.PHONY: search serve test lint install clean
 
 search: .venv/installed
 	$(BIN)/paredown search
+
+serve: .venv/served
+	$(BIN)/paredown serve
 
 test: .venv/tested
 	$(MAKE) lint
@@ -24,6 +27,10 @@ install: .venv/installed
 .venv/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+.venv/served: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[service]'
 	touch $@
 
 .venv/tested: pyproject.toml

@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from paredown.search.api.client import Client
     from paredown.search.api.compression import compress
     from paredown.search.api.front import Front
     from paredown.search.api.prediction import predict
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from paredown.spaces.errors import ParedownError
 
 _HOMES = {
+    "Client": "paredown.search.api.client",
     "Front": "paredown.search.api.front",
     "ParedownError": "paredown.spaces.errors",
     "Study": "paredown.search.api.study",
@@ -37,6 +39,7 @@ _HOMES = {
 """Public name to the module that holds it."""
 
 __all__ = [
+    "Client",
     "Front",
     "ParedownError",
     "Study",

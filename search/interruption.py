@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from typing import Any
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+TIME_IS_UP = "the time is up"
+"""Why a search has ended whose time limit is reached."""
 TWICE_S = 0.5
 """Seconds within which a second signal is taken for the first: a key press may reach a process on two ways."""
 

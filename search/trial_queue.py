@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from paredown.search.errors import SearchAborted
+from paredown.search.interruption import TIME_IS_UP as TIME_IS_UP
 from paredown.search.interruption import StopRequest
 from paredown.search.listener import ProgressListener
 from paredown.search.patience import trials_without_gain
@@ -21,7 +22,6 @@ MAX_SKIPPED = 500
 """Number of rejected or known candidates in a row that ends the search."""
 CUT_S = 3.0
 """Seconds after the deadline in which a running trial may come to its next batch, and end there by itself."""
-TIME_IS_UP = "the time is up"
 STOPPED = "stopped; the same command goes on"
 
 

@@ -2,7 +2,8 @@
 
 import math
 
-from paredown.evaluators.metrics.latency_ms import AGAIN, METRIC
+from paredown.evaluators.metrics.latency_again_ms import METRIC as AGAIN
+from paredown.evaluators.metrics.latency_ms import METRIC
 from paredown.studies.front import Model, faster_on_paper_only
 
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from paredown.studies.errors import NothingFits
 from paredown.studies.front import Model, front
-from paredown.studies.study import Study
+from paredown.studies.records import Records
 
 
-def best_models(study: Study) -> list[Model]:
+def best_models(study: Records) -> list[Model]:
     """Return the study's front; empty where no model keeps the limits."""
     return front(study.models(), study.optimised_metrics)
 

@@ -139,3 +139,93 @@ class OrphanRow(Table):
     runner: Mapped[str] = mapped_column(String(32))
     result: Mapped[dict[str, Any]] = mapped_column(JSON)
     told_at: Mapped[datetime] = mapped_column(DateTime)
+
+
+class JobRow(Table):
+    """A study in the queue of the service.
+
+    Attributes:
+        owner: Name of the user to whom the study belongs.
+        study: Name of the study among those of its owner.
+        payload: The study file as checked, with absolute paths.
+        folder: Folder of trials, models, log and report.
+        state: State: queued, running, paused, cancelled, failed or done.
+        priority: Jobs of one owner run in falling order of it.
+        run_after: Unix time, by the clock of the database, before which it does not start.
+        attempts: Number of runs that ended by the death of their process.
+        max_attempts: Number of such runs after which it fails.
+        runner: Token of the worker that runs it; empty where none does.
+        fencing_token: Number of times that it was claimed. Only the latest claim may change it.
+        lease_until: Unix time, by the clock of the database, after which another worker may take it over.
+        stop_requested: What is to happen to it while it runs: pause, cancel, or empty for nothing.
+        idempotency_key: Key of the request that made it; None where it had none.
+        request_digest: SHA-256 of that request.
+        error: Why it failed, or why it ended; empty before.
+        created_at: Unix time by the clock of the database, as all times here.
+    """
+
+    __tablename__ = PREFIX + "jobs"
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    owner: Mapped[str] = mapped_column(String(64))
+    study: Mapped[str] = mapped_column(String(100))
+    payload: Mapped[dict[str, Any]] = mapped_column(JSON)
+    folder: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    priority: Mapped[int] = mapped_column(Integer, default=0)
+    run_after: Mapped[float] = mapped_column(Float, default=0.0)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    max_attempts: Mapped[int] = mapped_column(Integer, default=3)
+    runner: Mapped[str] = mapped_column(String(32), default="")
+    fencing_token: Mapped[int] = mapped_column(Integer, default=0)
+    lease_until: Mapped[float] = mapped_column(Float, default=0.0)
+    stop_requested: Mapped[str] = mapped_column(String(16), default="")
+    idempotency_key: Mapped[str | None] = mapped_column(String(255), default=None)
+    request_digest: Mapped[str] = mapped_column(String(64))
+    error: Mapped[str] = mapped_column(Text, default="")
+    created_at: Mapped[float] = mapped_column(Float)
+    started_at: Mapped[float | None] = mapped_column(Float, default=None)
+    finished_at: Mapped[float | None] = mapped_column(Float, default=None)
+    __table_args__ = (UniqueConstraint("owner", "study"), UniqueConstraint("owner", "idempotency_key"))
+
+
+class TokenRow(Table):
+    """A token of the service's API.
+
+    Attributes:
+        key: The public part of the token, by which it is found, listed and revoked.
+        digest: SHA-256 of the whole token.
+        owner: Name of the user whose studies it reaches.
+        scopes: Names of what it allows: read, submit, admin.
+        expires_at: Unix time, by the clock of the database, from which it is refused; None for never.
+        revoked_at: Unix time from which it was revoked; None where it was not.
+    """
+
+    __tablename__ = PREFIX + "tokens"
+    key: Mapped[str] = mapped_column(String(16), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(String(100))
+    owner: Mapped[str] = mapped_column(String(64))
+    scopes: Mapped[list[str]] = mapped_column(JSON)
+    created_at: Mapped[float] = mapped_column(Float)
+    expires_at: Mapped[float | None] = mapped_column(Float, default=None)
+    revoked_at: Mapped[float | None] = mapped_column(Float, default=None)
+
+
+class AuditRow(Table):
+    """A request that was to change something.
+
+    Attributes:
+        at: Unix time by the clock of the database.
+        token: Public part of the token; empty for a request that had none.
+        status: Status code of the answer.
+    """
+
+    __tablename__ = PREFIX + "audit"
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    at: Mapped[float] = mapped_column(Float)
+    token: Mapped[str] = mapped_column(String(16))
+    owner: Mapped[str] = mapped_column(String(64))
+    method: Mapped[str] = mapped_column(String(16))
+    path: Mapped[str] = mapped_column(Text)
+    status: Mapped[int] = mapped_column(Integer)
+    address: Mapped[str] = mapped_column(String(64))

@@ -1,6 +1,6 @@
 """All metrics, by name, and the evaluators of those that a trial measures."""
 
-from paredown.evaluators.metrics import latency_ms, test_accuracy
+from paredown.evaluators.metrics import latency_again_ms, test_accuracy
 from paredown.evaluators.metrics.accuracy import ACCURACY
 from paredown.evaluators.metrics.device_latency_ms import DEVICE_LATENCY_MS
 from paredown.evaluators.metrics.evaluation_input import Evaluator
@@ -23,7 +23,9 @@ EVALUATORS: dict[str, Evaluator] = {
         *(RAM_BYTES, FLASH_BYTES, NPU_CYCLES, NPU_SRAM_BYTES, DEVICE_LATENCY_MS),
     )
 }
-MEASURED_AFTERWARDS: dict[str, Metric] = {metric.name: metric for metric in (test_accuracy.METRIC, latency_ms.AGAIN)}
+MEASURED_AFTERWARDS: dict[str, Metric] = {
+    metric.name: metric for metric in (test_accuracy.METRIC, latency_again_ms.METRIC)
+}
 
 
 def known_metrics() -> dict[str, Metric]:

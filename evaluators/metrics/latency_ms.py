@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 FLOOR_MS = 0.02
 """Latency below which a network takes no longer than its call by the runtime."""
 METRIC = Metric("latency_ms", "ms", "measured", untrained_tolerance=0.1, floor=FLOOR_MS)
-AGAIN = Metric("latency_again_ms", "ms", "measured", untrained_tolerance=None, floor=FLOOR_MS)
-"""Latency of a model of the final front, measured once more when the search has ended, side by side with the others."""
 PAIRS = 60
 STREAM_SLICE = 8
 """Images between two slices of the reference, at least."""

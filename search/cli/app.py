@@ -20,13 +20,16 @@ from paredown.search.cli.exit_codes import InterruptibleGroup, run_command
 from paredown.search.cli.export import export, predict, report
 from paredown.search.cli.families import families
 from paredown.search.cli.front import front
+from paredown.search.cli.remote import cancel, jobs, logs, submit
 from paredown.search.cli.schema import schema
 from paredown.search.cli.search import search
 from paredown.search.cli.select import select
 from paredown.search.cli.sensitivity import sensitivity
+from paredown.search.cli.serve import serve, worker
 from paredown.search.cli.show import show
 from paredown.search.cli.status import status
 from paredown.search.cli.studies import studies
+from paredown.search.cli.token import token
 from paredown.search.cli.unpack import unpack
 from paredown.search.cli.waiting_line import enqueue, retry
 
@@ -56,6 +59,12 @@ COMMANDS = (
     families,
     schema,
     unpack,
+    serve,
+    worker,
+    submit,
+    jobs,
+    cancel,
+    logs,
 )
 for command in COMMANDS:
     app.command()(command)
@@ -63,6 +72,7 @@ app.add_typer(studies, name="studies")
 app.add_typer(bench, name="bench")
 app.add_typer(data, name="data")
 app.add_typer(device, name="device")
+app.add_typer(token, name="token")
 
 
 def _print_version(wanted: bool) -> None:

@@ -8,7 +8,8 @@ import toy_trials
 from paredown.evaluators.build import build, input_shape
 from paredown.evaluators.device import this_device
 from paredown.evaluators.files.onnx_model import export
-from paredown.evaluators.metrics.latency_ms import AGAIN, METRIC
+from paredown.evaluators.metrics.latency_again_ms import METRIC as AGAIN
+from paredown.evaluators.metrics.latency_ms import METRIC
 from paredown.evaluators.metrics.measurement import Measurement
 from paredown.search.api.model_table import ModelTable
 from paredown.search.front_latency import measure_front_again

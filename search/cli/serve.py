@@ -1,0 +1,56 @@
+"""The commands `serve` and `worker`: the service, and those who run its studies."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from paredown.search.cli.options import DEFAULT_STORAGE, Storage
+from paredown.search.errors import ConfigError
+
+
+def serve(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; any but this machine's needs a token.")
+    ] = "127.0.0.1",
+    storage: Storage = DEFAULT_STORAGE,
+    token_file: Annotated[
+        Path | None, typer.Option(help="File for the first admin token, in place of standard output.")
+    ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(help="Module from which studies may import functions. May be repeated.", metavar="PACKAGE.MODULE"),
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder in which the data of studies must lie.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the studies.")] = Path("paredown-out"),
+    root_path: Annotated[str, typer.Option(help="Path under which a reverse proxy serves it, e.g. /paredown.")] = "",
+    public_host: Annotated[
+        list[str] | None, typer.Option(help="Name by which browsers may call it. May be repeated.")
+    ] = None,
+    worker: Annotated[bool, typer.Option(help="Whether a worker runs on this machine.")] = True,
+) -> None:
+    """Serve the API of the service until Ctrl-C (needs paredown[service])."""
+    from paredown.search.service.server import serve as run
+    from paredown.search.service.settings import Settings
+
+    if root_path and (not root_path.startswith("/") or root_path.endswith("/")):
+        raise ConfigError(f"--root-path {root_path}: write it as /prefix")
+    if data is not None and not data.is_dir():
+        raise ConfigError(f"--data {data}: is no folder")
+    settings = Settings(storage, out, data, tuple(allow or ()), root_path, tuple(public_host or ()))
+    try:
+        run(settings, host, port, typer.echo, token_file, has_worker=worker)
+    except KeyboardInterrupt:  # the way to end it
+        return
+
+
+def worker(
+    storage: Storage = DEFAULT_STORAGE,
+    ray_address: Annotated[str | None, typer.Option(help="Address of a Ray cluster that runs the trials.")] = None,
+    until_empty: Annotated[bool, typer.Option("--until-empty", help="End when no study waits.")] = False,
+) -> None:
+    """Run the studies that wait in the queue, one after the other, until Ctrl-C."""
+    from paredown.search.service.worker import Worker
+
+    Worker(storage, ray_address).run(until_empty=until_empty)

@@ -1,0 +1,1 @@
+"""The API of the service: its routes, their documents, and the application."""

@@ -1,0 +1,73 @@
+"""The application: routes, what their errors look like, and the guard before all of them."""
+
+import socket
+from importlib.metadata import version
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import SQLAlchemyError
+
+from paredown.search.service.api.file_routes import file_routes
+from paredown.search.service.api.result_routes import result_routes
+from paredown.search.service.api.steering_routes import steering_routes
+from paredown.search.service.api.study_routes import study_routes
+from paredown.search.service.api.system_routes import system_routes
+from paredown.search.service.guard import DATABASE_GONE, Guard
+from paredown.search.service.service import Service
+from paredown.spaces.errors import ParedownError
+from paredown.studies.errors import DatabaseUnusable, StudyNotFound
+from paredown.studies.queue.jobs import JobConflict
+
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+UNPROCESSABLE = 422
+
+
+def api(service: Service) -> FastAPI:
+    """Return the API without its guard."""
+    app = FastAPI(
+        title="Paredown",
+        version=version("paredown"),
+        description="Studies that wait in a queue, run on workers, and give a front of small, fast models.",
+        docs_url=None,  # its page would load scripts from elsewhere
+        redoc_url=None,
+        openapi_url=None,  # our own route needs a token
+        root_path=service.settings.root_path,
+    )
+    for routes in (study_routes, steering_routes, result_routes, file_routes, system_routes):
+        app.include_router(routes(service))
+    app.add_exception_handler(ParedownError, _refused)
+    app.add_exception_handler(SQLAlchemyError, _unavailable)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    return app
+
+
+def application(service: Service) -> Guard:
+    """Return the API behind its guard."""
+    settings = service.settings
+    hosts = (*LOOPBACK_NAMES, socket.gethostname(), *settings.hosts)
+    return Guard(api(service), service.checked_tokens, service.audit, hosts, settings.root_path)
+
+
+def _refused(request: Request, error: Exception) -> JSONResponse:
+    """Answer with the message that the command line would show."""
+    status = UNPROCESSABLE
+    if isinstance(error, StudyNotFound):
+        status = 404
+    elif isinstance(error, DatabaseUnusable):
+        return _unavailable(request, error)
+    elif isinstance(error, JobConflict):
+        status = 409
+    return JSONResponse({"detail": str(error)}, status)
+
+
+def _unavailable(request: Request, error: Exception) -> JSONResponse:
+    """Answer without details, which may name the database's address."""
+    return JSONResponse({"detail": DATABASE_GONE}, 503)
+
+
+def _invalid(request: Request, error: Exception) -> JSONResponse:
+    """Answer in one sentence for each value that is not allowed; what was given is not repeated."""
+    assert isinstance(error, RequestValidationError)
+    lines = [f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()]
+    return JSONResponse({"detail": "\n".join(lines)}, UNPROCESSABLE)

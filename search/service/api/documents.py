@@ -1,0 +1,117 @@
+"""What requests and answers of the API hold."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+EXAMPLE = "study: digits\ntask: digits\nobjectives: [accuracy, latency_ms, size_bytes]\ntrials: 40\n"
+
+
+class StudyDocument(BaseModel):
+    """A study and its place in the queue.
+
+    Attributes:
+        study: Name among the studies of its owner.
+        owner: Name of its owner.
+        state: queued, running, paused, cancelled, failed or done.
+        stop_requested: What is to happen to it while it runs: pause, cancel, or empty.
+        position: Place in the queue, from 1; null where it does not wait.
+        priority: Jobs of one owner run in falling order of it.
+        trials: Total number of trials that it is to have.
+        counts: Number of trials by state.
+        best: Best value of each objective among the models that keep every limit.
+        attempts: Number of runs whose process died.
+        error: Why it failed, or why its time ended; empty otherwise.
+        created_at: Unix time, as the two below.
+        started_at: When it first ran; null before.
+        finished_at: When it came to its end; null before.
+    """
+
+    study: str
+    owner: str
+    state: str
+    stop_requested: str
+    position: int | None
+    priority: int
+    trials: int
+    counts: dict[str, int]
+    best: dict[str, float]
+    attempts: int
+    error: str
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+
+
+class StudyList(BaseModel):
+    """The studies that a token may see."""
+
+    studies: list[StudyDocument]
+
+
+class StudyDetail(StudyDocument):
+    """A study with its study file and the progress of its search.
+
+    Attributes:
+        config: The study file as checked.
+        search: Progress of the search that runs, as in the events of `progress`; null where none does.
+    """
+
+    config: dict[str, Any]
+    search: dict[str, Any] | None
+
+
+class TrialList(BaseModel):
+    """A page of trials.
+
+    Attributes:
+        total: Number of trials that match.
+        trials: The trials of this page.
+    """
+
+    total: int
+    trials: list[dict[str, Any]]
+
+
+class Extension(BaseModel):
+    """A larger number of trials."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"trials": 80}]})
+    trials: int = Field(ge=1, le=100_000)
+
+
+class Retry(BaseModel):
+    """Which failures are to run again; all where no cause is named."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"causes": ["timeout"]}]})
+    causes: list[str] = Field(default_factory=list, max_length=20)
+
+
+class Candidate(BaseModel):
+    """A candidate that is to run before all others: a trial's knobs with some changed."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"knobs": {"mbconv.kernel": 5}, "like": 3}]}
+    )
+    knobs: dict[str, str | int | float | bool | None] = Field(default_factory=dict, max_length=200)
+    like: int | None = Field(default=None, ge=0, description="Number of a trial; null for the baseline")
+
+
+class LogPart(BaseModel):
+    """A part of a log.
+
+    Attributes:
+        text: The text from the offset on.
+        next_offset: Offset of what comes after it, in bytes.
+        ended: Whether the study rests, so that nothing comes as long as nobody starts it again.
+    """
+
+    text: str
+    next_offset: int
+    ended: bool
+
+
+class Problem(BaseModel):
+    """Why a request was refused."""
+
+    detail: str

@@ -1,0 +1,30 @@
+"""Exported models as files to send."""
+
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+
+from paredown.studies.errors import StudyNotFound
+
+
+def model_archive(models: Path, trial: int) -> Path:
+    """Return a temporary zip file of an exported model; the caller deletes it.
+
+    Args:
+        models: Folder of the study's exported models.
+        trial: Number of the trial.
+
+    Raises:
+        StudyNotFound: The model was not exported.
+    """
+    name = f"trial-{trial:04d}"
+    folder = models / name
+    if folder.is_symlink() or not folder.is_dir():
+        raise StudyNotFound(f"trial {trial} is not exported; the front is when the search ends, others by POST")
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and not file.is_symlink()]
+    handle, target = tempfile.mkstemp(prefix="paredown-model-", suffix=".zip")
+    with os.fdopen(handle, "wb") as opened, zipfile.ZipFile(opened, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in files:
+            archive.write(file, Path(name, file.relative_to(folder)))
+    return Path(target)

@@ -1,0 +1,145 @@
+"""Starts a server: its port, its first token, and a worker on this machine beside it."""
+
+import functools
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
+from pathlib import Path
+
+from paredown.search.errors import ConfigError
+from paredown.search.service.child_process import start_child
+from paredown.search.service.settings import Settings
+
+RESTART_S = 2.0
+"""Seconds after which a worker that died is started again."""
+STOP_S = 150.0
+"""Seconds after which a worker that was asked to end is killed."""
+ADMINISTRATOR = "admin"
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach an address."""
+    try:
+        return ip_address("127.0.0.1" if host == "localhost" else host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def serve(
+    settings: Settings,
+    host: str,
+    port: int,
+    say: Callable[[str], None],
+    token_file: Path | None = None,
+    *,
+    has_worker: bool = True,
+) -> None:
+    """Serve until a signal asks for the end.
+
+    Args:
+        settings: What is served.
+        host: Address to listen on.
+        port: Port; 0 for a free one.
+        say: Told the address, and the first token where there is no file for it.
+        token_file: File for the first token.
+        has_worker: Whether a worker runs beside the server.
+
+    Raises:
+        ConfigError: FastAPI is not installed, the port is in use, or other machines could reach it without a token.
+        StudyError: The database cannot be used.
+    """
+    try:
+        import uvicorn
+
+        from paredown.search.service.api.application import application
+    except ImportError as error:
+        if error.name is None or error.name.partition(".")[0] not in ("fastapi", "uvicorn", "starlette", "anyio"):
+            raise
+        raise ConfigError("FastAPI and uvicorn are not installed: pip install 'paredown[service]'") from None
+    from paredown.search.service.service import Service
+
+    service = Service(settings)
+    has_token = service.tokens.any_valid()
+    if not is_loopback(host) and not has_token:
+        raise ConfigError(
+            f"--host {host}: other machines could reach it, and there is no token yet; "
+            "make one first: paredown token create NAME --scope admin"
+        )
+    with _listening(host, port) as listening:
+        if not has_token:
+            make = functools.partial(service.tokens.create, "first start", ADMINISTRATOR, ["admin"])
+            _hand_over(make, token_file, say)
+        shown = f"[{host}]" if ":" in host else host
+        say(f"http://{shown}:{listening.getsockname()[1]}{settings.root_path}")
+        config = uvicorn.Config(
+            application(service),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=3,
+        )
+        server = uvicorn.Server(config)
+        if has_worker:
+            with _worker(settings.storage):
+                server.run(sockets=[listening])
+        else:
+            server.run(sockets=[listening])
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as opened:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            opened.bind((host.strip("[]"), port))
+            opened.listen()  # the address is shown before uvicorn accepts: connections wait until then
+        except OSError as error:
+            raise ConfigError(f"--host {host} --port {port}: {error.strerror}; --port 0 takes a free port") from error
+        yield opened
+
+
+def _hand_over(make: Callable[[], str], file: Path | None, say: Callable[[str], None]) -> None:
+    """Make the first token and give it to whoever starts the server, once."""
+    if file is None:
+        say(f"admin token, shown once: {make()}")
+        return
+    try:
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
+            opened.write(f"{make()}\n")
+    except OSError as error:
+        raise ConfigError(f"--token-file {file}: {error.strerror}") from error
+    say(f"admin token: {file}")
+
+
+@contextmanager
+def _worker(storage: str) -> Iterator[None]:
+    """Keep a worker running beside this process; one that dies is started again."""
+    ended = threading.Event()
+
+    def keep() -> None:  # the thread lives as long as its children, as they need
+        while not ended.is_set():
+            child = start_child(["worker"], {"PAREDOWN_STORAGE": storage})
+            while child.poll() is None and not ended.wait(0.2):
+                pass
+            if child.poll() is None:
+                child.terminate()
+                try:
+                    child.wait(STOP_S)
+                except subprocess.TimeoutExpired:
+                    child.kill()
+            elif not ended.wait(RESTART_S):
+                sys.stderr.write(f"paredown serve: the worker ended with {child.returncode} and is started again\n")
+
+    thread = threading.Thread(target=keep, name="paredown-worker")
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -1,0 +1,61 @@
+"""Checks a submitted study in a process of its own, as `paredown search` checks a study file.
+
+It reads one JSON document on standard input and writes one on standard output: the study as the queue stores it. The
+server never loads PyTorch, and what is submitted cannot disturb it: this process ends with its check.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from paredown.evaluators.standard_output import output_to_stderr
+from paredown.search.cli.exit_codes import run_command
+from paredown.search.errors import ConfigError
+from paredown.search.service.policy import checked_payload
+from paredown.search.study_file.feasibility import probe
+from paredown.search.study_file.schema import checked_config
+from paredown.search.study_file.setup import set_up
+
+
+def checked_submission(request: dict[str, Any]) -> dict[str, Any]:
+    """Return name and payload of a submitted study.
+
+    Args:
+        request: `text` (YAML or JSON), `where` (how messages name it), `given` (top-level keys in place of the text's),
+            `owner`, `allow`, `data` and `out`, as in `Settings`.
+
+    Raises:
+        ParedownError: It says what cannot be, or what the server does not allow.
+    """
+    where = str(request["where"])
+    try:
+        # Aliases let a short text stand for a document without end.
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(request["text"], yaml.SafeLoader)):
+            raise ConfigError(f"{where}: YAML with aliases (*name) is not accepted; write the value out")
+        data = yaml.safe_load(request["text"])
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"{where}: is no valid YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{where}: must hold keys such as study, task and objectives")
+    config = checked_config(data, where, request["given"])
+    folder = None if request["data"] is None else Path(request["data"])
+    payload = checked_payload(config, where, request["allow"], folder)
+    out = Path(request["out"], request["owner"], config.study)
+    # What the worker will read, with the name under which the study is stored.
+    stored = checked_config(payload, where, {"study": f"{request['owner']}.{config.study}"})
+    probe(set_up(stored, where, out, out), where)
+    return {"study": config.study, "payload": payload, "folder": str(out.absolute())}
+
+
+def _main() -> None:
+    request = json.load(sys.stdin)
+    with output_to_stderr():  # whatever libraries print
+        checked = checked_submission(request)
+    json.dump(checked, sys.stdout)
+
+
+if __name__ == "__main__":
+    run_command(_main)

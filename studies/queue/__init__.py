@@ -1,0 +1,1 @@
+"""The jobs of the service: who waits, who runs, who takes over."""

@@ -1,0 +1,114 @@
+"""Reads a study over a database that is open already, as a server does at each request."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from optuna.storages import RDBStorage
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, aliased
+
+from paredown.evaluators.metrics.measurement import Objective
+from paredown.studies.records import Records
+from paredown.studies.result import CAUSE
+from paredown.studies.tables import MeasurementRow, StudyRow, TrialRow
+
+SORTED_BY = ("number", "state", "attempt", "started_at", "finished_at")
+"""Columns by which a page of trials may be sorted, beside the study's metrics."""
+
+STATES = (
+    *("running", "waiting", "done", "rejected", "stopped", "failed"),
+    *("duplicate", "retried", "withdrawn", "unnumbered"),
+)
+"""States that a trial may have."""
+
+
+class StudyReader(Records):
+    """Reads the trials of one study, page by page."""
+
+    @classmethod
+    def of(
+        cls, storage: RDBStorage, name: str, objectives: Callable[[Mapping[str, Any]], Sequence[Objective]]
+    ) -> "StudyReader | None":
+        """Return the reader of a study; None where the database has none of that name.
+
+        Args:
+            storage: Database.
+            name: Name of the study.
+            objectives: Function that reads the objectives from the stored configuration.
+        """
+        with Session(storage.engine, expire_on_commit=False) as session:
+            row = session.scalar(select(StudyRow).where(StudyRow.name == name))
+        return None if row is None else cls(storage, row, objectives(row.config))
+
+    def best(self) -> dict[str, float]:
+        """Return the best value of each optimised metric among feasible finished trials."""
+        found: dict[str, float] = {}
+        with Session(self._storage.engine) as session:
+            for metric in self.optimised_metrics:
+                extreme = func.max if metric.higher_is_better else func.min
+                query = (
+                    select(extreme(MeasurementRow.value))
+                    .join(TrialRow, TrialRow.id == MeasurementRow.trial_id)
+                    .where(TrialRow.study_id == self._id, TrialRow.state == "done", TrialRow.feasible.is_(True))
+                    .where(MeasurementRow.metric == metric.name)
+                )
+                if (value := session.scalar(query)) is not None:
+                    found[metric.name] = value
+        return found
+
+    def page(
+        self,
+        *,
+        states: Sequence[str] = (),
+        feasible: bool | None = None,
+        sort: str = "number",
+        descending: bool = False,
+        offset: int = 0,
+        limit: int = 100,
+    ) -> tuple[int, list[dict[str, Any]]]:
+        """Return the number of trials that match, and a page of them as plain data.
+
+        Args:
+            states: States of the trials; all where there are none.
+            feasible: Whether they keep every limit; None for either.
+            sort: One of `SORTED_BY`, or the name of one of the study's metrics; trials without it come last.
+            descending: Whether the largest comes first.
+            offset: Number of trials before the page.
+            limit: Maximum number of trials on the page.
+        """
+        which = [TrialRow.study_id == self._id]
+        which += [TrialRow.state.in_(states)] if states else []
+        which += [] if feasible is None else [TrialRow.feasible.is_(feasible)]
+        query = select(TrialRow).where(*which)
+        if sort in SORTED_BY:
+            key: Any = getattr(TrialRow, sort)
+        else:
+            sorting = aliased(MeasurementRow)
+            query = query.outerjoin(sorting, (sorting.trial_id == TrialRow.id) & (sorting.metric == sort))
+            key = sorting.value
+        order = key.desc() if descending else key.asc()
+        query = query.order_by(order.nulls_last(), TrialRow.number).offset(offset).limit(limit)
+        with Session(self._storage.engine) as session:
+            total = session.scalar(select(func.count()).select_from(TrialRow).where(*which)) or 0
+            rows = session.scalars(query).all()
+            values: dict[int, dict[str, float]] = {row.id: {} for row in rows}
+            measured = select(MeasurementRow).where(MeasurementRow.trial_id.in_(values))
+            for one in session.scalars(measured):
+                values[one.trial_id][one.metric] = one.value
+            return total, [_plain(row, values[row.id]) for row in rows]
+
+
+def _plain(row: TrialRow, metrics: dict[str, float]) -> dict[str, Any]:
+    return {
+        "trial": row.number,
+        "parent": row.parent,
+        "state": row.state,
+        "reason": row.reason,
+        "cause": row.facts.get(CAUSE, ""),
+        "feasible": row.feasible,
+        "attempt": row.attempt,
+        "candidate": row.candidate,
+        "metrics": metrics,
+        "started_at": row.started_at.isoformat(),
+        "finished_at": None if row.finished_at is None else row.finished_at.isoformat(),
+    }
