@@ -114,13 +114,16 @@ class Round:
         self.done["started"] += 1
         return process
 
-    def wait_for_study(self) -> None:
-        """Wait until the first search has made the study: the dashboard would make tables of its own."""
-        while True:
+    def wait_for_workers(self) -> None:
+        """Wait until the first search has made the study, where the dashboard would make its own tables, and works."""
+        end = time.monotonic() + LIMIT_S
+        while time.monotonic() < end:
             with contextlib.suppress(StudyError):
                 open_study(self.name, storage=self.storage)
-                return
+                if _workers(self.searches):
+                    return
             time.sleep(POLL_S)
+        raise TimeoutError(f"no worker within {LIMIT_S:g} s")
 
     def torment(self) -> None:
         """Do one thing at random."""
@@ -128,8 +131,10 @@ class Round:
         if not self.searches or (len(self.searches) < MOST_SEARCHES and self.chance.random() < 0.3):
             self.start()
             return
-        victim = self.chance.choice(self.searches)
-        what = self.chance.choice(["kill", "kill a worker", "stop", "suspend"])
+        victim, workers = self.chance.choice(self.searches), _workers(self.searches)
+        what = self.chance.choice(["kill", "stop", "suspend", *(["kill a worker"] if workers else [])])
+        if workers and not self.done["kill a worker"]:  # workers are rare where searches take long to start
+            what = "kill a worker"
         with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):  # it has just ended
             if what == "kill":
                 os.kill(victim.pid or 0, signal.SIGKILL)
@@ -139,10 +144,8 @@ class Round:
                 os.kill(victim.pid or 0, signal.SIGSTOP)
                 time.sleep(self.chance.uniform(*SUSPENDED_S))
                 os.kill(victim.pid or 0, signal.SIGCONT)
-            elif workers := _workers(self.searches):
-                self.chance.choice(workers).kill()
             else:
-                return
+                self.chance.choice(workers).kill()
             self.done[what] += 1
 
     def finish(self) -> str:
@@ -181,10 +184,14 @@ class Round:
 
 
 def _workers(searches: list[BaseProcess]) -> list[psutil.Process]:
-    """Return the processes that run trials: all that the server of these searches has forked, but for themselves."""
-    server = psutil.Process(searches[0].pid).parent()
-    pids = {one.pid for one in searches}
-    return [one for one in (server.children() if server else []) if one.pid not in pids]
+    """Return the processes that run trials: each search has started a server, which has forked them."""
+    found: list[psutil.Process] = []
+    for search_process in searches:
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+            for server in psutil.Process(search_process.pid).children():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    found += server.children()
+    return found
 
 
 @contextlib.contextmanager
@@ -231,7 +238,7 @@ def one_round(number: int, storage: str, folder: Path, seed: int, most_s: float)
     folder.mkdir()
     this = Round(storage, f"soak{number}", folder, chance)
     this.start()
-    this.wait_for_study()
+    this.wait_for_workers()
     with dashboard(storage) as address:
         looker = Looker(storage, this.name, address)
         end = time.monotonic() + min(most_s, chance.uniform(*ROUND_S))

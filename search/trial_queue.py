@@ -9,11 +9,12 @@ from paredown.search.errors import SearchAborted
 from paredown.search.interruption import TIME_IS_UP as TIME_IS_UP
 from paredown.search.interruption import StopRequest
 from paredown.search.listener import ProgressListener
+from paredown.search.patience import trials_without_gain
 from paredown.search.schedulers.halving import Halving
 from paredown.search.schedulers.judge import Judge
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.space import SearchSpace
-from paredown.studies.front import Model, hypervolume_history
+from paredown.studies.front import Model
 from paredown.studies.result import CAUSE, FINISHED, Cause, PendingTrial, TrialResult
 from paredown.studies.study import MAX_DEATHS, Study
 
@@ -108,6 +109,12 @@ class TrialQueue:
         left = self.seconds_left
         return self.stop.is_asked or (left is not None and left < -CUT_S)
 
+    def find_baseline(self) -> Model | None:
+        """Return the baseline as `baseline` does, once it is done anywhere: another search may have finished it."""
+        if self._baseline is None:
+            self._baseline = self._study.baseline()
+        return self._baseline
+
     def next(self, *, beside: bool = False) -> PendingTrial | None:
         """Return a trial to start now; None to wait for a running one, or for good where `stopped` says why.
 
@@ -124,10 +131,14 @@ class TrialQueue:
                 pending = self._proposed()
             elif not self._is_over():
                 pending = self._prepared.pop(0)
+            if pending is not None and self.find_baseline() is None:
+                if pending.candidate.digest == self._study.baseline_candidate.digest:
+                    self._baseline_number = pending.number
+                elif not (beside and runs_here):  # another search began the baseline a moment ago
+                    self._prepared.append(pending)
+                    return None
             if pending is not None:
                 self._running.add(pending.number)
-                if self._baseline is None and pending.candidate.digest == self._study.baseline_candidate.digest:
-                    self._baseline_number = pending.number
                 self.listener.started(pending)
             return pending
         finally:
@@ -149,8 +160,7 @@ class TrialQueue:
     def _waits_for_baseline(self) -> bool:
         """Return whether the baseline runs, here or elsewhere; trials that are prepared here run only after it."""
         if self._baseline is None and self._study.counts().get("running", 0) > len(self._prepared):
-            self._baseline = self._study.baseline()  # another search may have finished it
-            return self._baseline is None
+            return self.find_baseline() is None
         return False
 
     def _has_lost_baseline(self) -> bool:
@@ -194,8 +204,7 @@ class TrialQueue:
         start = time.perf_counter()
         self._running.discard(number)
         stored = self._study.tell(number, result)
-        if self._baseline is None:
-            self._baseline = self._study.baseline()
+        self.find_baseline()
         if stored is None:
             self.listener.given_back(number, "another search took it over; this result is kept, but does not count")
         else:
@@ -282,19 +291,3 @@ class TrialQueue:
             self._is_waiting = True
             self.listener.remark(f"waiting for the last trials of another search of this study: {running}")
         return bool(reason) or is_full
-
-
-def trials_without_gain(study: Study) -> int:
-    """Return the number of trials that finished, by their number, after the hypervolume within the limits last grew.
-
-    It is read from the study each time, so all processes that search the study come to the same number, also after a
-    stop.
-    """
-    baseline, metrics = study.baseline(), study.optimised_metrics
-    if baseline is None:
-        return 0
-    largest, last_gain = 0.0, baseline.trial
-    for number, share in hypervolume_history(study.models(), metrics, baseline, study.limits):
-        if share > largest:
-            largest, last_gain = share, number
-    return study.finished_after(last_gain)

@@ -98,7 +98,7 @@ def finish(
         values: Values by metric name.
         facts: Facts of the trial.
     """
-    try:
+    with _quiet(), contextlib.suppress(UpdateFinishedTrialError):  # another search has just told the same result
         if outcome != "failed":
             for name, violation in violations(objectives, values, untrained=outcome == "stopped").items():
                 trial.set_constraint(name, violation)
@@ -111,8 +111,6 @@ def finish(
             # Rejected trials are PRUNED: samplers ignore FAIL and would try the same region again.
             state = TrialState.FAIL if outcome == "failed" else TrialState.PRUNED
             study.tell(trial, state=state, skip_if_finished=True)
-    except UpdateFinishedTrialError:
-        return  # another search that found the same stored result has just told it
 
 
 def importances(study: optuna.Study, metrics: Sequence[Metric], metric: str) -> dict[str, float]:

@@ -16,7 +16,7 @@ def dashboard(
     host: Annotated[str, typer.Option(help="Address of this machine; others are refused.")] = "127.0.0.1",
     write: Annotated[bool, typer.Option("--write", help="Let notes be changed; all else stays read-only.")] = False,
 ) -> None:
-    """Serve Optuna's dashboard to this machine alone, read-only, until Ctrl-C (needs paredown[dashboard])."""
+    """Serve Optuna's dashboard to this machine alone, read-only, until Ctrl-C (needs the extra `dashboard`)."""
     from paredown.search.dashboard.server import serving
 
     with serving(storage, study, host, port, can_write_notes=write) as (server, address):

@@ -71,6 +71,10 @@ def retry(
         stored_space(opened.config).values,
         lambda number, facts: (not cause or facts.get(CAUSE) in cause) and (not trial or number in trial),
     )
-    typer.echo(f"{len(queued)} failed trials are in line; {NEXT}")
+    if not queued:
+        what = f"trial has failed with the cause {' or '.join(cause)}" if cause else "trial has failed"
+        typer.echo(f"nothing to do: no {what} in study {study!r}")
+        return
+    typer.echo(f"{len(queued)} failed {'trial is' if len(queued) == 1 else 'trials are'} in line; {NEXT}")
     for old, new in queued.items():
         typer.echo(f"trial {old} runs again as trial {new}")

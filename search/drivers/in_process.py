@@ -44,9 +44,10 @@ def run_in_processes(queue: TrialQueue, plan: TrialPlan, workers: int, run: RunT
 
 def _hand_out_baseline(pool: list[Worker], queue: TrialQueue) -> None:
     """Give the baseline, once it is done, to the trials that wait for it."""
-    for worker in [worker for worker in pool if worker.awaits_baseline and queue.baseline is not None]:
-        plan = with_reference(replace(worker.running.plan, awaits_baseline=False), queue.baseline)
-        worker.hand_over(plan)
+    awaiting = [worker for worker in pool if worker.awaits_baseline]
+    if awaiting and (baseline := queue.find_baseline()) is not None:
+        for worker in awaiting:
+            worker.hand_over(with_reference(replace(worker.running.plan, awaits_baseline=False), baseline))
 
 
 def _cut(pool: list[Worker], queue: TrialQueue) -> None:

@@ -36,6 +36,8 @@ NO_MORE = "no more"
 """What it is answered where there is no job and will be none."""
 TICK_S = 1.0
 """Seconds between two signs of life."""
+START_S = 60.0
+"""Seconds for which a trial waits for the worker that starts for it; then it takes any other that is free."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,11 @@ def _run(pipe: "Connection[Any, Any]", settings: TuneRun) -> None:
             tune.Tuner(
                 tune.with_resources(trainable, tune.PlacementGroupFactory([reserved])),
                 tune_config=tune.TuneConfig(
-                    search_alg=searcher, num_samples=-1, max_concurrent_trials=settings.workers, reuse_actors=True
+                    search_alg=searcher,
+                    scheduler=waiting_for_workers(),
+                    num_samples=-1,
+                    max_concurrent_trials=settings.workers,
+                    reuse_actors=True,
                 ),
                 run_config=tune.RunConfig(
                     storage_path=folder,
@@ -131,6 +137,34 @@ def _run(pipe: "Connection[Any, Any]", settings: TuneRun) -> None:
             ).fit()
     finally:
         ray.shutdown()
+
+
+def waiting_for_workers() -> Any:
+    """Return the scheduler by which Ray gives trials to workers."""
+    from ray.tune.experiment import Trial
+    from ray.tune.schedulers import FIFOScheduler
+
+    class WaitingForWorkers(FIFOScheduler):  # type: ignore[misc]
+        """Gives the next trial to a free worker, and leaves to those in line the workers that start for them.
+
+        Ray's own scheduler gives a free worker to the first in line and drops the worker that was starting for it, so
+        that one worker would run all trials that are shorter than that start.
+        """
+
+        def __init__(self) -> None:
+            super().__init__()
+            self._added: dict[str, float] = {}
+
+        def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+            self._added[trial.trial_id] = time.monotonic()
+
+        def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+            late = time.monotonic() - START_S
+            live: set[Trial] = tune_controller.get_live_trials()
+            waiting = [one for one in live if one.status == Trial.PENDING and self._added[one.trial_id] < late]
+            return min(waiting, key=lambda one: self._added[one.trial_id], default=None)
+
+    return WaitingForWorkers()
 
 
 def _searcher(pipe: "Connection[Any, Any]", judge: Any) -> tuple[Any, Any]:  # noqa: C901 (classes: Ray loads late)

@@ -6,8 +6,8 @@ from typing import Any
 import toy_trials
 from toy_study import open_study, outcome, sample
 
+from paredown.search.patience import trials_without_gain
 from paredown.search.run import SearchSummary, search
-from paredown.search.trial_queue import trials_without_gain
 from paredown.studies.result import TrialResult, stopped_early
 from paredown.studies.study import Study
 

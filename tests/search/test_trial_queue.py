@@ -45,6 +45,21 @@ def finish(of: TrialQueue, asked: PendingTrial | None) -> None:
     of.tell(asked.number, toy_trials.good(asked.candidate, None, lambda epoch, metrics: ""))
 
 
+def test_a_baseline_that_another_search_has_finished_is_found_between_its_trials(tmp_path: Path) -> None:
+    one, study = queue_of(tmp_path, Budget(9))
+    setup = toy_trials.toy_setup(tmp_path)
+    joined = Study.open(f"sqlite:///{tmp_path / 'toy.db'}", "toy", lambda stored: setup.plan.objectives)
+    joined.use(SAMPLERS["random"](Problem(1, 20)))
+    other = TrialQueue(joined, setup.space, Budget(9), SILENT)
+    assert other.baseline is None
+    finish(one, one.next())
+    assert study.counts() == {"done": 1}, "nothing runs at this moment"
+    asked = other.next()
+    assert asked is not None
+    assert asked.number == 1
+    assert other.baseline is not None, "the trial need not wait for it"
+
+
 @pytest.mark.parametrize(("budget", "prepared"), [(9, 2), (2, 1)])
 def test_while_the_baseline_runs_each_worker_gets_a_trial_that_waits_for_it(
     budget: int, prepared: int, tmp_path: Path
@@ -152,11 +167,11 @@ def test_a_baseline_whose_process_died_is_asked_for_again_before_what_is_prepare
 def test_at_the_deadline_running_trials_get_a_moment_and_are_then_cut_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trials, study = queue_of(tmp_path, Budget(9, deadline=time.monotonic() + 3600))
+    now = time.monotonic()
+    trials, study = queue_of(tmp_path, Budget(9, deadline=now + 3600))
     finish(trials, trials.next())
     running = trials.next()
     assert running is not None
-    now = time.monotonic()
     assert 0 < (trials.seconds_left or 0) <= 3600
     for later_s, must in ((0, False), (3601, False), (3600 + CUT_S + 1, True)):
         monkeypatch.setattr(time, "monotonic", lambda later_s=later_s: now + later_s)

@@ -12,9 +12,9 @@ import optuna
 import pytest
 from toy_study import BASELINE, let_leases_lapse, open_study, outcome, run, sample
 
+from paredown.search.patience import trials_without_gain
 from paredown.search.samplers.catalogue import SAMPLERS
 from paredown.search.samplers.sampler import Problem
-from paredown.search.trial_queue import trials_without_gain
 from paredown.spaces.candidate import Candidate
 from paredown.studies.result import DERIVED_KEY, Derived, TrialResult
 from paredown.studies.study import Study

@@ -1,5 +1,6 @@
 """Two openers of one study: neither runs what the other runs."""
 
+import logging
 import sqlite3
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from toy_study import BASELINE, open_study, outcome, run, sample
 
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.knob import Suggester
+from paredown.studies.optuna_study import finish
 from paredown.studies.result import TrialResult
 
 ONE = Candidate("mbconv", {"mbconv.width": 1, "mbconv.depth": 1})
@@ -35,6 +37,23 @@ def test_a_network_that_another_opener_runs_is_not_run_again(tmp_path: Path) -> 
     assert second.ask(always_one) is None
     assert [row["state"] for row in first.rows()] == ["done", "running", "done", "duplicate", "duplicate"]
     assert states(tmp_path) == ["COMPLETE", "RUNNING", "COMPLETE", "FAIL", "COMPLETE"]
+
+
+def test_who_tells_a_result_second_keeps_it_and_says_nothing(tmp_path: Path) -> None:
+    first = open_study(tmp_path)
+    run(first, 1)
+    study = optuna.load_study(study_name="toy", storage=f"sqlite:///{tmp_path / 'studies.db'}")
+    (told,) = study.get_trials()
+    records: list[logging.LogRecord] = []
+    listening = logging.Handler()
+    listening.emit = records.append  # type: ignore[method-assign]
+    optuna.logging.get_logger("optuna").addHandler(listening)
+    try:
+        finish(study, optuna.Trial(study, told._trial_id), first.objectives, "failed", {}, {})
+    finally:
+        optuna.logging.get_logger("optuna").removeHandler(listening)
+    assert study.get_trials() == [told]
+    assert [record.getMessage() for record in records] == []
 
 
 def test_the_baseline_runs_once(tmp_path: Path) -> None:

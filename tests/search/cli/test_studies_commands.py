@@ -24,8 +24,8 @@ def url(folder: Path) -> str:
     return f"sqlite:///{folder}/toy.db"
 
 
-def filled(folder: Path, trials: int = 5, name: str = "toy", seed: int = 0) -> Study:
-    """Return a study in which each third trial failed and large networks break a limit."""
+def filled(folder: Path, trials: int = 5, name: str = "toy", seed: int = 0, *, files: bool = False) -> Study:
+    """Return a study in which each third trial failed and large networks break a limit; its trials may have files."""
     setup = toy_trials.toy_setup(folder, study=name, sampler="random", seed=seed, limits={"size_bytes": LIMIT})
     study = Study.create(url(folder), name, setup.stored, setup.plan.objectives, str(setup.plan.folder))
     study.use(SAMPLERS["random"](Problem(seed, trials)))
@@ -33,7 +33,7 @@ def filled(folder: Path, trials: int = 5, name: str = "toy", seed: int = 0) -> S
     for at in range(trials):
         asked = queue.next()
         assert asked is not None
-        good = toy_trials.good(asked.candidate, None, lambda epoch, metrics: "")
+        good = toy_trials.good(asked.candidate, setup.plan if files else None, lambda epoch, metrics: "")
         lost = TrialResult("failed", "it took too long\nand more", facts={CAUSE: "timeout"})
         queue.tell(asked.number, lost if at % 3 == 2 else good)
     study.leave()
@@ -45,7 +45,7 @@ def test_show_pages_narrows_and_sorts(tmp_path: Path, capsys: pytest.CaptureFixt
     where = ("--storage", url(tmp_path))
 
     def numbers(*options: str) -> list[int]:
-        lines = Said(capsys, "show", "toy", *options, *where).out.splitlines()[1:]
+        lines = Said(capsys, "show", "toy", *options, *where).out.splitlines()[2:]  # below the limits and the names
         return [int(line.split()[0]) for line in lines]
 
     assert numbers() == list(range(9))
@@ -72,7 +72,8 @@ def test_show_names_the_limit_that_a_model_breaks(tmp_path: Path, capsys: pytest
     assert baseline is not None
     size = baseline["size_bytes"]
     assert size > LIMIT
-    lines = Said(capsys, "show", "toy", "--state", "infeasible", *where).out.splitlines()[1:]
+    limits, _, *lines = Said(capsys, "show", "toy", "--state", "infeasible", *where).out.splitlines()
+    assert limits.startswith("limits  size_bytes <= ")
     assert lines[0].startswith("0      done (infeasible)")
     assert f"size_bytes {size:g} bytes is above the limit {LIMIT}" in lines[0].replace(" B ", " bytes ")
     trial = Said(capsys, "show", "toy", "--json", *where).document()["trials"][0]
@@ -197,7 +198,7 @@ def test_a_candidate_that_cannot_be_is_not_queued(
 def test_what_is_queued_and_retried_runs_first_in_a_study_that_is_extended(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = filled(tmp_path, 3)
+    study = filled(tmp_path, 3, files=True)
     where = ("--storage", url(tmp_path))
     said = Said(capsys, "enqueue", "toy", "mbconv.width=0.75", "mbconv.kernel=5", "quantization.weights=int8", *where)
     assert said.out.startswith("trial 3 is in line: mbconv(")
@@ -207,7 +208,12 @@ def test_what_is_queued_and_retried_runs_first_in_a_study_that_is_extended(
     assert "which is failed; `paredown retry toy --trial 2` runs it again" in failed
     document = Said(capsys, "enqueue", "toy", "--like", "1", "mbconv.width=1.25", "--json", *where).document()
     assert (document["trial"], document["state"]) == (4, "queued")
-    assert "trial 2 runs again as trial 5" in Said(capsys, "retry", "toy", "--cause", "timeout", *where).out
+    nothing = Said(capsys, "retry", "toy", "--cause", "killed", *where).out
+    assert nothing == "nothing to do: no trial has failed with the cause killed in study 'toy'\n"
+    again = Said(capsys, "retry", "toy", "--cause", "timeout", *where).out
+    assert again.startswith("1 failed trial is in line; ")
+    assert "trial 2 runs again as trial 5" in again
+    assert Said(capsys, "retry", "toy", *where).out == "nothing to do: no trial has failed in study 'toy'\n"
     assert "in line: trial 3, trial 4, trial 5" in Said(capsys, "show", "toy", *where).out
 
     spent = toy_trials.toy_setup(tmp_path, sampler="random", trials=2, limits={"size_bytes": LIMIT})

@@ -5,17 +5,21 @@ import secrets
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import ray_trials
 import toy_trials
 import two_ray_nodes
+from ray.tune.experiment import Trial
 
 from paredown.search.drivers import shared_folder
 from paredown.search.drivers.ray_access import check_cluster
+from paredown.search.drivers.ray_process import START_S, waiting_for_workers
 from paredown.search.drivers.ray_resources import not_offered, room
 from paredown.search.drivers.ray_tune import LOG, RAY, RayOptions
 from paredown.search.errors import ConfigError, SearchAborted
@@ -90,6 +94,22 @@ def test_there_is_room_for_what_each_machine_can_hold() -> None:
     assert room(machines, {"CPU": 1.0, "GPU": 0.5}) == 2
     assert room([{"CPU": 0.3}], {"CPU": 0.1}) == 3
     assert not_offered(machines, {"CPU": 5.0}) == "no machine of the cluster offers CPU 5: trials wait until one does"
+
+
+def test_a_free_worker_is_given_to_a_trial_only_where_its_own_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    one, two, running = (Trial("toy", stub=True) for _ in range(3))
+    running.set_status(Trial.RUNNING)
+    scheduler, controller = waiting_for_workers(), SimpleNamespace(get_live_trials=lambda: {one, two, running})
+    for trial in (running, two, one):
+        scheduler.on_trial_add(controller, trial)
+        now += 1
+    assert scheduler.choose_trial_to_run(controller) is None
+    now += START_S
+    assert scheduler.choose_trial_to_run(controller) is two
+    two.set_status(Trial.RUNNING)
+    assert scheduler.choose_trial_to_run(controller) is one
 
 
 def test_a_lost_ray_parks_the_study_which_goes_on_later(tmp_path: Path) -> None:
