@@ -89,10 +89,11 @@ def test_a_stored_study_goes_on_under_the_other_names(
 
 
 def test_the_section_and_the_plan_have_one_set_of_keys_and_defaults() -> None:
-    assert TrainingSection().plan(seed=0) == TrainingPlan()
+    assert TrainingSection().plan(seed=0) == TrainingPlan(batch_from_network=True)
+    assert TrainingSection(batch_size=TrainingPlan().batch_size).plan(seed=0) == TrainingPlan()
     keys = {"cache_size" if field.name == "cache_bytes" else field.name for field in fields(TrainingPlan)}
-    assert set(TrainingSection.model_fields) == keys - {"seed"}, "the seed is a key of the whole study"
+    assert set(TrainingSection.model_fields) == keys - {"seed", "batch_from_network"}, "the seed is a key of the study"
     for written in ("off", False, 0):
         assert TrainingSection.model_validate({"cache_size": written}).plan(seed=3) == TrainingPlan(
-            cache_bytes=0, seed=3
+            cache_bytes=0, seed=3, batch_from_network=True
         )

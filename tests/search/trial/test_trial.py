@@ -71,7 +71,7 @@ def with_baseline(study: tuple[TrialPlan, TrialResult], teacher_of: Path | None 
 def test_a_trial_measures_everything_and_keeps_its_files(study: tuple[TrialPlan, TrialResult]) -> None:
     plan, result = study
     assert (result.outcome, result.reason) == ("done", "")
-    assert set(result.measurements) == set(EVALUATORS) - {"exit_rate"} - REFUSING
+    assert set(result.measurements) == set(EVALUATORS) - {"exit_rate", "device_latency_ms"} - REFUSING
     assert result.measurements["accuracy"].value > 0.2, "it learns more than chance"
     files = {p.name: p for p in (plan.folder / result.artifact).iterdir()}
     assert set(files) == {MODEL_FILE, PACKED_FILE, WEIGHTS_FILE, TEACHER_FILE}
@@ -135,7 +135,7 @@ def test_a_judged_trial_tells_its_costs_and_may_be_stopped(tmp_path: Path) -> No
     assert (
         set(result.measurements)
         == set(result.facts[UNTRAINED_KEY])
-        == set(EVALUATORS) - {"accuracy", "exit_rate"} - REFUSING
+        == set(EVALUATORS) - {"accuracy", "exit_rate", "device_latency_ms"} - REFUSING
     )
     assert [epoch for epoch, _ in result.curve] == [0, 1]
     last = result.curve[1][1]["accuracy"]
@@ -240,7 +240,8 @@ def test_a_bug_in_a_trial_fails_with_its_place(tmp_path: Path) -> None:
 
 
 def test_costs_that_are_known_are_not_measured_again(tmp_path: Path) -> None:
-    plan, none = plan_in(tmp_path, limit("onnx_bytes", 1000.0)), {"macs": 1.0, "params": 1.0}
+    plan = dataclasses.replace(plan_in(tmp_path, limit("onnx_bytes", 1000.0)), awaits_baseline=True)
+    none = {"macs": 1.0, "params": 1.0}
     with pytest.raises(InfeasibleCandidate):
         check_untrained(SMALL, dataclasses.replace(plan, counted=tuple(none.items())))
     known = none | {"size_bytes": 10.0, "onnx_bytes": 900.0}
