@@ -40,8 +40,10 @@ class Client:
 
     def __init__(self, url: str, token: str) -> None:
         self._url, self._token = url.rstrip("/"), token
-        if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-            raise ServerRefused(f"{url}: no address of a server; write it as http://HOST:PORT")
+        parts = urllib.parse.urlsplit(self._url)
+        self._shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # without a password
+        if parts.scheme not in ("http", "https"):
+            raise ServerRefused(f"{self._shown}: no address of a server; write it as http://HOST:PORT")
 
     def submit(
         self,
@@ -117,7 +119,7 @@ class Client:
                 raise ServerRefused(_detail(error.read()) or f"status {error.code}", error.code) from None
         except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
             reason = getattr(error, "reason", None) or error
-            raise ServerRefused(f"{self._url}: cannot be reached: {reason}") from None
+            raise ServerRefused(f"{self._shown}: cannot be reached: {reason}") from None
 
 
 class RemoteStudy:

@@ -86,7 +86,7 @@ def select(
     _print(opened, choice, limits, seen)
     if export_to is None:
         made_for = f" --device {device}" if device else ""
-        typer.echo(f"export it  paredown export {study} --trial {choice.model.trial}{made_for}")
+        typer.echo(f"export it: paredown export {study} --trial {choice.model.trial}{made_for}")
     else:
         typer.echo(f"model      {summary['exported']}")
 
