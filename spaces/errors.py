@@ -27,9 +27,13 @@ The tree, checked by a test against the classes::
         DatabaseUnusable           studies/errors.py: no database, or one with a newer schema
         NothingFits                studies/errors.py: no model keeps the limits
         ExportRefused              studies/errors.py: an exported model that does not do what its network does
+        TokenRefused               studies/access/tokens.py: a token that cannot be made or revoked
+        JobConflict                studies/queue/jobs.py: a job that cannot be what a request asks for
+      ServerRefused                search/api/client.py: a server that refuses a request or cannot be reached
       ConfigError                  search/errors.py: a study file or an option that says what cannot be
       SearchAborted                search/errors.py: a search that makes no sense to go on with; exit code 4
       ClusterLost                  search/errors.py: Ray or its cluster is gone; the study goes on later
+    Refused                        search/service/guard.py: a request that is not let in; the server answers it
     TrialSignal                    evaluators/errors.py: root of what ends a running trial without an error
       TrialStopped                 evaluators/errors.py: the trial was judged and ends early
       TrialInterrupted             evaluators/errors.py: the whole search ends, the trial will run again

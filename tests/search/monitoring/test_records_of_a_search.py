@@ -173,7 +173,7 @@ def test_trials_that_were_asked_for_ahead_of_time_do_not_run() -> None:
     one = {"alive": True, "pid": 7, "host": "h", "silent_s": 1.0, "spent": 3, "trials": 12, "workers": 2}
     one |= {"trial_s": 13.0, "seconds_left": 19.0, "needed_s": 60.0, "deadline_s": 19.0, "supernet": ""}
     one["running"] = [{"trial": 3, "epochs": 4, "metrics": {"accuracy": 0.5}, "running_s": 23.0}]
-    status = {"study": "evening", "counts": {"done": 3, "running": 2}, "searches": [one], "failures": []}
+    status = {"study": "evening", "counts": {"done": 3, "running": 2}, "searches": [one], "failures": [], "limits": {}}
     lines = status_lines(status)
     assert lines == [
         "evening: 3 done, 1 running, 1 prepared",
@@ -233,6 +233,8 @@ def test_failures_are_shown_with_their_cause_and_may_be_retried_by_it(
     assert (refused.code, "allowed: exception, non_finite, timeout, out_of_memory" in refused.err) == (2, True)
     refused = Said(capsys, "retry", "toy", "--trial", "0", *where)
     assert (refused.code, "trials of 'toy' that did: 1, 2" in refused.err) == (2, True)
-    assert Said(capsys, "retry", "toy", "--cause", "timeout", "--trial", "2", *where).out.startswith("0 failed")
+    assert Said(capsys, "retry", "toy", "--cause", "timeout", "--trial", "2", *where).out.startswith(
+        "nothing to do: no trial"
+    )
     assert Said(capsys, "retry", "toy", "--cause", "timeout", *where).out.startswith("1 failed trials are in line")
     assert [r["state"] for r in study.rows()] == ["done", "retried", "failed"]
