@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +17,7 @@ import toy_trials
 import two_ray_nodes
 from ray.tune.experiment import Trial
 
-from paredown.search.drivers import shared_folder
+from paredown.search.drivers import ray_tune, shared_folder
 from paredown.search.drivers.ray_access import check_cluster
 from paredown.search.drivers.ray_process import START_S, waiting_for_workers
 from paredown.search.drivers.ray_resources import not_offered, room
@@ -197,14 +197,18 @@ def test_a_folder_that_a_worker_does_not_see_ends_the_search(two_nodes: str, tmp
 def test_files_that_arrive_otherwise_fail_their_trial(
     two_nodes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def damage() -> None:
-        files = list((tmp_path / "out" / "trials").glob("*/model.onnx"))
-        if len(files) == 2:
-            files[-1].write_bytes(b"cut off")
-            files[0].write_bytes(b"cut off")
+    arrived: list[Mapping[str, Mapping[str, str]]] = []
+
+    def cut_off(folder: Path, written: Mapping[str, Mapping[str, str]]) -> list[str]:
+        """Damage the files of the second trial between what its worker wrote and what the search finds."""
+        arrived.append(written)
+        for artifact in written if len(arrived) == 2 else ():
+            (folder / artifact / "model.onnx").write_bytes(b"cut off")
+        return shared_folder.differing(folder, written)
 
     monkeypatch.setattr(shared_folder, "SETTLE_S", 0.5)
-    rows = run_toy(tmp_path, ray_trials.with_a_file, two_nodes, Told(epoch=damage), trials=2).study.rows()
+    monkeypatch.setattr(ray_tune, "differing", cut_off)
+    rows = run_toy(tmp_path, ray_trials.with_a_file, two_nodes, trials=2).study.rows()
     assert [row["state"] for row in rows] == ["done", "failed"]
     assert rows[1]["reason"].startswith(f"its files are not in {tmp_path}/out as its worker wrote them: trials/")
 

@@ -236,5 +236,5 @@ def test_failures_are_shown_with_their_cause_and_may_be_retried_by_it(
     assert Said(capsys, "retry", "toy", "--cause", "timeout", "--trial", "2", *where).out.startswith(
         "nothing to do: no trial"
     )
-    assert Said(capsys, "retry", "toy", "--cause", "timeout", *where).out.startswith("1 failed trials are in line")
+    assert Said(capsys, "retry", "toy", "--cause", "timeout", *where).out.startswith("1 failed trial is in line")
     assert [r["state"] for r in study.rows()] == ["done", "retried", "failed"]
