@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from paredown.studies.errors import DatabaseUnusable
 
@@ -17,6 +17,8 @@ PAUSE_S = 0.5
 """Seconds between two tries."""
 SHUTDOWN = ("57P01", "57P02", "57P03")
 """Codes of PostgreSQL: it is told to end, another of its processes has crashed, it is not ready yet."""
+REFUSING = ("OperationalError", "InterfaceError")
+"""Names of the classes, of every driver, for errors of the connection."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -40,11 +42,17 @@ def reconnecting(method: Callable[P, T]) -> Callable[P, T]:
 
 
 def is_away(error: BaseException | None) -> bool:
-    """Return whether an error says that the server cannot be reached or has ended the connection."""
-    while error is not None and not isinstance(error, DBAPIError):
+    """Return whether an error says that the server cannot be reached or has ended the connection.
+
+    The causes of an error are looked at, down to SQLAlchemy's or to that of a driver with codes of SQL, which is all
+    that is left of an error that was put into words for the user.
+    """
+    while error is not None and not isinstance(error, DBAPIError) and not hasattr(error, "sqlstate"):
         error = error.__cause__
-    if error is None or isinstance(error.orig, sqlite3.Error):
+    said = error.orig if isinstance(error, DBAPIError) else error
+    if said is None or isinstance(said, sqlite3.Error):
         return False
-    code: str | None = getattr(error.orig, "sqlstate", None)
-    is_refused = isinstance(error, OperationalError | InterfaceError) and (code is None or code.startswith("08"))
-    return error.connection_invalidated or is_refused or code in SHUTDOWN
+    code: str | None = getattr(said, "sqlstate", None)
+    is_refused = type(said).__name__ in REFUSING and (code is None or code.startswith("08"))
+    is_broken = isinstance(error, DBAPIError) and error.connection_invalidated
+    return is_broken or is_refused or code in SHUTDOWN

@@ -68,6 +68,10 @@ def postgres() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="paredown-postgres-") as folder:
         os.environ.setdefault("XDG_RUNTIME_DIR", folder)
         server = pgserver.get_server(Path(folder, "data"))
+        # Tests leave connections to the garbage collector; a hundred are soon used up.
+        server.psql("ALTER SYSTEM SET max_connections = 600;")
+        arguments = ("-w", "-m", "fast", "-D", str(server.pgdata), "-l", str(server.log), "restart")
+        pgserver.pgexec.pgexec("pg_ctl", arguments, server.bin_path, user=server.system_user, timeout=60)
         try:
             yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
         finally:

@@ -50,7 +50,7 @@ def test_a_search_that_is_killed_at_twenty_moments_finishes_every_trial_once(
     check(of, trials)
     rows = of.rows()
     assert of.models()[0].trial == 0, "the baseline stays the first"
-    assert sum(row["attempt"] - 1 for row in rows if row["state"] == "done") > KILLS / 2, "some were killed in a trial"
+    assert sum(row["attempt"] - 1 for row in rows if row["state"] == "done") >= KILLS / 4, "some were killed in a trial"
     assert of.orphans() == []
 
 
