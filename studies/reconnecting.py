@@ -17,6 +17,8 @@ PAUSE_S = 0.5
 """Seconds between two tries."""
 SHUTDOWN = ("57P01", "57P02", "57P03")
 """Codes of PostgreSQL: it is told to end, another of its processes has crashed, it is not ready yet."""
+DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError, DatabaseUnusable)
+"""What a call of the database raises: an error of the driver, that error in Optuna's words, or in ours."""
 REFUSING = ("OperationalError", "InterfaceError")
 """Names of the classes, of every driver, for errors of the connection."""
 
@@ -33,7 +35,7 @@ def reconnecting(method: Callable[P, T]) -> Callable[P, T]:
         while True:
             try:
                 return method(*args, **kwargs)
-            except (SQLAlchemyError, StorageInternalError, DatabaseUnusable) as error:
+            except DATABASE_ERRORS as error:
                 if not is_away(error) or time.monotonic() - first > PATIENCE_S:
                     raise
             time.sleep(PAUSE_S)

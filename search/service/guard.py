@@ -12,11 +12,11 @@ from ipaddress import ip_address
 from typing import Any
 
 from anyio.to_thread import run_sync
-from sqlalchemy.exc import SQLAlchemyError
 
 from paredown.search.service.rate_limit import RateLimit
 from paredown.studies.access.audit import Audit
 from paredown.studies.access.tokens import Token, Tokens
+from paredown.studies.reconnecting import DATABASE_ERRORS
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -89,7 +89,7 @@ class Guard:
             body = b"" if scope["method"] in READING else await _body(headers, receive)
         except Refused as refused:
             await answer.refuse(refused)
-        except SQLAlchemyError:
+        except DATABASE_ERRORS:
             await answer.refuse(Refused(503, DATABASE_GONE))
         else:
             await self._application(scope, _replayed(body, receive), answer.send)

@@ -9,8 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from paredown.search.cli.exit_codes import ABORTED, BUG, DONE, WRONG_INPUT
 from paredown.search.cli.stop_signals import STOPPED
 from paredown.search.interruption import TIME_IS_UP, StopRequest, stop_on_signals
@@ -19,6 +17,7 @@ from paredown.search.service.child_process import start_child
 from paredown.studies.database import open_storage
 from paredown.studies.ownership import LEASE_S
 from paredown.studies.queue.jobs import STOPS, Job, JobQueue
+from paredown.studies.reconnecting import DATABASE_ERRORS
 
 LOOK_S = 0.5
 """Seconds between two looks at the queue, and at what is asked of the job that runs."""
@@ -61,7 +60,7 @@ class Worker:
     def _claimed(self) -> Job | None:
         try:
             return self._queue.claim(self._token, self._lease_s)
-        except SQLAlchemyError as error:  # such as a server that starts again: the next look tries again
+        except DATABASE_ERRORS as error:  # such as a server that starts again: the next look tries again
             _say(f"the database did not answer: {getattr(error, 'orig', None) or type(error).__name__}")
             return None
 
@@ -93,7 +92,7 @@ class Worker:
             if asked is not None:
                 try:
                     asked = self._queue.renew(job, self._lease_s)
-                except SQLAlchemyError as error:
+                except DATABASE_ERRORS as error:
                     _say(f"the lease was not renewed: {getattr(error, 'orig', None) or type(error).__name__}")
             if asked_at is None and (asked or asked is None or stop.is_asked):
                 asked_at = time.monotonic()
@@ -112,7 +111,7 @@ class Worker:
             try:
                 self._store_end(job, child, asked, stop)
                 return
-            except SQLAlchemyError as error:
+            except DATABASE_ERRORS as error:
                 _say(f"the end of {job.stored_name} is not stored yet: {getattr(error, 'orig', None) or error}")
                 time.sleep(LOOK_S)
 
