@@ -10,6 +10,7 @@ from typing import TypeVar
 import plotly.graph_objects as go
 
 from paredown.evaluators.metrics.catalogue import known_metrics
+from paredown.evaluators.metrics.latency_again_ms import METRIC as AGAIN
 from paredown.evaluators.metrics.measurement import Metric
 from paredown.studies import figures as drawn
 from paredown.studies.front import Model, front, hypervolume_history
@@ -159,6 +160,7 @@ def _limits(study: Study, out_of_reach: str) -> str:
 
 def _table(best: Sequence[Model], baseline: Model, metrics: Sequence[Metric]) -> str:
     measured = {name for model in (baseline, *best) for name in model.measurements}
+    measured.discard(AGAIN.name)  # a remark at the trial tells where it differs
     shown = [*metrics, *(m for m in known_metrics().values() if m.name in measured and m not in metrics)]
     head = "".join(f"<th>{html.escape(m.name)}</th>" for m in shown)
     rows = []

@@ -47,7 +47,11 @@ def _limit(
         limit = read_limit(value)
     except ConfigError as error:
         raise ConfigError(f"{given}: {error}") from None
+    if limit is None:
+        raise ConfigError(f"{given}: none is no limit here; leave it out")
     if not isinstance(limit, BaselineLimit):
+        if not wants_higher and limit <= 0:
+            raise ConfigError(f"{given}: no model can meet {limit:g}; allowed: above 0")
         return Objective(metric, optimised=False, limit=limit)
     if refused := refusal(limit, metric):
         raise ConfigError(f"{given}: {refused}")

@@ -131,7 +131,8 @@ def _looked_at(opened: "Study", profile: "DeviceProfile") -> "DeviceModels":
     from paredown.studies.device_models import candidates, on_device
 
     models = candidates(opened.stored)
-    with Progress(console=progress_console(), transient=True) as progress:
+    console = progress_console()
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(profile.id, total=len(models))
         return on_device(opened.stored, profile, models, lambda: progress.advance(task))
 

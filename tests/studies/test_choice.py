@@ -2,6 +2,8 @@ import pytest
 
 from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.evaluators.metrics.measurement import Measurement, Objective
+from paredown.search.api.limits import limits_of
+from paredown.search.errors import ConfigError
 from paredown.spaces.candidate import Candidate
 from paredown.studies.choice import choose
 from paredown.studies.errors import NothingFits
@@ -63,3 +65,9 @@ def test_a_model_without_the_limited_metric_does_not_keep_the_limit():
 def test_infeasible_models_are_ignored():
     with pytest.raises(NothingFits, match="no finished model"):
         choose([model(0, 0.9, 1e3, feasible=False)], OBJECTIVES, [])
+
+
+@pytest.mark.parametrize("given", ["none", "0", "-1"])
+def test_what_limits_nothing_or_everything_is_refused(given):
+    with pytest.raises(ConfigError, match=f"max latency_ms={given}: "):
+        limits_of({"latency_ms": given}, {}, None)
