@@ -120,10 +120,12 @@ def test_limits_of_a_choice_may_follow_from_the_baseline() -> None:
     candidate = toy_trials.toy_setup(Path("unused")).space.baseline
     measured = toy_trials.good(candidate, None, lambda epoch, metrics: "").measurements
     baseline = Model(0, candidate, measured, "")
-    half, near = limits_of({"size_bytes": "0.5 x baseline", "macs": "none"}, {"accuracy": "baseline - 1 pt"}, baseline)
+    half, near = limits_of({"size_bytes": "0.5 x baseline"}, {"accuracy": "baseline - 1 pt"}, baseline)
     assert half.limit == pytest.approx(0.5 * baseline["size_bytes"])
     assert near.limit == pytest.approx(baseline["accuracy"] - 0.01)
     with pytest.raises(ConfigError, match="max size_bytes=baseline: the baseline has no size_bytes yet; allowed: a"):
         limits_of({"size_bytes": "baseline"}, {}, None)
     with pytest.raises(ConfigError, match="max size_bytes=few: 'few' is not a limit; allowed: a number"):
         limits_of({"size_bytes": "few"}, {}, baseline)
+    with pytest.raises(ConfigError, match="max macs=none: none is no limit here; leave it out"):
+        limits_of({"macs": "none"}, {}, baseline)
