@@ -3,11 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import optuna
 from optuna.storages import RDBStorage
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, aliased
 
 from paredown.evaluators.metrics.measurement import Objective
+from paredown.studies import optuna_study
 from paredown.studies.records import Records
 from paredown.studies.result import CAUSE
 from paredown.studies.tables import MeasurementRow, StudyRow, TrialRow
@@ -96,6 +98,19 @@ class StudyReader(Records):
             for one in session.scalars(measured):
                 values[one.trial_id][one.metric] = one.value
             return total, [_plain(row, values[row.id]) for row in rows]
+
+    def trial(self, number: int) -> dict[str, Any] | None:
+        """Return a trial as plain data, with its facts and its folder; None where there is none of that number."""
+        with Session(self._storage.engine) as session:
+            row = session.scalar(self._rows().where(TrialRow.number == number))
+            if row is None:
+                return None
+            return {**_plain(row, self._values(row.id)), "facts": row.facts, "artifact": row.artifact}
+
+    def importances(self, metric: str) -> dict[str, float]:
+        """Return the share of each knob in the variance of an objective, largest first."""
+        study = optuna.load_study(study_name=self.name, storage=self._storage)
+        return optuna_study.importances(study, self.optimised_metrics, metric)
 
 
 def _plain(row: TrialRow, metrics: dict[str, float]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from paredown.search.errors import ConfigError
 from paredown.search.monitoring.status_file import is_alive, read_statuses
+from paredown.search.service.sessions import Sessions
 from paredown.search.service.settings import Settings
 from paredown.search.study_file.objectives import stored_objectives
 from paredown.studies.access.audit import Audit
@@ -41,6 +42,7 @@ class Service:
         settings: How the server is run.
         jobs: The queue.
         tokens: Who may ask.
+        sessions: Browsers in which someone signed in.
         audit: What was changed.
     """
 
@@ -50,6 +52,7 @@ class Service:
         self._reading = open_to_read(settings.storage)
         engine = self._storage.engine
         self.jobs, self.tokens, self.audit = JobQueue(engine), Tokens(engine), Audit(engine)
+        self.sessions = Sessions()
         self._read_jobs, self._read_tokens = JobQueue(self._reading.engine), Tokens(self._reading.engine)
 
     @property

@@ -14,6 +14,7 @@ from paredown.search.service.api.steering_routes import steering_routes
 from paredown.search.service.api.study_routes import study_routes
 from paredown.search.service.api.system_routes import system_routes
 from paredown.search.service.guard import DATABASE_GONE, Guard
+from paredown.search.service.pages.shell import add_pages
 from paredown.search.service.service import Service
 from paredown.spaces.errors import ParedownError
 from paredown.studies.errors import DatabaseUnusable, StudyNotFound
@@ -32,10 +33,11 @@ def api(service: Service) -> FastAPI:
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
         openapi_url=None,  # our own route needs a token
-        root_path=service.settings.root_path,
+        servers=[{"url": service.settings.root_path or "/"}],  # the guard removes the prefix of a proxy
     )
     for routes in (study_routes, steering_routes, result_routes, file_routes, system_routes):
         app.include_router(routes(service))
+    add_pages(app, service)
     app.add_exception_handler(ParedownError, _refused)
     app.add_exception_handler(SQLAlchemyError, _unavailable)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -46,7 +48,7 @@ def application(service: Service) -> Guard:
     """Return the API behind its guard."""
     settings = service.settings
     hosts = (*LOOPBACK_NAMES, socket.gethostname(), *settings.hosts)
-    return Guard(api(service), service.checked_tokens, service.audit, hosts, settings.root_path)
+    return Guard(api(service), service.checked_tokens, service.sessions, service.audit, hosts, settings.root_path)
 
 
 def _refused(request: Request, error: Exception) -> JSONResponse:
