@@ -1,9 +1,11 @@
 """The guard before the service: who may ask at all, how much and how often; it also keeps the audit log.
 
 No path is reached without a token but the one that says whether the server lives, the form to sign in and the styles
-of the pages. The API takes tokens alone; the pages also take the cookie of a session, which stands for a token. A page on the web that someone opens
-in a browser on this machine cannot ask either: it cannot know a token, its requests name it as their origin, and after
-its own name was pointed here (DNS rebinding) they carry that name as the host.
+of the pages. The API takes tokens alone; the pages also take the cookie of a session, which stands for a token.
+
+A page on the web that someone opens in a browser on this machine cannot ask either: it cannot know a token, browsers
+keep the cookie from it (SameSite=Strict), its requests name it as their origin, and after its own name was pointed here
+(DNS rebinding) they carry that name as the host.
 """
 
 import json

@@ -12,7 +12,7 @@ from typing import Any
 from anyio.to_thread import run_sync
 from dash import Dash
 from dash.backends._fastapi import FastAPIDashServer, reset_current_request, set_current_request
-from fastapi import Request, Response
+from fastapi import FastAPI, Request, Response
 
 from paredown.studies.access.tokens import Token
 
@@ -42,25 +42,6 @@ class PagesServer(FastAPIDashServer):
     def _setup_catchall(self) -> None:
         """Leave unknown paths to FastAPI, which says so."""
 
-    def add_index(self, dash_app: Dash, paths: list[str], headers: dict[str, str]) -> None:
-        """Answer paths with the page that Dash fills.
-
-        Args:
-            dash_app: Dash.
-            paths: Paths as FastAPI writes them.
-            headers: Headers of the answer.
-        """
-
-        async def index(request: Request) -> Response:
-            current = set_current_request(request)
-            try:
-                return Response(dash_app.index(), media_type="text/html", headers=headers)
-            finally:
-                reset_current_request(current)
-
-        for path in paths:
-            self.server.add_api_route(path, index, methods=["GET"], include_in_schema=False)
-
 
 def asker() -> Token:
     """Return the token of whoever a callback answers."""
@@ -72,8 +53,30 @@ def asker_address() -> str:
     return ASKER.get()[1]
 
 
-def new_dash(application: Any, **options: Any) -> tuple[Dash, PagesServer]:
-    """Return Dash on an application, and its connection to it."""
+def new_dash(application: FastAPI, **options: Any) -> Dash:
+    """Return Dash on an application."""
     dash = Dash(server=False, backend=PagesServer, **options)
     dash.init_app(application)
-    return dash, dash.backend
+    return dash
+
+
+def add_index(application: FastAPI, dash: Dash, paths: list[str], headers: dict[str, str]) -> None:
+    """Answer paths with the page that Dash fills.
+
+    Args:
+        application: FastAPI.
+        dash: Dash.
+        paths: Paths as FastAPI writes them.
+        headers: Headers of the answer.
+    """
+
+    async def index(request: Request) -> Response:
+        current = set_current_request(request)  # type: ignore[no-untyped-call]
+        try:
+            page = dash.index()  # type: ignore[no-untyped-call]
+        finally:
+            reset_current_request(current)  # type: ignore[no-untyped-call]
+        return Response(page, media_type="text/html", headers=headers)
+
+    for path in paths:
+        application.add_api_route(path, index, methods=["GET"], include_in_schema=False)

@@ -10,8 +10,14 @@ from dash.development.base_component import Component
 from paredown.evaluators.metrics.measurement import Metric
 from paredown.studies.front import Model
 
-Content = Component | str | Sequence[Any] | None
+Content = Any
+"""What Dash takes as children: components, text, lists of both, or None."""
 MARKS = {"running": "live", "done": "good", "failed": "bad", "rejected": "bad", "cancelled": "quiet"}
+
+
+def aria(**said: object) -> dict[str, Any]:
+    """Return attributes for screen readers, such as `aria-label`."""
+    return {f"aria-{name}": str(value) for name, value in said.items()}
 
 
 def pill(state: str, note: str = "") -> Component:
@@ -54,12 +60,12 @@ def table(
         for row in rows
     ]
     shown = html.Table([html.Caption(caption, className="sr"), html.Thead(header), html.Tbody(body)])
-    return html.Div(shown, className="scroll", role="region", tabIndex=0, **{"aria-label": caption})
+    return html.Div(shown, className="scroll", role="region", tabIndex=0, **aria(label=caption))
 
 
 def nothing(title: str, *what_to_do: Content) -> Component:
     """Return what stands where there is nothing to show, and what to do about it."""
-    return html.Div([html.H2(title), html.P(list(what_to_do))], className="nothing")
+    return html.Div([html.H2(title), html.P([*what_to_do])], className="nothing")
 
 
 def problem(text: str, what_to_do: Content = None) -> Component:
@@ -84,7 +90,7 @@ def change(metric: Metric, model: Model, baseline: Model | None) -> Component | 
 def value_cell(metric: Metric, model: Model, baseline: Model | None) -> list[Any]:
     """Return a value with its spread and its change against the baseline; empty where it was not measured."""
     if metric.name not in model.measurements:
-        return ["–"]
+        return ["-"]
     found = model.measurements[metric.name]
     return [metric.format(found.value, found.spread), change(metric, model, baseline)]
 

@@ -9,9 +9,9 @@ from fastapi import FastAPI
 
 from paredown.search.service.guard import DATABASE_GONE
 from paredown.search.service.pages import pages
-from paredown.search.service.pages.dash_server import asker, new_dash
+from paredown.search.service.pages.dash_server import add_index, asker, new_dash
 from paredown.search.service.pages.downloads import add_downloads
-from paredown.search.service.pages.elements import link, problem
+from paredown.search.service.pages.elements import aria, link, problem
 from paredown.search.service.pages.place import Place, address
 from paredown.search.service.pages.sign_in import REFERRER, add_sign_in
 from paredown.search.service.pages.snapshot import Snapshots
@@ -31,7 +31,7 @@ INDEX = """<!doctype html>
 {%css%}
 </head>
 <body>
-<noscript><p class="problem">These pages need JavaScript. Everything is in the API, too: /v1/openapi.json.</p></noscript>
+<noscript><p class="problem">These pages need JavaScript; the API under /v1 has all of it, too.</p></noscript>
 {%app_entry%}
 <footer>{%config%}{%scripts%}{%renderer%}</footer>
 </body>
@@ -52,7 +52,7 @@ def add_pages(application: FastAPI, service: Service) -> None:
     add_sign_in(application, service)
     snapshots = Snapshots(service)
     add_downloads(application, service)
-    dash, server = new_dash(
+    dash = new_dash(
         application,
         name="paredown.search.service.pages",
         assets_folder=str(Path(__file__).parent / "assets"),
@@ -73,9 +73,9 @@ def add_pages(application: FastAPI, service: Service) -> None:
     _add_routing(dash, service, snapshots)
     for page in pages.ALL:
         page.add_callbacks(dash, service, snapshots)
-    dash._setup_server()
+    dash._setup_server()  # type: ignore[no-untyped-call]
     policy = POLICY.format(hashes=" ".join(dash.csp_hashes()))
-    server.add_index(dash, PATHS, {"content-security-policy": policy, **REFERRER})
+    add_index(application, dash, PATHS, {"content-security-policy": policy, **REFERRER})
 
 
 def _frame() -> Component:
@@ -84,7 +84,7 @@ def _frame() -> Component:
             dcc.Location(id="url", refresh="callback-nav"),
             html.A("Skip to the content", href="#page", className="skip"),
             html.Header(id="header"),
-            html.Div(id="said", **{"aria-live": "polite"}),
+            html.Div(id="said", **aria(live="polite")),
             html.Main(dcc.Loading(html.Div(id="page"), delay_show=400, type="dot"), id="main"),
         ]
     )
@@ -125,7 +125,7 @@ def _header(place: Place) -> list[Component]:
     ]
     return [
         link(brand, place.href(), className="brand"),
-        html.Nav(html.Ul(links), **{"aria-label": "Pages"}),
+        html.Nav(html.Ul(links), **aria(label="Pages")),
         html.Form(
             [
                 html.Span([token.owner, html.Small(", ".join(token.scopes))], className="who", title=token.name),

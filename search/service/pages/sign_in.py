@@ -37,8 +37,9 @@ PAGE = """<!doctype html>
  spellcheck="false" aria-describedby="hint" placeholder="pd_…">
 <button class="primary" type="submit">Sign in</button>
 </form>
-<p id="hint" class="hint">The server printed one when it first started; <code>paredown token create NAME</code> makes another.
-The session ends after {hours} hours or when the server restarts.</p>
+<p id="hint" class="hint">The server printed one when it first started;
+<code>paredown token create NAME</code> makes another. The session ends after {hours} hours
+or when the server restarts.</p>
 <p class="hint"><a href="{root}{next}">I have signed in already</a></p>
 </main>
 </body>

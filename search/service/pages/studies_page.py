@@ -7,7 +7,7 @@ from dash.development.base_component import Component
 
 from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.search.service.pages.dash_server import asker
-from paredown.search.service.pages.elements import duration, link, moment, nothing, pill, table
+from paredown.search.service.pages.elements import aria, duration, link, moment, nothing, pill, table
 from paredown.search.service.pages.place import Place
 from paredown.search.service.pages.snapshot import Snapshots
 from paredown.search.service.service import Service
@@ -45,7 +45,7 @@ def progress_bar(done: int, total: int, label: str) -> Component:
         className="bar",
         role="progressbar",
         title=f"{done} of {total} trials",
-        **{"aria-label": label, "aria-valuenow": f"{100 * share:.0f}", "aria-valuemin": "0", "aria-valuemax": "100"},
+        **aria(label=label, valuenow=round(100 * share), valuemin=0, valuemax=100),
     )
 
 
@@ -103,4 +103,4 @@ def best_text(best: dict[str, float]) -> Component | str:
     """Return the best value of each objective."""
     known = known_metrics()
     parts = [html.Span([html.Small(name), known[name].format(value)], className="fact") for name, value in best.items()]
-    return html.Span(parts, className="facts") if parts else "–"
+    return html.Span(parts, className="facts") if parts else "-"
