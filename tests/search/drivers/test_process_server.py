@@ -53,8 +53,10 @@ def python(script: str, *arguments: str) -> list[str]:
 def test_the_deadline_holds_while_the_server_loads(tmp_path: Path) -> None:
     paths = os.pathsep.join(path for path in sys.path if path)
     environment = os.environ | {"PYTHONPATH": paths}
-    done = subprocess.run(python(STOPPED_SERVER, str(tmp_path)), env=environment, capture_output=True, text=True)
-    assert done.stdout == "the time is up {'waiting': 2}\n", done.stderr
+    done = subprocess.run(
+        python(STOPPED_SERVER, str(tmp_path)), env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout == "the time is up {}\n", done.stderr
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.3, 1.0])
