@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import Any
 
@@ -67,6 +67,7 @@ def main_module_hidden() -> Iterator[None]:
 @functools.cache
 def _loading() -> threading.Thread:
     """Return the thread that ends when the server has loaded."""
+    resource_tracker.ensure_running()  # the next call would start it, and then let interrupts through again
     with main_module_hidden(), _interrupts_held():
         forkserver.ensure_running()
     thread = threading.Thread(target=_start_first, daemon=True)
