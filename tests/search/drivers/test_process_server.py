@@ -59,7 +59,7 @@ def test_the_deadline_holds_while_the_server_loads(tmp_path: Path) -> None:
     assert done.stdout == "the time is up {}\n", done.stderr
 
 
-@pytest.mark.parametrize("after_s", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("after_s", [0.3, 1.0])
 def test_ctrl_c_while_the_server_loads_says_one_sentence(after_s: float) -> None:
     command = python(INTERRUPTED)
     process = subprocess.Popen(
