@@ -1,5 +1,6 @@
 """The frame of all pages: navigation, the page that an address names, and what went wrong."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -142,12 +143,12 @@ def _lost(place: Place) -> Component:
 
 
 def _say(error: Exception) -> Any:
-    """Show why a callback gave no answer; what nobody foresaw is raised."""
+    """Show why a callback gave no answer; what nobody foresaw goes to the log."""
     if isinstance(error, ParedownError):
         set_props("said", {"children": problem(str(error))})
     elif isinstance(error, DATABASE_ERRORS):
         set_props("said", {"children": problem(f"{DATABASE_GONE}; what is shown may be old.".capitalize())})
     else:
         set_props("said", {"children": problem("The server failed at this; its log says why.")})
-        raise error
+        logging.getLogger(__name__).error("a callback of the pages failed", exc_info=error)
     return no_update
