@@ -1,6 +1,6 @@
 """Reads a study over a database that is open already, as a server does at each request."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -63,6 +63,7 @@ class StudyReader(Records):
         *,
         states: Sequence[str] = (),
         feasible: bool | None = None,
+        numbers: Collection[int] | None = None,
         sort: str = "number",
         descending: bool = False,
         offset: int = 0,
@@ -73,6 +74,7 @@ class StudyReader(Records):
         Args:
             states: States of the trials; all where there are none.
             feasible: Whether they keep every limit; None for either.
+            numbers: Numbers of the trials to which the page is narrowed; None for all.
             sort: One of `SORTED_BY`, or the name of one of the study's metrics; trials without it come last.
             descending: Whether the largest comes first.
             offset: Number of trials before the page.
@@ -81,6 +83,7 @@ class StudyReader(Records):
         which = [TrialRow.study_id == self._id]
         which += [TrialRow.state.in_(states)] if states else []
         which += [] if feasible is None else [TrialRow.feasible.is_(feasible)]
+        which += [] if numbers is None else [TrialRow.number.in_(numbers)]
         query = select(TrialRow).where(*which)
         if sort in SORTED_BY:
             key: Any = getattr(TrialRow, sort)

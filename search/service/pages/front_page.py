@@ -10,7 +10,7 @@ from dash.development.base_component import Component
 from paredown.evaluators.devices.catalogue import device_ids
 from paredown.search.api.model_table import ModelTable
 from paredown.search.service.pages.dash_server import asker
-from paredown.search.service.pages.elements import link, nothing, panel, problem, table, value_cell
+from paredown.search.service.pages.elements import aria, link, nothing, panel, problem, table, value_cell
 from paredown.search.service.pages.place import Place, address
 from paredown.search.service.pages.plots import front_plot, graph
 from paredown.search.service.pages.snapshot import Snapshot, Snapshots
@@ -50,7 +50,7 @@ def _front(place: Place, job: Job, snapshot: Snapshot | None) -> Component:
         *sliders(snapshot, place.query),
         html.Label("Device", htmlFor="device"),
         dcc.Dropdown(devices, wanted if wanted in device_ids() else None, id="device", placeholder="any"),
-        dcc.Loading(html.Div(id="answer", className="answer", **{"aria-live": "polite"}), delay_show=300, type="dot"),
+        dcc.Loading(html.Div(id="answer", className="answer", **aria(live="polite")), delay_show=300, type="dot"),
         note="The most accurate model within the limits." if snapshot.metrics[0].name == "accuracy" else None,
     )
     figure = panel(
@@ -101,7 +101,10 @@ def _axes(place: Place, snapshot: Snapshot) -> Component:
     shown = "3" if place.query.get("view") == "3" and can_turn else "2"
     options = [{"label": "2-D", "value": "2"}, {"label": "3-D", "value": "3", "disabled": not can_turn}]
     view = html.Div(
-        [html.Span("View", className="label"), dcc.RadioItems(options, shown, id="view", inline=True, className="choice")]
+        [
+            html.Span("View", className="label"),
+            dcc.RadioItems(options, shown, id="view", inline=True, className="choice"),
+        ]
     )
     return html.Div([*fields, view], className="fields")
 
@@ -112,7 +115,10 @@ def _models(place: Place, job: Job, snapshot: Snapshot) -> Component:
     words = ModelTable(snapshot.measured, baseline, snapshot.reader.step_labels)
     head = [html.Span("Compare", className="sr"), "Trial", *(m.name for m in snapshot.metrics), "Family", "Compression"]
     rows = []
-    for model in [*([baseline] if baseline else []), *(m for m in best if baseline is None or m.trial != baseline.trial)]:
+    for model in [
+        *([baseline] if baseline else []),
+        *(m for m in best if baseline is None or m.trial != baseline.trial),
+    ]:
         pick = dcc.Checklist(
             [{"label": html.Span(f"compare trial {model.trial}", className="sr"), "value": model.trial}],
             [],
@@ -144,6 +150,7 @@ def _models(place: Place, job: Job, snapshot: Snapshot) -> Component:
 
 def add_callbacks(dash: Dash, service: Service, snapshots: Snapshots) -> None:
     """Add what answers the sliders, draws the front and keeps the address."""
+    _add_links(dash, service)
 
     def found(name: str) -> tuple[Place, Job, Snapshot | None]:
         place = Place(service, asker(), ("studies", name))
@@ -179,7 +186,11 @@ def add_callbacks(dash: Dash, service: Service, snapshots: Snapshots) -> None:
         ids = [one["id"]["limit"] for one in ctx.inputs_list[0]]
         by_name = {one.metric.name: one for one in stops(snapshot)}
         texts = [limit_text(by_name[one], value) for one, value in zip(ids, values, strict=True)]
-        limits = {one: limit for one, value in zip(ids, values, strict=True) if (limit := by_name[one].limit(value)) is not None}
+        limits = {
+            one: limit
+            for one, value in zip(ids, values, strict=True)
+            if (limit := by_name[one].limit(value)) is not None
+        }
         data: dict[str, Any] = {"limits": limits, "trial": None, "device": device}
         try:
             if device is None:
@@ -213,7 +224,15 @@ def add_callbacks(dash: Dash, service: Service, snapshots: Snapshots) -> None:
         query = dict(zip(AXES, axes[: int(view)], strict=False)) | {"view": view}
         query |= {f"limit_{metric}": repr(limit) for metric, limit in chosen["limits"].items()}
         query |= {"device": chosen["device"]} if chosen["device"] else {}
-        return figure, view == "2", f"?{urlencode(query)}" if chosen["trial"] is not None or chosen["limits"] else no_update
+        return (
+            figure,
+            view == "2",
+            f"?{urlencode(query)}" if chosen["trial"] is not None or chosen["limits"] else no_update,
+        )
+
+
+def _add_links(dash: Dash, service: Service) -> None:
+    """Add what opens a trial, and the comparison of models."""
 
     @dash.callback(
         Output("url", "href", allow_duplicate=True),

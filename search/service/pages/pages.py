@@ -2,12 +2,47 @@
 
 from types import ModuleType
 
-from paredown.search.service.pages import front_page, steering, studies_page, study_frame
+from paredown.search.service.pages import (
+    analysis_page,
+    compare_page,
+    devices_page,
+    file_page,
+    front_page,
+    log_page,
+    new_page,
+    queue_page,
+    steering,
+    studies_page,
+    study_frame,
+    tokens_page,
+    trial_page,
+    trials_page,
+)
 from paredown.search.service.pages.place import Place
 
-PAGES: dict[str, ModuleType] = {}
-STUDY_PAGES: dict[str, ModuleType] = {}
-ALL: tuple[ModuleType, ...] = (studies_page, front_page, study_frame, steering, *PAGES.values(), *STUDY_PAGES.values())
+PAGES: dict[str, ModuleType] = {
+    "new": new_page,
+    "queue": queue_page,
+    "devices": devices_page,
+    "tokens": tokens_page,
+}
+STUDY_PAGES: dict[str, ModuleType] = {
+    "trials": trials_page,
+    "analysis": analysis_page,
+    "compare": compare_page,
+    "log": log_page,
+    "file": file_page,
+}
+ALL: tuple[ModuleType, ...] = (
+    studies_page,
+    front_page,
+    study_frame,
+    tokens_page,
+    trial_page,
+    steering,
+    *PAGES.values(),
+    *STUDY_PAGES.values(),
+)
 
 
 def page_of(place: Place) -> ModuleType | None:
@@ -19,6 +54,8 @@ def page_of(place: Place) -> ModuleType | None:
             return front_page
         case ("studies", _, part):
             return STUDY_PAGES.get(part)
+        case ("studies", _, "trials", _):
+            return trial_page
         case (part,):
             return PAGES.get(part)
     return None

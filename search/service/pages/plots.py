@@ -15,7 +15,11 @@ from paredown.studies.front import Model
 from paredown.studies.report import thinned
 
 GREY, LINES, CHOSEN = "#7d8794", "rgba(125,135,148,.22)", "#e11d74"
-CONFIG: Mapping[str, Any] = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
+CONFIG: Any = {
+    "displaylogo": False,
+    "responsive": True,
+    "modeBarButtonsToRemove": ["select2d", "lasso2d"],
+}
 
 
 def graph(name: str, figure: go.Figure | None, label: str, height: int = 430) -> Component:
@@ -28,7 +32,7 @@ def graph(name: str, figure: go.Figure | None, label: str, height: int = 430) ->
         height: Height in pixels.
     """
     options = {} if figure is None else {"figure": on_page(figure)}
-    drawn = dcc.Graph(id=name, config=dict(CONFIG), style={"height": f"{height}px"}, **options)
+    drawn = dcc.Graph(id=name, config=CONFIG, style={"height": f"{height}px"}, **options)
     return html.Div(drawn, role="img", **aria(label=label))
 
 
@@ -46,6 +50,8 @@ def on_page(figure: go.Figure) -> go.Figure:
         autosize=True,
         uirevision="kept",
     )
+    if figure.layout.margin.t == 60:  # the report's titles stand there
+        figure.update_layout(margin={"t": 28, "l": 50, "r": 12})
     figure.update_xaxes(**axis)
     figure.update_yaxes(**axis)
     figure.update_scenes({f"{one}axis": {**axis, "backgroundcolor": "rgba(0,0,0,0)"} for one in "xyz"})
@@ -72,7 +78,12 @@ def front_plot(
     if model is not None and _has(model, axes):
         values = [[model[metric.name]] for metric in axes]
         mark = {"color": CHOSEN, "size": 7 if len(axes) == 3 else 15, "symbol": "circle-open", "line": {"width": 3}}
-        options = {"mode": "markers", "name": f"chosen: trial {model.trial}", "marker": mark, "customdata": [model.trial]}
+        options = {
+            "mode": "markers",
+            "name": f"chosen: trial {model.trial}",
+            "marker": mark,
+            "customdata": [model.trial],
+        }
         if len(axes) == 3:
             figure.add_scatter3d(z=values[0], x=values[1], y=values[2], hoverinfo="skip", **options)
         else:

@@ -14,7 +14,13 @@ from paredown.search.service.service import RESTING, Service
 from paredown.studies.queue.jobs import Job
 
 EVERY_MS = 3000
-TABS = (("Front", ()), ("Trials", ("trials",)), ("Analysis", ("analysis",)), ("Log", ("log",)), ("Study file", ("file",)))
+TABS = (
+    ("Front", ()),
+    ("Trials", ("trials",)),
+    ("Analysis", ("analysis",)),
+    ("Log", ("log",)),
+    ("Study file", ("file",)),
+)
 
 
 def study_head(place: Place, job: Job, snapshots: Snapshots, *current: str) -> list[Component]:

@@ -76,7 +76,9 @@ def sliders(snapshot: Snapshot, query: Mapping[str, str]) -> list[Component]:
 def _slider(one: Stops, value: int) -> Component:
     name = one.metric.name
     words = "at least" if one.metric.higher_is_better else "at most"
-    label = html.Span([html.Span([name, " ", words], id=f"label-{name}"), html.B(id={"limit-text": name})], className="label")
+    label = html.Span(
+        [html.Span([name, " ", words], id=f"label-{name}"), html.B(id={"limit-text": name})], className="label"
+    )
     slider = dcc.Slider(
         id={"limit": name},
         min=0,
@@ -120,11 +122,15 @@ def answer(snapshot: Snapshot, limits: Mapping[str, float]) -> Answer:
     asked = [Objective(known[name], False, limit) for name, limit in limits.items()]
     choice = choose(snapshot.models, snapshot.objectives, asked)
     reasons = [f"{choice.fitting:,} of {choice.considered:,} models fit."]
-    bindings = [(one.limit.metric.name, one.model.trial, one.model[one.limit.metric.name], one.excess) for one in choice.binding]
+    bindings = [
+        (one.limit.metric.name, one.model.trial, one.model[one.limit.metric.name], one.excess) for one in choice.binding
+    ]
     return Answer(choice.model, (*reasons, *_binding_texts(snapshot, choice.model, bindings)))
 
 
-def answer_on_device(service: Service, job: Job, snapshot: Snapshot, limits: Mapping[str, float], device: str) -> Answer:
+def answer_on_device(
+    service: Service, job: Job, snapshot: Snapshot, limits: Mapping[str, float], device: str
+) -> Answer:
     """Return the best model for a device, found from the files of the models by a process of its own.
 
     Raises:
@@ -158,7 +164,9 @@ def _binding_texts(
 def answer_text(place: Place, job: Job, snapshot: Snapshot, found: Answer) -> list[Any]:
     """Return the answer as it stands beside the sliders."""
     model, name, known = found.model, place.name_of(job), known_metrics()
-    measured = [known[one] for one in model.measurements if one in known and one not in ("test_accuracy", "latency_again_ms")]
+    measured = [
+        known[one] for one in model.measurements if one in known and one not in ("test_accuracy", "latency_again_ms")
+    ]
     order = [metric.name for metric in snapshot.metrics]
     measured.sort(key=lambda metric: order.index(metric.name) if metric.name in order else len(order))
     facts = []
@@ -169,5 +177,7 @@ def answer_text(place: Place, job: Job, snapshot: Snapshot, found: Answer) -> li
         html.H3([link(f"Trial {model.trial}", place.href("studies", name, "trials", model.trial))]),
         html.Dl(facts),
         html.Ul([html.Li(reason) for reason in found.reasons]),
-        link("Look at it and download it", place.href("studies", name, "trials", model.trial), className="button primary"),
+        link(
+            "Look at it and download it", place.href("studies", name, "trials", model.trial), className="button primary"
+        ),
     ]
