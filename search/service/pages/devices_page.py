@@ -106,7 +106,7 @@ def _matrix(place: Place) -> Component:
             className="fields",
         ),
         dcc.Loading(html.Div(id="matrix"), type="dot"),
-        note="Each device gets the best model that it can run within its memory. The files are looked at, which takes a while.",
+        note="Each device gets the best model that it can run within its memory. Finding it takes a while.",
     )
 
 
@@ -125,7 +125,7 @@ def add_callbacks(dash: Dash, service: Service, snapshots: Snapshots) -> None:
             return no_update
         place = Place(service, asker(), ("devices",))
         job = service.find(asker(), name)
-        found = json.loads(service.command("select", job.stored_name, "--matrix", "--json"))
+        found = json.loads(service.command("select", job.stored_name, "--all-devices", "--json"))
         return _table(place, name, found, [m.name for m in service.begun(job).optimised_metrics])
 
 

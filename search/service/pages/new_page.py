@@ -9,7 +9,7 @@ from dash.development.base_component import Component
 
 from paredown.search.service.pages.changes import NotAllowed, changed
 from paredown.search.service.pages.dash_server import asker
-from paredown.search.service.pages.elements import aria, link, panel, problem
+from paredown.search.service.pages.elements import link, panel, problem
 from paredown.search.service.pages.place import Place, address, name_of
 from paredown.search.service.pages.snapshot import Snapshots
 from paredown.search.service.pages.study_keys import StudySchema, key_named, keys, line_of, meaning
@@ -48,7 +48,7 @@ def layout(place: Place, snapshots: Snapshots) -> list[Component]:
             className="fields",
         ),
         html.Label("Text, in YAML", htmlFor="study-text"),
-        dcc.Textarea(id="study-text", value=text, rows=26, spellCheck=False, **aria(describedby="study-problem")),
+        dcc.Textarea(id="study-text", value=text, rows=26, spellCheck=False),
         html.Div(id="study-problem", role="alert"),
         dcc.Loading(
             html.Button("Submit", id="submit", className="primary", disabled=not can_submit), delay_show=200, type="dot"
@@ -96,7 +96,7 @@ def add_callbacks(dash: Dash, service: Service, snapshots: Snapshots) -> None:
     def submit(clicks: int | None, text: str | None, priority: int | None, hours: float | None) -> tuple[Any, Any]:
         if not clicks:
             return no_update, no_update
-        options = {
+        options: dict[str, Any] = {
             "priority": max(-100, min(100, int(priority or 0))),
             "delay_s": max(0.0, min(720.0, hours or 0.0)) * 3600,
         }

@@ -80,13 +80,17 @@ def add_pages(application: FastAPI, service: Service) -> None:
 
 
 def _frame() -> Component:
+    only: Any = {"page": "children"}
     return html.Div(
         [
             dcc.Location(id="url", refresh="callback-nav"),
             html.A("Skip to the content", href="#page", className="skip"),
             html.Header(id="header"),
             html.Div(id="said", **aria(live="polite")),
-            html.Main(dcc.Loading(html.Div(id="page"), delay_show=400, type="dot"), id="main"),
+            html.Main(
+                dcc.Loading(html.Div(id="page"), delay_show=400, type="dot", target_components=only),
+                id="main",
+            ),
         ]
     )
 

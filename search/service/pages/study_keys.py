@@ -43,7 +43,7 @@ def keys(schema: Schema) -> list[Component]:
 
 
 def _keys(part: Schema, definitions: Schema, depth: int) -> list[Component]:
-    shown = []
+    shown: list[Component] = []
     for name, described in part.get("properties", {}).items():
         if described.get("deprecated"):
             continue

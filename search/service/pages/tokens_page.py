@@ -25,7 +25,7 @@ LIFETIMES = {"12 hours": 12, "30 days": 720, "a year": 8760, "no end": 0}
 def layout(place: Place, snapshots: Snapshots) -> list[Component]:
     """Return the page."""
     need(place.token, "admin")
-    scopes = [{"label": f"{scope}: {MEANINGS[scope]}", "value": scope} for scope in SCOPES]
+    meanings = "; ".join(f"{scope} {MEANINGS[scope]}" for scope in SCOPES)
     lifetimes = [{"label": name, "value": hours} for name, hours in LIFETIMES.items()]
     form = html.Div(
         [
@@ -44,7 +44,7 @@ def layout(place: Place, snapshots: Snapshots) -> list[Component]:
             html.Div(
                 [
                     html.Label("Scope", htmlFor="token-scope"),
-                    dcc.Dropdown(scopes, "submit", id="token-scope", clearable=False),
+                    dcc.Dropdown([*SCOPES], "submit", id="token-scope", clearable=False),
                 ]
             ),
             html.Div(
@@ -59,7 +59,7 @@ def layout(place: Place, snapshots: Snapshots) -> list[Component]:
     )
     return [
         html.Div(html.H1("Tokens"), className="head"),
-        panel("New token", form, html.Div(id="token-new", role="status")),
+        panel("New token", form, html.Div(id="token-new", role="status"), note=f"{meanings.capitalize()}."),
         html.Div(_tokens(place), id="tokens"),
     ]
 
@@ -121,7 +121,7 @@ def _tokens(place: Place) -> Component:
     found = place.service.tokens.list()[::-1]
     head = ["For", "Owner", "Scope", "State", "Key", "Created", "Ends", html.Span("Actions", className="sr")]
     rows = [_row(place, token) for token in sorted(found, key=lambda token: token.revoked_at is not None)]
-    return table(head, rows, "Tokens", (1, 2, 3))
+    return table(head, rows, "Tokens", (1, 2, 3, 4))
 
 
 def _row(place: Place, token: Token) -> list[Any]:
