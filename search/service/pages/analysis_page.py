@@ -17,7 +17,7 @@ def layout(place: Place, snapshots: Snapshots) -> list[Component | None]:
     """Return the page."""
     job = place.job()
     snapshot = snapshots.of(job)
-    head = study_head(place, job, snapshots, "analysis")
+    head = study_head(place, job, "analysis")
     if snapshot is None or snapshot.baseline is None:
         return [
             *head,

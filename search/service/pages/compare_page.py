@@ -23,7 +23,7 @@ COLOURS = (BLUE, ORANGE, GREEN, "#a855f7")
 def layout(place: Place, snapshots: Snapshots) -> list[Component]:
     """Return the page."""
     job = place.job()
-    head, snapshot = study_head(place, job, snapshots, "compare"), snapshots.of(job)
+    head, snapshot = study_head(place, job, "compare"), snapshots.of(job)
     if snapshot is None or not snapshot.models:
         return [*head, nothing("Nothing to compare yet", "The study has no finished model.")]
     numbers = [int(one) for one in place.query.get("trials", "").split(",") if one.isdecimal() and len(one) < 10]

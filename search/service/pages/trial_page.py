@@ -28,7 +28,7 @@ from paredown.studies.queue.jobs import Job
 def layout(place: Place, snapshots: Snapshots) -> list[Component]:
     """Return the page."""
     job, number = place.job(), place.parts[3]
-    head, snapshot = study_head(place, job, snapshots, "trials"), snapshots.of(job)
+    head, snapshot = study_head(place, job, "trials"), snapshots.of(job)
     row = None if snapshot is None or not number.isdecimal() else snapshot.reader.trial(min(int(number), 2**31 - 1))
     if snapshot is None or row is None:
         return [
