@@ -63,7 +63,13 @@ def _comparison(place: Place, snapshot: Snapshot, models: list[Model]) -> list[A
     figure = curves_figure(curves, {model.trial for model in models})
     colours = {f"trial {m.trial}": colour for m, colour in zip(models, COLOURS, strict=False)}
     for trace in figure.data:
-        trace.update(line={"color": colours[trace.name], "width": 2}, showlegend=True)
+        colour = colours[trace.name]
+        trace.update(
+            mode="lines+markers",
+            line={"color": colour, "width": 2},
+            marker={"color": colour, "size": 6, "symbol": "circle"},
+        )
+        trace.showlegend = True
     return [
         panel(
             "Measurements",

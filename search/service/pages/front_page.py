@@ -83,9 +83,17 @@ def _waiting(job: Job) -> Component:
         return nothing(
             "No model yet",
             "The front appears here by itself when the baseline, the first trial, is done. ",
-            "A worker has to run: `paredown serve` starts one; on other machines it is `paredown worker`."
-            if job.state == "queued"
-            else "The log shows what happens now.",
+            *(
+                [
+                    "It needs a worker: ",
+                    html.Code("paredown serve"),
+                    " starts one, others run ",
+                    html.Code("paredown worker"),
+                    ".",
+                ]
+                if job.state == "queued"
+                else ["The log shows what happens now."]
+            ),
         )
     return nothing("No model", f"The study is {job.state} and has none. Resume it, or look at its log.")
 

@@ -110,7 +110,9 @@ def _curve(snapshot: Snapshot, row: Mapping[str, Any]) -> Component:
         )
         return panel("Learning curve", html.P(why, className="note"))
     drawn = curves_figure(curves, {row["trial"]}, {row["trial"]} if row["state"] == "stopped" else set())
-    figure: go.Figure = drawn.update_traces(line={"color": BLUE, "width": 2})
+    figure: go.Figure = drawn.update_traces(
+        mode="lines+markers", line={"color": BLUE, "width": 2}, marker={"color": BLUE, "size": 6}
+    )
     return panel("Learning curve", graph("curve", figure, "Validation accuracy after each epoch", 300))
 
 
