@@ -30,6 +30,8 @@ from paredown.studies.queue.jobs import Job
 from paredown.studies.region import binding_text, limit_texts, nearest
 
 MAX_COMPARED = 4
+MAX_LISTED = 60
+"""Maximum number of models in the table below the front."""
 AXES = ("y", "x", "z")
 CHOSEN, FRESH, SLIDERS = {"front": "chosen"}, {"fresh": "models"}, {"part": "sliders"}
 """Store of the limits with the model that was chosen, store of when new models came, and the place of the sliders. A
@@ -154,10 +156,13 @@ def _models(place: Place, job: Job, snapshot: Snapshot | None) -> Component | No
         )
     compare = link("Compare", place.href("studies", name, "compare"), id="compare-link", className="button")
     first = 2 + len(snapshot.metrics)
+    more = f" The table shows the first {MAX_LISTED}; the sliders find any." if len(best) > MAX_LISTED else ""
     return html.Section(
         [
             html.Div([html.H2(f"{len(snapshot.best)} models on the front"), compare], className="head tight"),
-            html.P("Changes are against the baseline. Tick two to four models to compare them.", className="note"),
+            html.P(
+                ["Changes are against the baseline. Tick two to four models to compare them.", more], className="note"
+            ),
             table(head, rows, "Models on the front", (1, first, first + 1)),
         ],
         className="panel",
