@@ -24,6 +24,7 @@ from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.knobs import distributions
 from paredown.search.samplers.sampler import Params, Problem, Region
 from paredown.search.samplers.surrogate.candidate_costs import CandidateCosts
+from paredown.search.samplers.surrogate.training_work import TrainingWork
 from paredown.search.schedulers.halving import Halving
 from paredown.search.schedulers.resumed import resume
 from paredown.search.study_file.feasibility import probe
@@ -32,6 +33,7 @@ from paredown.search.study_file.setup import Setup
 from paredown.search.study_file.stored import stored_device
 from paredown.search.trial.epoch_checkpoint import drop_checkpoints
 from paredown.search.trial.plan import TrialPlan
+from paredown.search.trial.pretraining import training_key
 from paredown.search.trial.run_trial import run_trial
 from paredown.search.trial.supernets import prepare_supernets
 from paredown.search.trial_queue import STOPPED, TIME_IS_UP, Budget, TrialQueue
@@ -202,7 +204,11 @@ def problem_of(setup: Setup, study: Study, costs: CandidateCosts | None = None) 
     costs = costs or _costs(setup, study)
     start = [setup.space.values(candidate) for candidate in (setup.space.baseline, setup.space.mildest())]
     region = functools.partial(_region, study)
-    return Problem(setup.config.seed, setup.config.trials, knobs, costs, _canonical(setup), start, region, n_told)
+    training = setup.plan.training
+    finetuning = training.finetune_epochs / max(1, training.first_epochs + training.finetune_epochs)
+    work = TrainingWork(setup.space, costs, training_key, finetuning)
+    seed, trials = setup.config.seed, setup.config.trials
+    return Problem(seed, trials, knobs, costs, _canonical(setup), start, region, n_told, work)
 
 
 def _region(study: Study) -> Region:
