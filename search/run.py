@@ -38,6 +38,7 @@ from paredown.search.trial.run_trial import run_trial
 from paredown.search.trial.supernets import prepare_supernets
 from paredown.search.trial_queue import STOPPED, TIME_IS_UP, Budget, TrialQueue
 from paredown.spaces.knob import Value
+from paredown.studies.front import worst_cost
 from paredown.studies.outputs import write_mark
 from paredown.studies.ownership import LEASE_S
 from paredown.studies.result import TrialResult
@@ -212,10 +213,13 @@ def problem_of(setup: Setup, study: Study, costs: CandidateCosts | None = None) 
 
 
 def _region(study: Study) -> Region:
-    """Return what a study accepts of its objectives; limits that follow from the baseline are known once it is done."""
-    limits, metrics = study.limits, study.optimised_metrics
+    """Return what a study accepts of its objectives; what follows from the baseline is known once that is done."""
+    limits, metrics, baseline = study.limits, study.optimised_metrics, study.baseline()
     losses = {at: m.loss(limits[m.name]) for at, m in enumerate(metrics) if m.name in limits}
-    return Region(losses, frozenset(metrics[at].name for at in losses))
+    reference: dict[int, float] = {}
+    if baseline is not None:
+        reference = {at: worst_cost(m, baseline) for at, m in enumerate(metrics) if not m.higher_is_better}
+    return Region(losses, frozenset(metrics[at].name for at in losses), reference)
 
 
 def _costs(setup: Setup, study: Study) -> CandidateCosts:

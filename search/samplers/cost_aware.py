@@ -71,7 +71,7 @@ class CostAwareSampler(ProposingSampler):
     def _spread(self, domain: KnobDomain, history: History, rng: np.random.Generator) -> Params:
         """Return an allowed network whose cost is the next of evenly spread ones and which is unlike those tried."""
         good = [domain.completed(params, rng) for params in self._problem.start]
-        draws = [_first_draw(domain, history, rng, good) for _ in range(START_DRAWS)]
+        draws: Sequence[Params] = [_first_draw(domain, history, rng, good) for _ in range(START_DRAWS)]
         tried = [*history.done, *history.pending, *history.failed, *(p for p, _, _ in history.stopped)]
         if self._problem.costs is not None:
             draws = self._near_the_next_cost(self._problem.costs, draws, good, len(tried))
@@ -157,7 +157,7 @@ def _pool(domain: KnobDomain, history: History, model: SurrogateModel, rng: np.r
 
 
 def _best(pool: Batch, model: SurrogateModel, work: Callable[[Sequence[Params]], NDArray[np.float64]]) -> Params:
-    """Return the network of the largest improvement for its work, once the costs of the best ones are counted exactly."""
+    """Return the network of the largest improvement for its work, once the costs of the best are counted exactly."""
     gains = model.improvement(pool)
     if not (gains > 0).any():  # no candidate promises a gain: explore where the model is least certain
         gains = model.uncertainty(pool)

@@ -68,10 +68,12 @@ class Region:
     Attributes:
         losses: Largest acceptable loss, by index of the objective; objectives without a limit are not there.
         constraints: Names under which trials say by how much they break these limits.
+        reference: Largest loss that counts towards the hypervolume, by index of the objective; the limits apart.
     """
 
     losses: Mapping[int, float] = field(default_factory=dict)
     constraints: frozenset[str] = frozenset()
+    reference: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
