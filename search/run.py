@@ -22,7 +22,7 @@ from paredown.search.places import begun_study, check_outputs, losses_as_abort, 
 from paredown.search.samplers.choosing import choose_sampler
 from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.knobs import distributions
-from paredown.search.samplers.sampler import Params, Problem, Region
+from paredown.search.samplers.sampler import Params, Problem, Region, Work, no_work
 from paredown.search.samplers.surrogate.candidate_costs import CandidateCosts
 from paredown.search.samplers.surrogate.training_work import TrainingWork
 from paredown.search.schedulers.halving import Halving
@@ -206,8 +206,10 @@ def problem_of(setup: Setup, study: Study, costs: CandidateCosts | None = None) 
     start = [setup.space.values(candidate) for candidate in (setup.space.baseline, setup.space.mildest())]
     region = functools.partial(_region, study)
     training = setup.plan.training
-    finetuning = training.finetune_epochs / max(1, training.first_epochs + training.finetune_epochs)
-    work = TrainingWork(setup.space, costs, training_key, finetuning)
+    work: Work = no_work
+    if training.mode == "scratch" and training.first_epochs:  # elsewhere networks of all sizes take about the same
+        finetuning = training.finetune_epochs / (training.first_epochs + training.finetune_epochs)
+        work = TrainingWork(setup.space, costs, training_key, finetuning)
     seed, trials = setup.config.seed, setup.config.trials
     return Problem(seed, trials, knobs, costs, _canonical(setup), start, region, n_told, work)
 
