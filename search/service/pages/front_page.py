@@ -134,8 +134,8 @@ def _models(place: Place, job: Job, snapshot: Snapshot | None) -> Component | No
     head = [html.Span("Compare", className="sr"), "Trial", *(m.name for m in snapshot.metrics), "Family", "Compression"]
     rows = []
     for model in [
-        *([baseline] if baseline else []),
-        *(m for m in best if baseline is None or m.trial != baseline.trial),
+        baseline,
+        *(m for m in best[:MAX_LISTED] if m.trial != baseline.trial),
     ]:
         pick = dcc.Checklist(
             [{"label": html.Span(f"compare trial {model.trial}", className="sr"), "value": model.trial}],
