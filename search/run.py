@@ -182,7 +182,7 @@ def _with_resources(driver: Driver, config: StudyConfig, given: Mapping[str, Any
 def _on_its_device(setup: Setup, study: Study, listener: ProgressListener) -> Setup:
     """Return the setup with the device that the study began on; say so where this machine is another."""
     device = stored_device(study.config)
-    here = this_device(device.threads)
+    here = this_device(device.threads, device.batch_size)
     if device != here:
         listener.remark(f"study {study.name!r}: {device.remark_on(here)}")
     return replace(setup, plan=replace(setup.plan, device=device))

@@ -78,6 +78,8 @@ class DeviceProfile(BaseModel):
         note: What else a user must know.
         cores: Number of processor cores.
         clock_mhz: Clock, in MHz.
+        threads: Threads that execute one model; a computer with other threads is another device.
+        batch_size: Images of one run.
         power_mw: Power of the board while a model runs, in mW.
         memory: Its memory.
         based_on: Device of the catalogue that this one is a calibrated copy of.
@@ -100,6 +102,8 @@ class DeviceProfile(BaseModel):
     note: str = ""
     cores: Figure
     clock_mhz: Figure
+    threads: int = Field(default=1, ge=1)
+    batch_size: int = Field(default=1, ge=1)
     power_mw: Figure | None = None
     memory: Memory
     based_on: str | None = None

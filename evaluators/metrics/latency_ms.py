@@ -1,4 +1,4 @@
-"""Latency of the exported file on this machine, batch 1, on the threads of the study's device.
+"""Latency of the exported file on this machine, on the threads and at the batch size of the study's device, which is 1.
 
 Machines are noisy, and plain medians drift by tens of percent. So each run of the model is paired with a
 run of the baseline's file right beside it, in alternating order; the median of the pairs' ratios, times the
@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from filelock import FileLock
@@ -32,6 +32,8 @@ from paredown.evaluators.metrics.evaluation_input import Baseline, EvaluationInp
 from paredown.evaluators.metrics.measurement import Measurement, Metric
 
 if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
     from paredown.evaluators.tasks.normalisation import Inputs
     from paredown.spaces.families.family import ImageShape
 
@@ -79,17 +81,44 @@ def _measure(inputs: EvaluationInput) -> Measurement:
         raise EvaluationError("latency_ms: there is no exported file yet")
     if inputs.has_exits and inputs.images is not None:
         return _stream(inputs.file, inputs.images, inputs.baseline, inputs.threads)
-    run = runner(inputs.file, inputs.shape, inputs.threads)
+    run = runner(inputs.file, inputs.shape, inputs.threads, inputs.batch_size)
     with measurement_lock():
-        if inputs.baseline is None:
-            seconds = _slices(run)
-            median, spread = median_with_interval(seconds * 1e3)
-        else:
-            baseline = runner(inputs.baseline.file, inputs.baseline.shape, inputs.threads)
-            ratios = paired_ratios(run, baseline)
-            median, spread = (v * inputs.baseline.latency_ms for v in median_with_interval(ratios))
-    spread = with_sessions(median, spread)
-    return Measurement(METRIC.name, median, spread, "measured", str(this_device(inputs.threads)))
+        taken = absolute(run, inputs.baseline, inputs.threads, batch_size=inputs.batch_size)
+    device = str(this_device(inputs.threads, inputs.batch_size))
+    return Measurement(METRIC.name, taken.median, taken.half_width, "measured", device)
+
+
+class Taken(NamedTuple):
+    """A time in ms.
+
+    Attributes:
+        median: Its median.
+        half_width: Half of its 95 % interval, with what differs between sessions.
+    """
+
+    median: float
+    half_width: float
+
+
+def absolute(
+    run: Callable[[], object], baseline: Baseline | None, threads: int, pairs: int = PAIRS, batch_size: int = 1
+) -> Taken:
+    """Return how long a run takes, beside runs of the baseline where there is one.
+
+    Args:
+        run: What is timed.
+        baseline: The finished baseline; None for what is the baseline itself.
+        threads: Threads that execute the baseline.
+        pairs: Number of runs, or of slices of runs where they are shorter than 1 ms.
+        batch_size: Images of one run of the baseline.
+    """
+    if baseline is None:
+        median, spread = median_with_interval(_slices(run, pairs) * 1e3)
+    else:
+        beside = runner(baseline.file, baseline.shape, threads, batch_size)
+        ratios = paired_ratios(run, beside, pairs)
+        median, spread = (v * baseline.latency_ms for v in median_with_interval(ratios))
+    return Taken(median, with_sessions(median, spread))
 
 
 def _stream(file: Path, images: "Inputs", baseline: Baseline | None, threads: int) -> Measurement:
@@ -129,12 +158,18 @@ def _order(taken: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.random.default_rng(0).permutation(np.concatenate(rows))
 
 
-def runner(file: Path | bytes, shape: "ImageShape", threads: int = 1) -> Callable[[], object]:
+def runner(file: Path | bytes, shape: "ImageShape", threads: int = 1, batch_size: int = 1) -> Callable[[], object]:
     """Return what runs an ONNX model once, on an input of zeros."""
     from paredown.evaluators.files.onnx_session import open_session
 
-    session = open_session(file, threads)
-    inputs = {session.get_inputs()[0].name: np.zeros((1, *shape), dtype=np.float32)}
+    return batched(open_session(file, threads), shape, batch_size)
+
+
+def batched(session: "InferenceSession", shape: "ImageShape", batch_size: int) -> Callable[[], object]:
+    """Return what runs a session once on some images of zeros: as many as its file says, where it says so."""
+    entry = session.get_inputs()[0]
+    images = entry.shape[0] if isinstance(entry.shape[0], int) else batch_size
+    inputs = {entry.name: np.zeros((images, *shape), dtype=np.float32)}
     return lambda: session.run(None, inputs)
 
 
@@ -155,9 +190,9 @@ def side_by_side(
     return [(median, with_sessions(median, half_width)) for median, half_width in found]
 
 
-def _slices(run: Callable[[], object]) -> NDArray[np.float64]:
+def _slices(run: Callable[[], object], pairs: int = PAIRS) -> NDArray[np.float64]:
     repeats = _warm(run)
-    return np.array([_seconds(run, repeats) for _ in range(PAIRS)])
+    return np.array([_seconds(run, repeats) for _ in range(pairs)])
 
 
 def paired_ratios(

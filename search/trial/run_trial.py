@@ -273,8 +273,13 @@ class _Trial:
             self.data.inputs("validation"),
             self.data.validation.labels,
         )
-        baseline, threads, target = self.plan.baseline, self.plan.device.threads, self.plan.target
-        return EvaluationInput(model, self.shape, file, packed, images, labels, baseline, threads, target)
+        baseline, device, target = self.plan.baseline, self.plan.device, self.plan.target
+        return EvaluationInput(
+            *(model, self.shape, file, packed, images, labels, baseline),
+            threads=device.threads,
+            target=target,
+            batch_size=device.batch_size,
+        )
 
     def _measure(self, inputs: EvaluationInput, needs: tuple[str, ...]) -> None:
         self.measurements |= evaluated(self.plan.objectives, inputs, needs)

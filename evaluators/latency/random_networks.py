@@ -1,0 +1,107 @@
+"""Random networks of the product's own families, with structural steps, in one of the number formats: what is profiled.
+
+They are untrained: no runtime's time depends on the values of weights, as long as none is denormal.
+"""
+
+import random
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from paredown.spaces.families.family import ImageShape
+
+LARGEST_PARAMETERS = 4_000_000
+"""Parameters above which a network is left out: a search on a machine such as the profiled one finds smaller ones."""
+LARGEST_MACS = 400e6
+STEPS = ("channel_pruning", "grouped_convolution", "layer_pruning", "low_rank")
+"""Steps that change shapes, and with them latency."""
+FORMATS = {"fp32": 9, "int8": 8, "fp16": 3}
+"""Number formats with how often each is drawn."""
+CLASSES = (2, 10, 100)
+CALIBRATION_IMAGES = 2
+
+
+@dataclass(frozen=True)
+class RandomNetwork:
+    """A network to be profiled.
+
+    Attributes:
+        name: Family and seed.
+        format: Number format.
+        shape: Channels, height, width of one input.
+        model: ONNX.
+    """
+
+    name: str
+    format: str
+    shape: ImageShape
+    model: bytes
+
+
+def random_network(
+    seed: int, formats: Sequence[str] = tuple(FORMATS), families: Sequence[str] = ()
+) -> RandomNetwork | None:
+    """Return the network of a seed; None where that is too large, or its steps do not fit.
+
+    Args:
+        seed: Draws all that is random.
+        formats: Number formats to draw from.
+        families: Families to draw from; empty for all that come with the package.
+    """
+    import torch
+
+    from paredown.evaluators.build import apply_structural_steps, build
+    from paredown.evaluators.files.onnx_graph import read_graph
+    from paredown.evaluators.files.onnx_model import export, slimmed
+    from paredown.evaluators.latency.kernels import macs_of
+    from paredown.spaces.compression.catalogue import STEPS as ALL_STEPS
+    from paredown.spaces.errors import InfeasibleCandidate
+    from paredown.spaces.families.catalogue import PUBLISHED
+    from paredown.spaces.knob import Range
+    from paredown.spaces.space import joint_space
+
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    dice = random.Random(seed)
+    family = dice.choice(families or list(PUBLISHED))
+    steps = dice.sample(STEPS, k=dice.choice((0, 0, 1, 2)))
+    space = joint_space(
+        {family: PUBLISHED[family]},
+        {name: ALL_STEPS[name] for name in ALL_STEPS if name in steps},
+        Range(8, 96, 4),
+        {},
+        {},
+    )
+    candidate = space.draw(seed)
+    side = PUBLISHED[family].resolution(candidate.knobs)
+    shape = (dice.choice((1, 3)), side, side)
+    try:
+        network = build(candidate, shape, dice.choice(CLASSES))
+        if sum(p.numel() for p in network.parameters()) > LARGEST_PARAMETERS:
+            return None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            network = apply_structural_steps(network, candidate, shape, values=False, owned=True).network.eval()
+            model = export(network, shape)
+        graph = read_graph(model)
+        if sum(macs_of(graph, operator) for operator in graph.operators) > LARGEST_MACS:
+            return None
+        format_ = dice.choices(formats, [FORMATS[name] for name in formats])[0]
+        return RandomNetwork(f"{family}-{seed}", format_, shape, slimmed(_in_format(model, format_, shape)))
+    except InfeasibleCandidate:
+        return None
+
+
+def _in_format(model: bytes, format_: str, shape: ImageShape) -> bytes:
+    from paredown.evaluators.device import this_device
+    from paredown.spaces.compression.quantization import QUANTIZATION
+    from paredown.spaces.compression.step import RewriteContext
+
+    if format_ == "fp32":
+        return model
+    assert QUANTIZATION.rewrite is not None, "it rewrites files"
+    images = np.random.default_rng(0).normal(size=(CALIBRATION_IMAGES, *shape)).astype(np.float32)
+    context = RewriteContext(images, np.zeros(len(images), np.int64), trained=False, target=this_device().target)
+    return QUANTIZATION.rewrite(model, {"weights": format_, "activations": "uint8"}, context)
