@@ -1,7 +1,8 @@
 """An ONNX model as what it computes: operators and the tensors between them, integers seen through their scales.
 
 Pairs of QuantizeLinear and DequantizeLinear say in which format a tensor is, and are no operators here, but where the
-model begins and ends; neither is what yields a constant. Every tensor knows its shape for a number of images and the bits of its elements.
+model begins and ends; neither is what yields a constant. Every tensor knows its shape for a number of images and the
+bits of its elements.
 """
 
 import math

@@ -15,10 +15,11 @@ from paredown.spaces.families.family import ImageShape
 LARGEST_PARAMETERS = 4_000_000
 """Parameters above which a network is left out: a search on a machine such as the profiled one finds smaller ones."""
 LARGEST_MACS = 400e6
-STEPS = ("channel_pruning", "grouped_convolution", "layer_pruning", "low_rank")
+STEPS = ("channel_pruning", "grouped_convolution", "low_rank")
 """Steps that change shapes, and with them latency."""
-FORMATS = {"fp32": 9, "int8": 8, "fp16": 3}
-"""Number formats with how often each is drawn."""
+MOST_OPERATORS = 400
+FORMATS = {"fp32": 1, "int8": 3, "fp16": 1}
+"""Number formats with how often each is drawn beside fp32."""
 CLASSES = (2, 10, 100)
 CALIBRATION_IMAGES = 2
 
@@ -40,15 +41,12 @@ class RandomNetwork:
     model: bytes
 
 
-def random_network(
-    seed: int, formats: Sequence[str] = tuple(FORMATS), families: Sequence[str] = ()
-) -> RandomNetwork | None:
-    """Return the network of a seed; None where that is too large, or its steps do not fit.
+def random_networks(seed: int, formats: Sequence[str] = tuple(FORMATS)) -> list[RandomNetwork]:
+    """Return the network of a seed in two number formats; none where it is too large, or its steps do not fit.
 
     Args:
         seed: Draws all that is random.
-        formats: Number formats to draw from.
-        families: Families to draw from; empty for all that come with the package.
+        formats: Number formats to draw from, fp32 among them.
     """
     import torch
 
@@ -56,7 +54,7 @@ def random_network(
     from paredown.evaluators.files.onnx_graph import read_graph
     from paredown.evaluators.files.onnx_model import export, slimmed
     from paredown.evaluators.latency.kernels import macs_of
-    from paredown.spaces.compression.catalogue import STEPS as ALL_STEPS
+    from paredown.spaces.compression.catalogue import STEPS as KNOWN
     from paredown.spaces.errors import InfeasibleCandidate
     from paredown.spaces.families.catalogue import PUBLISHED
     from paredown.spaces.knob import Range
@@ -65,33 +63,31 @@ def random_network(
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     dice = random.Random(seed)
-    family = dice.choice(families or list(PUBLISHED))
-    steps = dice.sample(STEPS, k=dice.choice((0, 0, 1, 2)))
-    space = joint_space(
-        {family: PUBLISHED[family]},
-        {name: ALL_STEPS[name] for name in ALL_STEPS if name in steps},
-        Range(8, 96, 4),
-        {},
-        {},
-    )
-    candidate = space.draw(seed)
+    family = dice.choice(list(PUBLISHED))
+    steps = dice.sample(STEPS, k=dice.choice((0, 0, 1, 1, 2)))
+    own = {name: step for name, step in KNOWN.items() if name in steps}
+    candidate = joint_space({family: PUBLISHED[family]}, own, Range(8, 96, 4), {}, {}).draw(seed)
     side = PUBLISHED[family].resolution(candidate.knobs)
     shape = (dice.choice((1, 3)), side, side)
     try:
         network = build(candidate, shape, dice.choice(CLASSES))
         if sum(p.numel() for p in network.parameters()) > LARGEST_PARAMETERS:
-            return None
+            return []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             network = apply_structural_steps(network, candidate, shape, values=False, owned=True).network.eval()
             model = export(network, shape)
         graph = read_graph(model)
-        if sum(macs_of(graph, operator) for operator in graph.operators) > LARGEST_MACS:
-            return None
-        format_ = dice.choices(formats, [FORMATS[name] for name in formats])[0]
-        return RandomNetwork(f"{family}-{seed}", format_, shape, slimmed(_in_format(model, format_, shape)))
+        if len(graph.operators) > MOST_OPERATORS or sum(macs_of(graph, o) for o in graph.operators) > LARGEST_MACS:
+            return []
+        others = [name for name in formats if name != "fp32"]
+        drawn = dice.choices(others, [FORMATS[name] for name in others])[:1] if others else []
+        return [
+            RandomNetwork(f"{family}-{seed}", name, shape, slimmed(_in_format(model, name, shape)))
+            for name in ("fp32", *drawn)
+        ]
     except InfeasibleCandidate:
-        return None
+        return []
 
 
 def _in_format(model: bytes, format_: str, shape: ImageShape) -> bytes:

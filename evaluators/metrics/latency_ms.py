@@ -18,6 +18,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -85,7 +86,7 @@ def _measure(inputs: EvaluationInput) -> Measurement:
     with measurement_lock():
         taken = absolute(run, inputs.baseline, inputs.threads, batch_size=inputs.batch_size)
     device = str(this_device(inputs.threads, inputs.batch_size))
-    return Measurement(METRIC.name, taken.median, taken.half_width, "measured", device)
+    return Measurement(METRIC.name, taken.median, taken.half_width, "measured", device, taken.note)
 
 
 class Taken(NamedTuple):
@@ -94,10 +95,19 @@ class Taken(NamedTuple):
     Attributes:
         median: Its median.
         half_width: Half of its 95 % interval, with what differs between sessions.
+        p90: Its 90th percentile over single runs.
+        drift: Share by which the baseline takes longer now than when it was measured first.
     """
 
     median: float
     half_width: float
+    p90: float
+    drift: float = 0.0
+
+    @property
+    def note(self) -> str:
+        """What is kept beside the value: `p90 0.231 ms; the baseline drifted by +1.2 %`."""
+        return f"p90 {self.p90:.4g} ms; the baseline drifted by {self.drift:+.1%}"
 
 
 def absolute(
@@ -113,12 +123,14 @@ def absolute(
         batch_size: Images of one run of the baseline.
     """
     if baseline is None:
-        median, spread = median_with_interval(_slices(run, pairs) * 1e3)
-    else:
-        beside = runner(baseline.file, baseline.shape, threads, batch_size)
-        ratios = paired_ratios(run, beside, pairs)
-        median, spread = (v * baseline.latency_ms for v in median_with_interval(ratios))
-    return Taken(median, with_sessions(median, spread))
+        times = _slices(run, pairs)
+        median, spread = median_with_interval(times.slices * 1e3)
+        return Taken(median, with_sessions(median, spread), times.tail * median)
+    own, other = paired_times(run, runner(baseline.file, baseline.shape, threads, batch_size), pairs)
+    ratio, half_width = median_with_interval(own.slices / other.slices)
+    median = ratio * baseline.latency_ms
+    drift = 1e3 * float(np.median(other.slices)) / baseline.latency_ms - 1
+    return Taken(median, with_sessions(median, half_width * baseline.latency_ms), own.tail * median, drift)
 
 
 def _stream(file: Path, images: "Inputs", baseline: Baseline | None, threads: int) -> Measurement:
@@ -190,24 +202,46 @@ def side_by_side(
     return [(median, with_sessions(median, half_width)) for median, half_width in found]
 
 
-def _slices(run: Callable[[], object], pairs: int = PAIRS) -> NDArray[np.float64]:
-    repeats = _warm(run)
-    return np.array([_seconds(run, repeats) for _ in range(pairs)])
+@dataclass
+class Times:
+    """Times of one model, in seconds.
+
+    Attributes:
+        slices: Median of each slice.
+        runs: Every single run.
+    """
+
+    slices: NDArray[np.float64]
+    runs: list[float]
+
+    @property
+    def tail(self) -> float:
+        """Ratio of the 90th percentile of single runs to their median."""
+        return float(np.percentile(self.runs, 90) / np.median(self.runs))
+
+
+def _slices(run: Callable[[], object], pairs: int = PAIRS) -> Times:
+    repeats, runs = _warm(run), list[float]()
+    return Times(np.array([_seconds(run, repeats, runs) for _ in range(pairs)]), runs)
 
 
 def paired_ratios(
     run: Callable[[], object], reference: Callable[[], object], pairs: int = PAIRS
 ) -> NDArray[np.float64]:
     """Return the ratio of the times of two runs in each of some pairs, one beside the other."""
-    repeats, reference_repeats = _warm(run), _warm(reference)
-    ratios = []
+    own, other = paired_times(run, reference, pairs)
+    return own.slices / other.slices
+
+
+def paired_times(run: Callable[[], object], reference: Callable[[], object], pairs: int = PAIRS) -> tuple[Times, Times]:
+    """Return the times of two runs in some pairs of slices, one beside the other, in alternating order."""
+    both = (run, reference)
+    repeats = [_warm(each) for each in both]
+    times = [Times(np.empty(pairs), []) for _ in both]
     for pair in range(pairs):
-        if pair % 2:
-            own, other = _seconds(run, repeats), _seconds(reference, reference_repeats)
-        else:
-            other, own = _seconds(reference, reference_repeats), _seconds(run, repeats)
-        ratios.append(own / other)
-    return np.array(ratios)
+        for at in (0, 1) if pair % 2 else (1, 0):
+            times[at].slices[pair] = _seconds(both[at], repeats[at], times[at].runs)
+    return times[0], times[1]
 
 
 def _warm(run: Callable[[], object]) -> int:
@@ -215,13 +249,15 @@ def _warm(run: Callable[[], object]) -> int:
     return max(1, round(SLICE_S / min(_seconds(run, 1) for _ in range(WARM_UP_RUNS))))
 
 
-def _seconds(run: Callable[[], object], repeats: int) -> float:
-    """Return the median time of some runs, each of which is timed by itself."""
+def _seconds(run: Callable[[], object], repeats: int, kept: list[float] | None = None) -> float:
+    """Return the median time of some runs, each of which is timed by itself, and keep all in a list."""
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
         run()
         times.append(time.perf_counter() - start)
+    if kept is not None:
+        kept.extend(times)
     return statistics.median(times)
 
 

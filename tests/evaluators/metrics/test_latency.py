@@ -97,3 +97,23 @@ def test_side_by_side_a_model_is_as_fast_as_its_copy(files: dict[str, Path]) -> 
     assert same == pytest.approx(1.0, rel=0.2)
     assert half_width > 0.019
     assert slower > 1.5
+
+
+def test_the_tail_and_the_drift_of_the_baseline_stand_in_the_note(files: dict[str, Path]) -> None:
+    alone = measured(files["small"])
+    drifted = measured(files["small"], Baseline(files["small"], SHAPE, 1e-3))
+    assert alone.note.startswith("p90 ")
+    assert alone.note.endswith("drifted by +0.0%")
+    assert float(alone.note.split()[1]) >= 0.99 * alone.value
+    assert float(drifted.note.split("+")[1].removesuffix("%")) > 100, "it takes longer than a microsecond"
+
+
+def test_the_tail_is_the_90th_percentile_to_the_median() -> None:
+    times = latency_ms.Times(np.array([1.0]), [1.0] * 8 + [2.0] * 3)
+    assert times.tail == 2.0
+
+
+def test_a_batch_takes_longer_than_an_image_and_is_another_device(files: dict[str, Path]) -> None:
+    many = LATENCY_MS.evaluate(EvaluationInput(nn.Identity(), SHAPE, files["small"], batch_size=16))
+    assert many.value > 4 * measured(files["small"]).value
+    assert many.device == str(this_device(1, 16)) != str(this_device())
