@@ -82,6 +82,7 @@ class DeviceProfile(BaseModel):
         batch_size: Images of one run.
         power_mw: Power of the board while a model runs, in mW.
         memory: Its memory.
+        latency_predictor: File of the predictor that `paredown device profile` made; None for other devices.
         based_on: Device of the catalogue that this one is a calibrated copy of.
         calibrations: Latencies from the user's own board, which narrow predictions.
     """
@@ -106,6 +107,7 @@ class DeviceProfile(BaseModel):
     batch_size: int = Field(default=1, ge=1)
     power_mw: Figure | None = None
     memory: Memory
+    latency_predictor: str | None = None
     based_on: str | None = None
     calibrations: tuple[Calibration, ...] = ()
 

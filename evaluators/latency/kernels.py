@@ -156,7 +156,8 @@ FEATURES = (
     *("adds", "operators", "int8_in", "int8_out", "fp16", "int8_weights"),
     *("channels_in", "channels_out", "positions_in", "positions_out", "width_out", "kernel", "stride", "groups"),
     *("macs", "weight_bytes", "bytes_in", "bytes_out", "waste_in", "waste_out", "waste_width"),
-    *("odd_in", "odd_out", "odd_in_4", "odd_out_4", "after_convolution", "before_convolution", "readers", "is_first"),
+    *("odd_in", "odd_out", "odd_in_4", "odd_out_4", "few_in", "few_out"),
+    *("after_convolution", "before_convolution", "readers", "is_first"),
     *("network_weight_bytes", "network_largest_tensor"),
 )
 """Names of a kernel's features; sizes are logarithms of base 2."""
@@ -201,7 +202,7 @@ def _own(graph: Graph, kernel: Kernel) -> list[float]:
         *(float(name == known) for known in CLASSES),
         *(float(activation == known) for known in ACTIVATION_KINDS),
         *(float("Add" in kinds and len(inputs) > 1), float(len(kernel.operators)), *integers),
-        *(float(before.bits == 16), float(weight is not None and weight.bits == 8)),
+        *(float(before.bits == 16), float(weight is not None and weight.bits == 8 and not before.is_float)),
         *(_log(channels_in), _log(channels_out)),
         *(_log(before.elements / channels_in), _log(after.elements / channels_out), _log(width)),
         *(float(size[-1]) if size else 1.0, float((first.attributes.get("strides") or [1])[-1])),
@@ -212,6 +213,7 @@ def _own(graph: Graph, kernel: Kernel) -> list[float]:
         *(_log(-(-n // 16) * 16 / n) for n in (channels_in, channels_out, width)),
         *(float(n % 16 != 0) for n in (channels_in, channels_out)),
         *(float(n % 4 != 0) for n in (channels_in, channels_out)),
+        *(float(n < 16) for n in (channels_in, channels_out)),
     ]
 
 

@@ -83,14 +83,15 @@ def random_networks(seed: int, formats: Sequence[str] = tuple(FORMATS)) -> list[
         others = [name for name in formats if name != "fp32"]
         drawn = dice.choices(others, [FORMATS[name] for name in others])[:1] if others else []
         return [
-            RandomNetwork(f"{family}-{seed}", name, shape, slimmed(_in_format(model, name, shape)))
+            RandomNetwork(f"{family}-{seed}", name, shape, slimmed(in_format(model, name, shape)))
             for name in ("fp32", *drawn)
         ]
     except InfeasibleCandidate:
         return []
 
 
-def _in_format(model: bytes, format_: str, shape: ImageShape) -> bytes:
+def in_format(model: bytes, format_: str, shape: ImageShape) -> bytes:
+    """Return a float32 model in a number format."""
     from paredown.evaluators.device import this_device
     from paredown.spaces.compression.quantization import QUANTIZATION
     from paredown.spaces.compression.step import RewriteContext

@@ -1,9 +1,9 @@
 """Time that a run takes while nothing disturbs it, as a ratio to a reference: repeats within 2 % on a busy machine.
 
-Latency as users see it is a median of wall-clock times (`paredown.evaluators.metrics.latency_ms`). A predictor learns from
-thousands of short measurements instead, often beside other work, so what it learns is the fastest run: on one thread by
-the processor time of that thread, in which waiting for a core does not count. Slices of some milliseconds alternate with
-slices of the reference, so that caches are warm within one, and a clock that drifts does so for both.
+Latency as users see it is a median of wall-clock times (`paredown.evaluators.metrics.latency_ms`). A predictor learns
+from thousands of short measurements instead, often beside other work, so what it learns is the fastest run: on one
+thread by the processor time of that thread, in which waiting for a core does not count. Slices of some milliseconds
+alternate with slices of the reference, so that caches are warm within one, and a clock that drifts does so for both.
 """
 
 import time

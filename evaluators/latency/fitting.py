@@ -1,0 +1,188 @@
+"""Trains the predictor of a device on what was profiled there.
+
+Each member of the ensemble leaves out one fold of the networks; what it says of those is the held-out error, and scales
+the intervals. A member learns from the latencies of whole networks first of all; how they divide among the kernels
+only guides it, since profilers take time themselves.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import kendalltau
+
+from paredown.evaluators.latency.kernels import CLASSES, FEATURES
+from paredown.evaluators.latency.predictor import Array, LatencyPredictor
+
+if TYPE_CHECKING:
+    pass
+
+FOLDS = 5
+WIDTH = 96
+BATCH_NETWORKS = 16
+LEARNING_RATE, WEIGHT_DECAY = 3e-3, 1e-3
+STEPS = 6000
+GUIDANCE = 0.3
+"""Weight of the kernels beside the whole networks."""
+WHOLE_BETA, KERNEL_BETA = 0.02, 0.1
+"""Relative errors from which on an error counts linearly: outliers are other work on the machine."""
+SMALLEST_US = 0.3
+LEAST_MS = 0.05
+"""Latency from which on networks count among the held-out ones: below, a call takes the time."""
+
+
+@dataclass(frozen=True)
+class ProfiledNetwork:
+    """A network as it was profiled.
+
+    Attributes:
+        name: Its name; networks of one name differ in the number format and share a fold.
+        format: Number format.
+        rows: Features of its kernels.
+        shares: Share of each kernel in the latency.
+        latency_ms: Its latency.
+        macs: Its multiply-accumulates.
+    """
+
+    name: str
+    format: str
+    rows: Array
+    shares: Array
+    latency_ms: float
+    macs: float
+
+
+def fitted(networks: Sequence[ProfiledNetwork], facts: dict[str, Any], steps: int = STEPS) -> LatencyPredictor:
+    """Return the predictor of a profile.
+
+    Args:
+        networks: What was profiled.
+        facts: What else is to be known of the profile.
+        steps: Steps of training of each member.
+    """
+    data = _Data.of(networks)
+    members, held_out = [], np.zeros(len(networks))
+    for fold in range(FOLDS):
+        own = data.folds == fold
+        members.append(_trained(data, np.flatnonzero(~own), fold, steps))
+        held_out[own] = _predicted(data, members[-1])[own]
+    predictions = np.log([_predicted(data, member) for member in members])
+    latencies = data.latencies
+    errors = np.abs(np.log(held_out / latencies))
+    counted = latencies >= LEAST_MS if (latencies >= LEAST_MS).any() else np.ones(len(latencies), bool)
+    # Most members have seen a network, so their spread on it is too small; the median spread serves as the floor.
+    spread = predictions.std(axis=0)
+    floor = float(np.median(errors[counted]))
+    factor = float(np.quantile(errors[counted] / (spread[counted] + floor), 0.9))
+    classes = data.rows[:, : len(CLASSES)].argmax(axis=1)
+    low, high, counts = (np.zeros((len(CLASSES), len(FEATURES))) for _ in range(3))
+    for at in np.unique(classes):
+        low[at], high[at], counts[at] = (f(data.rows[classes == at], axis=0) for f in (np.min, np.max, np.size))
+        counts[at] = (classes == at).sum()
+    whole = {
+        "networks": len(networks),
+        "formats": sorted({network.format for network in networks}),
+        "latency_ms": [float(latencies.min()), float(latencies.max())],
+        "held_out": summary(held_out[counted], latencies[counted]),
+    }
+    weights = tuple(
+        (np.stack([m[at][0] for m in members]), np.stack([m[at][1] for m in members])) for at in range(len(members[0]))
+    )
+    return LatencyPredictor(
+        facts | whole, data.mean, data.scale, weights, low, high, counts[:, 0], (floor, max(factor, 1.0))
+    )
+
+
+def summary(predicted: Array, measured: Array) -> dict[str, float]:
+    """Return how far predictions are from measurements.
+
+    Args:
+        predicted: In ms.
+        measured: In ms.
+    """
+    errors = np.abs(predicted / measured - 1)
+    return {
+        "networks": len(measured),
+        "median_error": float(np.median(errors)),
+        "within_5_percent": float((errors <= 0.05).mean()),
+        "within_10_percent": float((errors <= 0.10).mean()),
+        "kendall_tau": float(kendalltau(predicted, measured).statistic) if len(measured) > 1 else 1.0,
+    }
+
+
+@dataclass(frozen=True)
+class _Data:
+    rows: Array
+    owner: NDArray[np.int64]
+    kernels_us: Array
+    latencies: Array
+    folds: NDArray[np.int64]
+    mean: Array
+    scale: Array
+
+    @classmethod
+    def of(cls, networks: Sequence[ProfiledNetwork]) -> "_Data":
+        rows = np.concatenate([n.rows for n in networks])
+        names = {name: at % FOLDS for at, name in enumerate(dict.fromkeys(n.name for n in networks))}
+        return cls(
+            rows,
+            np.concatenate([np.full(len(n.rows), at) for at, n in enumerate(networks)]),
+            np.concatenate([1e3 * n.latency_ms * n.shares for n in networks]),
+            np.array([n.latency_ms for n in networks]),
+            np.array([names[n.name] for n in networks]),
+            rows.mean(axis=0),
+            rows.std(axis=0) + 1e-6,
+        )
+
+
+Member = list[tuple[Array, Array]]
+
+
+def _predicted(data: _Data, member: Member) -> Array:
+    x = np.clip((data.rows - data.mean) / data.scale, -5, 5)
+    for at, (weight, bias) in enumerate(member):
+        x = x @ weight + bias
+        if at < len(member) - 1:
+            x = x / (1 + np.exp(-x))
+    return np.bincount(data.owner, np.exp(x[:, 0]), len(data.latencies)) / 1e3
+
+
+def _trained(data: _Data, members: NDArray[np.int64], seed: int, steps: int) -> Member:
+    """Return the weights and biases of a network that is trained on some of the networks."""
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+
+    torch.manual_seed(seed)
+    dice = np.random.default_rng(seed)
+    inputs = torch.tensor(np.clip((data.rows - data.mean) / data.scale, -5, 5), dtype=torch.float32)
+    kernels, whole = (torch.tensor(v, dtype=torch.float32) for v in (data.kernels_us, 1e3 * data.latencies))
+    model = nn.Sequential(
+        *(nn.Linear(inputs.shape[1], WIDTH), nn.SiLU(), nn.Linear(WIDTH, WIDTH), nn.SiLU(), nn.Linear(WIDTH, 1))
+    )
+    nn.init.constant_(model[-1].bias, float(np.log(np.median(data.kernels_us) + SMALLEST_US)))  # type: ignore[arg-type]
+    optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
+    places = [np.flatnonzero(data.owner == at) for at in range(len(data.latencies))]
+    for _ in range(steps):
+        chosen = dice.choice(members, min(BATCH_NETWORKS, len(members)), replace=False)
+        at = torch.from_numpy(np.concatenate([places[n] for n in chosen]))
+        owner = torch.from_numpy(np.repeat(np.arange(len(chosen)), [len(places[n]) for n in chosen]))
+        taken: torch.Tensor = model(inputs[at]).squeeze(1).exp()
+        sums = torch.zeros(len(chosen)).index_add(0, owner, taken)
+        truth = whole[torch.from_numpy(chosen)]
+        errors = torch.log(sums / truth)
+        weight = torch.sqrt(kernels[at] / truth[owner]) + 0.02
+        parts = F.smooth_l1_loss(
+            (taken + SMALLEST_US).log(), (kernels[at] + SMALLEST_US).log(), reduction="none", beta=KERNEL_BETA
+        )
+        loss = F.smooth_l1_loss(errors, torch.zeros_like(errors), beta=WHOLE_BETA)
+        loss = loss + GUIDANCE * (weight * parts).sum() / weight.sum()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+    layers = [layer for layer in model if isinstance(layer, nn.Linear)]
+    return [(a.weight.detach().numpy().T.astype(float), a.bias.detach().numpy().astype(float)) for a in layers]
