@@ -41,7 +41,7 @@ def measure_front_again(study: Study, task: Task, plan: TrialPlan) -> list[Model
 
     scale = baseline[METRIC.name]
     with measurement_lock():
-        ratios = side_by_side([run(model) for model in models], run(baseline))
+        ratios = side_by_side([run(model) for model in models], run(baseline), threads=threads)
     for model, (ratio, half_width) in zip(models, ratios, strict=True):
         again = Measurement(AGAIN.name, scale * ratio, scale * half_width, "measured", here)
         study.add_measurement(model.trial, again)

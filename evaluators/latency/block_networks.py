@@ -24,6 +24,8 @@ BLOCKS = ("inverted", "inverted", "separable", "basic", "basic", "bottleneck", "
 GATES = ("sigmoid", "hardsigmoid")
 LARGEST_MACS = 300e6
 SMALLEST_MACS = 2e5
+UNIFORM = 0.3
+"""Share of networks whose blocks are all alike; the others show more kinds of kernels in the same time."""
 SCALE, ZERO = np.float32(0.05), np.uint8(128)
 
 
@@ -205,14 +207,7 @@ def _network(dice: random.Random, is_int8: bool) -> tuple[bytes, tuple[int, int,
     w = NetworkWriter(is_int8)
     image, side = dice.choice((1, 3)), dice.choice(range(8, 100, 4))
     multiple = dice.choice((1, 4, 8, 8, 16))
-    style = Style(
-        dice.choice(BLOCKS),
-        dice.choice(ACTIVATIONS),
-        dice.choice((*GATES, "", "", "")),
-        dice.choice((3, 3, 5, 7)),
-        dice.choice((1, 2, 3, 4, 6)),
-        dice.choice((2, 4, 8)),
-    )
+    is_uniform, style = dice.random() < UNIFORM, _style(dice)
     channels = _rounded(math.exp(dice.uniform(math.log(4), math.log(64))), multiple)
     x = Feature(w.pair("image"), image, side)
     x = activated(w, convolution(w, x, channels, 3, dice.choice((1, 2))), style.activation)
@@ -220,7 +215,7 @@ def _network(dice: random.Random, is_int8: bool) -> tuple[bytes, tuple[int, int,
         channels = _rounded(channels * dice.uniform(1.0, 2.2), multiple)
         for at in range(dice.randint(1, 4)):
             stride = 2 if at == 0 and stage and x.side > 3 else 1
-            x = block(w, x, channels, stride, style)
+            x = block(w, x, channels, stride, style if is_uniform else _style(dice))
     if dice.random() < 0.5:
         x = activated(w, convolution(w, x, _rounded(channels * dice.uniform(1, 4), multiple), 1), style.activation)
     pooled = w.node("Flatten", [w.pair(w.node("GlobalAveragePool", [x.name]))], axis=1)
@@ -236,6 +231,17 @@ def _network(dice: random.Random, is_int8: bool) -> tuple[bytes, tuple[int, int,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     return bytes(model.SerializeToString()), (image, side, side), w.macs
+
+
+def _style(dice: random.Random) -> Style:
+    return Style(
+        dice.choice(BLOCKS),
+        dice.choice(ACTIVATIONS),
+        dice.choice((*GATES, "", "", "")),
+        dice.choice((3, 3, 5, 7)),
+        dice.choice((1, 2, 3, 4, 6)),
+        dice.choice((2, 4, 8)),
+    )
 
 
 def _rounded(channels: float, multiple: int) -> int:

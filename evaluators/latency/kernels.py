@@ -129,7 +129,7 @@ def class_of(graph: Graph, operator: Operator) -> str:
         weight, groups = graph.weight(operator), int(operator.attributes.get("group", 1))
         shape = weight.shape if weight else (1, 1, 1, 1)
         if groups > 1:
-            return "depthwise" if shape[1] == 1 else "grouped"
+            return "depthwise" if shape[1] == 1 and shape[0] == groups else "grouped"
         return "pointwise" if math.prod(shape[2:]) == 1 else "convolution"
     if operator.kind in PRODUCTS:
         return "linear" if graph.weight(operator) else "product"
@@ -157,6 +157,7 @@ FEATURES = (
     *("channels_in", "channels_out", "positions_in", "positions_out", "width_out", "kernel", "stride", "groups"),
     *("macs", "weight_bytes", "bytes_in", "bytes_out", "waste_in", "waste_out", "waste_width"),
     *("odd_in", "odd_out", "odd_in_4", "odd_out_4", "few_in", "few_out"),
+    *("unrolled", "group_in", "group_out"),
     *("after_convolution", "before_convolution", "readers", "is_first"),
     *("network_weight_bytes", "network_largest_tensor"),
 )
@@ -197,6 +198,7 @@ def _own(graph: Graph, kernel: Kernel) -> list[float]:
     size = weight.shape[2:] if weight and first.kind in CONVOLUTIONS else ()
     activation = _activation(kinds if first.kind in CONVOLUTIONS | PRODUCTS else [first.kind])
     width = after.shape[-1] if len(after.shape) > 3 else 1
+    groups = int(first.attributes.get("group", 1))
     integers = [float(t.bits == 8 and not t.is_float) for t in (before, after)]
     return [
         *(float(name == known) for known in CLASSES),
@@ -206,14 +208,16 @@ def _own(graph: Graph, kernel: Kernel) -> list[float]:
         *(_log(channels_in), _log(channels_out)),
         *(_log(before.elements / channels_in), _log(after.elements / channels_out), _log(width)),
         *(float(size[-1]) if size else 1.0, float((first.attributes.get("strides") or [1])[-1])),
-        _log(int(first.attributes.get("group", 1))),
+        _log(groups),
         _log(sum(macs_of(graph, operator) for operator in kernel.operators)),
-        *(_log(sum(graph.tensors[n].size_bytes for o in kernel.operators for n in o.constants)),),
-        *(_log(sum(t.size_bytes for t in tensors)) for tensors in (inputs, outputs)),
+        *(_log(sum(_bytes(graph.tensors[n], before) for o in kernel.operators for n in o.constants)),),
+        *(_log(sum(_bytes(t, before) for t in tensors)) for tensors in (inputs, outputs)),
         *(_log(-(-n // 16) * 16 / n) for n in (channels_in, channels_out, width)),
         *(float(n % 16 != 0) for n in (channels_in, channels_out)),
         *(float(n % 4 != 0) for n in (channels_in, channels_out)),
         *(float(n < 16) for n in (channels_in, channels_out)),
+        _log(after.elements / channels_out * channels_in * math.prod(size)),
+        *(_log(n / groups) for n in (channels_in, channels_out)),
     ]
 
 
@@ -231,6 +235,14 @@ def _activation(kinds: list[str]) -> str:
     if "HardSwish" in kinds:
         return "hardswish"
     return "other" if ACTIVATIONS & set(kinds) else "none"
+
+
+def _bytes(tensor: Tensor, beside: Tensor) -> int:
+    """Return the bytes of a tensor at 1 byte for an integer and 4 for any other number, in which float16 is computed.
+
+    Constants beside a floating-point tensor are unpacked when the model is loaded.
+    """
+    return tensor.elements * (1 if tensor.bits == 8 and not beside.is_float else 4)
 
 
 def _log(value: float) -> float:

@@ -10,6 +10,7 @@ from paredown.evaluators.latency.apart import apart
 from paredown.evaluators.metrics.latency_ms import (
     PAIRS,
     batched,
+    clock,
     measurement_lock,
     median_with_interval,
     paired_times,
@@ -69,7 +70,7 @@ def measured(file: Path, profile: "DeviceProfile") -> MeasuredModel:
     from paredown.evaluators.latency.block_networks import block_network
 
     _require_here(profile)
-    threads = profile.threads
+    threads, now = profile.threads, clock(profile.threads)
     model, shape = block_network(REFERENCE_SEED, "fp32")
     session = open_session(file, threads)
     entry = session.get_inputs()[0]
@@ -77,9 +78,9 @@ def measured(file: Path, profile: "DeviceProfile") -> MeasuredModel:
     run = batched(session, tuple(entry.shape[1:]), images)
     reference = batched(open_session(model, threads), shape, 1)
     with measurement_lock():
-        first = median_with_interval(paired_times(reference, reference, PAIRS // 2)[0].slices)[0]
-        own, beside = paired_times(run, reference, 2 * PAIRS)
-        last = median_with_interval(paired_times(reference, reference, PAIRS // 2)[0].slices)[0]
+        first = median_with_interval(paired_times(reference, reference, PAIRS // 2, now)[0].slices)[0]
+        own, beside = paired_times(run, reference, 2 * PAIRS, now)
+        last = median_with_interval(paired_times(reference, reference, PAIRS // 2, now)[0].slices)[0]
     ratio, half_width = median_with_interval(own.slices / beside.slices)
     median_ms = 1e3 * first * ratio
     spread = with_sessions(median_ms, 1e3 * first * half_width)

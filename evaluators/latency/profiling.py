@@ -23,8 +23,8 @@ from paredown.evaluators.latency.fitting import ProfiledNetwork, fitted
 from paredown.evaluators.latency.kernel_times import kernel_shares, marked
 from paredown.evaluators.latency.kernels import features, kernels_of, macs_of
 from paredown.evaluators.latency.predictor import LatencyPredictor
-from paredown.evaluators.latency.undisturbed import clock, ratio_to, shortest
-from paredown.evaluators.metrics.latency_ms import measurement_lock, runner
+from paredown.evaluators.latency.undisturbed import ratio_to, shortest
+from paredown.evaluators.metrics.latency_ms import clock, measurement_lock, runner
 
 if TYPE_CHECKING:
     from paredown.evaluators.latency.random_networks import RandomNetwork

@@ -9,16 +9,13 @@ alternate with slices of the reference, so that caches are warm within one, and 
 import time
 from collections.abc import Callable
 
+from paredown.evaluators.metrics.latency_ms import clock
+
 SLICE_S = 0.003
 REFERENCE_SLICE_S = 0.002
 FEWEST_RUNS = 3
 WARM_UP_RUNS = 5
 FEWEST_SLICES = 6
-
-
-def clock(threads: int) -> Callable[[], float]:
-    """Return the clock in seconds for runs on a number of threads."""
-    return time.thread_time if threads == 1 else time.perf_counter
 
 
 def shortest(run: Callable[[], object], runs: int, now: Callable[[], float]) -> float:

@@ -3,7 +3,8 @@
 Machines are noisy, and plain medians drift by tens of percent. So each run of the model is paired with a
 run of the baseline's file right beside it, in alternating order; the median of the pairs' ratios, times the
 baseline's median that was measured once, repeats within a percent even under load. Each of a pair is the median of
-runs that are timed one by one, since a mean would count what else the machine does. A lock lets one process at a time
+runs that are timed one by one, since a mean would count what else the machine does, and on one thread by the processor
+time of that thread, in which waiting for a core does not count. A lock lets one process at a time
 measure on a machine.
 
 The interval of a value includes what differs from session to session, which no number of pairs within one shows. Below
@@ -51,6 +52,19 @@ SLICE_S = 0.001
 """A timed slice repeats the model for about as long as this."""
 SESSION_SD = 0.01
 """Standard deviation of one model's latency between sessions, as a share: 0.7 to 1.2 % were seen."""
+
+
+Clock = Callable[[], float]
+
+
+def clock(threads: int) -> Clock:
+    """Return the clock in seconds for runs on a number of threads.
+
+    A model on one thread runs in the thread that calls it, whose processor time leaves out what it waits for a core;
+    other models, and systems that count that time coarsely, take the time on the wall.
+    """
+    fine = time.get_clock_info("thread_time").resolution <= 1e-6
+    return time.thread_time if threads == 1 and fine else time.perf_counter
 
 
 def measurement_lock() -> FileLock:
@@ -123,10 +137,11 @@ def absolute(
         batch_size: Images of one run of the baseline.
     """
     if baseline is None:
-        times = _slices(run, pairs)
+        times = _slices(run, clock(threads), pairs)
         median, spread = median_with_interval(times.slices * 1e3)
         return Taken(median, with_sessions(median, spread), times.tail * median)
-    own, other = paired_times(run, runner(baseline.file, baseline.shape, threads, batch_size), pairs)
+    beside = runner(baseline.file, baseline.shape, threads, batch_size)
+    own, other = paired_times(run, beside, pairs, clock(threads))
     ratio, half_width = median_with_interval(own.slices / other.slices)
     median = ratio * baseline.latency_ms
     drift = 1e3 * float(np.median(other.slices)) / baseline.latency_ms - 1
@@ -140,17 +155,17 @@ def _stream(file: Path, images: "Inputs", baseline: Baseline | None, threads: in
 
     taken, session = BatchRuntime(file).run(images).taken, open_session(file, threads)
     beside = None if baseline is None else runner(baseline.file, baseline.shape, threads)
-    name = session.get_inputs()[0].name
+    name, now = session.get_inputs()[0].name, clock(threads)
     seconds: dict[int, list[float]] = {}
     with measurement_lock():
-        each = SLICE_S / _warm(lambda: session.run(None, {name: images[:1]}))
-        repeats = 0 if beside is None else _warm(beside)
+        each = SLICE_S / _warm(lambda: session.run(None, {name: images[:1]}), now)
+        repeats = 0 if beside is None else _warm(beside, now)
         size = max(STREAM_SLICE, round(SLICE_S / each))
         for rows in np.array_split(_order(taken), max(PAIRS, -(-len(images) // size))):
-            unit = 1e-3 if beside is None else _seconds(beside, repeats)
+            unit = 1e-3 if beside is None else _seconds(beside, repeats, now)
             for row in rows:
                 run = partial(session.run, None, {name: images[row : row + 1]})
-                seconds.setdefault(int(taken[row]), []).append(_seconds(run, 1) / unit)
+                seconds.setdefault(int(taken[row]), []).append(_seconds(run, 1, now) / unit)
     scale = 1.0 if baseline is None else baseline.latency_ms
     mean, variance = 0.0, 0.0
     for exit_, times in seconds.items():
@@ -186,18 +201,18 @@ def batched(session: "InferenceSession", shape: "ImageShape", batch_size: int) -
 
 
 def side_by_side(
-    runs: Sequence[Callable[[], object]], reference: Callable[[], object], pairs: int = PAIRS
+    runs: Sequence[Callable[[], object]], reference: Callable[[], object], pairs: int = PAIRS, threads: int = 1
 ) -> list[tuple[float, float]]:
     """Return the ratio of the time of each run to that of the reference, with its half width, of one session.
 
     In each of some rounds all of them run, each round beginning with another one.
     """
-    everyone = [reference, *runs]
-    repeats = [_warm(run) for run in everyone]
+    everyone, now = [reference, *runs], clock(threads)
+    repeats = [_warm(run, now) for run in everyone]
     times = np.empty((pairs, len(everyone)))
     for round_ in range(pairs):
         for at in np.roll(np.arange(len(everyone)), round_):
-            times[round_, at] = _seconds(everyone[at], repeats[at])
+            times[round_, at] = _seconds(everyone[at], repeats[at], now)
     found = [median_with_interval(times[:, at] / times[:, 0]) for at in range(1, len(everyone))]
     return [(median, with_sessions(median, half_width)) for median, half_width in found]
 
@@ -208,56 +223,58 @@ class Times:
 
     Attributes:
         slices: Median of each slice.
-        runs: Every single run.
+        waited: What a user waits for each single run.
     """
 
     slices: NDArray[np.float64]
-    runs: list[float]
+    waited: list[float]
 
     @property
     def tail(self) -> float:
-        """Ratio of the 90th percentile of single runs to their median."""
-        return float(np.percentile(self.runs, 90) / np.median(self.runs))
+        """Ratio of the 90th percentile of what a user waits to its median."""
+        return float(np.percentile(self.waited, 90) / np.median(self.waited))
 
 
-def _slices(run: Callable[[], object], pairs: int = PAIRS) -> Times:
-    repeats, runs = _warm(run), list[float]()
-    return Times(np.array([_seconds(run, repeats, runs) for _ in range(pairs)]), runs)
+def _slices(run: Callable[[], object], now: Clock, pairs: int = PAIRS) -> Times:
+    repeats, waited = _warm(run, now), list[float]()
+    return Times(np.array([_seconds(run, repeats, now, waited) for _ in range(pairs)]), waited)
 
 
 def paired_ratios(
     run: Callable[[], object], reference: Callable[[], object], pairs: int = PAIRS
 ) -> NDArray[np.float64]:
-    """Return the ratio of the times of two runs in each of some pairs, one beside the other."""
-    own, other = paired_times(run, reference, pairs)
+    """Return the ratio of the times of two runs on one thread in each of some pairs, one beside the other."""
+    own, other = paired_times(run, reference, pairs, clock(1))
     return own.slices / other.slices
 
 
-def paired_times(run: Callable[[], object], reference: Callable[[], object], pairs: int = PAIRS) -> tuple[Times, Times]:
+def paired_times(
+    run: Callable[[], object], reference: Callable[[], object], pairs: int, now: Clock
+) -> tuple[Times, Times]:
     """Return the times of two runs in some pairs of slices, one beside the other, in alternating order."""
     both = (run, reference)
-    repeats = [_warm(each) for each in both]
+    repeats = [_warm(each, now) for each in both]
     times = [Times(np.empty(pairs), []) for _ in both]
     for pair in range(pairs):
         for at in (0, 1) if pair % 2 else (1, 0):
-            times[at].slices[pair] = _seconds(both[at], repeats[at], times[at].runs)
+            times[at].slices[pair] = _seconds(both[at], repeats[at], now, times[at].waited)
     return times[0], times[1]
 
 
-def _warm(run: Callable[[], object]) -> int:
+def _warm(run: Callable[[], object], now: Clock) -> int:
     """Run until the code is warm and return how many runs fill a slice."""
-    return max(1, round(SLICE_S / min(_seconds(run, 1) for _ in range(WARM_UP_RUNS))))
+    return max(1, round(SLICE_S / min(_seconds(run, 1, now) for _ in range(WARM_UP_RUNS))))
 
 
-def _seconds(run: Callable[[], object], repeats: int, kept: list[float] | None = None) -> float:
-    """Return the median time of some runs, each of which is timed by itself, and keep all in a list."""
+def _seconds(run: Callable[[], object], repeats: int, now: Clock, waited: list[float] | None = None) -> float:
+    """Return the median time of some runs, each of which is timed by itself, and keep what a user waits for each."""
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        begun, start = time.perf_counter(), now()
         run()
-        times.append(time.perf_counter() - start)
-    if kept is not None:
-        kept.extend(times)
+        times.append(now() - start)
+        if waited is not None:
+            waited.append(time.perf_counter() - begun)
     return statistics.median(times)
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -80,10 +81,9 @@ def test_the_reference_may_have_another_shape(files: dict[str, Path], tmp_path: 
     assert ratio > 1
 
 
-def test_a_slice_is_the_median_of_its_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slice_is_the_median_of_its_runs() -> None:
     clock = itertools.accumulate([0.0, 1.0, 0.0, 9.0, 0.0, 2.0])
-    monkeypatch.setattr(latency_ms.time, "perf_counter", lambda: next(clock))
-    assert latency_ms._seconds(lambda: None, 3) == 2.0
+    assert latency_ms._seconds(lambda: None, 3, lambda: next(clock)) == 2.0
 
 
 def test_an_interval_holds_what_differs_between_sessions() -> None:
@@ -117,3 +117,13 @@ def test_a_batch_takes_longer_than_an_image_and_is_another_device(files: dict[st
     many = LATENCY_MS.evaluate(EvaluationInput(nn.Identity(), SHAPE, files["small"], batch_size=16))
     assert many.value > 4 * measured(files["small"]).value
     assert many.device == str(this_device(1, 16)) != str(this_device())
+
+
+def test_waiting_for_a_core_does_not_count_on_one_thread() -> None:
+    def waits() -> None:
+        time.sleep(0.01)
+
+    alone, waited = latency_ms.paired_times(waits, waits, 3, latency_ms.clock(1))[0], latency_ms.clock(2)
+    assert alone.slices.max() < 0.005
+    assert min(alone.waited) >= 0.01
+    assert waited is time.perf_counter
