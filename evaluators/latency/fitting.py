@@ -14,16 +14,18 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
 from paredown.evaluators.latency.kernels import CLASSES, FEATURES
-from paredown.evaluators.latency.predictor import Array, LatencyPredictor
+from paredown.evaluators.latency.predictor import LatencyPredictor, corrected_us, inputs_of
+from paredown.evaluators.latency.table_sum import Array, fitted_table, guessed_us
 
 if TYPE_CHECKING:
     pass
 
 FOLDS = 5
-WIDTH = 96
+WIDTH = 64
+DROPOUT = 0.05
 BATCH_NETWORKS = 16
-LEARNING_RATE, WEIGHT_DECAY = 3e-3, 1e-3
-STEPS = 6000
+LEARNING_RATE, WEIGHT_DECAY = 1e-2, 1e-2
+STEPS = 3000
 GUIDANCE = 0.3
 """Weight of the kernels beside the whole networks."""
 WHOLE_BETA, KERNEL_BETA = 0.02, 0.1
@@ -63,11 +65,12 @@ def fitted(networks: Sequence[ProfiledNetwork], facts: dict[str, Any], steps: in
         steps: Steps of training of each member.
     """
     data = _Data.of(networks)
-    members, held_out = [], np.zeros(len(networks))
+    members, held_out, by_table = [], np.zeros(len(networks)), np.zeros(len(networks))
     for fold in range(FOLDS):
         own = data.folds == fold
         members.append(_trained(data, np.flatnonzero(~own), fold, steps))
         held_out[own] = _predicted(data, members[-1])[own]
+        by_table[own] = _table_sum(data, members[-1])[own]
     predictions = np.log([_predicted(data, member) for member in members])
     latencies = data.latencies
     errors = np.abs(np.log(held_out / latencies))
@@ -83,15 +86,19 @@ def fitted(networks: Sequence[ProfiledNetwork], facts: dict[str, Any], steps: in
         counts[at] = (classes == at).sum()
     whole = {
         "networks": len(networks),
+        "macs_line": [float(v) for v in np.polyfit(np.log([n.macs for n in networks]), np.log(latencies), 1)],
         "formats": sorted({network.format for network in networks}),
         "latency_ms": [float(latencies.min()), float(latencies.max())],
         "held_out": summary(held_out[counted], latencies[counted]),
+        "held_out_table_sum": summary(by_table[counted], latencies[counted]),
     }
     weights = tuple(
-        (np.stack([m[at][0] for m in members]), np.stack([m[at][1] for m in members])) for at in range(len(members[0]))
+        (np.stack([m.layers[at][0] for m in members]), np.stack([m.layers[at][1] for m in members]))
+        for at in range(len(members[0].layers))
     )
+    tables = np.stack([member.table for member in members])
     return LatencyPredictor(
-        facts | whole, data.mean, data.scale, weights, low, high, counts[:, 0], (floor, max(factor, 1.0))
+        facts | whole, tables, data.mean, data.scale, weights, low, high, counts[:, 0], (floor, max(factor, 1.0))
     )
 
 
@@ -137,32 +144,40 @@ class _Data:
         )
 
 
-Member = list[tuple[Array, Array]]
+@dataclass(frozen=True)
+class _Member:
+    table: Array
+    layers: list[tuple[Array, Array]]
 
 
-def _predicted(data: _Data, member: Member) -> Array:
-    x = np.clip((data.rows - data.mean) / data.scale, -5, 5)
-    for at, (weight, bias) in enumerate(member):
-        x = x @ weight + bias
-        if at < len(member) - 1:
-            x = x / (1 + np.exp(-x))
-    return np.bincount(data.owner, np.exp(x[:, 0]), len(data.latencies)) / 1e3
+def _predicted(data: _Data, member: _Member) -> Array:
+    kernels = corrected_us(data.rows, member.table, data.mean, data.scale, member.layers)
+    return np.bincount(data.owner, kernels, len(data.latencies)) / 1e3
 
 
-def _trained(data: _Data, members: NDArray[np.int64], seed: int, steps: int) -> Member:
-    """Return the weights and biases of a network that is trained on some of the networks."""
+def _table_sum(data: _Data, member: _Member) -> Array:
+    return np.bincount(data.owner, guessed_us(data.rows, member.table), len(data.latencies)) / 1e3
+
+
+def _trained(data: _Data, members: NDArray[np.int64], seed: int, steps: int) -> _Member:
+    """Return a table and what corrects it, found on some of the networks."""
     import torch
     from torch import nn
     from torch.nn import functional as F
 
     torch.manual_seed(seed)
     dice = np.random.default_rng(seed)
-    inputs = torch.tensor(np.clip((data.rows - data.mean) / data.scale, -5, 5), dtype=torch.float32)
-    kernels, whole = (torch.tensor(v, dtype=torch.float32) for v in (data.kernels_us, 1e3 * data.latencies))
+    seen = np.isin(data.owner, members)
+    table = fitted_table(data.rows[seen], data.kernels_us[seen])
+    guess = guessed_us(data.rows, table)
+    values = (inputs_of(data.rows, guess, data.mean, data.scale), guess, data.kernels_us, 1e3 * data.latencies)
+    inputs, guessed, kernels, whole = (torch.tensor(v, dtype=torch.float32) for v in values)
     model = nn.Sequential(
-        *(nn.Linear(inputs.shape[1], WIDTH), nn.SiLU(), nn.Linear(WIDTH, WIDTH), nn.SiLU(), nn.Linear(WIDTH, 1))
+        *(nn.Linear(inputs.shape[1], WIDTH), nn.SiLU(), nn.Dropout(DROPOUT)),
+        *(nn.Linear(WIDTH, WIDTH), nn.SiLU(), nn.Dropout(DROPOUT), nn.Linear(WIDTH, 1)),
     )
-    nn.init.constant_(model[-1].bias, float(np.log(np.median(data.kernels_us) + SMALLEST_US)))  # type: ignore[arg-type]
+    for parameter in model[-1].parameters():
+        nn.init.zeros_(parameter)
     optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
     places = [np.flatnonzero(data.owner == at) for at in range(len(data.latencies))]
@@ -170,7 +185,7 @@ def _trained(data: _Data, members: NDArray[np.int64], seed: int, steps: int) -> 
         chosen = dice.choice(members, min(BATCH_NETWORKS, len(members)), replace=False)
         at = torch.from_numpy(np.concatenate([places[n] for n in chosen]))
         owner = torch.from_numpy(np.repeat(np.arange(len(chosen)), [len(places[n]) for n in chosen]))
-        taken: torch.Tensor = model(inputs[at]).squeeze(1).exp()
+        taken: torch.Tensor = guessed[at] * model(inputs[at]).squeeze(1).exp()
         sums = torch.zeros(len(chosen)).index_add(0, owner, taken)
         truth = whole[torch.from_numpy(chosen)]
         errors = torch.log(sums / truth)
@@ -185,4 +200,5 @@ def _trained(data: _Data, members: NDArray[np.int64], seed: int, steps: int) -> 
         optimizer.step()
         schedule.step()
     layers = [layer for layer in model if isinstance(layer, nn.Linear)]
-    return [(a.weight.detach().numpy().T.astype(float), a.bias.detach().numpy().astype(float)) for a in layers]
+    found = [(a.weight.detach().numpy().T.astype(float), a.bias.detach().numpy().astype(float)) for a in layers]
+    return _Member(table, found)

@@ -1,8 +1,8 @@
 """Latency of a whole network on one device, predicted from its file: the sum of what its kernels take.
 
-Several small neural networks, each trained on other networks of a profile, say how long each kernel takes; their mean
-is the prediction, and how far they are apart says how sure it is. They are stored as plain arrays, which need no
-PyTorch and run no code when they are read. `paredown.evaluators.latency.fitting` trains them.
+A table guesses how long each kernel takes, and several small neural networks, each trained on other networks of a
+profile, correct it; their mean is the prediction, and how far they are apart says how sure it is. They are stored as
+plain arrays, which need no PyTorch and run no code when they are read. `paredown.evaluators.latency.fitting` trains them.
 
 Source:
     Zhang et al., nn-Meter, MobiSys 2021 (the sum over kernels); Lakshminarayanan et al., Simple and Scalable
@@ -19,13 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from paredown.evaluators.errors import DeviceError
 from paredown.evaluators.files.onnx_graph import Graph, read_graph
 from paredown.evaluators.latency.kernels import CLASSES, FEATURES, features, kernels_of
+from paredown.evaluators.latency.table_sum import Array, guessed_us
 
-Array = NDArray[np.float64]
 BOUNDED = ("channels_in", "channels_out", "positions_in", "positions_out", "kernel", "stride", "groups", "macs")
 """Features whose range in the profile a prediction keeps to."""
 MARGIN = 0.05
@@ -61,6 +60,7 @@ class LatencyPredictor:
 
     Attributes:
         facts: What the profile says of itself: device, number of networks, their range, errors on held-out ones.
+        tables: Table of costs of each member, as in `paredown.evaluators.latency.table_sum`.
         mean: Mean of each feature.
         scale: Standard deviation of each feature.
         layers: Weights, `members x inputs x outputs`, and biases, `members x outputs`, of each layer.
@@ -72,6 +72,7 @@ class LatencyPredictor:
     """
 
     facts: dict[str, Any]
+    tables: Array
     mean: Array
     scale: Array
     layers: tuple[tuple[Array, Array], ...]
@@ -99,12 +100,9 @@ class LatencyPredictor:
 
     def kernel_us(self, rows: Array) -> Array:
         """Return what each kernel takes by each member, in microseconds: `members x kernels`."""
-        x = np.clip((rows - self.mean) / self.scale, -5, 5)[None]
-        for at, (weight, bias) in enumerate(self.layers):
-            x = x @ weight + bias[:, None]
-            if at < len(self.layers) - 1:
-                x = x / (1 + np.exp(-x))  # SiLU
-        return np.asarray(np.exp(x[..., 0]))
+        members = [[(weight[at], bias[at]) for weight, bias in self.layers] for at in range(len(self.tables))]
+        pairs = zip(self.tables, members, strict=True)
+        return np.stack([corrected_us(rows, table, self.mean, self.scale, layers) for table, layers in pairs])
 
     def _outside(self, rows: Array, value_ms: float) -> list[str]:
         classes, found = rows[:, : len(CLASSES)].argmax(axis=1), dict[str, None]()
@@ -130,9 +128,32 @@ class LatencyPredictor:
         """Write the predictor."""
         layers = {f"{kind}{at}": a for at, pair in enumerate(self.layers) for kind, a in zip("wb", pair, strict=True)}
         facts = np.array(json.dumps({**self.facts, "features": FEATURES, "classes": CLASSES}))
-        rest = {"mean": self.mean, "scale": self.scale, "low": self.low, "high": self.high, "counts": self.counts}
+        rest = {
+            "tables": self.tables,
+            "mean": self.mean,
+            "scale": self.scale,
+            "low": self.low,
+            "high": self.high,
+            "counts": self.counts,
+        }
         small = {name: values.astype(np.float32) for name, values in (layers | rest).items()}
         np.savez_compressed(file, facts=facts, interval=np.array(self.interval), **small)  # type: ignore[arg-type]
+
+
+def inputs_of(rows: Array, guessed: Array, mean: Array, scale: Array) -> Array:
+    """Return what the members see: standardised features, and the logarithm of the guess."""
+    return np.concatenate([np.clip((rows - mean) / scale, -5, 5), np.log(guessed)[:, None] / 3], axis=1)
+
+
+def corrected_us(rows: Array, table: Array, mean: Array, scale: Array, layers: Sequence[tuple[Array, Array]]) -> Array:
+    """Return what each kernel takes by one member, in microseconds."""
+    guessed = guessed_us(rows, table)
+    x = inputs_of(rows, guessed, mean, scale)
+    for at, (weight, bias) in enumerate(layers):
+        x = x @ weight + bias
+        if at < len(layers) - 1:
+            x = x / (1 + np.exp(-x))  # SiLU
+    return np.asarray(guessed * np.exp(x[:, 0]))
 
 
 @cache
@@ -156,9 +177,11 @@ def load_predictor(file: Path) -> LatencyPredictor:
         raise DeviceError(f"{file} was made by another version of paredown; {again}")
     count = sum(name.startswith("w") for name in arrays)
     layers = tuple((arrays[f"w{at}"].astype(float), arrays[f"b{at}"].astype(float)) for at in range(count))
-    mean, scale, low, high, counts = (arrays[name].astype(float) for name in ("mean", "scale", "low", "high", "counts"))
+    tables, mean, scale, low, high, counts = (
+        arrays[name].astype(float) for name in ("tables", "mean", "scale", "low", "high", "counts")
+    )
     floor, factor = arrays["interval"]
-    return LatencyPredictor(facts, mean, scale, layers, low, high, counts, (float(floor), float(factor)))
+    return LatencyPredictor(facts, tables, mean, scale, layers, low, high, counts, (float(floor), float(factor)))
 
 
 def longest(graph: Graph) -> Graph:

@@ -6,6 +6,7 @@ run in a process of their own on the other cores, or between measurements where 
 
 import multiprocessing
 import os
+import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from paredown.evaluators.device import this_device
+from paredown.evaluators.device import CPU_FILE, this_device
 from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.files.onnx_graph import read_graph
 from paredown.evaluators.latency.fitting import ProfiledNetwork, fitted
@@ -58,7 +59,7 @@ class Asked:
     minutes: float = 8.0
     threads: int = 1
     batch_size: int = 1
-    formats: tuple[str, ...] = ("fp32", "int8", "fp16")
+    formats: tuple[str, ...] = ("fp32", "int8")
     seed: int = 0
 
 
@@ -212,6 +213,14 @@ def _finished(networks: "list[RandomNetwork]") -> "Future[list[RandomNetwork]]":
 
 def _stay_on(cores: Sequence[int]) -> None:
     os.sched_setaffinity(0, cores)
+
+
+def number_formats() -> tuple[str, ...]:
+    """Return the number formats in which this machine computes: ONNX Runtime's float16 on a CPU needs Arm's."""
+    half = platform.machine().lower() in ("arm64", "aarch64") and (
+        platform.system() == "Darwin" or (CPU_FILE.is_file() and "asimdhp" in CPU_FILE.read_text())
+    )
+    return ("fp32", "int8", *(("fp16",) if half else ()))
 
 
 def predictor_file(device_file: Path) -> Path:

@@ -23,14 +23,19 @@ def profile(
     minutes: Annotated[float, typer.Option(help="Time to spend: more networks, better predictions.")] = 8.0,
     threads: Annotated[int, typer.Option(min=1, help="Threads that execute one model.")] = 1,
     batch_size: Annotated[int, typer.Option(min=1, help="Images of one run.")] = 1,
-    formats: Annotated[str, typer.Option(help="Number formats, fp32 among them.")] = ",".join(NUMBER_FORMATS),
+    formats: Annotated[
+        str | None,
+        typer.Option(
+            help="Number formats, fp32 among them. (default: fp32,int8, and fp16 where this processor has it)"
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Profile this machine: measure random networks, and write a device file that predicts latency."""
     from paredown.evaluators.devices.profiled_file import write_profiled
-    from paredown.evaluators.latency.profiling import Asked, predictor_file, profiled
+    from paredown.evaluators.latency.profiling import Asked, number_formats, predictor_file, profiled
 
-    names = tuple(dict.fromkeys(name.strip() for name in formats.split(",")))
+    names = number_formats() if formats is None else tuple(dict.fromkeys(n.strip() for n in formats.split(",")))
     if unknown := [name for name in names if name not in NUMBER_FORMATS]:
         raise ConfigError(f"--formats: {unknown[0]!r} is not allowed; allowed: {', '.join(NUMBER_FORMATS)}")
     if "fp32" not in names:
