@@ -1,8 +1,8 @@
 """How well the learned predictor knows this machine: whole networks of the families that it has not seen.
 
 Profiles the machine as `paredown device profile` does, or takes a device file that this has written, and predicts
-networks of the product's families (other seeds, at least 50 us), which it measures twice, in two orders: how far the two
-measurements are apart is the floor that no predictor goes below. Beside it: a line through the logarithms of
+networks of the product's families (other seeds, at least 50 us), which it measures twice, in two orders: how far the
+two measurements are apart is the floor that no predictor goes below. Beside it: a line through the logarithms of
 multiply-accumulates, and the sum over the table of costs by class.
 
     .venv/bin/python benchmarks/latency_predictor.py --minutes 8 --networks 150

@@ -5,6 +5,8 @@ the intervals. A member learns from the latencies of whole networks first of all
 only guides it, since profilers take time themselves.
 """
 
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,6 +28,8 @@ DROPOUT = 0.05
 BATCH_NETWORKS = 16
 LEARNING_RATE, WEIGHT_DECAY = 1e-2, 1e-2
 STEPS = 3000
+WARM_UP = 0.3
+"""Share of the training in which the learning rate rises."""
 GUIDANCE = 0.3
 """Weight of the kernels beside the whole networks."""
 WHOLE_BETA, KERNEL_BETA = 0.02, 0.1
@@ -56,19 +60,22 @@ class ProfiledNetwork:
     macs: float
 
 
-def fitted(networks: Sequence[ProfiledNetwork], facts: dict[str, Any], steps: int = STEPS) -> LatencyPredictor:
+def fitted(
+    networks: Sequence[ProfiledNetwork], facts: dict[str, Any], seconds: float = math.inf, steps: int = STEPS
+) -> LatencyPredictor:
     """Return the predictor of a profile.
 
     Args:
         networks: What was profiled.
         facts: What else is to be known of the profile.
-        steps: Steps of training of each member.
+        seconds: Seconds that training may take, roughly; a busy machine takes fewer steps.
+        steps: Maximum number of steps of training of each member.
     """
     data = _Data.of(networks)
     members, held_out, by_table = [], np.zeros(len(networks)), np.zeros(len(networks))
     for fold in range(FOLDS):
         own = data.folds == fold
-        members.append(_trained(data, np.flatnonzero(~own), fold, steps))
+        members.append(_trained(data, np.flatnonzero(~own), fold, seconds / FOLDS, steps))
         held_out[own] = _predicted(data, members[-1])[own]
         by_table[own] = _table_sum(data, members[-1])[own]
     predictions = np.log([_predicted(data, member) for member in members])
@@ -159,7 +166,14 @@ def _table_sum(data: _Data, member: _Member) -> Array:
     return np.bincount(data.owner, guessed_us(data.rows, member.table), len(data.latencies)) / 1e3
 
 
-def _trained(data: _Data, members: NDArray[np.int64], seed: int, steps: int) -> _Member:
+def _one_cycle(done: float) -> float:
+    """Return the share of the learning rate that holds after a share of the training."""
+    if done < WARM_UP:
+        return max(done / WARM_UP, 0.04)
+    return 0.5 * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP)))
+
+
+def _trained(data: _Data, members: NDArray[np.int64], seed: int, seconds: float, steps: int) -> _Member:
     """Return a table and what corrects it, found on some of the networks."""
     import torch
     from torch import nn
@@ -179,9 +193,14 @@ def _trained(data: _Data, members: NDArray[np.int64], seed: int, steps: int) -> 
     for parameter in model[-1].parameters():
         nn.init.zeros_(parameter)
     optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
     places = [np.flatnonzero(data.owner == at) for at in range(len(data.latencies))]
-    for _ in range(steps):
+    start = time.monotonic()
+    for step in range(steps):
+        done = max(step / steps, (time.monotonic() - start) / seconds)
+        if done >= 1:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = LEARNING_RATE * _one_cycle(done)
         chosen = dice.choice(members, min(BATCH_NETWORKS, len(members)), replace=False)
         at = torch.from_numpy(np.concatenate([places[n] for n in chosen]))
         owner = torch.from_numpy(np.repeat(np.arange(len(chosen)), [len(places[n]) for n in chosen]))
@@ -198,7 +217,6 @@ def _trained(data: _Data, members: NDArray[np.int64], seed: int, steps: int) -> 
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        schedule.step()
     layers = [layer for layer in model if isinstance(layer, nn.Linear)]
     found = [(a.weight.detach().numpy().T.astype(float), a.bias.detach().numpy().astype(float)) for a in layers]
     return _Member(table, found)

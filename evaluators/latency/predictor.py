@@ -2,7 +2,8 @@
 
 A table guesses how long each kernel takes, and several small neural networks, each trained on other networks of a
 profile, correct it; their mean is the prediction, and how far they are apart says how sure it is. They are stored as
-plain arrays, which need no PyTorch and run no code when they are read. `paredown.evaluators.latency.fitting` trains them.
+plain arrays, which need no PyTorch and run no code when they are read; `paredown.evaluators.latency.fitting` trains
+them.
 
 Source:
     Zhang et al., nn-Meter, MobiSys 2021 (the sum over kernels); Lakshminarayanan et al., Simple and Scalable
@@ -171,7 +172,7 @@ def load_predictor(file: Path) -> LatencyPredictor:
         known = (facts.pop("features"), facts.pop("classes"))
     except OSError as error:
         raise DeviceError(f"{file} cannot be read: {error.strerror or error}; {again}") from error
-    except (ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DeviceError(f"{file} is no latency predictor: {error}; {again}") from error
     if known != (list(FEATURES), list(CLASSES)):
         raise DeviceError(f"{file} was made by another version of paredown; {again}")

@@ -98,7 +98,7 @@ def profiled(asked: Asked, tell: Callable[[str], None] = lambda text: None) -> L
         "reference_ms": bench.reference_ms,
         "reference_drift": bench.drift(),
     }
-    predictor = fitted(found, facts)
+    predictor = fitted(found, facts, 60 * asked.minutes * FIT_SHARE)
     predictor.facts["seconds"] = round(time.monotonic() - start)
     return predictor
 
