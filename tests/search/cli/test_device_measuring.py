@@ -1,18 +1,22 @@
 """`device profile` and `device measure`, as users meet them; a short profile of this machine."""
 
-import json
 from pathlib import Path
 
 import pytest
 from commands import Said
+from torch import nn
 
 from paredown.evaluators.device import this_device
 from paredown.evaluators.devices.catalogue import device_profile
+from paredown.evaluators.devices.costs import device_costs
 from paredown.evaluators.devices.profiled_file import write_profiled
 from paredown.evaluators.latency.block_networks import block_network
 from paredown.evaluators.latency.fitting import fitted
 from paredown.evaluators.latency.profiling import Asked, Bench
 from paredown.evaluators.latency.random_networks import RandomNetwork
+from paredown.evaluators.metrics.device_latency_ms import DEVICE_LATENCY_MS
+from paredown.evaluators.metrics.evaluation_input import EvaluationInput
+from paredown.spaces.candidate import Candidate
 
 pytestmark = pytest.mark.slow
 
@@ -120,12 +124,10 @@ def test_a_limit_on_predicted_latency_is_judged_before_training(
     assert not Path("paredown.db").exists()
 
 
-def test_select_answers_for_the_profiled_machine(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(folder)
-    Path("study.yaml").write_text(STUDY.replace("device_latency_ms: 1e-6", "device_latency_ms: none"))
-    assert Said(capsys, "search", "study.yaml").code == 0
-    model = json.loads(Said(capsys, "select", "near", "--device", "host.toml", "--json").out)["model"]
-    assert model["metrics"]["device_latency_ms"] > 0
-    assert "predicted, 90 % interval\n" in Said(capsys, "select", "near", "--device", "host.toml").out
+def test_what_a_model_costs_on_the_profiled_machine(folder: Path) -> None:
+    profile, file = device_profile(str(folder / "host.toml")), folder / "model.onnx"
+    costs = device_costs(file, Candidate("mbconv", {}, {}), profile)
+    own = DEVICE_LATENCY_MS.evaluate(EvaluationInput(nn.Identity(), (1, 8, 8), file, target=profile))
+    assert costs.measurements["device_latency_ms"] == own
+    assert (own.how, own.device) == ("predicted", str(this_device()))
+    assert own.note.startswith(f"{own.value:.3g} ms (")
