@@ -273,13 +273,9 @@ class _Trial:
             self.data.inputs("validation"),
             self.data.validation.labels,
         )
-        baseline, device, target = self.plan.baseline, self.plan.device, self.plan.target
-        return EvaluationInput(
-            *(model, self.shape, file, packed, images, labels, baseline),
-            threads=device.threads,
-            target=target,
-            batch_size=device.batch_size,
-        )
+        device = self.plan.device
+        on = (self.plan.baseline, device.threads, self.plan.target, device.batch_size)
+        return EvaluationInput(model, self.shape, file, packed, images, labels, *on)
 
     def _measure(self, inputs: EvaluationInput, needs: tuple[str, ...]) -> None:
         self.measurements |= evaluated(self.plan.objectives, inputs, needs)
