@@ -17,6 +17,7 @@ from paredown.search.samplers.history import History
 from paredown.search.samplers.proposing import ProposingSampler, fresh_draw
 from paredown.search.samplers.sampler import Params, Problem
 from paredown.search.samplers.surrogate.batch import Batch
+from paredown.search.samplers.surrogate.sister_model import SisterModel
 from paredown.search.samplers.surrogate.surrogate_model import HyperparameterCache, SurrogateModel
 
 MIN_DONE = 3
@@ -54,7 +55,8 @@ class CostAwareSampler(ProposingSampler):
     def __init__(self, problem: Problem | None = None) -> None:
         super().__init__(problem)
         self._hyperparameters: HyperparameterCache = {}
-        self._start = max(MIN_DONE, min(MAX_START, self._problem.trials // 8))
+        self._start = max(MIN_DONE, min(MAX_START, self._problem.trials // 8)) if not self._problem.sisters else MIN_DONE
+        self._sisters: list[SisterModel] = []
 
     def propose(self, domain: KnobDomain, history: History, rng: np.random.Generator) -> Params:
         """Return the knobs of the next network."""
@@ -64,7 +66,10 @@ class CostAwareSampler(ProposingSampler):
     def _proposed(self, domain: KnobDomain, history: History, rng: np.random.Generator) -> Params:
         if len(history.seen) < self._start or len(history.done) < MIN_DONE:
             return self._spread(domain, history, rng)
-        model = SurrogateModel(domain, history, self._problem.costs, self._hyperparameters, self._problem.region())
+        if not self._sisters:
+            self._sisters = [SisterModel(domain, sister) for sister in self._problem.sisters]
+        region, caches = self._problem.region(), self._hyperparameters
+        model = SurrogateModel(domain, history, self._problem.costs, caches, region, self._sisters)
         pool = _pool(domain, history, model, rng)
         return _best(pool, model) if pool.params else fresh_draw(domain, history, rng)
 
@@ -128,7 +133,8 @@ def _pool(domain: KnobDomain, history: History, model: SurrogateModel, rng: np.r
 
     near = [other for params in model.best for other in domain.neighbours(params, rng)]
     chosen = [near[i] for i in rng.permutation(len(near))[:NEIGHBOURS]]
-    pool = fresh([*(domain.draw(rng) for _ in range(RANDOM_CANDIDATES)), *chosen])
+    drawn = (domain.draw(rng) for _ in range(RANDOM_CANDIDATES))
+    pool = fresh([*drawn, *chosen, *(domain.completed(params, rng) for params in model.known_elsewhere)])
     losses = model.losses(pool)
     for _ in range(GENERATIONS if pool.params else 0):
         # One generation of NSGA-II on expected objectives (Deb et al., IEEE TEC 2002): the best ranks have children.

@@ -24,6 +24,7 @@ from paredown.search.samplers.surrogate.gaussian_process import (
     tuned_rows,
 )
 from paredown.search.samplers.surrogate.output_transform import OutputTransform
+from paredown.search.samplers.surrogate.sister_model import SisterModel, Trend, expected_scores
 
 Array = NDArray[np.float64]
 
@@ -58,9 +59,11 @@ class SurrogateModel:
         costs: Costs that are known before training; None where none are.
         hyperparameters: A cache, which the model fills.
         region: What the study accepts; the hypervolume is counted inside it.
+        sisters: Models of the studies from which this one starts.
 
     Attributes:
         best: Knobs of the networks on the present front; of those that come nearest while no trial is feasible.
+        known_elsewhere: Knobs of the sisters' networks.
     """
 
     def __init__(
@@ -70,9 +73,11 @@ class SurrogateModel:
         costs: Costs | None,
         hyperparameters: HyperparameterCache,
         region: Region = UNLIMITED,
+        sisters: Sequence[SisterModel] = (),
     ) -> None:
         self._domain, self._history, self._costs, self._hyperparameters = domain, history, costs, hyperparameters
-        self._region = region
+        self._region, self._sisters = region, sisters
+        self.known_elsewhere = [params for sister in sisters for params in sister.params]
         self._columns = costs.columns if costs is not None else ()
         self._counted_at = {c.objective: i for i, c in enumerate(self._columns) if c.objective is not None}
         objectives = range(history.losses.shape[1])
@@ -199,14 +204,8 @@ class SurrogateModel:
             inputs, scores = np.vstack([inputs, early]), np.concatenate([scores, early_scores])
             first_inputs = np.vstack([first_inputs, early[:rows]])
             first_scores = np.concatenate([first_scores, early_scores[:rows]])
-        found = self._tuned(first_inputs, first_scores, len(inputs))
-        predict = fit(inputs, scores, found)
-        if len(self._pending):
-            # Running trials are assumed to end as predicted, so that the next proposal lies elsewhere.
-            assumed = self._at_full_training(self._pending)
-            mean, _ = predict(assumed)
-            predict = fit(np.vstack([inputs, assumed]), np.concatenate([scores, mean]), found)
-        return predict
+        assumed = self._at_full_training(self._pending)
+        return self._fitted(self._modelled, inputs, scores, first_inputs, first_scores, assumed)
 
     def _fit_cost(self, objective: int) -> tuple[Predict, OutputTransform]:
         """Return a model of an objective, on a logarithmic scale where all values are positive, and the inverse map."""
@@ -218,7 +217,29 @@ class SurrogateModel:
         grid = np.linspace(scores.min() - 3, scores.max() + 3, 400)
         raw = grid * scale + centre
         back = OutputTransform(np.exp(raw) if positive else raw, grid)
-        return fit(self._done, scores, self._tuned(self._done[:rows], scores[:rows], len(scores))), back
+        return self._fitted(objective, self._done, scores, self._done[:rows], scores[:rows]), back
+
+    def _fitted(
+        self, objective: int, inputs: Array, scores: Array, first_inputs: Array, first_scores: Array, *assumed: Array
+    ) -> Predict:
+        """Return the model of an objective's scores: what sisters expect, and a Gaussian process of what that leaves.
+
+        Its hyperparameters are tuned on the first of the trials. Running trials are assumed to end as predicted, so
+        that the next proposal lies elsewhere.
+        """
+        expected = self._expected_scores(objective, inputs)
+        first_expected = self._expected_scores(objective, first_inputs)
+        trend, first_trend = Trend.of(expected, scores), Trend.of(first_expected, first_scores)
+        rest = trend.rest(expected, scores)
+        found = self._tuned(first_inputs, first_trend.rest(first_expected, first_scores), len(inputs))
+        of_rest = fit(inputs, rest, found)
+        for running in (table for table in assumed if len(table)):
+            of_rest = fit(np.vstack([inputs, running]), np.concatenate([rest, of_rest(running)[0]]), found)
+        return lambda new: trend.added_to(self._expected_scores(objective, new), *of_rest(new))
+
+    def _expected_scores(self, objective: int, inputs: Array) -> Array:
+        knobs, logs = np.split(inputs[:, : self._domain.columns + len(self._columns)], [self._domain.columns], axis=1)
+        return expected_scores(self._sisters, objective, knobs, np.exp(logs * self._scale + self._centre))
 
     def _fit_feasibility_models(self) -> list[FeasibilityModel]:
         """Return a model for each constraint but the limits on counted costs, and one for the risk of failure."""
