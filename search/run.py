@@ -35,6 +35,7 @@ from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial.run_trial import run_trial
 from paredown.search.trial.supernets import prepare_supernets
 from paredown.search.trial_queue import STOPPED, TIME_IS_UP, Budget, TrialQueue
+from paredown.search.warm_start import COLD, WarmStart, read_warm_start
 from paredown.spaces.knob import Value
 from paredown.studies.outputs import write_mark
 from paredown.studies.ownership import LEASE_S
@@ -101,8 +102,10 @@ def search(
     begun, folder = begun_study(url, config.study), setup.plan.folder
     if said := check_outputs(begun, config.study, folder, url):
         listener.remark(said)
+    warm = read_warm_start(setup, url, begun, where)
     measured = [] if begun is not None else probe(setup, where)
-    study = Study.create(url, config.study, setup.stored, setup.plan.objectives, str(folder), lease_s)
+    stored = {**setup.stored, **({"warm_start": list(warm.stored)} if warm.stored else {})}
+    study = Study.create(url, config.study, stored, setup.plan.objectives, str(folder), lease_s)
     with losses_as_abort(study, folder, url), recorded(folder, study.name, listener) as recording:
         write_mark(folder, study, url)
         if config.report_every is not None:
@@ -111,7 +114,9 @@ def search(
         for candidate, values in measured:
             costs.learn(candidate, values)
         setup = _on_its_device(setup, study, recording)
-        _prepare(study, setup, costs, where)
+        for said in warm.remarks:
+            recording.remark(said)
+        _prepare(study, setup, costs, where, warm)
         run_trials = functools.partial(driver.run, run=run, options=options)
         room, trouble = functools.partial(driver.room, options), watched(study, folder, url)
         summary = _searched(setup, study, costs, deadline, recording, run_trials, room, trouble)
@@ -188,11 +193,11 @@ def _on_its_device(setup: Setup, study: Study, listener: ProgressListener) -> Se
     return replace(setup, plan=replace(setup.plan, device=device))
 
 
-def _prepare(study: Study, setup: Setup, costs: CandidateCosts, where: str) -> None:
-    """Let a study ask for its baseline first, and give it its sampler."""
+def _prepare(study: Study, setup: Setup, costs: CandidateCosts, where: str, warm: WarmStart = COLD) -> None:
+    """Let a study ask for its baseline first, then for networks that are known to be good; give it its sampler."""
     config, plan, space = setup.config, setup.plan, setup.space
-    study.enqueue([space.values(candidate) for candidate in (space.baseline, space.mildest())])
-    problem, last = problem_of(setup, study, costs), config.local_search_trials
+    study.enqueue([space.values(space.baseline), *(warm.first or [space.values(space.mildest())])])
+    problem, last = replace(problem_of(setup, study, costs), sisters=warm.sisters), config.local_search_trials
     study.use(choose_sampler(config.sampler, problem, plan.optimised_metrics, where, plan.task.folder, last))
 
 

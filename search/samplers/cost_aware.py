@@ -17,7 +17,7 @@ from paredown.search.samplers.history import History
 from paredown.search.samplers.proposing import ProposingSampler, fresh_draw
 from paredown.search.samplers.sampler import Params, Problem
 from paredown.search.samplers.surrogate.batch import Batch
-from paredown.search.samplers.surrogate.sister_model import SisterModel
+from paredown.search.samplers.surrogate.sisters import Sisters
 from paredown.search.samplers.surrogate.surrogate_model import HyperparameterCache, SurrogateModel
 
 MIN_DONE = 3
@@ -55,8 +55,9 @@ class CostAwareSampler(ProposingSampler):
     def __init__(self, problem: Problem | None = None) -> None:
         super().__init__(problem)
         self._hyperparameters: HyperparameterCache = {}
-        self._start = max(MIN_DONE, min(MAX_START, self._problem.trials // 8)) if not self._problem.sisters else MIN_DONE
-        self._sisters: list[SisterModel] = []
+        # The networks that sisters know are asked by whoever begins the study.
+        self._start = MIN_DONE if self._problem.sisters else max(MIN_DONE, min(MAX_START, self._problem.trials // 8))
+        self._sisters: Sisters | None = None
 
     def propose(self, domain: KnobDomain, history: History, rng: np.random.Generator) -> Params:
         """Return the knobs of the next network."""
@@ -66,11 +67,11 @@ class CostAwareSampler(ProposingSampler):
     def _proposed(self, domain: KnobDomain, history: History, rng: np.random.Generator) -> Params:
         if len(history.seen) < self._start or len(history.done) < MIN_DONE:
             return self._spread(domain, history, rng)
-        if not self._sisters:
-            self._sisters = [SisterModel(domain, sister) for sister in self._problem.sisters]
-        region, caches = self._problem.region(), self._hyperparameters
-        model = SurrogateModel(domain, history, self._problem.costs, caches, region, self._sisters)
-        pool = _pool(domain, history, model, rng)
+        if self._sisters is None:
+            self._sisters = Sisters(domain, self._problem.sisters)
+        costs, region = self._problem.costs, self._problem.region()
+        model = SurrogateModel(domain, history, costs, self._hyperparameters, region, self._sisters)
+        pool = _pool(domain, history, model, rng, self._sisters.params)
         return _best(pool, model) if pool.params else fresh_draw(domain, history, rng)
 
     def _spread(self, domain: KnobDomain, history: History, rng: np.random.Generator) -> Params:
@@ -118,8 +119,10 @@ def _place(number: int, count: int) -> float:
     return float(np.random.default_rng(count).permutation(np.linspace(0, 1, count))[number % count])
 
 
-def _pool(domain: KnobDomain, history: History, model: SurrogateModel, rng: np.random.Generator) -> Batch:
-    """Return untried networks: random ones, neighbours of the front, and their offspring."""
+def _pool(
+    domain: KnobDomain, history: History, model: SurrogateModel, rng: np.random.Generator, elsewhere: Sequence[Params]
+) -> Batch:
+    """Return untried networks: random ones, neighbours of the front, those evaluated elsewhere, and their offspring."""
     known = set(history.seen)
 
     def fresh(candidates: Iterable[Params]) -> Batch:
@@ -134,7 +137,7 @@ def _pool(domain: KnobDomain, history: History, model: SurrogateModel, rng: np.r
     near = [other for params in model.best for other in domain.neighbours(params, rng)]
     chosen = [near[i] for i in rng.permutation(len(near))[:NEIGHBOURS]]
     drawn = (domain.draw(rng) for _ in range(RANDOM_CANDIDATES))
-    pool = fresh([*drawn, *chosen, *(domain.completed(params, rng) for params in model.known_elsewhere)])
+    pool = fresh([*drawn, *chosen, *(domain.completed(params, rng) for params in elsewhere)])
     losses = model.losses(pool)
     for _ in range(GENERATIONS if pool.params else 0):
         # One generation of NSGA-II on expected objectives (Deb et al., IEEE TEC 2002): the best ranks have children.

@@ -24,7 +24,7 @@ from paredown.search.samplers.surrogate.gaussian_process import (
     tuned_rows,
 )
 from paredown.search.samplers.surrogate.output_transform import OutputTransform
-from paredown.search.samplers.surrogate.sister_model import SisterModel, Trend, expected_scores
+from paredown.search.samplers.surrogate.sisters import Sisters
 
 Array = NDArray[np.float64]
 
@@ -59,11 +59,10 @@ class SurrogateModel:
         costs: Costs that are known before training; None where none are.
         hyperparameters: A cache, which the model fills.
         region: What the study accepts; the hypervolume is counted inside it.
-        sisters: Models of the studies from which this one starts.
+        sisters: Networks of the studies from which this one starts; None for none.
 
     Attributes:
         best: Knobs of the networks on the present front; of those that come nearest while no trial is feasible.
-        known_elsewhere: Knobs of the sisters' networks.
     """
 
     def __init__(
@@ -73,11 +72,10 @@ class SurrogateModel:
         costs: Costs | None,
         hyperparameters: HyperparameterCache,
         region: Region = UNLIMITED,
-        sisters: Sequence[SisterModel] = (),
+        sisters: Sisters | None = None,
     ) -> None:
         self._domain, self._history, self._costs, self._hyperparameters = domain, history, costs, hyperparameters
-        self._region, self._sisters = region, sisters
-        self.known_elsewhere = [params for sister in sisters for params in sister.params]
+        self._region, self._sisters = region, sisters or Sisters(domain)
         self._columns = costs.columns if costs is not None else ()
         self._counted_at = {c.objective: i for i, c in enumerate(self._columns) if c.objective is not None}
         objectives = range(history.losses.shape[1])
@@ -175,7 +173,9 @@ class SurrogateModel:
         reference = everything.max(0) + REFERENCE_MARGIN * np.ptp(everything, axis=0) + 1e-9
         limits = np.array([[self._region.losses.get(o, np.inf) for o in (self._modelled, *self._axes)]])
         reference = np.minimum(reference, self._scale_of_costs.scaled(limits)[0])
-        reference[0] = self._region.losses.get(self._modelled, points[:, 0].max() + 1e-9)
+        reference[0] = self._region.losses.get(
+            self._modelled, (everything if self._sisters else points)[:, 0].max() + 1e-9
+        )
         points = points[done.feasible]
         if done.pending:
             points = np.vstack(
@@ -204,8 +204,8 @@ class SurrogateModel:
             inputs, scores = np.vstack([inputs, early]), np.concatenate([scores, early_scores])
             first_inputs = np.vstack([first_inputs, early[:rows]])
             first_scores = np.concatenate([first_scores, early_scores[:rows]])
-        assumed = self._at_full_training(self._pending)
-        return self._fitted(self._modelled, inputs, scores, first_inputs, first_scores, assumed)
+        first = first_inputs, first_scores
+        return self._fitted(self._modelled, inputs, scores, first, self._at_full_training(self._pending))
 
     def _fit_cost(self, objective: int) -> tuple[Predict, OutputTransform]:
         """Return a model of an objective, on a logarithmic scale where all values are positive, and the inverse map."""
@@ -217,29 +217,23 @@ class SurrogateModel:
         grid = np.linspace(scores.min() - 3, scores.max() + 3, 400)
         raw = grid * scale + centre
         back = OutputTransform(np.exp(raw) if positive else raw, grid)
-        return self._fitted(objective, self._done, scores, self._done[:rows], scores[:rows]), back
+        return self._fitted(objective, self._done, scores, (self._done[:rows], scores[:rows])), back
 
     def _fitted(
-        self, objective: int, inputs: Array, scores: Array, first_inputs: Array, first_scores: Array, *assumed: Array
+        self, objective: int, inputs: Array, scores: Array, first: tuple[Array, Array], running: Array | None = None
     ) -> Predict:
-        """Return the model of an objective's scores: what sisters expect, and a Gaussian process of what that leaves.
+        """Return the model of an objective's scores, whose hyperparameters are tuned on the first trials.
 
-        Its hyperparameters are tuned on the first of the trials. Running trials are assumed to end as predicted, so
-        that the next proposal lies elsewhere.
+        Running trials are assumed to end as predicted, so that the next proposal lies elsewhere.
         """
-        expected = self._expected_scores(objective, inputs)
-        first_expected = self._expected_scores(objective, first_inputs)
-        trend, first_trend = Trend.of(expected, scores), Trend.of(first_expected, first_scores)
-        rest = trend.rest(expected, scores)
-        found = self._tuned(first_inputs, first_trend.rest(first_expected, first_scores), len(inputs))
-        of_rest = fit(inputs, rest, found)
-        for running in (table for table in assumed if len(table)):
-            of_rest = fit(np.vstack([inputs, running]), np.concatenate([rest, of_rest(running)[0]]), found)
-        return lambda new: trend.added_to(self._expected_scores(objective, new), *of_rest(new))
-
-    def _expected_scores(self, objective: int, inputs: Array) -> Array:
-        knobs, logs = np.split(inputs[:, : self._domain.columns + len(self._columns)], [self._domain.columns], axis=1)
-        return expected_scores(self._sisters, objective, knobs, np.exp(logs * self._scale + self._centre))
+        own, logs = self._sisters.own, (self._centre, self._scale)
+        found = self._tuned(*self._sisters.joined(objective, *first, *logs), len(inputs))
+        inputs, scores = self._sisters.joined(objective, inputs, scores, *logs)
+        predict = fit(inputs, scores, found)
+        if running is not None and len(running):
+            assumed, _ = predict(own(running))
+            predict = fit(np.vstack([inputs, own(running)]), np.concatenate([scores, assumed]), found)
+        return lambda new: predict(own(new))
 
     def _fit_feasibility_models(self) -> list[FeasibilityModel]:
         """Return a model for each constraint but the limits on counted costs, and one for the risk of failure."""
