@@ -22,7 +22,7 @@ from paredown.search.samplers.surrogate.surrogate_model import HyperparameterCac
 
 MIN_DONE = 3
 """Minimum number of finished trials with values for which the model is fitted."""
-MAX_START = 12
+MAX_START = 6
 """Maximum number of first networks, which are spread over the costs; a short study takes an eighth of its trials."""
 START_DRAWS, START_NEAREST = 256, 8
 """Number of random draws for a first network, and how many of them, the nearest to the wanted cost, are compared with

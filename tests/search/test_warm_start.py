@@ -96,13 +96,14 @@ def test_only_networks_of_this_space_inside_its_limits_are_used(tmp_path: Path, 
 
 def test_a_study_goes_on_with_its_sister_as_it_was(tmp_path: Path, sister: Study) -> None:
     begun = searched(tmp_path, "b", warm_start=["a"], trials=4)
+    stored, asked = begun.config["warm_start"], [model.candidate for model in in_order(begun)]
     grown = searched(tmp_path, "a", trials=SISTER_TRIALS + 4, seed=3)
     listener = Remarks()
     study = searched(tmp_path, "b", listener, warm_start=["a"], trials=6)
     assert len(grown.models()) == SISTER_TRIALS + 4
-    assert study.config["warm_start"] == begun.config["warm_start"]
+    assert study.config["warm_start"] == stored
     assert len(study.models()) == 6
-    assert [m.candidate for m in in_order(study)[:4]] == [m.candidate for m in in_order(begun)]
+    assert [m.candidate for m in in_order(study)[:4]] == asked
     setup = toy_trials.toy_setup(tmp_path / "b", study="b", warm_start=["a"], trials=6)
     warm = read_warm_start(setup, address(tmp_path), begun_study(address(tmp_path), "b"), "b.yaml")
     assert len(warm.sisters[0].params) == SISTER_TRIALS

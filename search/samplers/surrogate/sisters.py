@@ -1,11 +1,11 @@
 """The networks of sister studies as more data of a model of this study.
 
 A sister's scores are brought to the scale of this study's. One more input for each sister says whose network it is: its
-length scale, tuned with the others, is how far the sister is believed. So own trials outweigh a sister as they come,
-and one that is wrong throughout ends as a task of its own.
+length scale, tuned with the others, is how far the sister is believed. A sister that makes the model predict this
+study's own networks worse is left out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
@@ -14,15 +14,21 @@ from numpy.typing import NDArray
 from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.ranking import crowding_order
 from paredown.search.samplers.sampler import Params, Sister
-from paredown.search.samplers.surrogate.gaussian_process import Predict, fit, tune
+from paredown.search.samplers.surrogate.gaussian_process import Hyperparameters, Predict, fit, left_out_density, tune
 from paredown.search.samplers.surrogate.output_transform import OutputTransform
 
 Array = NDArray[np.float64]
+Data = tuple[Array, Array]
+"""Inputs and scores of networks."""
+Tuned = Callable[[Array, Array, int], Hyperparameters]
+"""Inputs and scores to tune on, and the number of inputs of the model -> its hyperparameters."""
 
 MAX_ROWS = 128
 """Maximum number of networks of all sisters together, from the best to the worst of each."""
 MAX_OWN = 256
 """Number of finished trials of this study beyond which sisters are left out: by then it knows enough itself."""
+PRIOR_ODDS = 20.0
+"""Odds at which a sister is believed before this study has networks of its own to test it on."""
 BELIEF = 1.0
 """Number of networks of this study that weigh as much as the assumption that a sister's scores need no scaling."""
 
@@ -45,29 +51,54 @@ class Sisters:
     def __bool__(self) -> bool:
         return bool(self._sisters)
 
-    def own(self, inputs: Array) -> Array:
+    def fit(self, objective: int, data: Data, first: Data, logs_scale: Data, tuned: Tuned, running: Array) -> Predict:
+        """Return the model of an objective's scores, given this study's networks and those of the sisters.
+
+        Args:
+            objective: Index of the objective.
+            data: Networks of this study. Their inputs are encoded knobs, then the scaled logarithms of the known costs,
+                then whatever only this study has.
+            first: The first of them, on which hyperparameters are tuned.
+            logs_scale: What was subtracted from the logarithms of the costs, and by what they were divided then.
+            tuned: Returns hyperparameters.
+            running: Inputs of the running trials. They are assumed to end as predicted, so that the next proposal lies
+                elsewhere.
+        """
+        own, count = len(data[0]), len(self._sisters) if len(data[0]) <= MAX_OWN else 0
+
+        def joint(believed: Sequence[int]) -> tuple[Data, Hyperparameters]:
+            tuned_on = self._joined(objective, first, logs_scale, believed)
+            return self._joined(objective, data, logs_scale, believed), tuned(*tuned_on, own)
+
+        (inputs, scores), found = joint([])
+        if count:
+            alone = left_out_density(inputs, scores, found, own) - np.log(PRIOR_ODDS)
+            each = [joint([at]) for at in range(count)]
+            believed = [at for at, (both, how) in enumerate(each) if left_out_density(*both, how, own) > alone]
+            (inputs, scores), found = each[believed[0]] if len(believed) == 1 else joint(believed)
+        predict = fit(inputs, scores, found)
+        if len(running):
+            assumed, _ = predict(self._own(running))
+            predict = fit(np.vstack([inputs, self._own(running)]), np.concatenate([scores, assumed]), found)
+        return lambda new: predict(self._own(new))
+
+    def _own(self, inputs: Array) -> Array:
         """Return inputs of networks of this study with the columns that say so."""
         return np.hstack([inputs, np.zeros((len(inputs), len(self._sisters)))])
 
-    def joined(self, objective: int, inputs: Array, scores: Array, centre: Array, scale: Array) -> tuple[Array, Array]:
-        """Return inputs and scores of this study's networks, followed by those of the sisters'.
-
-        Args:
-            objective: Index of the objective that the scores are of.
-            inputs: Encoded knobs, then the scaled logarithms of the known costs, then whatever only this study has.
-            scores: Score of each network.
-            centre: What was subtracted from the logarithms of the costs.
-            scale: By what they were divided then.
-        """
-        tables, columns = [self.own(inputs)], [scores]
-        for at, sister in enumerate(self._sisters if len(inputs) <= MAX_OWN else ()):
+    def _joined(self, objective: int, data: Data, logs_scale: Data, believed: Sequence[int]) -> Data:
+        """Return networks of this study, followed by those of the sisters that are believed."""
+        (inputs, scores), (centre, scale) = data, logs_scale
+        tables, columns = [self._own(inputs)], [scores]
+        for at in believed:
+            sister = self._sisters[at]
             table = np.zeros((len(sister.params), tables[0].shape[1]))
             knobs, costs = sister.knobs.shape[1], len(centre)
             table[:, :knobs] = sister.knobs
             table[:, knobs : knobs + costs] = (sister.logs - centre) / scale
             table[:, inputs.shape[1] + at] = 1
-            tables.append(table)
             logs = inputs[:, knobs : knobs + costs] * scale + centre
+            tables.append(table)
             columns.append(sister.scaled_scores(objective, inputs[:, :knobs], logs, scores))
         return np.vstack(tables), np.concatenate(columns)
 

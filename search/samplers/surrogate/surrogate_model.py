@@ -19,12 +19,11 @@ from paredown.search.samplers.surrogate.gaussian_process import (
     MAX_EXACT,
     Hyperparameters,
     Predict,
-    fit,
     tune,
     tuned_rows,
 )
 from paredown.search.samplers.surrogate.output_transform import OutputTransform
-from paredown.search.samplers.surrogate.sisters import Sisters
+from paredown.search.samplers.surrogate.sisters import Data, Sisters
 
 Array = NDArray[np.float64]
 
@@ -204,8 +203,8 @@ class SurrogateModel:
             inputs, scores = np.vstack([inputs, early]), np.concatenate([scores, early_scores])
             first_inputs = np.vstack([first_inputs, early[:rows]])
             first_scores = np.concatenate([first_scores, early_scores[:rows]])
-        first = first_inputs, first_scores
-        return self._fitted(self._modelled, inputs, scores, first, self._at_full_training(self._pending))
+        running = self._at_full_training(self._pending)
+        return self._fitted(self._modelled, (inputs, scores), (first_inputs, first_scores), running)
 
     def _fit_cost(self, objective: int) -> tuple[Predict, OutputTransform]:
         """Return a model of an objective, on a logarithmic scale where all values are positive, and the inverse map."""
@@ -217,23 +216,10 @@ class SurrogateModel:
         grid = np.linspace(scores.min() - 3, scores.max() + 3, 400)
         raw = grid * scale + centre
         back = OutputTransform(np.exp(raw) if positive else raw, grid)
-        return self._fitted(objective, self._done, scores, (self._done[:rows], scores[:rows])), back
+        return self._fitted(objective, (self._done, scores), (self._done[:rows], scores[:rows]), self._done[:0]), back
 
-    def _fitted(
-        self, objective: int, inputs: Array, scores: Array, first: tuple[Array, Array], running: Array | None = None
-    ) -> Predict:
-        """Return the model of an objective's scores, whose hyperparameters are tuned on the first trials.
-
-        Running trials are assumed to end as predicted, so that the next proposal lies elsewhere.
-        """
-        own, logs = self._sisters.own, (self._centre, self._scale)
-        found = self._tuned(*self._sisters.joined(objective, *first, *logs), len(inputs))
-        inputs, scores = self._sisters.joined(objective, inputs, scores, *logs)
-        predict = fit(inputs, scores, found)
-        if running is not None and len(running):
-            assumed, _ = predict(own(running))
-            predict = fit(np.vstack([inputs, own(running)]), np.concatenate([scores, assumed]), found)
-        return lambda new: predict(own(new))
+    def _fitted(self, objective: int, data: Data, first: Data, running: Array) -> Predict:
+        return self._sisters.fit(objective, data, first, (self._centre, self._scale), self._tuned, running)
 
     def _fit_feasibility_models(self) -> list[FeasibilityModel]:
         """Return a model for each constraint but the limits on counted costs, and one for the risk of failure."""
