@@ -22,8 +22,9 @@ from paredown.search.places import begun_study, check_outputs, losses_as_abort, 
 from paredown.search.samplers.choosing import choose_sampler
 from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.knobs import distributions
-from paredown.search.samplers.sampler import Params, Problem, Region
+from paredown.search.samplers.sampler import Problem, Region
 from paredown.search.samplers.surrogate.candidate_costs import CandidateCosts
+from paredown.search.samplers.surrogate.described import DescribedCandidates
 from paredown.search.schedulers.halving import Halving
 from paredown.search.schedulers.resumed import resume
 from paredown.search.study_file.feasibility import probe
@@ -36,7 +37,6 @@ from paredown.search.trial.run_trial import run_trial
 from paredown.search.trial.supernets import prepare_supernets
 from paredown.search.trial_queue import STOPPED, TIME_IS_UP, Budget, TrialQueue
 from paredown.search.warm_start import COLD, WarmStart, read_warm_start
-from paredown.spaces.knob import Value
 from paredown.studies.outputs import write_mark
 from paredown.studies.ownership import LEASE_S
 from paredown.studies.result import TrialResult
@@ -207,7 +207,9 @@ def problem_of(setup: Setup, study: Study, costs: CandidateCosts | None = None) 
     costs = costs or _costs(setup, study)
     start = [setup.space.values(candidate) for candidate in (setup.space.baseline, setup.space.mildest())]
     region = functools.partial(_region, study)
-    return Problem(setup.config.seed, setup.config.trials, knobs, costs, _canonical(setup), start, region, n_told)
+    return Problem(
+        setup.config.seed, setup.config.trials, knobs, costs, costs.described.canonical, start, region, n_told
+    )
 
 
 def _region(study: Study) -> Region:
@@ -219,19 +221,9 @@ def _region(study: Study) -> Region:
 
 def _costs(setup: Setup, study: Study) -> CandidateCosts:
     """Return the costs of candidates, those of the study's finished trials among them."""
-    domain = KnobDomain(distributions(setup.space), _canonical(setup))
-    return CandidateCosts(setup.space, domain, setup.task, setup.plan.objectives, study.models())
-
-
-def _canonical(setup: Setup) -> Callable[[Params], Params]:
-    """Return the function that maps all descriptions of one network to the same one."""
-    space = setup.space
-
-    @functools.lru_cache(maxsize=100_000)
-    def values(items: tuple[tuple[str, Value], ...]) -> dict[str, Value]:
-        return space.values(space.candidate(dict(items)))
-
-    return lambda params: values(tuple(params.items()))
+    described = DescribedCandidates(setup.space)
+    domain = KnobDomain(distributions(setup.space), described.canonical)
+    return CandidateCosts(setup.space, domain, setup.task, setup.plan.objectives, study.models(), described)
 
 
 def _divided(setup: Setup, room: Callable[[], int]) -> tuple[TrialPlan, int]:

@@ -80,9 +80,10 @@ class SurrogateModel:
         objectives = range(history.losses.shape[1])
         self._modelled = next((o for o in objectives if o not in self._counted_at), 0)
         self._axes = [o for o in objectives if o != self._modelled]
-        logs = _logs(self._count(history.done))[: tuned_rows(len(history.done))]
+        counted = self._count(history.done)
+        logs = _logs(counted)[: tuned_rows(len(history.done))]
         self._centre, self._scale = logs.mean(0), logs.std(0) + 1e-9
-        self._done = self._encoded(history.done, self._count(history.done))
+        self._done = self._encoded(history.done, counted)
         self._pending = self._encoded(history.pending, self._count(history.pending))
         self._transform = OutputTransform.of(history.losses[:, self._modelled])
         self._loss = self._fit_loss()
