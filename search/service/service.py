@@ -2,31 +2,28 @@
 
 import hashlib
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from paredown.search.errors import ConfigError
 from paredown.search.monitoring.status_file import is_alive, read_statuses
+from paredown.search.service.datasets import Datasets
+from paredown.search.service.finished_process import output_of
 from paredown.search.service.settings import Settings
 from paredown.search.study_file.objectives import stored_objectives
 from paredown.studies.access.audit import Audit
 from paredown.studies.access.tokens import Token, Tokens
 from paredown.studies.database import open_storage
 from paredown.studies.database_to_read import open_to_read
-from paredown.studies.errors import StudyError, StudyNotFound
+from paredown.studies.errors import StudyNotFound
 from paredown.studies.housekeeping.deleting import delete_study
 from paredown.studies.queue.jobs import Job, JobConflict, JobQueue
 from paredown.studies.queue.waiting import positions
 from paredown.studies.reading import StudyReader
 
-CHECK_S = 300
-"""Seconds after which the check of a submission, or another command, is given up."""
 MAX_QUEUED = 1000
 """Maximum number of queued jobs of one owner."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,140}")
@@ -42,6 +39,7 @@ class Service:
         jobs: The queue.
         tokens: Who may ask.
         audit: What was changed.
+        datasets: Uploaded data.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -51,6 +49,7 @@ class Service:
         engine = self._storage.engine
         self.jobs, self.tokens, self.audit = JobQueue(engine), Tokens(engine), Audit(engine)
         self._read_jobs, self._read_tokens = JobQueue(self._reading.engine), Tokens(self._reading.engine)
+        self.datasets = Datasets(settings.out, self._read_jobs, settings.upload_limit)
 
     @property
     def checked_tokens(self) -> Tokens:
@@ -194,8 +193,7 @@ class Service:
         Raises:
             ConfigError: It refused its input; the message is its own.
         """
-        command = [sys.executable, "-m", "paredown", *arguments]
-        return _output(command, "", {"PAREDOWN_STORAGE": self.settings.storage})
+        return output_of("paredown", *arguments, environment={"PAREDOWN_STORAGE": self.settings.storage})
 
     def _checked(self, owner: str, text: str, where: str, given: Mapping[str, Any]) -> dict[str, Any]:
         data = self.settings.data
@@ -208,27 +206,5 @@ class Service:
             "data": None if data is None else str(data.absolute()),
             "out": str(self.settings.out.absolute()),
         }
-        command = [sys.executable, "-m", "paredown.search.service.submission"]
-        checked: dict[str, Any] = json.loads(_output(command, json.dumps(request), {}))
+        checked: dict[str, Any] = json.loads(output_of("paredown.search.service.submission", given=json.dumps(request)))
         return checked
-
-
-def _output(command: list[str], given: str, environment: Mapping[str, str]) -> str:
-    try:
-        done = subprocess.run(
-            command,
-            input=given,
-            env=os.environ | dict(environment),
-            capture_output=True,
-            text=True,
-            timeout=CHECK_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise ConfigError(f"it did not end within {CHECK_S} s") from None
-    message = done.stderr.rpartition("paredown: ")[2].strip()
-    if done.returncode == 2:
-        raise ConfigError(message)
-    if done.returncode != 0:
-        raise StudyError(f"it ended with exit code {done.returncode}: {message[-500:]}")
-    return str(done.stdout)

@@ -14,6 +14,7 @@ import yaml
 from paredown.evaluators.standard_output import output_to_stderr
 from paredown.search.cli.exit_codes import run_command
 from paredown.search.errors import ConfigError
+from paredown.search.service.dataset_places import datasets_folder
 from paredown.search.service.policy import checked_payload
 from paredown.search.study_file.feasibility import probe
 from paredown.search.study_file.schema import checked_config
@@ -42,7 +43,9 @@ def checked_submission(request: dict[str, Any]) -> dict[str, Any]:
         raise ConfigError(f"{where}: must hold keys such as study, task and objectives")
     config = checked_config(data, where, request["given"])
     folder = None if request["data"] is None else Path(request["data"])
-    payload = checked_payload(config, where, request["allow"], folder)
+    payload = checked_payload(
+        config, where, request["allow"], folder, datasets_folder(Path(request["out"]), request["owner"])
+    )
     out = Path(request["out"], request["owner"], config.study)
     # What the worker will read, with the name under which the study is stored.
     stored = checked_config(payload, where, {"study": f"{request['owner']}.{config.study}"})

@@ -97,6 +97,58 @@ class Candidate(BaseModel):
     like: int | None = Field(default=None, ge=0, description="Number of a trial; null for the baseline")
 
 
+class DatasetDocument(BaseModel):
+    """A data set; `shape` to `duplicates` are those of `paredown data check --json`.
+
+    Attributes:
+        dataset: Name among the data sets of its owner.
+        owner: Name of its owner.
+        created_at: Unix time.
+        zip_sha256: SHA-256 of the zip file.
+        files: Number of images.
+        left_out: Number of files of operating systems that were not unpacked.
+        size_bytes: Size of all images as files.
+        classes: Names of the classes.
+        thumbnails: Number of thumbnails of each class.
+        shape: Channels, height and width of one input.
+        values: Type and range of the values, in words.
+        counts: From split to the number of images of each class.
+        unused: From reason to the files that are not used.
+        notes: What was dropped or changed, a sentence each.
+        duplicates: From `validation` and `test` to the names of images that are in train, too.
+        studies: Names of the studies whose data it is.
+    """
+
+    dataset: str
+    owner: str
+    created_at: float
+    zip_sha256: str
+    files: int
+    left_out: int
+    size_bytes: int
+    classes: list[str]
+    thumbnails: dict[str, int]
+    shape: tuple[int, int, int]
+    values: str
+    counts: dict[str, dict[str, int]]
+    unused: dict[str, list[str]]
+    notes: list[str]
+    duplicates: dict[str, list[str]]
+    studies: list[str]
+
+
+class DatasetList(BaseModel):
+    """The data sets that a token may see.
+
+    Attributes:
+        datasets: The data sets.
+        upload_limit_bytes: Maximum size of a zip file that is uploaded.
+    """
+
+    datasets: list[DatasetDocument]
+    upload_limit_bytes: int
+
+
 class LogPart(BaseModel):
     """A part of a log.
 
