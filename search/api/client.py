@@ -112,3 +112,8 @@ class Client(Connection):
     def delete_dataset(self, name: str) -> None:
         """Delete a data set that no study names."""
         self.json("DELETE", f"/v1/datasets/{urllib.parse.quote(name, safe='')}")
+
+    def devices(self) -> list[dict[str, Any]]:
+        """Return what is known of each device of the catalogue: what `paredown device list --json` prints."""
+        found: list[dict[str, Any]] = self.json("GET", "/v1/devices")["devices"]
+        return found

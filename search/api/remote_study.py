@@ -11,6 +11,9 @@ from typing import Any
 
 from paredown.search.api.connection import Connection, ServerRefused
 
+PENDING = ("queued", "waiting for device", "running")
+"""States from which a study goes on by itself."""
+
 
 class RemoteStudy:
     """A study of a server; its methods are those of `paredown.Study`, with plain data in place of objects.
@@ -24,7 +27,7 @@ class RemoteStudy:
 
     @property
     def state(self) -> str:
-        """State: queued, running, paused, cancelled, failed or done."""
+        """State: queued, waiting for device, running, paused, cancelled, failed or done."""
         return str(self.details()["state"])
 
     @property
@@ -41,13 +44,29 @@ class RemoteStudy:
         return self._ask("GET", "/front")
 
     def select(
-        self, *, max: Mapping[str, float | str] | None = None, min: Mapping[str, float | str] | None = None
+        self,
+        *,
+        max: Mapping[str, float | str] | None = None,
+        min: Mapping[str, float | str] | None = None,
+        device: str | None = None,
     ) -> dict[str, Any]:
-        """Return the best model that keeps the limits; see `paredown.Study.select`."""
-        limits = [("max", f"{name}={value}") for name, value in (max or {}).items()]
-        limits += [("min", f"{name}={value}") for name, value in (min or {}).items()]
-        model: dict[str, Any] = self._ask("GET", f"/select?{urllib.parse.urlencode(limits)}")["model"]
+        """Return the best model that keeps the limits; see `paredown.Study.select`.
+
+        Args:
+            max: Metric to the largest value allowed.
+            min: Metric to the smallest value allowed.
+            device: Name of a device whose memory and number formats are kept, too.
+        """
+        on = "" if device is None else f"&device={urllib.parse.quote(device, safe='')}"
+        model: dict[str, Any] = self._ask("GET", f"/select?{_limits(max, min)}{on}")["model"]
         return model
+
+    def devices(
+        self, *, max: Mapping[str, float | str] | None = None, min: Mapping[str, float | str] | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the best model for each device: what `paredown select --all-devices --json` prints."""
+        found: list[dict[str, Any]] = self._ask("GET", f"/devices?{_limits(max, min)}")["devices"]
+        return found
 
     def trials(self, **query: Any) -> dict[str, Any]:
         """Return a page of trials; the arguments are those of the API: state, feasible, sort, order, offset, limit."""
@@ -71,7 +90,7 @@ class RemoteStudy:
             timeout_s: Seconds after which to return in any case; None for never.
         """
         began = time.monotonic()
-        while (state := self.state) in ("queued", "running"):
+        while (state := self.state) in PENDING:
             if timeout_s is not None and time.monotonic() - began > timeout_s:
                 break
             time.sleep(0.5)
@@ -155,3 +174,10 @@ class RemoteStudy:
             with zipfile.ZipFile(file) as archive:
                 archive.extractall(folder)
         return folder / f"trial-{trial:04d}"
+
+
+def _limits(largest: Mapping[str, float | str] | None, smallest: Mapping[str, float | str] | None) -> str:
+    """Return limits as a query."""
+    limits = [("max", f"{name}={value}") for name, value in (largest or {}).items()]
+    limits += [("min", f"{name}={value}") for name, value in (smallest or {}).items()]
+    return urllib.parse.urlencode(limits)

@@ -56,9 +56,17 @@ def serve(
 def worker(
     storage: Storage = DEFAULT_STORAGE,
     ray_address: Annotated[str | None, typer.Option(help="Address of a Ray cluster that runs the trials.")] = None,
+    resource: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What this machine, or the cluster, has for studies with `resources: {custom: {NAME: 1}}`. "
+            "May be repeated.",
+            metavar="NAME",
+        ),
+    ] = None,
     until_empty: Annotated[bool, typer.Option("--until-empty", help="End when no study waits.")] = False,
 ) -> None:
     """Run the studies that wait in the queue, one after the other, until Ctrl-C."""
     from paredown.search.service.worker import Worker
 
-    Worker(storage, ray_address).run(until_empty=until_empty)
+    Worker(storage, ray_address, offers=resource or ()).run(until_empty=until_empty)

@@ -23,7 +23,8 @@ from paredown.search.service.dataset_places import (
 from paredown.search.service.finished_process import output_of
 from paredown.spaces.errors import ParedownError
 from paredown.studies.access.tokens import OWNER, Token
-from paredown.studies.queue.jobs import Job, JobQueue
+from paredown.studies.queue.job import Job
+from paredown.studies.queue.jobs import JobQueue
 
 MAX_DATASETS = 100
 """Maximum number of data sets of one owner."""

@@ -22,7 +22,7 @@ from paredown.search.study_file.setup import set_up
 
 
 def checked_submission(request: dict[str, Any]) -> dict[str, Any]:
-    """Return name and payload of a submitted study.
+    """Return name, payload and folder of a submitted study, and the resources that it needs of a worker.
 
     Args:
         request: `text` (YAML or JSON), `where` (how messages name it), `given` (top-level keys in place of the text's),
@@ -50,7 +50,8 @@ def checked_submission(request: dict[str, Any]) -> dict[str, Any]:
     # What the worker will read, with the name under which the study is stored.
     stored = checked_config(payload, where, {"study": f"{request['owner']}.{config.study}"})
     probe(set_up(stored, where, out, out), where)
-    return {"study": config.study, "payload": payload, "folder": str(out.absolute())}
+    needs = [] if config.resources is None else list(config.resources.custom)
+    return {"study": config.study, "payload": payload, "folder": str(out.absolute()), "needs": needs}
 
 
 def _main() -> None:

@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
 
 from paredown.search.service.api.dataset_routes import dataset_routes
+from paredown.search.service.api.device_routes import device_routes
 from paredown.search.service.api.file_routes import file_routes
 from paredown.search.service.api.result_routes import result_routes
 from paredown.search.service.api.steering_routes import steering_routes
@@ -23,6 +24,10 @@ from paredown.studies.errors import DatabaseUnusable, StudyNotFound
 from paredown.studies.queue.jobs import JobConflict
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+ROUTES = (
+    *(study_routes, steering_routes, result_routes, file_routes),
+    *(dataset_routes, device_routes, system_routes),
+)
 UNPROCESSABLE = 422
 STATUSES = {(StudyNotFound, DatasetNotFound): 404, (JobConflict, DatasetConflict): 409, (UploadTooLarge,): 413}
 """Errors with another status code than that of refused input."""
@@ -39,7 +44,7 @@ def api(service: Service) -> FastAPI:
         openapi_url=None,  # our own route needs a token
         root_path=service.settings.root_path,
     )
-    for routes in (study_routes, steering_routes, result_routes, file_routes, dataset_routes, system_routes):
+    for routes in ROUTES:
         app.include_router(routes(service))
     app.add_exception_handler(ParedownError, _refused)
     app.add_exception_handler(SQLAlchemyError, _unavailable)

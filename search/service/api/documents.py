@@ -4,7 +4,23 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from paredown.search.service.overview import State
+
 EXAMPLE = "study: digits\ntask: digits\nobjectives: [accuracy, latency_ms, size_bytes]\ntrials: 40\n"
+
+
+class EstimateDocument(BaseModel):
+    """When a study is likely to start and to end.
+
+    Attributes:
+        starts_in_s: Seconds until it starts; 0 where it runs, null where nothing can be said.
+        ends_in_s: Seconds until it has all its trials; null where nothing can be said.
+        basis: What the numbers come from, or why there are none.
+    """
+
+    starts_in_s: float | None
+    ends_in_s: float | None
+    basis: str
 
 
 class StudyDocument(BaseModel):
@@ -13,9 +29,11 @@ class StudyDocument(BaseModel):
     Attributes:
         study: Name among the studies of its owner.
         owner: Name of its owner.
-        state: queued, running, paused, cancelled, failed or done.
+        state: queued, waiting for device, running, paused, cancelled, failed or done.
         stop_requested: What is to happen to it while it runs: pause, cancel, or empty.
         position: Place in the queue, from 1; null where it does not wait.
+        estimate: When it is likely to start and to end; null where it rests.
+        needs: Names of the resources that a worker must offer to run it.
         priority: Jobs of one owner run in falling order of it.
         trials: Total number of trials that it is to have.
         counts: Number of trials by state.
@@ -29,9 +47,11 @@ class StudyDocument(BaseModel):
 
     study: str
     owner: str
-    state: str
+    state: State
     stop_requested: str
     position: int | None
+    estimate: EstimateDocument | None
+    needs: list[str]
     priority: int
     trials: int
     counts: dict[str, int]
@@ -147,6 +167,39 @@ class DatasetList(BaseModel):
 
     datasets: list[DatasetDocument]
     upload_limit_bytes: int
+
+
+class DeviceList(BaseModel):
+    """The devices of the catalogue.
+
+    Attributes:
+        devices: What is known of each, as `paredown device show --json` prints it.
+    """
+
+    devices: list[dict[str, Any]]
+
+
+class DeviceRow(BaseModel):
+    """The best model of a study for a device.
+
+    Attributes:
+        device: Name of the device.
+        trial: Number of the trial; null where no model fits.
+        metrics: Values of the model, those on the device included.
+        reason: Why no model fits; empty where one does.
+    """
+
+    device: str
+    trial: int | None
+    metrics: dict[str, float]
+    reason: str
+
+
+class DeviceMatrix(BaseModel):
+    """The best model of a study for each device."""
+
+    study: str
+    devices: list[DeviceRow]
 
 
 class LogPart(BaseModel):
