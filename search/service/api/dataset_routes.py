@@ -10,7 +10,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse
 
-from paredown.search.service.api.access import PROBLEMS, REFUSED, Responses, needs
+from paredown.search.service.api.access import PROBLEMS, Responses, needs
 from paredown.search.service.api.documents import DatasetDocument, DatasetList, Problem
 from paredown.search.service.datasets import DatasetConflict, Datasets
 from paredown.search.service.held_upload import uploaded
@@ -22,9 +22,8 @@ Submitter = Annotated[Token, Depends(needs("submit"))]
 UNPACKED_AT_ONCE = 2
 """Number of uploads that are unpacked at the same time; others wait."""
 PICTURE: Responses = {200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}}
-UPLOADED: Responses = REFUSED | {
+UPLOADED: Responses = {
     200: {"model": DatasetDocument, "description": "The same zip file was uploaded before"},
-    400: {"model": Problem, "description": "The request ended before its body"},
     413: {"model": Problem, "description": "The zip file is larger than the limit of the server"},
     507: {"model": Problem, "description": "The disk of the server is full"},
 }

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, HTTPException, Query
 
 from paredown.evaluators.devices.catalogue import device_ids, device_profile
-from paredown.search.service.api.access import PROBLEMS, REFUSED, needs
+from paredown.search.service.api.access import PROBLEMS, needs
 from paredown.search.service.api.documents import DeviceList, DeviceMatrix
 from paredown.search.service.service import Service
 from paredown.studies.access.tokens import Token
@@ -33,7 +33,7 @@ def device_routes(service: Service) -> APIRouter:
             raise HTTPException(404, f"device {device!r} does not exist; allowed: {', '.join(device_ids())}")
         return device_profile(device).to_json()
 
-    @router.get("/studies/{study}/devices", responses=REFUSED)
+    @router.get("/studies/{study}/devices")
     def matrix(
         token: Reader,
         study: str,

@@ -148,7 +148,7 @@ class DatasetDocument(BaseModel):
     size_bytes: int
     classes: list[str]
     thumbnails: dict[str, int]
-    shape: tuple[int, int, int]
+    shape: list[int] = Field(min_length=3, max_length=3)
     values: str
     counts: dict[str, dict[str, int]]
     unused: dict[str, list[str]]

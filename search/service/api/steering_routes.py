@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 
-from paredown.search.service.api.access import PROBLEMS, REFUSED, needs
+from paredown.search.service.api.access import PROBLEMS, needs
 from paredown.search.service.api.documents import Candidate, Extension, Retry, StudyDocument
 from paredown.search.service.api.study_routes import study_document
 from paredown.search.service.service import Service
@@ -37,17 +37,17 @@ def steering_routes(service: Service) -> APIRouter:
         allowed = ("paused", "cancelled", "failed")
         return document(service.jobs.requeue(service.find(token, study), "to resume it", allowed))
 
-    @router.post("/extend", responses=REFUSED)
+    @router.post("/extend")
     def extend(token: Submitter, study: str, wanted: Extension) -> StudyDocument:
         """Let a study go on to a larger number of trials."""
         return document(service.extend(service.find(token, study), wanted.trials))
 
-    @router.post("/retry", responses=REFUSED)
+    @router.post("/retry")
     def retry(token: Submitter, study: str, wanted: Retry) -> StudyDocument:
         """Run the failed trials of a study again, all or those of some causes."""
         return document(service.retry(service.find(token, study), tuple(wanted.causes)))
 
-    @router.post("/enqueue", responses=REFUSED)
+    @router.post("/enqueue")
     def enqueue(token: Submitter, study: str, wanted: Candidate) -> dict[str, Any]:
         """Put a candidate first in line; a study that rests runs it when it goes on."""
         return service.enqueue(service.find(token, study), wanted.knobs, wanted.like)

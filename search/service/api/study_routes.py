@@ -8,7 +8,7 @@ import yaml
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from paredown.search.errors import ConfigError
-from paredown.search.service.api.access import PROBLEMS, REFUSED, Responses, needs
+from paredown.search.service.api.access import PROBLEMS, Responses, needs
 from paredown.search.service.api.documents import EXAMPLE, EstimateDocument, StudyDetail, StudyDocument, StudyList
 from paredown.search.service.overview import Seen
 from paredown.search.service.service import Service
@@ -17,7 +17,7 @@ from paredown.studies.queue.workers import names_in
 
 Reader = Annotated[Token, Depends(needs("read"))]
 Submitter = Annotated[Token, Depends(needs("submit"))]
-SUBMITTED: Responses = REFUSED | {200: {"description": "An earlier request with the key made it"}}
+SUBMITTED: Responses = {200: {"description": "An earlier request with the key made it"}}
 
 STUDY_FILE = {
     "required": True,
