@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import HTTPException, Request, Security
+from fastapi import HTTPException, Path, Request, Security
 from fastapi.security import HTTPBearer
 
 from paredown.search.service.api.documents import Problem
@@ -24,6 +24,20 @@ PROBLEMS: Responses = {
     429: {"model": Problem, "description": "Too many requests"},
     503: {"model": Problem, "description": "The database does not answer now"},
 }
+
+StudyName = Annotated[
+    str, Path(description="Name of a study; an administrator writes OWNER.STUDY for another's", examples=["digits"])
+]
+TrialNumber = Annotated[int, Path(description="Number of a trial", examples=[3])]
+DatasetName = Annotated[
+    str, Path(description="Name of a data set; an administrator writes OWNER.NAME for another's", examples=["flowers"])
+]
+DeviceName = Annotated[str, Path(description="Name of a device of the catalogue", examples=["f746"])]
+
+
+def answered(example: Any, description: str, kind: str = "application/json") -> Responses:
+    """Return what the OpenAPI document says of an answer that has no model of its own."""
+    return {200: {"description": description, "content": {kind: {"example": example}}}}
 
 
 def needs(scope: str) -> Callable[..., Token]:
