@@ -269,6 +269,7 @@ class TrialQueue:
     def _is_over(self, promised: int = 0) -> bool:
         """Return whether no further trial may start now; set `stopped` where none will."""
         counts = self._study.counts()
+        self.listener.counted(counts)
         spent = sum(counts.get(state, 0) for state in FINISHED)
         reason, is_closing = "", False
         running, patience = counts.get("running", 0) - len(self._prepared), self._budget.patience_trials
