@@ -26,7 +26,8 @@ def limits_of(
         options: How messages name the two.
 
     Raises:
-        ConfigError: A metric does not exist or is no ground for a choice, a value is no limit, or a limit is on the metric's good side.
+        ConfigError: A metric does not exist or is no ground for a choice, a value is no limit, or a limit is on the
+            metric's good side.
     """
     limits = [_limit(name, value, baseline, options, wants_higher=False) for name, value in largest.items()]
     limits += [_limit(name, value, baseline, options, wants_higher=True) for name, value in smallest.items()]
