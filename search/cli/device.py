@@ -1,7 +1,7 @@
 """The commands `paredown device ...`: devices for which models are searched, and what is known of them."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,7 +25,7 @@ def list_devices(as_json: AsJson = False) -> None:
 
     profiles = [device_profile(name) for name in device_ids()]
     if as_json:
-        print_json({"devices": [document(profile) for profile in profiles]})
+        print_json({"devices": [profile.to_json() for profile in profiles]})
         return
     rows = [
         [
@@ -50,7 +50,7 @@ def show(name: DeviceName, as_json: AsJson = False) -> None:
 
     profile = device_profile(name, "DEVICE")
     if as_json:
-        print_json(document(profile))
+        print_json(profile.to_json())
         return
     for key, text in _facts(profile):
         typer.echo(f"{key:<20} {text}")
@@ -113,16 +113,6 @@ def network_file(model: Path, where: str) -> Path:
     if not file.is_file():
         raise ConfigError(f"{where}: there is no {file}; `paredown export` writes one")
     return file
-
-
-def document(profile: "DeviceProfile") -> dict[str, Any]:
-    """Return a device as plain data, with the limits that follow from it."""
-    described = profile.model_dump(mode="json", exclude_none=True) | {"limits": profile.limits}
-    if profile.latency_predictor is not None:
-        from paredown.evaluators.latency.predictor import load_predictor
-
-        described["profile"] = load_predictor(Path(profile.latency_predictor)).facts
-    return described
 
 
 def size(value: float) -> str:
