@@ -13,6 +13,16 @@ BATCH_SIZE = 64
 """Maximum number of images that run at once, so that memory does not grow with the data set."""
 
 
+def session_options(threads: int = 1) -> onnxruntime.SessionOptions:
+    """Return the options of every session: threads that do not spin while they wait."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
 def open_session(model: Path | bytes, threads: int = 1) -> onnxruntime.InferenceSession:
     """Return a session whose threads do not spin while they wait.
 
@@ -23,11 +33,7 @@ def open_session(model: Path | bytes, threads: int = 1) -> onnxruntime.Inference
     Raises:
         EvaluationError: ONNX Runtime cannot load the model.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options = session_options(threads)
     source = model if isinstance(model, bytes) else str(model)
     try:
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
