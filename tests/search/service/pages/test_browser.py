@@ -15,7 +15,7 @@ pytest.importorskip("dash")
 
 from browser import Visitor, chromium
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 SMALL = STUDY | {"trials": 4, "objectives": ["accuracy", "latency_ms", "size_bytes"]}
 
 
