@@ -6,6 +6,7 @@ what disturbs Pillow ends this process, not the server.
 
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,10 @@ def _check_image(file: Path, name: str) -> None:
     Image.init()
     formats = [one for one in Image.OPEN if one not in NOT_DECODED]
     try:
-        with Image.open(file, formats=formats) as image:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is lower
+            image = Image.open(file, formats=formats)
+        with image:
             width, height = image.size
     except UNREADABLE:
         raise ConfigError(f"{name}: is no image that can be read") from None
