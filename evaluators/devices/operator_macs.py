@@ -32,7 +32,12 @@ def operator_macs(file: Path) -> OperatorMacs:
 
     try:
         model = onnx.shape_inference.infer_shapes(onnx.load(file), data_prop=True)
-    except (OSError, DecodeError, onnx.onnx_cpp2py_export.shape_inference.InferenceError) as error:
+    except (
+        OSError,
+        DecodeError,
+        onnx.checker.ValidationError,  # such as weights in a file outside the model's folder
+        onnx.onnx_cpp2py_export.shape_inference.InferenceError,
+    ) as error:
         raise DeviceError(f"{file}: is no ONNX model: {error}") from error
     shapes = _shapes(model.graph)
     found: dict[str, float] = defaultdict(float)

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from ipaddress import ip_address
 from typing import Any
 
+from anyio import fail_after
 from anyio.to_thread import run_sync
 
 from paredown.search.service.rate_limit import RateLimit
@@ -27,6 +28,8 @@ OPEN = ("/health",)
 """Paths that are answered without a token."""
 READING = ("GET", "HEAD", "OPTIONS")
 MAX_BODY_BYTES = 1_000_000
+BODY_S = 30.0
+"""Seconds within which a body must have come."""
 DATABASE_GONE = "the database does not answer now"
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -59,14 +62,24 @@ class Guard:
         audit: Where changes are written down.
         hosts: Names of this server; IP addresses are always allowed, since no name was pointed here then.
         root_path: Path under which a reverse proxy serves the application.
+        needed: Scope without which nothing is answered.
+        body_s: Seconds within which a body must have come.
     """
 
     def __init__(
-        self, application: Application, tokens: Tokens, audit: Audit, hosts: Iterable[str], root_path: str = ""
+        self,
+        application: Application,
+        tokens: Tokens,
+        audit: Audit,
+        hosts: Iterable[str],
+        root_path: str = "",
+        *,
+        needed: str = "read",
+        body_s: float = BODY_S,
     ) -> None:
         self._application, self._tokens, self._audit = application, tokens, audit
         self._hosts = frozenset(host.lower() for host in hosts)
-        self._root_path = root_path
+        self._root_path, self._needed, self._body_s = root_path, needed, body_s
         self._requests = RateLimit(per_s=100, burst=400)
         self._failures = RateLimit(per_s=0.5, burst=30)
 
@@ -85,8 +98,10 @@ class Guard:
             path = scope["path"].removeprefix(self._root_path)
             if path not in OPEN:
                 token = await self._authenticated(headers, _address(scope))
+                if not token.allows(self._needed):
+                    raise Refused(403, f"this token allows {', '.join(token.scopes)}; needed: {self._needed}")
             scope.setdefault("state", {})["token"] = token
-            body = b"" if scope["method"] in READING else await _body(headers, receive)
+            body = b"" if scope["method"] in READING else await self._body(headers, receive)
         except Refused as refused:
             await answer.refuse(refused)
         except DATABASE_ERRORS:
@@ -95,6 +110,13 @@ class Guard:
             await self._application(scope, _replayed(body, receive), answer.send)
         if token is not None and scope["method"] not in READING:
             await run_sync(self._audit.write, token, scope["method"], scope["path"], answer.status, _address(scope))
+
+    async def _body(self, headers: dict[str, str], receive: Receive) -> bytes:
+        try:
+            with fail_after(self._body_s):
+                return await _body(headers, receive)
+        except TimeoutError:
+            raise Refused(408, f"a body must come within {self._body_s:g} s") from None
 
     def _check_sender(self, headers: dict[str, str]) -> None:
         host, origin = headers.get("host", ""), headers.get("origin")

@@ -57,6 +57,7 @@ def serve(
         import uvicorn
 
         from paredown.search.service.api.application import application
+        from paredown.search.service.connection import Connection
     except ImportError as error:
         if error.name is None or error.name.partition(".")[0] not in ("fastapi", "uvicorn", "starlette", "anyio"):
             raise
@@ -78,6 +79,7 @@ def serve(
         say(f"http://{shown}:{listening.getsockname()[1]}{settings.root_path}")
         config = uvicorn.Config(
             application(service),
+            http=Connection,
             log_level="warning",
             access_log=False,
             server_header=False,
