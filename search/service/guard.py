@@ -62,7 +62,6 @@ class Guard:
         audit: Where changes are written down.
         hosts: Names of this server; IP addresses are always allowed, since no name was pointed here then.
         root_path: Path under which a reverse proxy serves the application.
-        needed: Scope without which nothing is answered.
         body_s: Seconds within which a body must have come.
     """
 
@@ -74,12 +73,11 @@ class Guard:
         hosts: Iterable[str],
         root_path: str = "",
         *,
-        needed: str = "read",
         body_s: float = BODY_S,
     ) -> None:
         self._application, self._tokens, self._audit = application, tokens, audit
         self._hosts = frozenset(host.lower() for host in hosts)
-        self._root_path, self._needed, self._body_s = root_path, needed, body_s
+        self._root_path, self._body_s = root_path, body_s
         self._requests = RateLimit(per_s=100, burst=400)
         self._failures = RateLimit(per_s=0.5, burst=30)
 
@@ -98,8 +96,6 @@ class Guard:
             path = scope["path"].removeprefix(self._root_path)
             if path not in OPEN:
                 token = await self._authenticated(headers, _address(scope))
-                if not token.allows(self._needed):
-                    raise Refused(403, f"this token allows {', '.join(token.scopes)}; needed: {self._needed}")
             scope.setdefault("state", {})["token"] = token
             body = b"" if scope["method"] in READING else await self._body(headers, receive)
         except Refused as refused:

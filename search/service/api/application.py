@@ -2,6 +2,7 @@
 
 import socket
 from importlib.metadata import version
+from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,6 +14,7 @@ from paredown.search.service.api.result_routes import result_routes
 from paredown.search.service.api.steering_routes import steering_routes
 from paredown.search.service.api.study_routes import study_routes
 from paredown.search.service.api.system_routes import system_routes
+from paredown.search.service.dashboard_port import DashboardPort
 from paredown.search.service.guard import DATABASE_GONE, Guard
 from paredown.search.service.service import Service
 from paredown.spaces.errors import ParedownError
@@ -42,11 +44,17 @@ def api(service: Service) -> FastAPI:
     return app
 
 
-def application(service: Service) -> Guard:
-    """Return the API behind its guard."""
+def application(service: Service, dashboard: tuple[int, Path] | None = None) -> Guard:
+    """Return the API behind its guard.
+
+    Args:
+        service: The service.
+        dashboard: Port and Unix socket of Optuna's dashboard; None where there is none.
+    """
     settings = service.settings
+    guarded = api(service) if dashboard is None else DashboardPort(api(service), *dashboard)
     hosts = (*LOOPBACK_NAMES, socket.gethostname(), *settings.hosts)
-    return Guard(api(service), service.checked_tokens, service.audit, hosts, settings.root_path)
+    return Guard(guarded, service.checked_tokens, service.audit, hosts, settings.root_path)
 
 
 def _refused(request: Request, error: Exception) -> JSONResponse:
