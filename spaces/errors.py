@@ -29,7 +29,10 @@ The tree, checked by a test against the classes::
         ExportRefused              studies/errors.py: an exported model that does not do what its network does
         TokenRefused               studies/access/tokens.py: a token that cannot be made or revoked
         JobConflict                studies/queue/jobs.py: a job that cannot be what a request asks for
-      ServerRefused                search/api/client.py: a server that refuses a request or cannot be reached
+      DatasetNotFound              search/service/datasets.py: no data set of that name
+      DatasetConflict              search/service/datasets.py: a data set that cannot be what a request asks for
+      UploadTooLarge               search/service/datasets.py: more than the server takes
+      ServerRefused                search/api/connection.py: a server that refuses a request or cannot be reached
       ConfigError                  search/errors.py: a study file or an option that says what cannot be
       SearchAborted                search/errors.py: a search that makes no sense to go on with; exit code 4
       ClusterLost                  search/errors.py: Ray or its cluster is gone; the study goes on later

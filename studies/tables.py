@@ -149,6 +149,7 @@ class JobRow(Table):
         study: Name of the study among those of its owner.
         payload: The study file as checked, with absolute paths.
         folder: Folder of trials, models, log and report.
+        needs: Names of the resources that a worker must offer to run it, one on each line.
         state: State: queued, running, paused, cancelled, failed or done.
         priority: Jobs of one owner run in falling order of it.
         run_after: Unix time, by the clock of the database, before which it does not start.
@@ -170,6 +171,7 @@ class JobRow(Table):
     study: Mapped[str] = mapped_column(String(100))
     payload: Mapped[dict[str, Any]] = mapped_column(JSON)
     folder: Mapped[str] = mapped_column(Text)
+    needs: Mapped[str] = mapped_column(Text, default="", server_default="")
     state: Mapped[str] = mapped_column(String(16), index=True)
     priority: Mapped[int] = mapped_column(Integer, default=0)
     run_after: Mapped[float] = mapped_column(Float, default=0.0)
@@ -186,6 +188,21 @@ class JobRow(Table):
     started_at: Mapped[float | None] = mapped_column(Float, default=None)
     finished_at: Mapped[float | None] = mapped_column(Float, default=None)
     __table_args__ = (UniqueConstraint("owner", "study"), UniqueConstraint("owner", "idempotency_key"))
+
+
+class WorkerRow(Table):
+    """A worker of the service that lives.
+
+    Attributes:
+        token: Random name that no other worker has.
+        offers: Names of the resources that it offers, one on each line.
+        lease_until: Unix time, by the clock of the database, after which it is taken for dead.
+    """
+
+    __tablename__ = PREFIX + "workers"
+    token: Mapped[str] = mapped_column(String(32), primary_key=True)
+    offers: Mapped[str] = mapped_column(Text)
+    lease_until: Mapped[float] = mapped_column(Float)
 
 
 class TokenRow(Table):

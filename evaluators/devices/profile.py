@@ -1,6 +1,6 @@
 """What is known of a device: hardware and engine, each number with its source and how it was found."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -129,3 +129,7 @@ class DeviceProfile(BaseModel):
         if self.memory.flash_bytes is not None:
             limits["flash_bytes"] = self.memory.flash_bytes.value
         return limits
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all that is known of it as plain data, with the limits that follow."""
+        return self.model_dump(mode="json", exclude_none=True) | {"limits": self.limits}

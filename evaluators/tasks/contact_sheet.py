@@ -63,6 +63,11 @@ def _table(summary: DataSummary) -> str:
 
 
 def _picture(image: NDArray[Any], values: ValueRange) -> str:
+    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(png_of(image, values)).decode()}">'
+
+
+def png_of(image: NDArray[Any], values: ValueRange) -> bytes:
+    """Return an input of a task, `c x h x w`, as a PNG file."""
     scaled = (image.astype(np.float64) - values.low) / (values.high - values.low)
     pixels = np.round(scaled.clip(0, 1) * 255).astype(np.uint8)
     if len(pixels) == 3:
@@ -70,7 +75,9 @@ def _picture(image: NDArray[Any], values: ValueRange) -> str:
     else:  # channels below each other
         drawn = Image.fromarray(pixels.reshape(-1, pixels.shape[2]))
     if drawn.height < LEAST_ROWS:
-        drawn = drawn.resize((drawn.width, LEAST_ROWS), Image.Resampling.NEAREST)
+        is_signal = drawn.width > LEAST_ROWS * drawn.height
+        width = drawn.width if is_signal else round(drawn.width * LEAST_ROWS / drawn.height)
+        drawn = drawn.resize((width, LEAST_ROWS), Image.Resampling.NEAREST)
     file = io.BytesIO()
     drawn.save(file, "PNG")
-    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'
+    return file.getvalue()

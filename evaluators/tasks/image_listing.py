@@ -92,7 +92,7 @@ class _Search:
         if not folder.is_dir():
             raise TaskError(f"path: no folder {folder}; it must hold a folder of images for each class")
         folders = [entry.name for entry in folder.iterdir() if entry.is_dir()]
-        return tuple(sorted(name for name in folders if self._earlier or not _is_of_system(name, is_folder=True)))
+        return tuple(sorted(name for name in folders if self._earlier or not is_of_system(name, is_folder=True)))
 
     def files(self, folder: Path, classes: tuple[str, ...]) -> Files:
         """Return the images of a split."""
@@ -104,15 +104,15 @@ class _Search:
             files += [(file, label) for file in sorted(found)]
         for entry in sorted(folder.iterdir()):
             if entry.is_file():
-                self._leave_out(SYSTEM if _is_of_system(entry.name) else NO_CLASS, entry)
-            elif _is_of_system(entry.name, is_folder=True) and not self._earlier:
+                self._leave_out(SYSTEM if is_of_system(entry.name) else NO_CLASS, entry)
+            elif is_of_system(entry.name, is_folder=True) and not self._earlier:
                 self._leave_out(SYSTEM, entry)
         sampled(np.array([label for _, label in files], dtype=np.int64), classes, f"path: {folder}")
         return tuple(files)
 
     def _inside(self, folder: Path) -> Iterator[Path]:
         for at, folders, names in os.walk(folder):
-            kept = [name for name in folders if not _is_of_system(name, is_folder=True)]
+            kept = [name for name in folders if not is_of_system(name, is_folder=True)]
             for name in set(folders) - set(kept):
                 self._leave_out(SYSTEM, Path(at, name))
             for name in kept:
@@ -124,7 +124,7 @@ class _Search:
     def _is_image(self, file: Path) -> bool:
         if self._earlier:
             return file.suffix.lower() in self._endings
-        if _is_of_system(file.name):
+        if is_of_system(file.name):
             self._leave_out(SYSTEM, file)
         elif file.suffix.lower() not in self._endings:
             self._leave_out(NO_IMAGE, file)
@@ -136,7 +136,7 @@ class _Search:
         self.unused.setdefault(reason, []).append(str(file.relative_to(self._root)))
 
 
-def _is_of_system(name: str, *, is_folder: bool = False) -> bool:
+def is_of_system(name: str, *, is_folder: bool = False) -> bool:
     """Tell what operating systems, file managers and notebooks leave behind; hidden files are among it."""
     known = name in SYSTEM_FOLDERS if is_folder else name.lower() in SYSTEM_FILES
     return known or name.startswith(".")

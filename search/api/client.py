@@ -1,49 +1,25 @@
-"""A server of studies from Python code: `paredown.Client`."""
+"""The client of the service: what a program asks a server, in the words of the local API."""
 
 import json
 import secrets
 import tempfile
-import time
-import urllib.error
 import urllib.parse
-import urllib.request
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from paredown.spaces.errors import ParedownError
-
-TIMEOUT_S = 330.0
-"""Seconds after which an answer is given up; a server checks what is submitted before it answers."""
+from paredown.search.api.connection import Connection, ServerRefused
+from paredown.search.api.remote_study import RemoteStudy
 
 
-class ServerRefused(ParedownError):
-    """A server refused a request, or cannot be reached.
-
-    Attributes:
-        status: Status code of the answer; 0 where there was none.
-    """
-
-    def __init__(self, message: str, status: int = 0) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class Client:
+class Client(Connection):
     """A server, reached with a token.
 
     Args:
         url: Its address, such as `http://127.0.0.1:8000`.
         token: What `paredown token create` printed.
     """
-
-    def __init__(self, url: str, token: str) -> None:
-        self._url, self._token = url.rstrip("/"), token
-        parts = urllib.parse.urlsplit(self._url)
-        self._shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # without a password
-        if parts.scheme not in ("http", "https"):
-            raise ServerRefused(f"{self._shown}: no address of a server; write it as http://HOST:PORT")
 
     def submit(
         self,
@@ -94,180 +70,50 @@ class Client:
         study.details()
         return study
 
-    def json(
-        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
-    ) -> dict[str, Any]:
-        """Send a request, and return the document that answers it; an empty one where nothing does."""
-        with self.answer(method, path, body, headers) as answer:
-            text = answer.read()
-        return dict(json.loads(text)) if text else {}
+    def upload(self, name: str, folder: str | Path) -> dict[str, Any]:
+        """Upload a folder of images, or a zip file of one, and return what the server says of it.
 
-    def answer(
-        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
-    ) -> Any:
-        """Send a request, and return the open answer, which the caller closes.
+        A study names it as its data: `task: {image_folder: dataset:NAME}`.
+
+        Args:
+            name: Name of the data set.
+            folder: Holds `train/CLASS/...`, `val/CLASS/...` and perhaps `test/CLASS/...`.
 
         Raises:
-            ServerRefused: The server refuses it, or cannot be reached.
+            ServerRefused: It is too large, holds something else than images, or another one has that name.
         """
-        sent = {"Authorization": f"Bearer {self._token}"} | dict(headers or {})
-        request = urllib.request.Request(self._url + path, data=body, method=method, headers=sent)
+        path = Path(folder)
         try:
-            return urllib.request.urlopen(request, timeout=TIMEOUT_S)
-        except urllib.error.HTTPError as error:
-            with error:
-                raise ServerRefused(_detail(error.read()) or f"status {error.code}", error.code) from None
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-            reason = getattr(error, "reason", None) or error
-            raise ServerRefused(f"{self._shown}: cannot be reached: {reason}") from None
+            if not path.is_dir():
+                return self._uploaded(name, path)
+            with tempfile.TemporaryDirectory(prefix="paredown-upload-") as made:
+                file = Path(made, "images.zip")
+                with zipfile.ZipFile(file, "w") as archive:  # stored: images hardly shrink
+                    for one in sorted(path.rglob("*")):
+                        if one.is_file():
+                            archive.write(one, one.relative_to(path))
+                return self._uploaded(name, file)
+        except OSError as error:
+            raise ServerRefused(f"{folder}: cannot be read: {error.strerror or error}") from error
 
+    def _uploaded(self, name: str, file: Path) -> dict[str, Any]:
+        size, limit = file.stat().st_size, self.json("GET", "/v1/datasets")["upload_limit_bytes"]
+        if size > limit:
+            raise ServerRefused(f"{file.name}: {size:,} bytes as a zip file; the server takes {limit:,}")
+        headers = {"Content-Type": "application/zip", "Content-Length": str(size)}
+        with file.open("rb") as opened:
+            return self.json("PUT", f"/v1/datasets/{urllib.parse.quote(name, safe='')}", opened, headers)
 
-class RemoteStudy:
-    """A study of a server; its methods are those of `paredown.Study`, with plain data in place of objects.
+    def datasets(self) -> list[dict[str, Any]]:
+        """Return your data sets as plain data."""
+        found: list[dict[str, Any]] = self.json("GET", "/v1/datasets")["datasets"]
+        return found
 
-    Attributes:
-        name: Its name among your studies.
-    """
+    def delete_dataset(self, name: str) -> None:
+        """Delete a data set that no study names."""
+        self.json("DELETE", f"/v1/datasets/{urllib.parse.quote(name, safe='')}")
 
-    def __init__(self, client: Client, name: str) -> None:
-        self.name, self._client = name, client
-
-    @property
-    def state(self) -> str:
-        """State: queued, running, paused, cancelled, failed or done."""
-        return str(self.details()["state"])
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Number of trials by state."""
-        return dict(self.details()["counts"])
-
-    def details(self) -> dict[str, Any]:
-        """Return all that the server says of it."""
-        return self._ask("GET")
-
-    def front(self) -> dict[str, Any]:
-        """Return the Pareto front as it is now: the document that `paredown front --json` prints."""
-        return self._ask("GET", "/front")
-
-    def select(
-        self, *, max: Mapping[str, float | str] | None = None, min: Mapping[str, float | str] | None = None
-    ) -> dict[str, Any]:
-        """Return the best model that keeps the limits; see `paredown.Study.select`."""
-        limits = [("max", f"{name}={value}") for name, value in (max or {}).items()]
-        limits += [("min", f"{name}={value}") for name, value in (min or {}).items()]
-        model: dict[str, Any] = self._ask("GET", f"/select?{urllib.parse.urlencode(limits)}")["model"]
-        return model
-
-    def trials(self, **query: Any) -> dict[str, Any]:
-        """Return a page of trials; the arguments are those of the API: state, feasible, sort, order, offset, limit."""
-        return self._ask("GET", f"/trials?{urllib.parse.urlencode(query, doseq=True)}")
-
-    def log(self, offset: int = 0) -> dict[str, Any]:
-        """Return the log from an offset on."""
-        return self._ask("GET", f"/log?offset={offset}")
-
-    def progress(self) -> Iterator[dict[str, Any]]:
-        """Yield the progress at each change, until the study rests."""
-        with self._client.answer("GET", f"{self._path}/progress") as lines:
-            for line in lines:
-                if line.startswith(b"data: "):
-                    yield dict(json.loads(line[6:]))
-
-    def wait(self, timeout_s: float | None = None) -> str:
-        """Wait until the study rests, and return its state.
-
-        Args:
-            timeout_s: Seconds after which to return in any case; None for never.
-        """
-        began = time.monotonic()
-        while (state := self.state) in ("queued", "running"):
-            if timeout_s is not None and time.monotonic() - began > timeout_s:
-                break
-            time.sleep(0.5)
-        return state
-
-    def export(self, models: Sequence[int] | int | None = None, out: str | Path | None = None) -> list[Path]:
-        """Download exported models into folders, and return these.
-
-        Args:
-            models: Numbers of trials; None for the whole front.
-            out: Folder in which each model gets its own; None for `paredown-out/NAME/models`.
-        """
-        if models is None:
-            models = [model["trial"] for model in self.front()["models"]]
-        folder = Path(out) if out is not None else Path("paredown-out", self.name, "models")
-        return [self._downloaded(one, folder) for one in ([models] if isinstance(models, int) else models)]
-
-    def report(self, file: str | Path | None = None) -> Path:
-        """Download the report, and return its path; None for `paredown-out/NAME/report.html`."""
-        target = Path(file) if file is not None else Path("paredown-out", self.name, "report.html")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with self._client.answer("GET", f"{self._path}/report") as answer:
-            target.write_bytes(answer.read())
-        return target
-
-    def pause(self) -> None:
-        """Stop it within a batch; `resume` goes on."""
-        self._ask("POST", "/pause")
-
-    def resume(self) -> None:
-        """Let it go on."""
-        self._ask("POST", "/resume")
-
-    def cancel(self) -> None:
-        """End it within a batch; what is finished stays."""
-        self._ask("POST", "/cancel")
-
-    def extend(self, trials: int) -> None:
-        """Let it go on to a larger number of trials."""
-        self._ask("POST", "/extend", {"trials": trials})
-
-    def retry(self, causes: Sequence[str] = ()) -> None:
-        """Run its failed trials again, all or those of some causes."""
-        self._ask("POST", "/retry", {"causes": list(causes)})
-
-    def enqueue(self, knobs: Mapping[str, Any], like: int | None = None) -> dict[str, Any]:
-        """Put a candidate first in line: the baseline, or another trial's, with some knobs changed.
-
-        Args:
-            knobs: Knobs under their dotted names, such as `{"mbconv.kernel": 5}`.
-            like: Number of the trial whose knobs hold where none is named; None for the baseline.
-        """
-        return self._ask("POST", "/enqueue", {"knobs": dict(knobs), "like": like})
-
-    def delete(self) -> None:
-        """Delete it on the server, with its trials and its files."""
-        self._ask("DELETE")
-
-    @property
-    def _path(self) -> str:
-        return f"/v1/studies/{urllib.parse.quote(self.name, safe='')}"
-
-    def _ask(self, method: str, path: str = "", document: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        body = None if document is None else json.dumps(document).encode()
-        return self._client.json(method, self._path + path, body, {"Content-Type": "application/json"} if body else {})
-
-    def _downloaded(self, trial: int, folder: Path) -> Path:
-        folder.mkdir(parents=True, exist_ok=True)
-        path = f"{self._path}/models/{trial}"
-        try:
-            answer = self._client.answer("GET", path)
-        except ServerRefused as refused:
-            if refused.status != 404:
-                raise
-            self._client.json("POST", f"{path}/export", b"")
-            answer = self._client.answer("GET", path)
-        with answer, tempfile.TemporaryFile() as file:
-            file.write(answer.read())
-            with zipfile.ZipFile(file) as archive:
-                archive.extractall(folder)
-        return folder / f"trial-{trial:04d}"
-
-
-def _detail(body: bytes) -> str:
-    """Return what a server says of a refusal; empty where it is no document of ours."""
-    try:
-        return str(json.loads(body)["detail"])
-    except (ValueError, TypeError, KeyError):
-        return ""
+    def devices(self) -> list[dict[str, Any]]:
+        """Return what is known of each device of the catalogue: what `paredown device list --json` prints."""
+        found: list[dict[str, Any]] = self.json("GET", "/v1/devices")["devices"]
+        return found

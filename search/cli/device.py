@@ -1,7 +1,7 @@
 """The commands `paredown device ...`: devices for which models are searched, and what is known of them."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,7 +26,7 @@ def list_devices(as_json: AsJson = False) -> None:
 
     profiles = [device_profile(name) for name in device_ids()]
     if as_json:
-        print_json({"devices": [document(profile) for profile in profiles]})
+        print_json({"devices": [profile.to_json() for profile in profiles]})
         return
     rows = [
         [
@@ -51,7 +51,7 @@ def show(name: DeviceName, as_json: AsJson = False) -> None:
 
     profile = device_profile(name, "DEVICE")
     if as_json:
-        print_json(document(profile))
+        print_json(profile.to_json())
         return
     for key, text in _facts(profile):
         typer.echo(f"{key:<20} {text}")
@@ -114,11 +114,6 @@ def macs_of(model: Path) -> "OperatorMacs":
     if not file.is_file():
         raise ConfigError(f"--model: there is no {file}; `paredown export` writes one")
     return operator_macs(file)
-
-
-def document(profile: "DeviceProfile") -> dict[str, Any]:
-    """Return a device as plain data, with the limits that follow from it."""
-    return profile.model_dump(mode="json", exclude_none=True) | {"limits": profile.limits}
 
 
 def size(value: float) -> str:

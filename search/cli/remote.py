@@ -2,9 +2,9 @@
 
 import sys
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -45,7 +45,7 @@ def jobs(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"studies": studies})
         return
-    head = ["study", "owner", "state", "place", "trials", "submitted", "error"]
+    head = ["study", "owner", "state", "place", "trials", "ends in", "submitted", "error"]
     print_table(
         head,
         [
@@ -55,12 +55,21 @@ def jobs(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
                 one["state"] + (f" ({one['stop_requested']} asked)" if one["stop_requested"] else ""),
                 str(one["position"] or ""),
                 f"{one['counts'].get('done', 0)} of {one['trials']}",
+                _left(one["estimate"]),
                 datetime.fromtimestamp(one["created_at"]).isoformat(sep=" ", timespec="minutes"),
                 one["error"].partition("\n")[0][:80],
             ]
             for one in studies
         ],
     )
+
+
+def _left(estimate: dict[str, Any] | None) -> str:
+    """Return when a study is likely to end; empty where it rests, and why where nothing can be said."""
+    if estimate is None:
+        return ""
+    seconds = estimate["ends_in_s"]
+    return str(estimate["basis"]) if seconds is None else f"{timedelta(seconds=round(seconds))}"
 
 
 def cancel(study: Study, url: Url = DEFAULT_URL) -> None:

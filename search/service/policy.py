@@ -10,6 +10,7 @@ from typing import Any
 
 from paredown.search.errors import ConfigError
 from paredown.search.samplers.catalogue import SAMPLERS
+from paredown.search.service.dataset_places import PREFIX, named_images
 from paredown.search.study_file.schema import StudyConfig
 from paredown.search.study_file.sections import BASELINE
 
@@ -20,14 +21,17 @@ FIXED_KNOBS = ("imported.function", "imported.folder", "imported.weights")
 """Knobs that carry what `model` and `weights` say."""
 
 
-def checked_payload(config: StudyConfig, where: str, allow: Sequence[str], data: Path | None) -> dict[str, Any]:
-    """Return a study file as it is stored in the queue: with absolute paths, each inside the data folder.
+def checked_payload(
+    config: StudyConfig, where: str, allow: Sequence[str], data: Path | None, datasets: Path
+) -> dict[str, Any]:
+    """Return a study file as it is stored in the queue: with absolute paths, each in the data folder or a data set.
 
     Args:
         config: The checked study file.
         where: How messages name it.
         allow: Modules from which it may import.
         data: Folder in which its paths start and must stay; None where it may name none.
+        datasets: Folder of the data sets of its owner, which it names as `image_folder: dataset:NAME`.
 
     Raises:
         ConfigError: It names code, a file, a command or a number of trials that the server does not allow.
@@ -42,7 +46,7 @@ def checked_payload(config: StudyConfig, where: str, allow: Sequence[str], data:
             raise ConfigError(f"{where}: space: {knob} cannot be set; name the network by model and weights")
     for key, path in _imports(config):
         _check_import(path, f"{where}: {key}", allow)
-    return _with_absolute_paths(config, where, data)
+    return _with_absolute_paths(config, where, data, datasets)
 
 
 def _imports(config: StudyConfig) -> Iterator[tuple[str, str]]:
@@ -64,12 +68,16 @@ def _check_import(path: str, where: str, allow: Sequence[str]) -> None:
         raise ConfigError(f"{where}: {path!r} is not allowed on this server; modules allowed: {allowed}")
 
 
-def _with_absolute_paths(config: StudyConfig, where: str, data: Path | None) -> dict[str, Any]:
+def _with_absolute_paths(config: StudyConfig, where: str, data: Path | None, datasets: Path) -> dict[str, Any]:
     payload = config.model_dump(mode="json", exclude_unset=True)
     if (option := PATHS.get(config.task.name)) is not None:
         task = config.task
-        given = task.shorthand if task.shorthand is not None else task.options.get(option, "")
-        inside = _inside(str(given), f"{where}: task.{task.name}.{option}", data)
+        given = str(task.shorthand if task.shorthand is not None else task.options.get(option, ""))
+        key = f"{where}: task.{task.name}.{option}"
+        if task.name == "image_folder" and given.startswith(PREFIX):
+            inside = str(named_images(given, datasets, key))
+        else:
+            inside = _inside(given, key, data)
         payload["task"] = {"name": task.name, "options": {**task.options, option: inside}}
     if config.device is not None and config.device.endswith(".toml"):
         payload["device"] = _inside(config.device, f"{where}: device", data)
@@ -84,7 +92,9 @@ def _with_absolute_paths(config: StudyConfig, where: str, data: Path | None) -> 
 def _inside(path: str, where: str, data: Path | None) -> str:
     """Return an absolute path without links that lies in the data folder."""
     if data is None:
-        raise ConfigError(f"{where}: this server has no data folder; it is started with --data FOLDER")
+        raise ConfigError(
+            f"{where}: this server has no data folder; it is started with --data FOLDER, or upload a data set"
+        )
     root = data.resolve()
     try:
         resolved = (root / path).resolve()

@@ -2,31 +2,30 @@
 
 import hashlib
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from paredown.search.errors import ConfigError
 from paredown.search.monitoring.status_file import is_alive, read_statuses
+from paredown.search.service.datasets import Datasets
+from paredown.search.service.finished_process import output_of
+from paredown.search.service.overview import Overview
 from paredown.search.service.settings import Settings
 from paredown.search.study_file.objectives import stored_objectives
 from paredown.studies.access.audit import Audit
 from paredown.studies.access.tokens import Token, Tokens
 from paredown.studies.database import open_storage
 from paredown.studies.database_to_read import open_to_read
-from paredown.studies.errors import StudyError, StudyNotFound
+from paredown.studies.errors import StudyNotFound
 from paredown.studies.housekeeping.deleting import delete_study
-from paredown.studies.queue.jobs import Job, JobConflict, JobQueue
-from paredown.studies.queue.waiting import positions
+from paredown.studies.queue.job import Job
+from paredown.studies.queue.jobs import JobConflict, JobQueue
 from paredown.studies.reading import StudyReader
 
-CHECK_S = 300
-"""Seconds after which the check of a submission, or another command, is given up."""
 MAX_QUEUED = 1000
 """Maximum number of queued jobs of one owner."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,140}")
@@ -42,6 +41,8 @@ class Service:
         jobs: The queue.
         tokens: Who may ask.
         audit: What was changed.
+        datasets: Uploaded data.
+        overview: What is said of studies.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -51,6 +52,8 @@ class Service:
         engine = self._storage.engine
         self.jobs, self.tokens, self.audit = JobQueue(engine), Tokens(engine), Audit(engine)
         self._read_jobs, self._read_tokens = JobQueue(self._reading.engine), Tokens(self._reading.engine)
+        self.overview = Overview(self._reading.engine)
+        self.datasets = Datasets(settings.out, self._read_jobs, settings.upload_limit)
 
     @property
     def checked_tokens(self) -> Tokens:
@@ -73,10 +76,6 @@ class Service:
         if job is None:
             raise StudyNotFound(f"no study {name!r}")
         return job
-
-    def place(self, job: Job) -> int | None:
-        """Return the place of a job in the queue, from 1; None where it does not wait."""
-        return positions(self._read_jobs.all()).get(job.id) if job.state == "queued" else None
 
     def reader(self, job: Job) -> StudyReader | None:
         """Return what reads the trials of a study; None before its first run has begun."""
@@ -113,9 +112,8 @@ class Service:
         if sum(job.state == "queued" for job in self.jobs.all(token.owner)) >= MAX_QUEUED:
             raise JobConflict(f"{MAX_QUEUED} studies of yours wait already")
         checked = self._checked(token.owner, text, where, options.pop("given", {}))
-        job = self.jobs.add(
-            token.owner, checked["study"], checked["payload"], checked["folder"], key=key, digest=digest, **options
-        )
+        options |= {"key": key, "digest": digest, "needs": checked["needs"]}
+        job = self.jobs.add(token.owner, checked["study"], checked["payload"], checked["folder"], **options)
         return job, True
 
     def extend(self, job: Job, trials: int) -> Job:
@@ -125,9 +123,8 @@ class Service:
             ConfigError: The number is not larger.
             JobConflict: It runs or waits.
         """
-        before = job.payload.get("trials", 40)
-        if trials <= before:
-            raise ConfigError(f"trials: {trials} is not more than {before}, the number of trials of {job.study!r}")
+        if trials <= job.trials:
+            raise ConfigError(f"trials: {trials} is not more than {job.trials}, the number of trials of {job.study!r}")
         return self.jobs.requeue(job, "to extend it", RESTING, {**job.payload, "trials": trials})
 
     def retry(self, job: Job, causes: tuple[str, ...]) -> Job:
@@ -174,17 +171,18 @@ class Service:
 
     def progress(self, job: Job) -> dict[str, Any]:
         """Return what a study does now."""
-        reader = self.reader(job)
+        seen = self.overview.look(job)
         alive = [status for _, status in read_statuses(Path(job.folder)) if is_alive(status)]
         shown = ("trials", "spent", "trial_s", "seconds_left", "supernet", "running", "updated_at")
         return {
             "study": job.study,
             "owner": job.owner,
-            "state": job.state,
+            "state": seen.state,
             "stop_requested": job.stop_requested,
-            "position": self.place(job),
-            "counts": {} if reader is None else reader.counts(),
-            "best": {} if reader is None else reader.best(),
+            "position": seen.position,
+            "estimate": None if seen.estimate is None else asdict(seen.estimate),
+            "counts": seen.figures.counts,
+            "best": seen.figures.best,
             "search": {key: alive[-1][key] for key in shown} if alive else None,
         }
 
@@ -194,8 +192,7 @@ class Service:
         Raises:
             ConfigError: It refused its input; the message is its own.
         """
-        command = [sys.executable, "-m", "paredown", *arguments]
-        return _output(command, "", {"PAREDOWN_STORAGE": self.settings.storage})
+        return output_of("paredown", *arguments, environment={"PAREDOWN_STORAGE": self.settings.storage})
 
     def _checked(self, owner: str, text: str, where: str, given: Mapping[str, Any]) -> dict[str, Any]:
         data = self.settings.data
@@ -208,27 +205,5 @@ class Service:
             "data": None if data is None else str(data.absolute()),
             "out": str(self.settings.out.absolute()),
         }
-        command = [sys.executable, "-m", "paredown.search.service.submission"]
-        checked: dict[str, Any] = json.loads(_output(command, json.dumps(request), {}))
+        checked: dict[str, Any] = json.loads(output_of("paredown.search.service.submission", given=json.dumps(request)))
         return checked
-
-
-def _output(command: list[str], given: str, environment: Mapping[str, str]) -> str:
-    try:
-        done = subprocess.run(
-            command,
-            input=given,
-            env=os.environ | dict(environment),
-            capture_output=True,
-            text=True,
-            timeout=CHECK_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise ConfigError(f"it did not end within {CHECK_S} s") from None
-    message = done.stderr.rpartition("paredown: ")[2].strip()
-    if done.returncode == 2:
-        raise ConfigError(message)
-    if done.returncode != 0:
-        raise StudyError(f"it ended with exit code {done.returncode}: {message[-500:]}")
-    return str(done.stdout)

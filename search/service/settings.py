@@ -15,6 +15,7 @@ class Settings:
         allow: Modules from which a study may import functions, each with all below it.
         root_path: Path under which a reverse proxy serves it, such as `/paredown`.
         hosts: Names of this server beside those of this machine and IP addresses.
+        upload_limit: Maximum size of the zip file of a data set, in bytes.
     """
 
     storage: str
@@ -23,3 +24,4 @@ class Settings:
     allow: tuple[str, ...] = ()
     root_path: str = ""
     hosts: tuple[str, ...] = ()
+    upload_limit: int = 1_000_000_000

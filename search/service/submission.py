@@ -14,6 +14,7 @@ import yaml
 from paredown.evaluators.standard_output import output_to_stderr
 from paredown.search.cli.exit_codes import run_command
 from paredown.search.errors import ConfigError
+from paredown.search.service.dataset_places import datasets_folder
 from paredown.search.service.policy import checked_payload
 from paredown.search.study_file.feasibility import probe
 from paredown.search.study_file.schema import checked_config
@@ -21,7 +22,7 @@ from paredown.search.study_file.setup import set_up
 
 
 def checked_submission(request: dict[str, Any]) -> dict[str, Any]:
-    """Return name and payload of a submitted study.
+    """Return name, payload and folder of a submitted study, and the resources that it needs of a worker.
 
     Args:
         request: `text` (YAML or JSON), `where` (how messages name it), `given` (top-level keys in place of the text's),
@@ -42,12 +43,15 @@ def checked_submission(request: dict[str, Any]) -> dict[str, Any]:
         raise ConfigError(f"{where}: must hold keys such as study, task and objectives")
     config = checked_config(data, where, request["given"])
     folder = None if request["data"] is None else Path(request["data"])
-    payload = checked_payload(config, where, request["allow"], folder)
+    payload = checked_payload(
+        config, where, request["allow"], folder, datasets_folder(Path(request["out"]), request["owner"])
+    )
     out = Path(request["out"], request["owner"], config.study)
     # What the worker will read, with the name under which the study is stored.
     stored = checked_config(payload, where, {"study": f"{request['owner']}.{config.study}"})
     probe(set_up(stored, where, out, out), where)
-    return {"study": config.study, "payload": payload, "folder": str(out.absolute())}
+    needs = [] if config.resources is None else list(config.resources.custom)
+    return {"study": config.study, "payload": payload, "folder": str(out.absolute()), "needs": needs}
 
 
 def _main() -> None:

@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from paredown.search.cli.exit_codes import ABORTED, BUG, DONE, WRONG_INPUT
 from paredown.search.cli.stop_signals import STOPPED
@@ -16,7 +18,9 @@ from paredown.search.monitoring.status_file import read_statuses
 from paredown.search.service.child_process import start_child
 from paredown.studies.database import open_storage
 from paredown.studies.ownership import LEASE_S
-from paredown.studies.queue.jobs import STOPS, Job, JobQueue
+from paredown.studies.queue.job import Job
+from paredown.studies.queue.jobs import STOPS, JobQueue
+from paredown.studies.queue.workers import Presence
 from paredown.studies.reconnecting import DATABASE_ERRORS
 
 LOOK_S = 0.5
@@ -34,12 +38,21 @@ class Worker:
         storage: Address of the database.
         ray_address: Address of a Ray cluster that runs the trials; None for this machine.
         lease_s: Seconds after which other workers take its job over where it shows no sign of life.
+        offers: Names of the resources that this machine or the cluster has, for studies that need them.
     """
 
-    def __init__(self, storage: str, ray_address: str | None = None, lease_s: float = LEASE_S) -> None:
-        self._queue = JobQueue(open_storage(storage).engine)
+    def __init__(
+        self,
+        storage: str,
+        ray_address: str | None = None,
+        lease_s: float = LEASE_S,
+        offers: Collection[str] = (),
+    ) -> None:
+        engine = open_storage(storage).engine
+        self._queue = JobQueue(engine)
         self._storage, self._ray_address, self._lease_s = storage, ray_address, lease_s
-        self._token = secrets.token_hex(16)
+        self._token, self._offers = secrets.token_hex(16), frozenset(offers)
+        self._presence = Presence(engine, self._token, self._offers, lease_s)
 
     def run(self, *, until_empty: bool = False) -> None:
         """Run jobs until a signal asks for the end; the job that runs then goes back into the queue.
@@ -53,13 +66,18 @@ class Worker:
                 if job is not None:
                     self._run(job, stop)
                 elif until_empty:
-                    return
+                    break
                 else:
                     time.sleep(LOOK_S)
+        try:
+            self._presence.leave()
+        except DATABASE_ERRORS as error:  # its lease will lapse
+            _say(f"the database did not answer: {getattr(error, 'orig', None) or type(error).__name__}")
 
     def _claimed(self) -> Job | None:
         try:
-            return self._queue.claim(self._token, self._lease_s)
+            self._presence.renew()
+            return self._queue.claim(self._token, self._lease_s, self._offers)
         except DATABASE_ERRORS as error:  # such as a server that starts again: the next look tries again
             _say(f"the database did not answer: {getattr(error, 'orig', None) or type(error).__name__}")
             return None
@@ -80,9 +98,17 @@ class Worker:
 
     def _arguments(self, job: Job, folder: Path) -> list[str]:
         file = folder / STUDY_FILE
-        file.write_text(json.dumps(job.payload, indent=2))  # JSON is YAML
+        file.write_text(json.dumps(self._study(job), indent=2))  # JSON is YAML
         ray = [] if self._ray_address is None else ["--driver", "ray", "--ray-address", self._ray_address]
         return ["search", str(file), "--study", job.stored_name, "--out", str(folder), *ray]
+
+    def _study(self, job: Job) -> dict[str, Any]:
+        """Return the study file of a job: its own resources are for Ray; without it this machine is what it needs."""
+        resources = dict(job.payload.get("resources") or {})
+        if self._ray_address is not None or not resources.pop("custom", None):
+            return job.payload
+        others = {key: value for key, value in job.payload.items() if key != "resources"}
+        return others | ({"resources": resources} if resources else {})
 
     def _watched(self, job: Job, child: "subprocess.Popen[bytes]", stop: StopRequest) -> str | None:
         """Wait for the end of a search; return what was asked of it, or None where another worker has it now."""
@@ -91,6 +117,7 @@ class Worker:
         while child.poll() is None:
             if asked is not None:
                 try:
+                    self._presence.renew()
                     asked = self._queue.renew(job, self._lease_s)
                 except DATABASE_ERRORS as error:
                     _say(f"the lease was not renewed: {getattr(error, 'orig', None) or type(error).__name__}")

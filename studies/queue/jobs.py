@@ -5,8 +5,7 @@ claim raises the job's fencing token, and only the latest claim may change the j
 that the job is no longer its own. No transaction stays open while a study runs.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, case, delete, func, select, update
@@ -15,6 +14,9 @@ from sqlalchemy.orm import Session, aliased
 
 from paredown.studies.errors import StudyError
 from paredown.studies.ownership import LEASE_S, database_time
+from paredown.studies.queue.job import Job as Job
+from paredown.studies.queue.job import job_of
+from paredown.studies.queue.workers import Offer, names_in, stored_names
 from paredown.studies.tables import JobRow
 
 PENDING = ("queued", "running")
@@ -25,37 +27,6 @@ STOPS = {"pause": "paused", "cancel": "cancelled"}
 
 class JobConflict(StudyError):
     """A job cannot be what a request asks for, because of what it is now."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """A job as it was when it was read; see `JobRow` for the attributes."""
-
-    id: int
-    owner: str
-    study: str
-    payload: dict[str, Any]
-    folder: str
-    state: str
-    priority: int
-    run_after: float
-    attempts: int
-    max_attempts: int
-    runner: str
-    fencing_token: int
-    lease_until: float
-    stop_requested: str
-    idempotency_key: str | None
-    request_digest: str
-    error: str
-    created_at: float
-    started_at: float | None
-    finished_at: float | None
-
-    @property
-    def stored_name(self) -> str:
-        """Name of the study in the database, where names of all owners stand side by side."""
-        return f"{self.owner}.{self.study}"
 
 
 class JobQueue:
@@ -76,6 +47,7 @@ class JobQueue:
         delay_s: float = 0.0,
         key: str | None = None,
         digest: str = "",
+        needs: Collection[str] = (),
     ) -> Job:
         """Put a study into the queue; a request that is repeated with its key finds the job that it made.
 
@@ -88,6 +60,7 @@ class JobQueue:
             delay_s: Seconds before which it does not start.
             key: Idempotency key of the request.
             digest: SHA-256 of the request.
+            needs: Names of the resources that a worker must offer to run it.
 
         Raises:
             JobConflict: The owner has a study of that name, or used the key for another request.
@@ -96,7 +69,7 @@ class JobQueue:
             now = session.scalar(select(self._now)) or 0.0
             row = JobRow(owner=owner, study=study, payload=dict(payload), folder=folder, state="queued")
             row.priority, row.run_after, row.created_at = priority, now + delay_s, now
-            row.idempotency_key, row.request_digest = key, digest
+            row.idempotency_key, row.request_digest, row.needs = key, digest, stored_names(needs)
             session.add(row)
             try:
                 session.commit()
@@ -107,7 +80,7 @@ class JobQueue:
                 raise JobConflict(
                     f"study {study!r} exists; extend or retry it, delete it, or name another study"
                 ) from None
-            return _job(row)
+            return job_of(row)
 
     def repeated(self, owner: str, key: str, digest: str) -> Job | None:
         """Return the job that a request with this key made earlier; None where there is none.
@@ -126,17 +99,24 @@ class JobQueue:
 
     def all(self, owner: str | None = None) -> list[Job]:
         """Return the jobs of an owner, or of all owners, in order of their age."""
-        query = select(JobRow).order_by(JobRow.id)
-        with Session(self._engine) as session:
-            rows = session.scalars(query if owner is None else query.where(JobRow.owner == owner))
-            return [_job(row) for row in rows]
+        return self._where(*([] if owner is None else [JobRow.owner == owner]))
 
-    def claim(self, runner: str, lease_s: float = LEASE_S) -> Job | None:
-        """Return the next job, which the worker of that token now has to run; None where none waits.
+    def of_owner_or_pending(self, owner: str) -> list[Job]:
+        """Return the jobs of an owner and those of all others that wait or run, in order of their age."""
+        return self._where((JobRow.owner == owner) | JobRow.state.in_(PENDING))
+
+    def pending(self) -> list[Job]:
+        """Return the jobs of all owners that wait or run, in order of their age."""
+        return self._where(JobRow.state.in_(PENDING))
+
+    def claim(self, runner: str, lease_s: float = LEASE_S, offers: Offer = frozenset()) -> Job | None:
+        """Return the next job, which the worker of that token now has to run; None where none waits that it can run.
 
         The owner with the fewest running jobs comes first, then the highest priority, then the oldest job.
         """
         self.release_lapsed()
+        with Session(self._engine) as session:
+            needs = session.scalars(select(JobRow.needs).where(JobRow.state == "queued").distinct()).all()
         running, waiting = aliased(JobRow), aliased(JobRow)
         share = (
             select(func.count())
@@ -147,6 +127,7 @@ class JobQueue:
         first = (
             select(waiting.id)
             .where(waiting.state == "queued", waiting.run_after <= self._now)
+            .where(waiting.needs.in_([one for one in needs if names_in(one) <= offers]))
             .order_by(share, waiting.priority.desc(), waiting.id)
             .limit(1)
             .with_for_update(skip_locked=True, of=waiting)
@@ -168,7 +149,7 @@ class JobQueue:
         )
         with Session(self._engine) as session:
             row = session.scalar(taken.execution_options(synchronize_session=False))
-            found = None if row is None else _job(row)
+            found = None if row is None else job_of(row)
             session.commit()
         return found
 
@@ -271,7 +252,7 @@ class JobQueue:
     def _changed(self, job: Job, query: Any, what: str, allowed: tuple[str, ...]) -> Job:
         with Session(self._engine) as session:
             row = session.scalar(query.execution_options(synchronize_session=False).returning(JobRow))
-            found = None if row is None else _job(row)
+            found = None if row is None else job_of(row)
             session.commit()
         if found is None:
             now = self._one(JobRow.id == job.id)
@@ -286,15 +267,15 @@ class JobQueue:
             .execution_options(synchronize_session=False)
         )
 
+    def _where(self, *which: ColumnElement[bool]) -> list[Job]:
+        with Session(self._engine) as session:
+            return [job_of(row) for row in session.scalars(select(JobRow).where(*which).order_by(JobRow.id))]
+
     def _one(self, *which: ColumnElement[bool]) -> Job | None:
         with Session(self._engine) as session:
             row = session.scalar(select(JobRow).where(*which))
-            return None if row is None else _job(row)
+            return None if row is None else job_of(row)
 
 
 FREE = {"runner": "", "lease_until": 0.0, "stop_requested": ""}
 """Values of a job that no worker has."""
-
-
-def _job(row: JobRow) -> Job:
-    return Job(**{name: getattr(row, name) for name in Job.__dataclass_fields__})

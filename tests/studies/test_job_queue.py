@@ -11,7 +11,8 @@ from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
 from paredown.studies.database import open_storage
-from paredown.studies.queue.jobs import Job, JobConflict, JobQueue
+from paredown.studies.queue.job import Job
+from paredown.studies.queue.jobs import JobConflict, JobQueue
 from paredown.studies.queue.waiting import positions
 from paredown.studies.tables import JobRow
 

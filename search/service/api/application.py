@@ -9,20 +9,30 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
 
+from paredown.search.service.api.dataset_routes import dataset_routes
+from paredown.search.service.api.device_routes import device_routes
 from paredown.search.service.api.file_routes import file_routes
 from paredown.search.service.api.result_routes import result_routes
 from paredown.search.service.api.steering_routes import steering_routes
 from paredown.search.service.api.study_routes import study_routes
 from paredown.search.service.api.system_routes import system_routes
 from paredown.search.service.dashboard_port import DashboardPort
+from paredown.search.service.datasets import DatasetConflict, DatasetNotFound, UploadTooLarge
 from paredown.search.service.guard import DATABASE_GONE, Guard
+from paredown.search.service.held_upload import HeldUploads
 from paredown.search.service.service import Service
 from paredown.spaces.errors import ParedownError
 from paredown.studies.errors import DatabaseUnusable, StudyNotFound
 from paredown.studies.queue.jobs import JobConflict
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+ROUTES = (
+    *(study_routes, steering_routes, result_routes, file_routes),
+    *(dataset_routes, device_routes, system_routes),
+)
 UNPROCESSABLE = 422
+STATUSES = {(StudyNotFound, DatasetNotFound): 404, (JobConflict, DatasetConflict): 409, (UploadTooLarge,): 413}
+"""Errors with another status code than that of refused input."""
 
 
 def api(service: Service) -> FastAPI:
@@ -36,7 +46,7 @@ def api(service: Service) -> FastAPI:
         openapi_url=None,  # our own route needs a token
         root_path=service.settings.root_path,
     )
-    for routes in (study_routes, steering_routes, result_routes, file_routes, system_routes):
+    for routes in ROUTES:
         app.include_router(routes(service))
     app.add_exception_handler(ParedownError, _refused)
     app.add_exception_handler(SQLAlchemyError, _unavailable)
@@ -44,8 +54,8 @@ def api(service: Service) -> FastAPI:
     return app
 
 
-def application(service: Service, dashboard: tuple[int, Path] | None = None) -> Guard:
-    """Return the API behind its guard.
+def application(service: Service, dashboard: tuple[int, Path] | None = None) -> HeldUploads:
+    """Return the API behind its guard, which uploads pass without their bodies.
 
     Args:
         service: The service.
@@ -54,18 +64,15 @@ def application(service: Service, dashboard: tuple[int, Path] | None = None) -> 
     settings = service.settings
     guarded = api(service) if dashboard is None else DashboardPort(api(service), *dashboard)
     hosts = (*LOOPBACK_NAMES, socket.gethostname(), *settings.hosts)
-    return Guard(guarded, service.checked_tokens, service.audit, hosts, settings.root_path)
+    guard = Guard(guarded, service.checked_tokens, service.audit, hosts, settings.root_path)
+    return HeldUploads(guard, settings.root_path)
 
 
 def _refused(request: Request, error: Exception) -> JSONResponse:
     """Answer with the message that the command line would show."""
-    status = UNPROCESSABLE
-    if isinstance(error, StudyNotFound):
-        status = 404
-    elif isinstance(error, DatabaseUnusable):
+    if isinstance(error, DatabaseUnusable):
         return _unavailable(request, error)
-    elif isinstance(error, JobConflict):
-        status = 409
+    status = next((code for kinds, code in STATUSES.items() if isinstance(error, kinds)), UNPROCESSABLE)
     return JSONResponse({"detail": str(error)}, status)
 
 

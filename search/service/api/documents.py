@@ -4,7 +4,23 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from paredown.search.service.overview import State
+
 EXAMPLE = "study: digits\ntask: digits\nobjectives: [accuracy, latency_ms, size_bytes]\ntrials: 40\n"
+
+
+class EstimateDocument(BaseModel):
+    """When a study is likely to start and to end.
+
+    Attributes:
+        starts_in_s: Seconds until it starts; 0 where it runs, null where nothing can be said.
+        ends_in_s: Seconds until it has all its trials; null where nothing can be said.
+        basis: What the numbers come from, or why there are none.
+    """
+
+    starts_in_s: float | None
+    ends_in_s: float | None
+    basis: str
 
 
 class StudyDocument(BaseModel):
@@ -13,9 +29,11 @@ class StudyDocument(BaseModel):
     Attributes:
         study: Name among the studies of its owner.
         owner: Name of its owner.
-        state: queued, running, paused, cancelled, failed or done.
+        state: queued, waiting for device, running, paused, cancelled, failed or done.
         stop_requested: What is to happen to it while it runs: pause, cancel, or empty.
         position: Place in the queue, from 1; null where it does not wait.
+        estimate: When it is likely to start and to end; null where it rests.
+        needs: Names of the resources that a worker must offer to run it.
         priority: Jobs of one owner run in falling order of it.
         trials: Total number of trials that it is to have.
         counts: Number of trials by state.
@@ -29,9 +47,11 @@ class StudyDocument(BaseModel):
 
     study: str
     owner: str
-    state: str
+    state: State
     stop_requested: str
     position: int | None
+    estimate: EstimateDocument | None
+    needs: list[str]
     priority: int
     trials: int
     counts: dict[str, int]
@@ -95,6 +115,91 @@ class Candidate(BaseModel):
     )
     knobs: dict[str, str | int | float | bool | None] = Field(default_factory=dict, max_length=200)
     like: int | None = Field(default=None, ge=0, description="Number of a trial; null for the baseline")
+
+
+class DatasetDocument(BaseModel):
+    """A data set; `shape` to `duplicates` are those of `paredown data check --json`.
+
+    Attributes:
+        dataset: Name among the data sets of its owner.
+        owner: Name of its owner.
+        created_at: Unix time.
+        zip_sha256: SHA-256 of the zip file.
+        files: Number of images.
+        left_out: Number of files of operating systems that were not unpacked.
+        size_bytes: Size of all images as files.
+        classes: Names of the classes.
+        thumbnails: Number of thumbnails of each class.
+        shape: Channels, height and width of one input.
+        values: Type and range of the values, in words.
+        counts: From split to the number of images of each class.
+        unused: From reason to the files that are not used.
+        notes: What was dropped or changed, a sentence each.
+        duplicates: From `validation` and `test` to the names of images that are in train, too.
+        studies: Names of the studies whose data it is.
+    """
+
+    dataset: str
+    owner: str
+    created_at: float
+    zip_sha256: str
+    files: int
+    left_out: int
+    size_bytes: int
+    classes: list[str]
+    thumbnails: dict[str, int]
+    shape: tuple[int, int, int]
+    values: str
+    counts: dict[str, dict[str, int]]
+    unused: dict[str, list[str]]
+    notes: list[str]
+    duplicates: dict[str, list[str]]
+    studies: list[str]
+
+
+class DatasetList(BaseModel):
+    """The data sets that a token may see.
+
+    Attributes:
+        datasets: The data sets.
+        upload_limit_bytes: Maximum size of a zip file that is uploaded.
+    """
+
+    datasets: list[DatasetDocument]
+    upload_limit_bytes: int
+
+
+class DeviceList(BaseModel):
+    """The devices of the catalogue.
+
+    Attributes:
+        devices: What is known of each, as `paredown device show --json` prints it.
+    """
+
+    devices: list[dict[str, Any]]
+
+
+class DeviceRow(BaseModel):
+    """The best model of a study for a device.
+
+    Attributes:
+        device: Name of the device.
+        trial: Number of the trial; null where no model fits.
+        metrics: Values of the model, those on the device included.
+        reason: Why no model fits; empty where one does.
+    """
+
+    device: str
+    trial: int | None
+    metrics: dict[str, float]
+    reason: str
+
+
+class DeviceMatrix(BaseModel):
+    """The best model of a study for each device."""
+
+    study: str
+    devices: list[DeviceRow]
 
 
 class LogPart(BaseModel):

@@ -71,8 +71,8 @@ def result_routes(service: Service) -> APIRouter:
     def selected(
         token: Reader,
         study: str,
-        largest: Annotated[list[str] | None, Query(alias="max", examples=["size_bytes=60k"])] = None,
-        smallest: Annotated[list[str] | None, Query(alias="min", examples=["accuracy=0.95"])] = None,
+        largest: Annotated[list[str] | None, Query(alias="max", examples=[["size_bytes=60k"]])] = None,
+        smallest: Annotated[list[str] | None, Query(alias="min", examples=[["accuracy=0.95"]])] = None,
         device: Annotated[str | None, Query(description="A name that `paredown device list` lists")] = None,
     ) -> dict[str, Any]:
         """Choose the best model that keeps the limits, each METRIC=VALUE, and name the limits that bind."""

@@ -9,6 +9,7 @@ from paredown.search.service.api.documents import Candidate, Extension, Retry, S
 from paredown.search.service.api.study_routes import study_document
 from paredown.search.service.service import Service
 from paredown.studies.access.tokens import Token
+from paredown.studies.queue.job import Job
 
 Submitter = Annotated[Token, Depends(needs("submit"))]
 
@@ -17,31 +18,34 @@ def steering_routes(service: Service) -> APIRouter:
     """Return the routes."""
     router = APIRouter(prefix="/v1/studies/{study}", tags=["studies"], responses=PROBLEMS)
 
+    def document(job: Job) -> StudyDocument:
+        return study_document(service.overview.look(job))
+
     @router.post("/pause")
     def pause(token: Submitter, study: str) -> StudyDocument:
         """Stop a study within a batch, with all that is finished saved."""
-        return study_document(service, service.jobs.stop(service.find(token, study), "pause"))
+        return document(service.jobs.stop(service.find(token, study), "pause"))
 
     @router.post("/cancel")
     def cancel(token: Submitter, study: str) -> StudyDocument:
         """End a study within a batch; what is finished stays."""
-        return study_document(service, service.jobs.stop(service.find(token, study), "cancel"))
+        return document(service.jobs.stop(service.find(token, study), "cancel"))
 
     @router.post("/resume")
     def resume(token: Submitter, study: str) -> StudyDocument:
         """Let a study that was paused, cancelled or failed go on."""
         allowed = ("paused", "cancelled", "failed")
-        return study_document(service, service.jobs.requeue(service.find(token, study), "to resume it", allowed))
+        return document(service.jobs.requeue(service.find(token, study), "to resume it", allowed))
 
     @router.post("/extend", responses=REFUSED)
     def extend(token: Submitter, study: str, wanted: Extension) -> StudyDocument:
         """Let a study go on to a larger number of trials."""
-        return study_document(service, service.extend(service.find(token, study), wanted.trials))
+        return document(service.extend(service.find(token, study), wanted.trials))
 
     @router.post("/retry", responses=REFUSED)
     def retry(token: Submitter, study: str, wanted: Retry) -> StudyDocument:
         """Run the failed trials of a study again, all or those of some causes."""
-        return study_document(service, service.retry(service.find(token, study), tuple(wanted.causes)))
+        return document(service.retry(service.find(token, study), tuple(wanted.causes)))
 
     @router.post("/enqueue", responses=REFUSED)
     def enqueue(token: Submitter, study: str, wanted: Candidate) -> dict[str, Any]:

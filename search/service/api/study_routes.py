@@ -1,6 +1,7 @@
 """Routes that submit, list and show studies."""
 
 import re
+from dataclasses import asdict
 from typing import Annotated
 
 import yaml
@@ -8,10 +9,11 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from paredown.search.errors import ConfigError
 from paredown.search.service.api.access import PROBLEMS, REFUSED, Responses, needs
-from paredown.search.service.api.documents import EXAMPLE, StudyDetail, StudyDocument, StudyList
+from paredown.search.service.api.documents import EXAMPLE, EstimateDocument, StudyDetail, StudyDocument, StudyList
+from paredown.search.service.overview import Seen
 from paredown.search.service.service import Service
 from paredown.studies.access.tokens import Token
-from paredown.studies.queue.jobs import Job
+from paredown.studies.queue.workers import names_in
 
 Reader = Annotated[Token, Depends(needs("read"))]
 Submitter = Annotated[Token, Depends(needs("submit"))]
@@ -35,19 +37,21 @@ async def study_text(request: Request) -> str:
         raise ConfigError(f"the study file is no text: {error}") from None
 
 
-def study_document(service: Service, job: Job) -> StudyDocument:
+def study_document(seen: Seen) -> StudyDocument:
     """Return what the API says of a study."""
-    reader = service.reader(job)
+    job = seen.job
     return StudyDocument(
         study=job.study,
         owner=job.owner,
-        state=job.state,
+        state=seen.state,
         stop_requested=job.stop_requested,
-        position=service.place(job),
+        position=seen.position,
+        estimate=None if seen.estimate is None else EstimateDocument(**asdict(seen.estimate)),
+        needs=sorted(names_in(job.needs)),
         priority=job.priority,
-        trials=job.payload.get("trials", 40),
-        counts={} if reader is None else reader.counts(),
-        best={} if reader is None else reader.best(),
+        trials=job.trials,
+        counts=seen.figures.counts,
+        best=seen.figures.best,
         attempts=job.attempts,
         error=job.error,
         created_at=job.created_at,
@@ -78,18 +82,19 @@ def study_routes(service: Service) -> APIRouter:
         options = {"priority": priority, "delay_s": delay_s, "given": given}
         job, is_new = service.submit(token, text, where, idempotency_key, **options)
         response.status_code = 201 if is_new else 200
-        return study_document(service, job)
+        return study_document(service.overview.look(job))
 
     @router.get("")
     def list_studies(token: Reader) -> StudyList:
         """List your studies; an administrator sees those of all owners."""
-        return StudyList(studies=[study_document(service, job) for job in service.list(token)])
+        owner = None if token.allows("admin") else token.owner
+        return StudyList(studies=[study_document(seen) for seen in service.overview.all(owner)])
 
     @router.get("/{study}")
     def get_study(token: Reader, study: str) -> StudyDetail:
         """Show a study."""
         job = service.find(token, study)
         search = service.progress(job)["search"]
-        return StudyDetail(**study_document(service, job).model_dump(), config=job.payload, search=search)
+        return StudyDetail(**study_document(service.overview.look(job)).model_dump(), config=job.payload, search=search)
 
     return router

@@ -9,10 +9,11 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from paredown.search.service.api.access import PROBLEMS, needs
 from paredown.search.service.service import Service
 from paredown.studies.access.tokens import Token
+from paredown.studies.queue.waiting import WAITING_FOR_DEVICE
 
 Reader = Annotated[Token, Depends(needs("read"))]
 Administrator = Annotated[Token, Depends(needs("admin"))]
-STATES = ("queued", "running", "paused", "cancelled", "failed", "done")
+STATES = ("queued", WAITING_FOR_DEVICE, "running", "paused", "cancelled", "failed", "done")
 
 
 def system_routes(service: Service) -> APIRouter:
@@ -34,12 +35,12 @@ def system_routes(service: Service) -> APIRouter:
     @router.get("/v1/metrics", response_class=PlainTextResponse)
     def metrics(token: Administrator) -> str:
         """Show counts of all owners in the format of Prometheus."""
-        jobs = service.list(token)
-        states = Counter(job.state for job in jobs)
+        del token
+        studies = service.overview.all()
+        states: Counter[str] = Counter(seen.state for seen in studies)
         trials: Counter[str] = Counter()
-        for job in jobs:
-            if (reader := service.reader(job)) is not None:
-                trials.update(reader.counts())
+        for seen in studies:
+            trials.update(seen.figures.counts)
         lines = ["# HELP paredown_jobs Number of studies by state.", "# TYPE paredown_jobs gauge"]
         lines += [f'paredown_jobs{{state="{state}"}} {states[state]}' for state in STATES]
         lines += ["# HELP paredown_trials Number of trials by state.", "# TYPE paredown_trials gauge"]
