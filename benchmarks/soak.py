@@ -41,7 +41,7 @@ import psutil  # noqa: E402
 import soak  # noqa: E402 - what other processes run must not be of `__main__`
 
 from paredown.search.api.study import open_study  # noqa: E402
-from paredown.search.drivers.worker_process import worker_context  # noqa: E402
+from paredown.search.drivers.process_server import worker_context  # noqa: E402
 from paredown.search.monitoring.status import study_status  # noqa: E402
 from paredown.search.run import search  # noqa: E402
 from paredown.studies.errors import StudyError  # noqa: E402

@@ -11,7 +11,7 @@ from multiprocessing.pool import ExceptionWithTraceback  # type: ignore[attr-def
 from multiprocessing.process import parent_process
 from typing import Any, NoReturn
 
-from paredown.search.drivers.worker_process import main_module_hidden, worker_context
+from paredown.search.drivers.process_server import main_module_hidden, worker_context
 
 Tell = Callable[[Any], None]
 Work = Callable[..., None]

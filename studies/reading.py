@@ -1,13 +1,15 @@
 """Reads a study over a database that is open already, as a server does at each request."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+import optuna
 from optuna.storages import RDBStorage
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, aliased
 
 from paredown.evaluators.metrics.measurement import Objective
+from paredown.studies import optuna_study
 from paredown.studies.records import Records
 from paredown.studies.result import CAUSE
 from paredown.studies.tables import MeasurementRow, StudyRow, TrialRow
@@ -61,6 +63,7 @@ class StudyReader(Records):
         *,
         states: Sequence[str] = (),
         feasible: bool | None = None,
+        numbers: Collection[int] | None = None,
         sort: str = "number",
         descending: bool = False,
         offset: int = 0,
@@ -71,6 +74,7 @@ class StudyReader(Records):
         Args:
             states: States of the trials; all where there are none.
             feasible: Whether they keep every limit; None for either.
+            numbers: Numbers of the trials to which the page is narrowed; None for all.
             sort: One of `SORTED_BY`, or the name of one of the study's metrics; trials without it come last.
             descending: Whether the largest comes first.
             offset: Number of trials before the page.
@@ -79,6 +83,7 @@ class StudyReader(Records):
         which = [TrialRow.study_id == self._id]
         which += [TrialRow.state.in_(states)] if states else []
         which += [] if feasible is None else [TrialRow.feasible.is_(feasible)]
+        which += [] if numbers is None else [TrialRow.number.in_(numbers)]
         query = select(TrialRow).where(*which)
         if sort in SORTED_BY:
             key: Any = getattr(TrialRow, sort)
@@ -96,6 +101,19 @@ class StudyReader(Records):
             for one in session.scalars(measured):
                 values[one.trial_id][one.metric] = one.value
             return total, [_plain(row, values[row.id]) for row in rows]
+
+    def trial(self, number: int) -> dict[str, Any] | None:
+        """Return a trial as plain data, with its facts and its folder; None where there is none of that number."""
+        with Session(self._storage.engine) as session:
+            row = session.scalar(self._rows().where(TrialRow.number == number))
+            if row is None:
+                return None
+            return {**_plain(row, self._values(row.id)), "facts": row.facts, "artifact": row.artifact}
+
+    def importances(self, metric: str) -> dict[str, float]:
+        """Return the share of each knob in the variance of an objective, largest first."""
+        study = optuna.load_study(study_name=self.name, storage=self._storage)
+        return optuna_study.importances(study, self.optimised_metrics, metric)
 
 
 def _plain(row: TrialRow, metrics: dict[str, float]) -> dict[str, Any]:

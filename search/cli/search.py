@@ -10,6 +10,7 @@ from paredown.search.cli.exit_codes import DONE
 from paredown.search.cli.options import DEFAULT_STORAGE, AsJson, Storage
 from paredown.search.cli.output import print_front, print_json, print_refused, progress_console, relative
 from paredown.search.cli.stop_signals import STOPPED, end_at_once, raise_interrupt
+from paredown.search.drivers.process_server import begin_loading
 
 
 def search(
@@ -44,6 +45,7 @@ def search(
     """Run or continue a study; the same command continues where it was stopped."""
     began = time.monotonic()
     end_at_once()
+    begin_loading()
     console = progress_console()
     with console.status("loading"):
         from paredown.search.api.run import search_study

@@ -5,6 +5,7 @@ from multiprocessing.connection import wait
 
 from paredown.search.drivers.driver import Driver, DriverOptions, RunTrial, next_job, with_reference
 from paredown.search.drivers.memory import worker_limit_bytes
+from paredown.search.drivers.process_server import is_loaded
 from paredown.search.drivers.worker_process import AWAITS, CUT, DIED, EPOCH, RESULT, Worker, must_be_replaced
 from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial_queue import TrialQueue
@@ -16,6 +17,8 @@ POLL_S = 0.5
 def run_in_processes(queue: TrialQueue, plan: TrialPlan, workers: int, run: RunTrial, options: DriverOptions) -> None:
     """Run trials in worker processes; see `RunQueue`."""
     limit_bytes = worker_limit_bytes(workers)
+    if not _can_start(queue):
+        return
     pool = [Worker(run) for _ in range(workers)]
     try:
         while True:
@@ -40,6 +43,15 @@ def run_in_processes(queue: TrialQueue, plan: TrialPlan, workers: int, run: RunT
             _hand_out_baseline(pool, queue)
     finally:
         _end_all(pool)
+
+
+def _can_start(queue: TrialQueue) -> bool:
+    """Wait until processes start at once; return False where the search is to end before."""
+    while not is_loaded(POLL_S):
+        queue.renew()
+        if queue.is_spent and queue.stopped:
+            return False
+    return True
 
 
 def _hand_out_baseline(pool: list[Worker], queue: TrialQueue) -> None:

@@ -18,13 +18,14 @@ import torch
 from pydantic import Field
 
 from paredown.search.drivers.driver import Driver, DriverOptions, RunTrial, next_job
+from paredown.search.drivers.process_server import main_module_hidden, worker_context
 from paredown.search.drivers.ray_access import check_cluster, machines_of, ray_environment
 from paredown.search.drivers.ray_actor import UNSEEN
 from paredown.search.drivers.ray_process import BUG, NEXT, NO_MORE, OVER, REMARK, TICK, TuneRun, tune
 from paredown.search.drivers.ray_resources import reserved_for, room
 from paredown.search.drivers.shared_folder import Digests, differing, marked
 from paredown.search.drivers.trial_host import EPOCHS, KILLED
-from paredown.search.drivers.worker_process import CUT, DIED, RESULT, main_module_hidden, worker_context
+from paredown.search.drivers.worker_process import CUT, DIED, RESULT
 from paredown.search.errors import ClusterLost, ConfigError, SearchAborted
 from paredown.search.study_file.sections import ResourcesSection
 from paredown.search.trial.plan import TrialPlan

@@ -7,19 +7,17 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import Any
 
 from paredown.evaluators.errors import TrialInterrupted
 from paredown.search.drivers.driver import Job, RunTrial
 from paredown.search.drivers.memory import held_bytes
+from paredown.search.drivers.process_server import main_module_hidden, worker_context
 from paredown.search.trial.failure_cause import failure
 from paredown.search.trial.plan import TrialPlan
 from paredown.studies.checking import checked
@@ -35,9 +33,6 @@ LEAVE_S = 5.0
 START_S = 120.0
 """Further seconds for the first trial of a process, which loads PyTorch before it begins."""
 
-PRELOADED = ["paredown.search.drivers.worker_process", "paredown.search.trial.run_trial", "torch._dynamo"]
-"""What trials need; PyTorch itself would load the last one, for a second, in the first trial of every process."""
-
 
 class Worker:
     """A process that runs trials, as its owner sees it.
@@ -49,8 +44,6 @@ class Worker:
     """
 
     def __init__(self, run: RunTrial) -> None:
-        # Threads that spin while they wait starve whoever shares their core: training took up to 30 times as long.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         context = worker_context()
         self.pipe, theirs = context.Pipe()
         self.job: Job | None = None
@@ -136,31 +129,6 @@ class Worker:
 def must_be_replaced(result: TrialResult) -> bool:
     """Return whether the process that came to a result cannot run another trial: it has lost its device for good."""
     return result.facts.get(CAUSE) == "device_lost"
-
-
-def worker_context() -> ForkServerContext | SpawnContext:
-    """Return how worker processes start: as forks of a server that has loaded PyTorch, whose memory they share."""
-    if sys.platform != "linux":  # elsewhere PyTorch does not outlive a fork
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    return context
-
-
-@contextlib.contextmanager
-def main_module_hidden() -> Iterator[None]:
-    """Keep a worker from importing the program that searches.
-
-    Nothing in it is needed, and a script that is not guarded by `if __name__ == "__main__"` would search again in each
-    worker.
-    """
-    names: dict[str, Any] = vars(sys.modules["__main__"])
-    hidden: dict[str, Any] = {name: names[name] for name in ("__spec__", "__file__") if name in names}
-    names.update(dict.fromkeys(hidden))
-    try:
-        yield
-    finally:
-        names.update(hidden)
 
 
 def _work(pipe: "Connection[Any, Any]", run: RunTrial) -> None:

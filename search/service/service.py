@@ -14,6 +14,7 @@ from paredown.search.monitoring.status_file import is_alive, read_statuses
 from paredown.search.service.datasets import Datasets
 from paredown.search.service.finished_process import output_of
 from paredown.search.service.overview import Overview
+from paredown.search.service.sessions import Sessions
 from paredown.search.service.settings import Settings
 from paredown.search.study_file.objectives import stored_objectives
 from paredown.studies.access.audit import Audit
@@ -40,6 +41,7 @@ class Service:
         settings: How the server is run.
         jobs: The queue.
         tokens: Who may ask.
+        sessions: Browsers in which someone signed in.
         audit: What was changed.
         datasets: Uploaded data.
         overview: What is said of studies.
@@ -51,6 +53,7 @@ class Service:
         self._reading = open_to_read(settings.storage)
         engine = self._storage.engine
         self.jobs, self.tokens, self.audit = JobQueue(engine), Tokens(engine), Audit(engine)
+        self.sessions = Sessions()
         self._read_jobs, self._read_tokens = JobQueue(self._reading.engine), Tokens(self._reading.engine)
         self.overview = Overview(self._reading.engine)
         self.datasets = Datasets(settings.out, self._read_jobs, settings.upload_limit)

@@ -14,7 +14,7 @@ import toy_trials
 from kill_series import kill_series
 from toy_searches import check
 
-from paredown.search.drivers.worker_process import worker_context
+from paredown.search.drivers.process_server import worker_context
 from paredown.search.run import search
 from paredown.studies.result import TrialResult
 from paredown.studies.study import Study

@@ -18,7 +18,7 @@ import toy_trials
 from third_driver import IN_TURN
 
 from paredown.search.drivers.catalogue import DRIVERS
-from paredown.search.drivers.worker_process import worker_context
+from paredown.search.drivers.process_server import worker_context
 from paredown.search.run import search
 from paredown.search.study_file.objectives import stored_objectives
 from paredown.studies.errors import StudyError

@@ -20,6 +20,7 @@ from paredown.search.service.dashboard_port import DashboardPort
 from paredown.search.service.datasets import DatasetConflict, DatasetNotFound, UploadTooLarge
 from paredown.search.service.guard import DATABASE_GONE, Guard
 from paredown.search.service.held_upload import HeldUploads
+from paredown.search.service.pages.shell import add_pages
 from paredown.search.service.service import Service
 from paredown.spaces.errors import ParedownError
 from paredown.studies.errors import DatabaseUnusable, StudyNotFound
@@ -44,10 +45,11 @@ def api(service: Service) -> FastAPI:
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
         openapi_url=None,  # our own route needs a token
-        root_path=service.settings.root_path,
+        servers=[{"url": service.settings.root_path or "/"}],  # the guard removes the prefix of a proxy
     )
     for routes in ROUTES:
         app.include_router(routes(service))
+    add_pages(app, service)
     app.add_exception_handler(ParedownError, _refused)
     app.add_exception_handler(SQLAlchemyError, _unavailable)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -64,7 +66,7 @@ def application(service: Service, dashboard: tuple[int, Path] | None = None) -> 
     settings = service.settings
     guarded = api(service) if dashboard is None else DashboardPort(api(service), *dashboard)
     hosts = (*LOOPBACK_NAMES, socket.gethostname(), *settings.hosts)
-    guard = Guard(guarded, service.checked_tokens, service.audit, hosts, settings.root_path)
+    guard = Guard(guarded, service.checked_tokens, service.sessions, service.audit, hosts, settings.root_path)
     return HeldUploads(guard, settings.root_path)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import toy_trials
 
-from paredown.search.drivers.worker_process import PRELOADED, worker_context
+from paredown.search.drivers.process_server import PRELOADED, worker_context
 from paredown.search.errors import SearchAborted
 from paredown.search.run import SearchSummary, search
 from paredown.search.samplers.catalogue import SAMPLERS

@@ -19,7 +19,7 @@ from rich.console import Console
 from paredown.evaluators.build import build
 from paredown.evaluators.supernet.checkpoint import SupernetRecord
 from paredown.search.api.progress import ProgressDisplay
-from paredown.search.drivers.worker_process import worker_context
+from paredown.search.drivers.process_server import worker_context
 from paredown.search.errors import ConfigError
 from paredown.search.run import search
 from paredown.search.study_file.feasibility import probe
