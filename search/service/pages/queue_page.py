@@ -43,7 +43,7 @@ def _queue(place: Place) -> list[Component]:
     jobs = [job for job in place.service.list(place.token) if job.state not in ENDED]
     if not jobs:
         return [nothing("The queue is empty", link("Start a study", place.href("new")), " and it runs at once.")]
-    places = {job.id: place.service.place(job) for job in jobs}
+    places = {job.id: place.service.overview.look(job).position for job in jobs}
     order = {"running": 0, "queued": 1}
     jobs.sort(key=lambda job: (order.get(job.state, 2), places[job.id] or 0, job.id))
     states = [job.state for job in jobs]

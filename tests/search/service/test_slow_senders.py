@@ -29,7 +29,7 @@ class Impatient(Connection):
 def served(tmp_path: Path) -> Iterator[tuple[int, str]]:
     """Serve from a thread, and yield port and token."""
     service = Service(Settings(f"sqlite:///{tmp_path / 's.db'}", tmp_path))
-    guard = Guard(api(service), service.tokens, service.audit, ["localhost"], body_s=LIMIT_S)
+    guard = Guard(api(service), service.tokens, service.sessions, service.audit, ["localhost"], body_s=LIMIT_S)
     server = uvicorn.Server(uvicorn.Config(guard, http=Impatient, log_level="critical"))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=lambda: server.run(sockets=[listening]))
