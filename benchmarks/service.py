@@ -1,8 +1,9 @@
 """What the service costs a search that runs, and how long its clients wait: fifty of them poll a study of many trials.
 
 A study of 10,000 trials (as in `scale.py`) gains a trial each second, as one that runs does. Fifty clients, each with a
-token of its own, ask for it once a second: its state, all studies, trials, the front, a choice, the log. At the same time a worker runs a small study of real trials; minutes with and without clients alternate, and its
-trials a minute are compared pair by pair. The clients share the machine with server and worker.
+token of its own, ask once a second for its state, all studies, trials, the front, a choice or the log. At the same time
+a worker runs a small study of real trials; minutes with and without clients alternate, and its trials a minute are
+compared pair by pair. The clients share the machine with server and worker.
 
     .venv/bin/python benchmarks/service.py [--clients 50] [--trials 10000] [--pairs 4] [--window-s 60]
 
