@@ -89,8 +89,8 @@ class Snapshots:
         with self._lock:
             kept = self._kept.get(job.stored_name)
         if kept is None or kept.version != version:
-            models, baseline = tuple(reader.models()), reader.baseline()
-            kept = Snapshot(reader, version, models, baseline, reader.optimised_metrics, reader.objectives)
+            known = self._service.models.of(job, reader)
+            kept = Snapshot(reader, version, known.models, known.baseline, known.metrics, reader.objectives)
         with self._lock:
             self._kept[job.stored_name] = kept
             self._kept.move_to_end(job.stored_name)
