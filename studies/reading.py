@@ -25,6 +25,14 @@ STATES = (
 """States that a trial may have."""
 
 
+SHOWN = (
+    *(TrialRow.id, TrialRow.number, TrialRow.parent, TrialRow.state, TrialRow.reason, TrialRow.feasible),
+    *(TrialRow.attempt, TrialRow.candidate, TrialRow.started_at, TrialRow.finished_at),
+    TrialRow.facts[CAUSE].as_string().label("cause"),
+)
+"""Columns of a trial on a page."""
+
+
 class StudyReader(Records):
     """Reads the trials of one study, page by page."""
 
@@ -127,7 +135,9 @@ class StudyReader(Records):
     def trial(self, number: int) -> dict[str, Any] | None:
         """Return a trial as plain data, with its facts and its folder; None where there is none of that number."""
         with Session(self._storage.engine) as session:
-            row = session.scalar(self._rows().where(TrialRow.number == number))
+            columns = (*SHOWN, TrialRow.facts, TrialRow.artifact)
+            which = (TrialRow.study_id == self._id, TrialRow.number == number)
+            row = session.execute(select(*columns).where(*which)).one_or_none()
             if row is None:
                 return None
             return {**_plain(row, self._values(row.id)), "facts": row.facts, "artifact": row.artifact}
@@ -138,23 +148,13 @@ class StudyReader(Records):
         return optuna_study.importances(study, self.optimised_metrics, metric)
 
 
-SHOWN = tuple(
-    getattr(TrialRow, name)
-    for name in (
-        *("id", "number", "parent", "state", "reason", "facts", "feasible"),
-        *("attempt", "candidate", "started_at", "finished_at"),
-    )
-)
-"""Columns of a trial on a page."""
-
-
 def _plain(row: Any, metrics: dict[str, float]) -> dict[str, Any]:
     return {
         "trial": row.number,
         "parent": row.parent,
         "state": row.state,
         "reason": row.reason,
-        "cause": row.facts.get(CAUSE, ""),
+        "cause": row.cause or "",
         "feasible": row.feasible,
         "attempt": row.attempt,
         "candidate": row.candidate,

@@ -21,7 +21,7 @@ from paredown.studies.summary import front_summary
 
 KEPT = 8
 """Maximum number of studies whose models are kept; those of ten thousand trials take some 40 MB."""
-KEPT_S = 0.5
+KEPT_S = 1.0
 """Seconds for which the models of a study that runs hold for everyone who asks."""
 MAX_NEW = 300
 """Number of new trials above which all trials are read, in one statement."""

@@ -52,7 +52,7 @@ def result_routes(service: Service) -> APIRouter:
         reader = service.begun(service.find(token, study))
         for one in state or ():
             check_name(one, dict.fromkeys(STATES), "state")
-        allowed = [*SORTED_BY, *(one.metric.name for one in reader.objectives)]
+        allowed = [*SORTED_BY, *reader.objective_names]
         if sort not in allowed:
             raise ConfigError(f"sort: {sort!r} is not allowed; allowed: {', '.join(allowed)}")
         options = {"sort": sort, "descending": order == "desc", "offset": offset, "limit": limit}
@@ -87,7 +87,8 @@ def result_routes(service: Service) -> APIRouter:
             return {**json.loads(found), "study": study}
         known = service.models.of(job, reader)
         limits = limits_of(largest_values, smallest_values, known.baseline)
-        choice = choose(known.shortlist.among(reader.objectives, limits), reader.objectives, limits)
+        objectives = known.reader.objectives  # limits that follow from the baseline are known to it
+        choice = choose(known.shortlist.among(objectives, limits), objectives, limits)
         return {
             "study": study,
             "limits": {one.metric.name: one.limit for one in limits},
