@@ -50,7 +50,7 @@ SMALL: dict[str, Any] = {
     "task": "digits",
     "objectives": ["accuracy", "macs", "size_bytes"],
     "space": {"families": ["mbconv"], "steps": ["quantization"], "knobs": {"mbconv.phi": 0, "mbconv.depth": 1}},
-    "training": {"epochs": 3, "finetune_epochs": 1, "batch_size": 64},
+    "training": {"epochs": 1, "finetune_epochs": 1, "batch_size": 256},
     "sampler": "random",
     "workers": 1,
     "trials": 50_000,
