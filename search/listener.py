@@ -71,6 +71,9 @@ class ProgressListener:
     def skipped(self) -> None:
         """The sampler proposed a known candidate."""
 
+    def counted(self, counts: Mapping[str, int]) -> None:
+        """The number of the study's trials by state, those of other searches among them."""
+
     def search_ended(self) -> None:
         """The search ends, also by an error, and also before the first trial."""
 

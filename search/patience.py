@@ -18,3 +18,28 @@ def trials_without_gain(study: Study) -> int:
         if share > largest:
             largest, last_gain = share, number
     return study.finished_after(last_gain)
+
+
+class Patience:
+    """Waits for a gain of hypervolume; the study is read again only where trials have finished since.
+
+    Args:
+        study: The study.
+        trials: Number of finished trials without a gain that are too many; None for no such number.
+    """
+
+    def __init__(self, study: Study, trials: int | None) -> None:
+        self._study, self._trials = study, trials
+        self._seen, self._without = -1, 0
+
+    def is_lost(self, finished: int) -> bool:
+        """Return whether too many trials have brought no gain.
+
+        Args:
+            finished: Number of the study's finished trials by now.
+        """
+        if self._trials is None:
+            return False
+        if finished != self._seen:
+            self._seen, self._without = finished, trials_without_gain(self._study)
+        return self._without >= self._trials

@@ -22,8 +22,9 @@ from paredown.search.places import begun_study, check_outputs, losses_as_abort, 
 from paredown.search.samplers.choosing import choose_sampler
 from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.knobs import distributions
-from paredown.search.samplers.sampler import Params, Problem, Region
+from paredown.search.samplers.sampler import Params, Problem, Region, Work, no_work
 from paredown.search.samplers.surrogate.candidate_costs import CandidateCosts
+from paredown.search.samplers.surrogate.training_work import TrainingWork
 from paredown.search.schedulers.halving import Halving
 from paredown.search.schedulers.resumed import resume
 from paredown.search.study_file.feasibility import probe
@@ -32,10 +33,12 @@ from paredown.search.study_file.setup import Setup
 from paredown.search.study_file.stored import stored_device
 from paredown.search.trial.epoch_checkpoint import drop_checkpoints
 from paredown.search.trial.plan import TrialPlan
+from paredown.search.trial.pretraining import training_key
 from paredown.search.trial.run_trial import run_trial
 from paredown.search.trial.supernets import prepare_supernets
 from paredown.search.trial_queue import STOPPED, TIME_IS_UP, Budget, TrialQueue
 from paredown.spaces.knob import Value
+from paredown.studies.front import worst_cost
 from paredown.studies.outputs import write_mark
 from paredown.studies.ownership import LEASE_S
 from paredown.studies.result import TrialResult
@@ -202,14 +205,23 @@ def problem_of(setup: Setup, study: Study, costs: CandidateCosts | None = None) 
     costs = costs or _costs(setup, study)
     start = [setup.space.values(candidate) for candidate in (setup.space.baseline, setup.space.mildest())]
     region = functools.partial(_region, study)
-    return Problem(setup.config.seed, setup.config.trials, knobs, costs, _canonical(setup), start, region, n_told)
+    training = setup.plan.training
+    work: Work = no_work
+    if training.mode == "scratch" and training.first_epochs:  # elsewhere networks of all sizes take about the same
+        finetuning = training.finetune_epochs / (training.first_epochs + training.finetune_epochs)
+        work = TrainingWork(setup.space, costs, training_key, finetuning)
+    seed, trials = setup.config.seed, setup.config.trials
+    return Problem(seed, trials, knobs, costs, _canonical(setup), start, region, n_told, work)
 
 
 def _region(study: Study) -> Region:
-    """Return what a study accepts of its objectives; limits that follow from the baseline are known once it is done."""
-    limits, metrics = study.limits, study.optimised_metrics
+    """Return what a study accepts of its objectives; what follows from the baseline is known once that is done."""
+    limits, metrics, baseline = study.limits, study.optimised_metrics, study.baseline()
     losses = {at: m.loss(limits[m.name]) for at, m in enumerate(metrics) if m.name in limits}
-    return Region(losses, frozenset(metrics[at].name for at in losses))
+    reference: dict[int, float] = {}
+    if baseline is not None:
+        reference = {at: worst_cost(m, baseline) for at, m in enumerate(metrics) if not m.higher_is_better}
+    return Region(losses, frozenset(metrics[at].name for at in losses), reference)
 
 
 def _costs(setup: Setup, study: Study) -> CandidateCosts:

@@ -9,7 +9,7 @@ from paredown.search.errors import SearchAborted
 from paredown.search.interruption import TIME_IS_UP as TIME_IS_UP
 from paredown.search.interruption import StopRequest
 from paredown.search.listener import ProgressListener
-from paredown.search.patience import trials_without_gain
+from paredown.search.patience import Patience
 from paredown.search.schedulers.halving import Halving
 from paredown.search.schedulers.judge import Judge
 from paredown.spaces.candidate import Candidate
@@ -78,6 +78,7 @@ class TrialQueue:
         self._baseline_number: int | None = None
         self._renewed, self._is_waiting = -math.inf, False
         self._prepared: list[PendingTrial] = []
+        self._patience = Patience(study, budget.patience_trials)
         self.listener, self.halving, self.counted, self.judge = listener, halving, counted, Judge(halving, study)
         self.stop, self._trouble = stop or StopRequest(), trouble
         self.stopped, self.asking_s, self.preparing_s = "", 0.0, 0.0
@@ -269,9 +270,10 @@ class TrialQueue:
     def _is_over(self, promised: int = 0) -> bool:
         """Return whether no further trial may start now; set `stopped` where none will."""
         counts = self._study.counts()
+        self.listener.counted(counts)
         spent = sum(counts.get(state, 0) for state in FINISHED)
         reason, is_closing = "", False
-        running, patience = counts.get("running", 0) - len(self._prepared), self._budget.patience_trials
+        running = counts.get("running", 0) - len(self._prepared)
         if spent >= self._budget.trials:
             reason = f"{spent} trials are done"
             self._study.recover()
@@ -282,8 +284,9 @@ class TrialQueue:
             reason = TIME_IS_UP
         elif self._skipped >= MAX_SKIPPED:
             reason = f"the last {self._skipped} candidates were known or rejected: little of the space is left"
-        elif patience is not None and trials_without_gain(self._study) >= patience:
-            reason = f"the last {patience} finished trials brought no gain of hypervolume (patience_trials)"
+        elif self._patience.is_lost(spent):
+            trials = self._budget.patience_trials
+            reason = f"the last {trials} finished trials brought no gain of hypervolume (patience_trials)"
         if reason and not self._running and not is_closing:
             self.stopped = reason
         is_full = spent + running + promised >= self._budget.trials

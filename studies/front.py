@@ -114,8 +114,12 @@ def _scaled(metric: Metric, model: Model, baseline: Model, limits: Mapping[str, 
     if metric.higher_is_better:
         worst = baseline[metric.name] / REFERENCE_FACTOR if limit is None else limit
         return worst / max(value, 1e-12)
-    worst = REFERENCE_FACTOR * metric.counted_as(baseline[metric.name]) if limit is None else limit
-    return value / max(worst, 1e-12)
+    return value / max(worst_cost(metric, baseline) if limit is None else limit, 1e-12)
+
+
+def worst_cost(metric: Metric, baseline: Model) -> float:
+    """Return the largest cost that counts towards the hypervolume where there is no limit."""
+    return REFERENCE_FACTOR * metric.counted_as(baseline[metric.name])
 
 
 def deltas(model: Model, baseline: Model) -> dict[str, float]:

@@ -125,10 +125,14 @@ class ProgressDisplay(ProgressListener):
         if not _redraws(self._console):
             self._print(self._progress.ended_line(number, result))
 
+    def counted(self, counts: Mapping[str, int]) -> None:
+        """Count the trials of other searches too."""
+        self._progress.counted(counts)
+
     def tick(self) -> None:
         """Show the time left; where the console cannot redraw, say what runs where nothing was printed for long."""
         if self._live.is_started:
-            self._bar.update(self._task, left=self._progress.left)
+            self._bar.update(self._task, completed=self._progress.spent, left=self._progress.left)
         elif time.monotonic() - self._printed > QUIET_S:
             self._print(self._progress.running_line)
 

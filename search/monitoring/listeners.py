@@ -71,6 +71,11 @@ class Listeners(ProgressListener):
         for listener in self._listeners:
             listener.skipped()
 
+    def counted(self, counts: Mapping[str, int]) -> None:
+        """Tell all."""
+        for listener in self._listeners:
+            listener.counted(counts)
+
     def search_ended(self) -> None:
         """Tell all."""
         for listener in self._listeners:

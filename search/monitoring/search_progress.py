@@ -74,6 +74,7 @@ class SearchProgress(ProgressListener):
         self._free_since: list[float] = []
         self._durations: deque[float] = deque(maxlen=RECENT_TRIALS)
         self._first_durations: list[float] = []
+        self._finished_here = 0
 
     def supernet_epoch(self, family: str, epoch: int, epochs: int) -> None:
         """Keep how far a supernet is."""
@@ -117,10 +118,16 @@ class SearchProgress(ProgressListener):
         if result.outcome in FINISHED:
             (self._first_durations if number < LARGE_FIRST else self._durations).append(now - begun)
             self._free_since.append(now)
+            self._finished_here += 1
         else:
             self._free_since.append(begun)  # a rejected trial is part of the next one's time
         if result.outcome == "failed":
             self.failures.append((number, result))
+
+    def counted(self, counts: Mapping[str, int]) -> None:
+        """Take over what the study holds: other searches of it may have finished trials."""
+        for state in FINISHED:
+            self.counts[state] = counts.get(state, 0)
 
     @property
     def spent(self) -> int:
@@ -169,7 +176,13 @@ class SearchProgress(ProgressListener):
         begun = list(self._begun.values())[: self.trials_left]
         running = sum(max(0.0, self.trial_s - (time.monotonic() - since)) for since in begun)
         waiting = self._later_trial_s * (self.trials_left - len(begun))
-        return (running + waiting) / max(1, min(self.start.workers, self.trials_left))
+        return self._share * (running + waiting) / max(1, min(self.start.workers, self.trials_left))
+
+    @property
+    def _share(self) -> float:
+        """Share of this search in what was finished since it began; others of the same study do the rest."""
+        since = self.spent - sum(self.start.counts.get(state, 0) for state in FINISHED)
+        return self._finished_here / since if 0 < self._finished_here < since else 1.0
 
     @property
     def left(self) -> str:

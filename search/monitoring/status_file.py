@@ -1,10 +1,11 @@
 """Status files: what each search of a study does now, for whoever looks from another terminal.
 
-Each process has a file of its own in the folder `status` of the study. It is replaced whole, at most once a second.
+Each search has a file of its own in the folder `status` of the study. It is replaced whole, at most once a second.
 """
 
 import json
 import os
+import secrets
 import socket
 import time
 from collections.abc import Mapping
@@ -12,17 +13,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from paredown.search.listener import ProgressListener, SearchStart
 from paredown.search.monitoring.search_progress import SearchProgress
 from paredown.studies.result import CAUSE, PendingTrial, TrialResult
+from paredown.studies.runner_process import RunnerProcess
 
 STATUS_FOLDER = "status"
 EVERY_S = 1.0
 """Seconds between two versions of the file."""
 SILENT_S = 60.0
-"""Seconds without a new version after which a search on another machine is taken for dead."""
+"""Seconds without a new version after which a search is taken for dead where nobody here can see its process."""
 
 
 class StatusFile(ProgressListener):
@@ -35,7 +35,9 @@ class StatusFile(ProgressListener):
 
     def __init__(self, folder: Path, progress: SearchProgress) -> None:
         self._progress, self._began, self._written = progress, time.time(), 0.0
-        self._file = folder / STATUS_FOLDER / f"{socket.gethostname()}-{os.getpid()}.json"
+        # Containers share host names and numbers of processes.
+        name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}.json"
+        self._file, self._process = folder / STATUS_FOLDER / name, RunnerProcess.here()
         self._file.parent.mkdir(parents=True, exist_ok=True)
         for file, status in read_statuses(folder):
             if not is_alive(status):
@@ -83,6 +85,7 @@ class StatusFile(ProgressListener):
         return {
             "host": socket.gethostname(),
             "pid": os.getpid(),
+            "process": None if self._process is None else self._process.to_json(),
             "began_at": self._began,
             "updated_at": time.time(),
             "supernet": progress.supernet,
@@ -117,11 +120,7 @@ def is_alive(status: Mapping[str, Any]) -> bool:
     """Return whether the search that wrote a status still runs."""
     if "ended" in status:
         return False
-    if status["host"] != socket.gethostname():
-        return bool(time.time() - status["updated_at"] < SILENT_S)
-    try:
-        process = psutil.Process(status["pid"])
-        # A later process may have the number of one that is gone.
-        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= status["began_at"] + 1
-    except psutil.NoSuchProcess:
-        return False
+    process, here = RunnerProcess.from_json(status.get("process")), RunnerProcess.here()
+    if process is not None and here is not None and process.place == here.place:
+        return not process.is_gone(here)
+    return bool(time.time() - status["updated_at"] < SILENT_S)

@@ -5,17 +5,18 @@ network with the largest expected hypervolume improvement, in which the costs ar
 that cannot be built or that breaks a limit on a known cost.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import moocore
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from threadpoolctl import threadpool_limits
 
 from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.history import History
 from paredown.search.samplers.proposing import ProposingSampler, fresh_draw
-from paredown.search.samplers.sampler import Params, Problem
+from paredown.search.samplers.sampler import Costs, Params, Problem
 from paredown.search.samplers.surrogate.batch import Batch
 from paredown.search.samplers.surrogate.surrogate_model import HyperparameterCache, SurrogateModel
 
@@ -26,14 +27,10 @@ MAX_START = 12
 START_DRAWS, START_NEAREST = 256, 8
 """Number of random draws for a first network, and how many of them, the nearest to the wanted cost, are compared with
 the networks tried so far: the one most unlike them is proposed."""
-NEAR_DRAWS, NEAR_NEAREST = 16, 4
-"""The same where draws lie near networks that are known to be good: their costs are counted, not estimated."""
-MILDEST = 0.25
-"""Least cost of a first network, as a share of the cheapest network that is known to be good: much smaller ones are
-hopeless more often than not, and the model comes to them by itself where it expects more of them."""
-MAX_CHANGES, NEAR_TRIES = 3, 20
-"""Maximum number of knobs in which a first network differs from one that is known to be good, and number of draws that
-look for an untried one."""
+LADDER = 16.0
+"""Factor by which the smallest of the first networks is cheaper than the cheapest one that is known to be good."""
+NEAR_TRIES = 20
+"""Number of draws that look for an untried network that is compressed like a good one."""
 RANDOM_CANDIDATES, NEIGHBOURS, GENERATIONS, PARENTS, CHILDREN = 400, 400, 3, 40, 120
 """Size of the candidate pool of one proposal: random candidates, neighbours of the front, generations of offspring, and
 parents and children in each generation."""
@@ -66,51 +63,67 @@ class CostAwareSampler(ProposingSampler):
             return self._spread(domain, history, rng)
         model = SurrogateModel(domain, history, self._problem.costs, self._hyperparameters, self._problem.region())
         pool = _pool(domain, history, model, rng)
-        return _best(pool, model) if pool.params else fresh_draw(domain, history, rng)
+        if not pool.params:
+            return fresh_draw(domain, history, rng)
+        trained = [*history.done, *history.pending, *(params for params, _, _ in history.stopped)]
+        return _best(pool, model, lambda params: self._problem.work(params, trained))
 
     def _spread(self, domain: KnobDomain, history: History, rng: np.random.Generator) -> Params:
         """Return an allowed network whose cost is the next of evenly spread ones and which is unlike those tried."""
         good = [domain.completed(params, rng) for params in self._problem.start]
-        count, nearest = (NEAR_DRAWS, NEAR_NEAREST) if good else (START_DRAWS, START_NEAREST)
-        draws = [_first_draw(domain, history, rng, good) for _ in range(count)]
+        draws: Sequence[Params] = [_first_draw(domain, history, rng, good) for _ in range(START_DRAWS)]
         tried = [*history.done, *history.pending, *history.failed, *(p for p, _, _ in history.stopped)]
-        if (costs := self._problem.costs) is not None:
-            known = costs.count(draws) if good else costs.estimate(draws)
-            limits = np.array([np.inf if c.limit is None else c.limit for c in costs.columns])
-            is_allowed = ~np.isnan(known).any(1) & (known <= limits).all(1)
-            if good:
-                is_mild = known[:, 0] >= MILDEST * costs.count(good)[:, 0].min()
-                is_allowed = is_allowed & is_mild if (is_allowed & is_mild).any() else is_allowed
-            if len(allowed := np.flatnonzero(is_allowed)):
-                logs = np.log(np.maximum(known[allowed, 0], 1e-12))
-                target = logs.min() + _place(len(tried), self._start) * np.ptp(logs)
-                order = np.argsort(np.abs(logs - target), kind="stable")
-                draws = [draws[allowed[i]] for i in order[:nearest]]
+        if self._problem.costs is not None:
+            draws = self._near_the_next_cost(self._problem.costs, draws, good, len(tried))
         if not tried:
             return draws[0]
         distances = cdist(domain.encode(draws), domain.encode(tried)).min(1)
         return draws[int(distances.argmax())]
 
+    def _near_the_next_cost(
+        self, costs: Costs, draws: Sequence[Params], good: Sequence[Params], number: int
+    ) -> Sequence[Params]:
+        """Return allowed networks whose cost is the next of evenly spread ones: counted where estimates are nearest."""
+        limits = np.array([np.inf if c.limit is None else c.limit for c in costs.columns])
+        target: float | None = None
+        for known, most in ((costs.estimate, 2 * START_NEAREST), (costs.count, START_NEAREST)):
+            values = known(draws)
+            if not len(allowed := np.flatnonzero(~np.isnan(values).any(1) & (values <= limits).all(1))):
+                break
+            logs = np.log(np.maximum(values[allowed, 0], 1e-12))
+            if target is None:
+                high = min(logs.max(), np.log(costs.count(good)[:, 0].min())) if good else logs.max()
+                low = max(logs.min(), high - np.log(LADDER)) if good else logs.min()
+                target = low + self._place(number, len(good)) * (high - low)
+            order = np.argsort(np.abs(logs - target), kind="stable")
+            draws = [draws[allowed[i]] for i in order[:most]]
+        return draws
+
+    def _place(self, number: int, given: int) -> float:
+        """Return where the next first network lies in the range of costs, 0 to 1; the order is a fixed shuffle.
+
+        The dearest place belongs to the networks that are given, where there are some.
+        """
+        count = max(1, self._start - given)
+        places = np.linspace(0, 1, count, endpoint=not given)
+        return float(np.random.default_rng(count).permutation(places)[(number - given) % count])
+
 
 def _first_draw(domain: KnobDomain, history: History, rng: np.random.Generator, good: Sequence[Params]) -> Params:
-    """Return a network near one that is known to be good; a random one where none is known, or all are tried.
+    """Return an untried network; where some are known to be good, one that is compressed like one of them.
 
-    A knob in which the good networks differ, such as the amount of a compression step, moves to a value near theirs;
-    any other knob moves freely.
+    A knob in which the good networks differ is the strength of a compression step. Networks that are small from the
+    start keep their accuracy better than networks that are compressed as much, and they train faster.
     """
     for _ in range(NEAR_TRIES if good else 0):
-        params = good[int(rng.integers(len(good)))]
-        for name in rng.permutation(domain.names)[: int(rng.integers(1, MAX_CHANGES + 1))]:
-            is_kept_near = len({one[name] for one in good}) > 1
-            params = domain.changed(params, name, rng) if is_kept_near else domain.redrawn(params, rng, name)
+        params = domain.draw(rng)
+        for name in domain.names:
+            values = [one[name] for one in good]
+            if any(value != values[0] for value in values):
+                params[name] = values[int(rng.integers(len(values)))]
         if domain.key(params) not in history.seen:
             return params
     return fresh_draw(domain, history, rng)
-
-
-def _place(number: int, count: int) -> float:
-    """Return where the next of the first networks lies in the range of costs, 0 to 1; the order is a fixed shuffle."""
-    return float(np.random.default_rng(count).permutation(np.linspace(0, 1, count))[number % count])
 
 
 def _pool(domain: KnobDomain, history: History, model: SurrogateModel, rng: np.random.Generator) -> Batch:
@@ -143,14 +156,14 @@ def _pool(domain: KnobDomain, history: History, model: SurrogateModel, rng: np.r
     return pool
 
 
-def _best(pool: Batch, model: SurrogateModel) -> Params:
-    """Return the network of the largest improvement once the costs of the most promising ones are counted exactly."""
+def _best(pool: Batch, model: SurrogateModel, work: Callable[[Sequence[Params]], NDArray[np.float64]]) -> Params:
+    """Return the network of the largest improvement for its work, once the costs of the best are counted exactly."""
     gains = model.improvement(pool)
     if not (gains > 0).any():  # no candidate promises a gain: explore where the model is least certain
         gains = model.uncertainty(pool)
-    order = np.argsort(-gains, kind="stable")
+    order = np.argsort(-gains / work(pool.params), kind="stable")
     for at in range(0, min(len(order), FINALISTS * ROUNDS), FINALISTS):
         finalists = model.batch([pool.params[i] for i in order[at : at + FINALISTS]], counted=True)
         if finalists.params:
-            return finalists.params[int(model.improvement(finalists).argmax())]
+            return finalists.params[int((model.improvement(finalists) / work(finalists.params)).argmax())]
     return pool.params[int(order[0])]

@@ -44,6 +44,23 @@ class Costs(Protocol):
         """Return `n x k` costs of a few networks, exactly; a row of NaN for a network that cannot be built."""
 
 
+class Work(Protocol):
+    """Predicts how much work it is to evaluate networks."""
+
+    def __call__(self, params: Sequence[Params], trained: Sequence[Params]) -> NDArray[np.float64]:
+        """Return the positive work of each network, `n`, in any unit.
+
+        Args:
+            params: The networks.
+            trained: Networks whose evaluation has begun or ended; what they share with others need not be done again.
+        """
+
+
+def no_work(params: Sequence[Params], trained: Sequence[Params]) -> NDArray[np.float64]:
+    """Return the same work for all networks."""
+    return np.ones(len(params))
+
+
 @dataclass(frozen=True)
 class Region:
     """What a study accepts of its objectives.
@@ -51,10 +68,12 @@ class Region:
     Attributes:
         losses: Largest acceptable loss, by index of the objective; objectives without a limit are not there.
         constraints: Names under which trials say by how much they break these limits.
+        reference: Largest loss that counts towards the hypervolume, by index of the objective; the limits apart.
     """
 
     losses: Mapping[int, float] = field(default_factory=dict)
     constraints: frozenset[str] = frozenset()
+    reference: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,6 +89,7 @@ class Problem:
         start: Networks that are known to be good, such as the baseline; a search begins near them.
         region: Returns what the study accepts, as far as that is known by then.
         n_told: Number of trials that the study has already; samplers that count their own draws add it to the seed.
+        work: Predicts the work of an evaluation.
     """
 
     seed: int
@@ -80,6 +100,7 @@ class Problem:
     start: Sequence[Params] = ()
     region: Callable[[], Region] = Region
     n_told: int = 0
+    work: Work = no_work
 
 
 MakeSampler = Callable[[Problem], BaseSampler]

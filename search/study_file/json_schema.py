@@ -90,6 +90,7 @@ def _tasks() -> Iterator[Schema]:
     """Yield the ways to name a task: alone, with options, and with its one option in their place."""
     names = {"enum": list(TASKS)}
     yield names
+    yield {"type": "string", "pattern": f"^({'|'.join(n for n, loader in TASKS.items() if loader.shorthand)}):."}
     long_form = {"name": names, "options": {"type": "object"}}
     yield {"type": "object", "properties": long_form, "required": ["name"], "additionalProperties": False}
     for name, loader in TASKS.items():

@@ -109,9 +109,10 @@ class StudyConfig(Section):
     @field_validator("task", mode="before")
     @classmethod
     def _task(cls, value: Any) -> Any:
-        """Accept `digits`, `image_folder: {path: ...}` and `python: package.module:function`."""
+        """Accept `digits`, `image_folder:PATH` as on the command line, and `image_folder: {path: ...}`."""
         if isinstance(value, str):
-            return {"name": value}
+            name, _, option = value.partition(":")
+            return {"name": name, "shorthand": option} if option else {"name": name}
         if isinstance(value, dict) and len(value) == 1 and "name" not in value:
             name, options = next(iter(value.items()))
             if isinstance(options, dict):

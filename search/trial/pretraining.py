@@ -115,7 +115,7 @@ def pretrain(
 
 def pretraining_digest(candidate: Candidate, plan: TrialPlan) -> str:
     """Return the digest of all that determines the trained, uncompressed network."""
-    acting = {n: dict(knobs) for n, knobs in candidate.steps.items() if _acts(STEPS[n])}
+    acting = acting_steps(candidate)
     teacher = ""
     if plan.teacher is not None:
         teacher = plan.teacher.digest
@@ -133,6 +133,16 @@ def pretraining_digest(candidate: Candidate, plan: TrialPlan) -> str:
             "versions": [version("paredown"), torch.__version__],
         }
     )
+
+
+def training_key(candidate: Candidate) -> str:
+    """Return what is equal for the candidates of one study that share a trained, uncompressed network."""
+    return digest_of({"architecture": candidate.uncompressed.to_json(), "steps": acting_steps(candidate)})
+
+
+def acting_steps(candidate: Candidate) -> dict[str, dict[str, Any]]:
+    """Return the steps of a candidate, with their knobs, that change the training of the uncompressed network."""
+    return {name: dict(knobs) for name, knobs in candidate.steps.items() if _acts(STEPS[name])}
 
 
 def _acts(step: Step) -> bool:

@@ -168,7 +168,8 @@ class SurrogateModel:
         self._scale_of_costs = CostScale.of(everything[:, 1:] if self._region.losses else everything[:0, 1:])
         points, everything = self._scale_of_costs.scaled(points), self._scale_of_costs.scaled(everything)
         reference = everything.max(0) + REFERENCE_MARGIN * np.ptp(everything, axis=0) + 1e-9
-        limits = np.array([[self._region.losses.get(o, np.inf) for o in (self._modelled, *self._axes)]])
+        worst = {**self._region.reference, **self._region.losses}
+        limits = np.array([[worst.get(o, np.inf) for o in (self._modelled, *self._axes)]])
         reference = np.minimum(reference, self._scale_of_costs.scaled(limits)[0])
         reference[0] = self._region.losses.get(self._modelled, points[:, 0].max() + 1e-9)
         points = points[done.feasible]

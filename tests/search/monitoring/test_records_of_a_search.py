@@ -3,6 +3,7 @@
 import os
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from paredown.search.trial_queue import Budget, TrialQueue
 from paredown.spaces.candidate import Candidate
 from paredown.studies.errors import StudyError
 from paredown.studies.result import PendingTrial, TrialResult
+from paredown.studies.runner_process import RunnerProcess
 from paredown.studies.study import Study
 
 METRICS = [EVALUATORS[name].metric for name in ("accuracy", "size_bytes")]
@@ -91,12 +93,18 @@ def test_an_aborted_search_says_so_in_its_log(tmp_path: Path) -> None:
 
 
 def test_a_search_that_died_is_known_by_its_process(tmp_path: Path) -> None:
-    status = {"host": os.uname().nodename, "pid": os.getpid(), "began_at": time.time(), "updated_at": 0.0}
+    here = RunnerProcess.here()
+    assert here is not None
+    status = {"process": here.to_json(), "updated_at": 0.0}
     assert is_alive(status), "silent, but its process is there"
-    assert not is_alive(status | {"began_at": 0.0}), "a later process has its number"
+    assert not is_alive({"process": replace(here, start=here.start - 1).to_json(), "updated_at": time.time()}), (
+        "a later one"
+    )
     assert not is_alive(status | {"ended": "done"})
-    assert not is_alive(status | {"host": "elsewhere"})
-    assert is_alive(status | {"host": "elsewhere", "updated_at": time.time()})
+    elsewhere = replace(here, place="a container of the same host name").to_json()
+    assert not is_alive({"process": elsewhere, "updated_at": 0.0})
+    assert is_alive({"process": elsewhere, "updated_at": time.time()})
+    assert is_alive({"updated_at": time.time()}), "written by an older version"
     assert read_statuses(tmp_path) == []
 
 
@@ -128,6 +136,18 @@ def test_the_time_left_follows_the_latest_trials_of_all_workers(monkeypatch: pyt
     progress.finished(7, TrialResult("rejected"))
     progress.started(PendingTrial(8, Candidate("mbconv", {})))
     assert progress.seconds_left == pytest.approx((10 * 13 + 4) / 2), "a rejected trial is part of the next"
+
+
+def test_another_search_of_the_study_does_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    pass_time(monkeypatch, 0)
+    progress = SearchProgress()
+    progress.search_started(SearchStart("s", METRICS, 21, None, (), {"done": 1}, 1))
+    for number in range(1, 6):
+        ended(progress, monkeypatch, number, 10)
+    assert (progress.trials_left, progress.seconds_left) == (15, pytest.approx(150))
+    progress.counted({"done": 10, "failed": 1, "running": 2})
+    assert progress.trials_left == 10
+    assert progress.seconds_left == pytest.approx(100 * 5 / 10), "half of what was finished since is not ours"
 
 
 def test_the_time_left_follows_changes_but_not_one_long_trial(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,11 +16,11 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.trial import TrialState
 
 from paredown.evaluators.build import COUNTED
-from paredown.search.samplers.cost_aware import CostAwareSampler
+from paredown.search.samplers.cost_aware import LADDER, CostAwareSampler
 from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.history import History
 from paredown.search.samplers.knobs import distributions
-from paredown.search.samplers.sampler import Cost, Params, Problem, Region
+from paredown.search.samplers.sampler import Cost, Params, Problem, Region, no_work
 from paredown.search.samplers.surrogate.candidate_costs import CandidateCosts
 from paredown.search.samplers.surrogate.cost_scale import CostScale
 from paredown.search.samplers.surrogate.expected_improvement import expected_improvement
@@ -336,21 +336,50 @@ class TestRegion:
         chosen = batch.params[int(model.improvement(batch).argmax())]
         assert accuracy(chosen) > 0.8, "better than all that were tried"
 
-    def test_the_first_networks_are_near_the_good_ones(self) -> None:
+    def test_the_first_networks_step_down_in_size_and_are_compressed_like_good_ones(self) -> None:
         base = {"depth": 8, "width": 8, "kernel": 5, "activation": "silu", "bits": 32}
-        problem = Problem(0, 40, KNOBS, KnownCosts(), start=[base, {**base, "bits": 8}])
+        good = [base, {**base, "bits": 8}]
+        problem = Problem(0, 40, KNOBS, KnownCosts(), start=good)
         study = optuna.create_study(directions=["maximize", "minimize"], sampler=CostAwareSampler(problem))
-        study.enqueue_trial(base)
+        for params in good:
+            study.enqueue_trial(params)
         asked = []
         for _ in range(5):
             trial = study.ask(KNOBS)
             asked.append(trial.params)
             study.tell(trial, [accuracy(trial.params), cost(trial.params)])
-        changed = [sum(p[name] != base[name] for name in KNOBS) for p in asked[1:]]
-        assert max(changed) <= 4, "three knobs of one that differs from the other in a fourth"
-        costs = [cost(p) for p in asked]
-        assert max(costs) > 10 * min(costs), "spread over the costs"
-        assert min(costs) >= cost({**base, "bits": 8}) / 4, "much smaller ones are hopeless"
+        assert {p["bits"] for p in asked} == {32, 8}, "the only knob in which the good ones differ"
+        steps = sorted(cost(good[1]) / cost(p) for p in asked[2:])
+        assert steps == pytest.approx([LADDER ** (1 / 3), LADDER ** (2 / 3), LADDER], rel=0.3)
+
+    def test_costs_beyond_the_reference_promise_nothing(self) -> None:
+        domain = KnobDomain(KNOBS)
+        drawn = [domain.draw(np.random.default_rng(i)) for i in range(60)]
+        history = History(done=drawn, violations=[{}] * len(drawn))
+        history.losses = np.array([[-accuracy(p), cost(p)] for p in drawn])
+        middle = float(np.median(history.losses[:, 1]))
+        others = [domain.draw(np.random.default_rng(1000 + i)) for i in range(60)]
+        dear = np.array([cost(p) > middle for p in others])
+        model = SurrogateModel(domain, history, KnownCosts(), {}, Region(reference={1: middle}))
+        gains = model.improvement(model.batch(others))
+        assert (gains[dear] == 0).all()
+        assert gains[~dear].max() > 0
+
+
+def test_what_is_trained_already_comes_first_where_the_gain_is_the_same() -> None:
+    base = {"depth": 8, "width": 8, "kernel": 5, "activation": "silu", "bits": 32}
+
+    def work(params: Any, trained: Any) -> Any:
+        networks = [{**p, "bits": 0} for p in trained]
+        return np.array([0.01 if {**p, "bits": 0} in networks else 1.0 for p in params])
+
+    shares = []
+    for given in (no_work, work):
+        problem = Problem(0, 24, KNOBS, KnownCosts(), start=[base, {**base, "bits": 8}], work=given)
+        study = run(CostAwareSampler(problem), 24)
+        networks = [tuple(sorted({**t.params, "bits": 0}.items())) for t in study.trials]
+        shares.append(len(set(networks)) / len(networks))
+    assert shares[1] < shares[0], "fewer networks are trained in as many trials"
 
 
 def test_costs_that_span_decades_are_on_a_logarithmic_scale() -> None:
