@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.evaluators.metrics.limit import BaselineLimit
 from paredown.evaluators.metrics.measurement import Objective
+from paredown.evaluators.metrics.test_accuracy import METRIC as TEST_ACCURACY
 from paredown.search.errors import ConfigError
 from paredown.search.study_file.limits import read_limit, refusal
 from paredown.studies.front import Model
@@ -25,7 +26,8 @@ def limits_of(
         options: How messages name the two.
 
     Raises:
-        ConfigError: A metric does not exist, a value is no limit, or a limit is on the metric's good side.
+        ConfigError: A metric does not exist or is no ground for a choice, a value is no limit, or a limit is on the
+            metric's good side.
     """
     limits = [_limit(name, value, baseline, options, wants_higher=False) for name, value in largest.items()]
     limits += [_limit(name, value, baseline, options, wants_higher=True) for name, value in smallest.items()]
@@ -36,7 +38,9 @@ def _limit(
     name: str, value: float | str, baseline: Model | None, options: tuple[str, str], *, wants_higher: bool
 ) -> Objective:
     given = f"{options[wants_higher]} {name}={value}"
-    metrics = known_metrics()
+    metrics = {known: metric for known, metric in known_metrics().items() if known != TEST_ACCURACY.name}
+    if name == TEST_ACCURACY.name:
+        raise ConfigError(f"{given}: no model is chosen by the test images; allowed: {', '.join(metrics)}")
     if name not in metrics:
         raise ConfigError(f"{given}: metric {name!r} does not exist; allowed: {', '.join(metrics)}")
     metric = metrics[name]

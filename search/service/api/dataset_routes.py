@@ -10,7 +10,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse
 
-from paredown.search.service.api.access import PROBLEMS, REFUSED, Responses, needs
+from paredown.search.service.api.access import PROBLEMS, DatasetName, Responses, needs
 from paredown.search.service.api.documents import DatasetDocument, DatasetList, Problem
 from paredown.search.service.datasets import DatasetConflict, Datasets
 from paredown.search.service.held_upload import uploaded
@@ -22,9 +22,8 @@ Submitter = Annotated[Token, Depends(needs("submit"))]
 UNPACKED_AT_ONCE = 2
 """Number of uploads that are unpacked at the same time; others wait."""
 PICTURE: Responses = {200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}}
-UPLOADED: Responses = REFUSED | {
+UPLOADED: Responses = {
     200: {"model": DatasetDocument, "description": "The same zip file was uploaded before"},
-    400: {"model": Problem, "description": "The request ended before its body"},
     413: {"model": Problem, "description": "The zip file is larger than the limit of the server"},
     507: {"model": Problem, "description": "The disk of the server is full"},
 }
@@ -47,7 +46,7 @@ def dataset_routes(service: Service) -> APIRouter:
         return DatasetList(datasets=found, upload_limit_bytes=datasets.upload_limit)
 
     @router.put("/{dataset}", status_code=201, responses=UPLOADED, openapi_extra={"requestBody": ZIP_FILE})
-    async def upload(token: Submitter, request: Request, response: Response, dataset: str) -> DatasetDocument:
+    async def upload(token: Submitter, request: Request, response: Response, dataset: DatasetName) -> DatasetDocument:
         """Upload a folder of images as a zip file; studies name it as `image_folder: dataset:NAME`."""
         try:
             found, is_new = await _added(datasets, token.owner, dataset, request, unpacking)
@@ -61,14 +60,14 @@ def dataset_routes(service: Service) -> APIRouter:
         return DatasetDocument(**found)
 
     @router.get("/{dataset}")
-    def get_dataset(token: Reader, dataset: str) -> DatasetDocument:
+    def get_dataset(token: Reader, dataset: DatasetName) -> DatasetDocument:
         """Show a data set: images by class and split, as `paredown data check --json` does."""
         return DatasetDocument(**datasets.find(token, dataset))
 
     @router.get("/{dataset}/thumbnail", response_class=FileResponse, responses=PICTURE)
     def thumbnail(
         token: Reader,
-        dataset: str,
+        dataset: DatasetName,
         of_class: Annotated[str, Query(alias="class", description="Name of a class")],
         number: Annotated[int, Query(ge=0, le=1000, description="Which one, from 0")] = 0,
     ) -> FileResponse:
@@ -77,7 +76,7 @@ def dataset_routes(service: Service) -> APIRouter:
         return FileResponse(file, media_type="image/png")
 
     @router.delete("/{dataset}", status_code=204)
-    def delete(token: Submitter, dataset: str) -> None:
+    def delete(token: Submitter, dataset: DatasetName) -> None:
         """Delete a data set that no study names."""
         datasets.delete(token, dataset)
 

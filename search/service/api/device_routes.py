@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, HTTPException, Query
 
 from paredown.evaluators.devices.catalogue import device_ids, device_profile
-from paredown.search.service.api.access import PROBLEMS, REFUSED, needs
+from paredown.search.service.api.access import PROBLEMS, DeviceName, StudyName, needs
 from paredown.search.service.api.documents import DeviceList, DeviceMatrix
 from paredown.search.service.service import Service
 from paredown.studies.access.tokens import Token
@@ -26,17 +26,17 @@ def device_routes(service: Service) -> APIRouter:
         return DeviceList(devices=[device_profile(name).to_json() for name in device_ids()])
 
     @router.get("/devices/{device}")
-    def get_device(token: Reader, device: str) -> dict[str, Any]:
+    def get_device(token: Reader, device: DeviceName) -> dict[str, Any]:
         """Show all that is known of a device, each number with its source, as `paredown device show --json` does."""
         del token
         if device not in device_ids():  # the catalogue also reads files
             raise HTTPException(404, f"device {device!r} does not exist; allowed: {', '.join(device_ids())}")
         return device_profile(device).to_json()
 
-    @router.get("/studies/{study}/devices", responses=REFUSED)
+    @router.get("/studies/{study}/devices")
     def matrix(
         token: Reader,
-        study: str,
+        study: StudyName,
         largest: Annotated[Limits, Query(alias="max", examples=[["size_bytes=60k"]])] = None,
         smallest: Annotated[Limits, Query(alias="min", examples=[["accuracy=0.95"]])] = None,
     ) -> DeviceMatrix:

@@ -4,9 +4,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from paredown.search.service.api import examples
 from paredown.search.service.overview import State
-
-EXAMPLE = "study: digits\ntask: digits\nobjectives: [accuracy, latency_ms, size_bytes]\ntrials: 40\n"
 
 
 class EstimateDocument(BaseModel):
@@ -45,6 +44,7 @@ class StudyDocument(BaseModel):
         finished_at: When it came to its end; null before.
     """
 
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.STUDY]})
     study: str
     owner: str
     state: State
@@ -89,6 +89,7 @@ class TrialList(BaseModel):
         trials: The trials of this page.
     """
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"total": 1, "trials": [examples.TRIAL]}]})
     total: int
     trials: list[dict[str, Any]]
 
@@ -139,6 +140,7 @@ class DatasetDocument(BaseModel):
         studies: Names of the studies whose data it is.
     """
 
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.DATASET]})
     dataset: str
     owner: str
     created_at: float
@@ -148,7 +150,7 @@ class DatasetDocument(BaseModel):
     size_bytes: int
     classes: list[str]
     thumbnails: dict[str, int]
-    shape: tuple[int, int, int]
+    shape: list[int] = Field(min_length=3, max_length=3)
     values: str
     counts: dict[str, dict[str, int]]
     unused: dict[str, list[str]]
@@ -198,6 +200,16 @@ class DeviceRow(BaseModel):
 class DeviceMatrix(BaseModel):
     """The best model of a study for each device."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "study": "digits",
+                    "devices": [{"device": "f746", "trial": 3, "metrics": {"accuracy": 0.9583}, "reason": ""}],
+                }
+            ]
+        }
+    )
     study: str
     devices: list[DeviceRow]
 
@@ -211,6 +223,9 @@ class LogPart(BaseModel):
         ended: Whether the study rests, so that nothing comes as long as nobody starts it again.
     """
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"text": "trial 1 done\n", "next_offset": 13, "ended": False}]}
+    )
     text: str
     next_offset: int
     ended: bool
@@ -219,4 +234,9 @@ class LogPart(BaseModel):
 class Problem(BaseModel):
     """Why a request was refused."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"detail": "digits.yaml: epochs: no such key; allowed: study, task, objectives"}]
+        }
+    )
     detail: str

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 
-from paredown.search.service.api.access import PROBLEMS, Responses, needs
+from paredown.search.service.api.access import PROBLEMS, Responses, StudyName, TrialNumber, needs
 from paredown.search.service.model_archive import model_archive
 from paredown.search.service.service import Service
 from paredown.studies.access.tokens import Token
@@ -25,19 +25,19 @@ def file_routes(service: Service) -> APIRouter:
     router = APIRouter(prefix="/v1/studies/{study}", tags=["files"], responses=PROBLEMS)
 
     @router.get("/report", response_class=FileResponse, responses=PAGE)
-    def report(token: Reader, study: str) -> FileResponse:
+    def report(token: Reader, study: StudyName) -> FileResponse:
         """Download the report, one self-contained page."""
         return report_file(service, service.find(token, study), study)
 
     @router.get("/models/{trial}", response_class=FileResponse, responses=ARCHIVE)
-    def model(token: Reader, study: str, trial: int) -> FileResponse:
+    def model(token: Reader, study: StudyName, trial: TrialNumber) -> FileResponse:
         """Download an exported model as a zip file."""
         job = service.find(token, study)
         archive = model_archive(Path(job.folder, "models"), trial)
         return attached(archive, f"{study}-trial-{trial:04d}.zip", "application/zip")
 
     @router.post("/models/{trial}/export")
-    def export(token: Submitter, study: str, trial: int) -> dict[str, Any]:
+    def export(token: Submitter, study: StudyName, trial: TrialNumber) -> dict[str, Any]:
         """Export a model that the end of the search did not, which measures its accuracy on the test images."""
         job = service.find(token, study)
         service.begun(job)

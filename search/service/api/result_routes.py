@@ -15,7 +15,8 @@ from paredown.evaluators.devices.catalogue import device_ids
 from paredown.search.api.limits import limits_of
 from paredown.search.errors import ConfigError, check_name
 from paredown.search.monitoring.search_log import LOG_FILE
-from paredown.search.service.api.access import PROBLEMS, needs
+from paredown.search.service.api import examples
+from paredown.search.service.api.access import PROBLEMS, StudyName, answered, needs
 from paredown.search.service.api.documents import LogPart, TrialList
 from paredown.search.service.service import RESTING, Service
 from paredown.search.service.worker import OUTPUT_FILE
@@ -31,6 +32,7 @@ PROGRESS_S = 1.0
 """Seconds between two looks at a study whose progress is followed."""
 SILENCE_S = 15.0
 """Seconds without an event after which a comment shows that the connection lives."""
+EVENTS = answered(examples.PROGRESS, "One event for each change", "text/event-stream")
 
 
 def result_routes(service: Service) -> APIRouter:
@@ -40,7 +42,7 @@ def result_routes(service: Service) -> APIRouter:
     @router.get("/trials", response_model=TrialList)
     def trials(
         token: Reader,
-        study: str,
+        study: StudyName,
         state: Annotated[list[str] | None, Query(description="States; may be repeated")] = None,
         feasible: bool | None = None,
         sort: Annotated[str, Query(description=f"{', '.join(SORTED_BY)}, or a metric of the study")] = "number",
@@ -59,17 +61,17 @@ def result_routes(service: Service) -> APIRouter:
         total, page = reader.page(states=state or (), feasible=feasible, **options)  # type: ignore[arg-type]
         return Response(TrialList(total=total, trials=page).model_dump_json(), media_type="application/json")
 
-    @router.get("/front")
-    def front(token: Reader, study: str) -> Response:
+    @router.get("/front", responses=answered(examples.FRONT, "The document of `paredown front --json`"))
+    def front(token: Reader, study: StudyName) -> Response:
         """Show the Pareto front, as `paredown front --json` does."""
         job = service.find(token, study)
         known = service.models.of(job, service.begun(job))
         return Response(known.front_text(study), media_type="application/json")
 
-    @router.get("/select")
+    @router.get("/select", responses=answered(examples.SELECT, "The document of `paredown select --json`"))
     def selected(
         token: Reader,
-        study: str,
+        study: StudyName,
         largest: Annotated[list[str] | None, Query(alias="max", examples=[["size_bytes=60k"]])] = None,
         smallest: Annotated[list[str] | None, Query(alias="min", examples=[["accuracy=0.95"]])] = None,
         device: Annotated[str | None, Query(description="A name that `paredown device list` lists")] = None,
@@ -108,7 +110,7 @@ def result_routes(service: Service) -> APIRouter:
     @router.get("/log")
     def log(
         token: Reader,
-        study: str,
+        study: StudyName,
         offset: Annotated[int, Query(ge=0, le=2**62, description="Byte at which to begin")] = 0,
         kind: Annotated[
             Literal["search", "output"], Query(description="Events, or what the process printed")
@@ -125,8 +127,8 @@ def result_routes(service: Service) -> APIRouter:
         text = part.decode(errors="replace")
         return LogPart(text=text, next_offset=offset + len(part), ended=job.state in RESTING and len(part) < LOG_BYTES)
 
-    @router.get("/progress", responses={200: {"content": {"text/event-stream": {}}}}, response_class=StreamingResponse)
-    def progress(token: Reader, study: str) -> StreamingResponse:
+    @router.get("/progress", responses=EVENTS, response_class=StreamingResponse)
+    def progress(token: Reader, study: StudyName) -> StreamingResponse:
         """Follow a study as server-sent events, one for each change, until it rests."""
         service.find(token, study)
         return StreamingResponse(_events(service, token, study), media_type="text/event-stream")

@@ -8,8 +8,9 @@ import yaml
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from paredown.search.errors import ConfigError
-from paredown.search.service.api.access import PROBLEMS, REFUSED, Responses, needs
-from paredown.search.service.api.documents import EXAMPLE, EstimateDocument, StudyDetail, StudyDocument, StudyList
+from paredown.search.service.api import examples
+from paredown.search.service.api.access import PROBLEMS, Responses, StudyName, needs
+from paredown.search.service.api.documents import EstimateDocument, StudyDetail, StudyDocument, StudyList
 from paredown.search.service.overview import Seen
 from paredown.search.service.service import Service
 from paredown.studies.access.tokens import Token
@@ -17,14 +18,14 @@ from paredown.studies.queue.workers import names_in
 
 Reader = Annotated[Token, Depends(needs("read"))]
 Submitter = Annotated[Token, Depends(needs("submit"))]
-SUBMITTED: Responses = REFUSED | {200: {"description": "An earlier request with the key made it"}}
+SUBMITTED: Responses = {200: {"description": "An earlier request with the key made it"}}
 
 STUDY_FILE = {
     "required": True,
     "description": "A study file",
     "content": {
-        "application/yaml": {"schema": {"type": "string"}, "example": EXAMPLE},
-        "application/json": {"schema": {"type": "object"}, "example": yaml.safe_load(EXAMPLE)},
+        "application/yaml": {"schema": {"type": "string"}, "example": examples.STUDY_FILE},
+        "application/json": {"schema": {"type": "object"}, "example": yaml.safe_load(examples.STUDY_FILE)},
     },
 }
 
@@ -91,7 +92,7 @@ def study_routes(service: Service) -> APIRouter:
         return StudyList(studies=[study_document(seen) for seen in service.overview.all(owner)])
 
     @router.get("/{study}")
-    def get_study(token: Reader, study: str) -> StudyDetail:
+    def get_study(token: Reader, study: StudyName) -> StudyDetail:
         """Show a study."""
         job = service.find(token, study)
         search = service.progress(job)["search"]
