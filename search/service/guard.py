@@ -156,7 +156,8 @@ class Guard:
         if kind.lower() != "bearer":
             text = "" if _is_below(path, API) else self._sessions.token(headers.get("cookie", ""))
         token = await run_sync(self._tokens.check, text.strip()) if text else None
-        if token is None and not self._failures.take(address):  # whoever has a token is never locked out by others
+        # Whoever has a token is never locked out by others; who shows none guesses none.
+        if token is None and text and not self._failures.take(address):
             raise Refused(429, "too many requests without a valid token; try again in a minute")
         if token is None:
             raise Refused(401, "needed: the header Authorization: Bearer TOKEN, with a token that is valid")

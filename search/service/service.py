@@ -192,6 +192,14 @@ class Service:
             "search": {key: alive[-1][key] for key in shown} if alive else None,
         }
 
+    def importances(self, job: Job) -> dict[str, dict[str, float]]:
+        """Return the importance of each knob for each objective; empty where there are too few trials."""
+        command = [sys.executable, "-m", "paredown.search.service.importances", job.stored_name]
+        found: dict[str, dict[str, float]] = json.loads(
+            _output(command, "", {"PAREDOWN_STORAGE": self.settings.storage})
+        )
+        return found
+
     def command(self, *arguments: str) -> str:
         """Run a command of the command line in a process of its own, and return what it printed.
 

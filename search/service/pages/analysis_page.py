@@ -1,8 +1,9 @@
 """What a study teaches: the hypervolume over trials, which knobs matter, and the learning curves."""
 
-from dash import Dash, html
+from dash import Dash, Input, Output, State, dcc, html
 from dash.development.base_component import Component
 
+from paredown.search.service.pages.dash_server import asker
 from paredown.search.service.pages.elements import nothing, panel
 from paredown.search.service.pages.place import Place
 from paredown.search.service.pages.plots import graph
@@ -17,13 +18,19 @@ def layout(place: Place, snapshots: Snapshots) -> list[Component | None]:
     """Return the page."""
     job = place.job()
     snapshot = snapshots.of(job)
-    head = study_head(place, job, snapshots, "analysis")
+    head = study_head(place, job, "analysis")
     if snapshot is None or snapshot.baseline is None:
         return [
             *head,
             nothing("Nothing to analyse yet", "The figures appear when the baseline, the first trial, is done."),
         ]
-    return [*head, html.Div([_hypervolume(snapshot), _importances(snapshot)], className="halves"), _curves(snapshot)]
+    waiting = html.P("Computing ...", className="note")
+    knobs = panel(
+        "Which knobs matter",
+        dcc.Loading(html.Div(waiting, id="importances-place"), type="dot"),
+        note="Share of each objective's variance (PED-ANOVA). Narrow the knobs that matter, fix those that do not.",
+    )
+    return [*head, html.Div([_hypervolume(snapshot), knobs], className="halves"), _curves(snapshot)]
 
 
 def _hypervolume(snapshot: Snapshot) -> Component:
@@ -35,17 +42,6 @@ def _hypervolume(snapshot: Snapshot) -> Component:
         note=f"{share:.3f}: the share of the box between perfection and the limits that the front dominates. "
         "A curve that is flat for long says that more trials add little.",
     )
-
-
-def _importances(snapshot: Snapshot) -> Component:
-    importances = snapshot.importances
-    if not importances:
-        needed = f"It takes {MIN_TRIALS_FOR_IMPORTANCES} finished trials; there are {len(snapshot.models)}."
-        return panel("Which knobs matter", html.P(needed, className="note"))
-    figure = importances_figure(importances)
-    label = "Importance of each knob for each objective"
-    note = "Share of each objective's variance (PED-ANOVA). Narrow the knobs that matter, fix those that do not."
-    return panel("Which knobs matter", graph("importances", figure, label, figure.layout.height or 400), note=note)
 
 
 def _curves(snapshot: Snapshot) -> Component | None:
@@ -61,4 +57,19 @@ def _curves(snapshot: Snapshot) -> Component | None:
 
 
 def add_callbacks(dash: Dash, service: Service, snapshots: Snapshots) -> None:
-    """Add nothing: the page is drawn once."""
+    """Add what brings the importances of the knobs, which take seconds."""
+
+    @dash.callback(
+        Output("importances-place", "children"), Input("importances-place", "id"), State("study-name", "data")
+    )
+    def importances(place: str, name: str) -> Component:
+        job = service.find(asker(), name)
+        snapshot = snapshots.of(job)
+        assert snapshot is not None
+        found = snapshots.importances(job, snapshot)
+        if not found:
+            needed = f"It takes {MIN_TRIALS_FOR_IMPORTANCES} finished trials; there are {len(snapshot.models)}."
+            return html.P(needed, className="note")
+        figure = importances_figure(found)
+        height = figure.layout.height or 400
+        return graph("importances", figure, "Importance of each knob for each objective", height)

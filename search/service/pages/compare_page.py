@@ -23,7 +23,7 @@ COLOURS = (BLUE, ORANGE, GREEN, "#a855f7")
 def layout(place: Place, snapshots: Snapshots) -> list[Component]:
     """Return the page."""
     job = place.job()
-    head, snapshot = study_head(place, job, snapshots, "compare"), snapshots.of(job)
+    head, snapshot = study_head(place, job, "compare"), snapshots.of(job)
     if snapshot is None or not snapshot.models:
         return [*head, nothing("Nothing to compare yet", "The study has no finished model.")]
     numbers = [int(one) for one in place.query.get("trials", "").split(",") if one.isdecimal() and len(one) < 10]
@@ -63,7 +63,13 @@ def _comparison(place: Place, snapshot: Snapshot, models: list[Model]) -> list[A
     figure = curves_figure(curves, {model.trial for model in models})
     colours = {f"trial {m.trial}": colour for m, colour in zip(models, COLOURS, strict=False)}
     for trace in figure.data:
-        trace.update(line={"color": colours[trace.name], "width": 2}, showlegend=True)
+        colour = colours[trace.name]
+        trace.update(
+            mode="lines+markers",
+            line={"color": colour, "width": 2},
+            marker={"color": colour, "size": 6, "symbol": "circle"},
+        )
+        trace.showlegend = True
     return [
         panel(
             "Measurements",

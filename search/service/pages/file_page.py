@@ -19,7 +19,7 @@ def layout(place: Place, snapshots: Snapshots) -> list[Component]:
     text = yaml.safe_dump(job.payload, sort_keys=False, allow_unicode=True)
     again = f"{place.href('new')}?{urlencode({'like': place.name_of(job)})}"
     return [
-        *study_head(place, job, snapshots, "file"),
+        *study_head(place, job, "file"),
         panel("Study file", html.Pre(text, tabIndex=0), link("New study from this one", again, className="button")),
     ]
 

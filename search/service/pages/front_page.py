@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.development.base_component import Component
+from dash.exceptions import PreventUpdate
 
 from paredown.evaluators.devices.catalogue import device_ids
 from paredown.search.api.model_table import ModelTable
@@ -14,7 +15,7 @@ from paredown.search.service.pages.elements import aria, link, nothing, panel, p
 from paredown.search.service.pages.place import Place, address
 from paredown.search.service.pages.plots import front_plot, graph
 from paredown.search.service.pages.snapshot import Snapshot, Snapshots
-from paredown.search.service.pages.study_frame import study_head
+from paredown.search.service.pages.study_frame import EVERY_MS, study_head
 from paredown.search.service.pages.which_model import (
     answer,
     answer_on_device,
@@ -29,13 +30,26 @@ from paredown.studies.queue.jobs import Job
 from paredown.studies.region import binding_text, limit_texts, nearest
 
 MAX_COMPARED = 4
+MAX_LISTED = 60
+"""Maximum number of models in the table below the front."""
 AXES = ("y", "x", "z")
+CHOSEN, FRESH, SLIDERS = {"front": "chosen"}, {"fresh": "models"}, {"part": "sliders"}
+"""Store of the limits with the model that was chosen, store of when new models came, and the place of the sliders. A
+callback may name them as all of their kind, of which there may be none: as long as the baseline runs, there is nothing
+to choose from."""
 
 
 def layout(place: Place, snapshots: Snapshots) -> list[Component]:
     """Return the page."""
     job = place.job()
-    return [*study_head(place, job, snapshots), html.Div(_front(place, job, snapshots.of(job)), id="front")]
+    snapshot = snapshots.of(job)
+    return [
+        *study_head(place, job),
+        html.Div(_front(place, job, snapshot), id="front"),
+        html.Div(_models(place, job, snapshot), id="front-models"),
+        dcc.Store(id="front-version", data="" if snapshot is None else snapshot.version),
+        dcc.Interval(id="front-tick", interval=EVERY_MS),
+    ]
 
 
 def _front(place: Place, job: Job, snapshot: Snapshot | None) -> Component:
@@ -47,7 +61,7 @@ def _front(place: Place, job: Job, snapshot: Snapshot | None) -> Component:
     wanted = place.query.get("device")
     which = panel(
         "Which model",
-        *sliders(snapshot, place.query),
+        html.Div(sliders(snapshot, place.query), id=SLIDERS),
         html.Label("Device", htmlFor="device"),
         dcc.Dropdown(devices, wanted if wanted in device_ids() else None, id="device", placeholder="any"),
         dcc.Loading(html.Div(id="answer", className="answer", **aria(live="polite")), delay_show=300, type="dot"),
@@ -63,13 +77,7 @@ def _front(place: Place, job: Job, snapshot: Snapshot | None) -> Component:
             "Each point is a model that was trained and measured. Click one to open its trial.",
         ],
     )
-    return html.Div(
-        [
-            html.Div([figure, which], className="columns"),
-            html.Div(_models(place, job, snapshot), id="front-models"),
-            dcc.Store(id="chosen"),
-        ]
-    )
+    return html.Div([figure, which, dcc.Store(id=CHOSEN), dcc.Store(id=FRESH, data=0)], className="columns")
 
 
 def _waiting(job: Job) -> Component:
@@ -77,9 +85,17 @@ def _waiting(job: Job) -> Component:
         return nothing(
             "No model yet",
             "The front appears here by itself when the baseline, the first trial, is done. ",
-            "A worker has to run: `paredown serve` starts one; on other machines it is `paredown worker`."
-            if job.state == "queued"
-            else "The log shows what happens now.",
+            *(
+                [
+                    "It needs a worker: ",
+                    html.Code("paredown serve"),
+                    " starts one, others run ",
+                    html.Code("paredown worker"),
+                    ".",
+                ]
+                if job.state == "queued"
+                else ["The log shows what happens now."]
+            ),
         )
     return nothing("No model", f"The study is {job.state} and has none. Resume it, or look at its log.")
 
@@ -109,15 +125,17 @@ def _axes(place: Place, snapshot: Snapshot) -> Component:
     return html.Div([*fields, view], className="fields")
 
 
-def _models(place: Place, job: Job, snapshot: Snapshot) -> Component:
+def _models(place: Place, job: Job, snapshot: Snapshot | None) -> Component | None:
+    if snapshot is None or snapshot.baseline is None:
+        return None
     baseline, name = snapshot.baseline, place.name_of(job)
     best = snapshot.best or nearest(snapshot.models, snapshot.objectives)
     words = ModelTable(snapshot.measured, baseline, snapshot.reader.step_labels)
     head = [html.Span("Compare", className="sr"), "Trial", *(m.name for m in snapshot.metrics), "Family", "Compression"]
     rows = []
     for model in [
-        *([baseline] if baseline else []),
-        *(m for m in best if baseline is None or m.trial != baseline.trial),
+        baseline,
+        *(m for m in best[:MAX_LISTED] if m.trial != baseline.trial),
     ]:
         pick = dcc.Checklist(
             [{"label": html.Span(f"compare trial {model.trial}", className="sr"), "value": model.trial}],
@@ -126,7 +144,7 @@ def _models(place: Place, job: Job, snapshot: Snapshot) -> Component:
             className="pick",
         )
         trial = link(f"{model.trial}", place.href("studies", name, "trials", model.trial))
-        is_baseline = baseline is not None and model.trial == baseline.trial
+        is_baseline = model.trial == baseline.trial
         rows.append(
             [
                 pick,
@@ -138,10 +156,13 @@ def _models(place: Place, job: Job, snapshot: Snapshot) -> Component:
         )
     compare = link("Compare", place.href("studies", name, "compare"), id="compare-link", className="button")
     first = 2 + len(snapshot.metrics)
+    more = f" The table shows the first {MAX_LISTED}; the sliders find any." if len(best) > MAX_LISTED else ""
     return html.Section(
         [
             html.Div([html.H2(f"{len(snapshot.best)} models on the front"), compare], className="head tight"),
-            html.P("Changes are against the baseline. Tick two to four models to compare them.", className="note"),
+            html.P(
+                ["Changes are against the baseline. Tick two to four models to compare them.", more], className="note"
+            ),
             table(head, rows, "Models on the front", (1, first, first + 1)),
         ],
         className="panel",
@@ -159,28 +180,38 @@ def add_callbacks(dash: Dash, service: Service, snapshots: Snapshots) -> None:
 
     @dash.callback(
         Output("front", "children"),
-        Output("front-models", "children", allow_duplicate=True),
-        Input("study-version", "data"),
+        Output("front-models", "children"),
+        Output("front-version", "data"),
+        Output({"fresh": ALL}, "data"),
+        Output({"part": ALL}, "children"),
+        Input("front-tick", "n_intervals"),
+        State("front-version", "data"),
+        State({"front": ALL}, "data"),
+        State({"fresh": ALL}, "data"),
         State("study-name", "data"),
-        State("chosen", "data"),
         prevent_initial_call=True,
     )
-    def refresh(version: str, name: str, chosen: Mapping[str, Any] | None) -> tuple[Any, Any]:
+    def refresh(ticks: int, version: str, chosen: list[Any], fresh: list[int], name: str) -> tuple[Any, ...]:
         place, job, snapshot = found(name)
-        if chosen is None:
-            return _front(place, job, snapshot), no_update
-        return no_update, no_update if snapshot is None else _models(place, job, snapshot)
+        if snapshot is None or snapshot.version == version:
+            raise PreventUpdate
+        if not fresh:
+            return _front(place, job, snapshot), _models(place, job, snapshot), snapshot.version, [], []
+        limits = {f"limit_{metric}": repr(limit) for one in chosen if one for metric, limit in one["limits"].items()}
+        return no_update, _models(place, job, snapshot), snapshot.version, [ticks], [sliders(snapshot, limits)]
 
     @dash.callback(
         Output("answer", "children"),
-        Output("chosen", "data"),
+        Output(CHOSEN, "data"),
         Output({"limit-text": ALL}, "children"),
         Input({"limit": ALL}, "value"),
         Input("device", "value"),
-        Input("study-version", "data"),
+        Input({"fresh": ALL}, "data"),
         State("study-name", "data"),
     )
-    def choose_model(values: Sequence[int], device: str | None, version: str, name: str) -> tuple[Any, Any, list[str]]:
+    def choose_model(
+        values: Sequence[int], device: str | None, fresh: list[int], name: str
+    ) -> tuple[Any, Any, list[str]]:
         place, job, snapshot = found(name)
         assert snapshot is not None
         ids = [one["id"]["limit"] for one in ctx.inputs_list[0]]
@@ -210,7 +241,7 @@ def add_callbacks(dash: Dash, service: Service, snapshots: Snapshots) -> None:
         Input("axis-x", "value"),
         Input("axis-z", "value"),
         Input("view", "value"),
-        Input("chosen", "data"),
+        Input(CHOSEN, "data"),
         State("study-name", "data"),
     )
     def draw(y: str, x: str, z: str, view: str, chosen: Mapping[str, Any] | None, name: str) -> tuple[Any, bool, Any]:

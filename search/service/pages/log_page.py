@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dash import Dash, Input, Output, State, html
+from dash import Dash, Input, Output, State, dcc, html
 from dash.development.base_component import Component
 
 from paredown.search.monitoring.search_log import LOG_FILE
@@ -10,7 +10,7 @@ from paredown.search.service.pages.dash_server import asker
 from paredown.search.service.pages.elements import nothing, panel
 from paredown.search.service.pages.place import Place
 from paredown.search.service.pages.snapshot import Snapshots
-from paredown.search.service.pages.study_frame import study_head
+from paredown.search.service.pages.study_frame import EVERY_MS, study_head
 from paredown.search.service.service import Service
 from paredown.search.service.worker import OUTPUT_FILE
 from paredown.studies.queue.jobs import Job
@@ -22,7 +22,11 @@ MAX_BYTES = 40_000
 def layout(place: Place, snapshots: Snapshots) -> list[Component]:
     """Return the page."""
     job = place.job()
-    return [*study_head(place, job, snapshots, "log"), html.Div(_logs(job), id="logs")]
+    return [
+        *study_head(place, job, "log"),
+        html.Div(_logs(job), id="logs"),
+        dcc.Interval(id="log-tick", interval=EVERY_MS),
+    ]
 
 
 def _logs(job: Job) -> list[Component]:
@@ -52,7 +56,7 @@ def add_callbacks(dash: Dash, service: Service, snapshots: Snapshots) -> None:
 
     @dash.callback(
         Output("logs", "children"),
-        Input("study-tick", "n_intervals"),
+        Input("log-tick", "n_intervals"),
         State("study-name", "data"),
         prevent_initial_call=True,
     )

@@ -53,7 +53,11 @@ def layout(place: Place, snapshots: Snapshots) -> list[Component]:
         dcc.Loading(
             html.Button("Submit", id="submit", className="primary", disabled=not can_submit), delay_show=200, type="dot"
         ),
-        note="It is checked as `paredown search` checks it, which takes some seconds, and waits for a worker then.",
+        note=[
+            "It is checked as ",
+            html.Code("paredown search"),
+            " checks it, which takes seconds, and waits for a worker then.",
+        ],
     )
     help_text = panel(
         "Keys",

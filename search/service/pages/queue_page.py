@@ -13,7 +13,7 @@ from paredown.search.service.pages.steering import buttons
 from paredown.search.service.service import Service
 from paredown.studies.queue.jobs import Job
 
-EVERY_MS = 3000
+EVERY_MS = 2000
 ENDED = ("done", "failed", "cancelled")
 
 
@@ -27,15 +27,14 @@ def layout(place: Place, snapshots: Snapshots) -> list[Component]:
 
 
 def add_callbacks(dash: Dash, service: Service, snapshots: Snapshots) -> None:
-    """Add what keeps the page up to date, also at once after a button was pressed."""
+    """Add what keeps the page up to date."""
 
     @dash.callback(
         Output("queue", "children"),
         Input("queue-tick", "n_intervals"),
-        Input("said", "children"),
         prevent_initial_call=True,
     )
-    def refresh(ticks: int, said: Any) -> list[Component]:
+    def refresh(ticks: int) -> list[Component]:
         return _queue(Place(service, asker(), ("queue",)))
 
 

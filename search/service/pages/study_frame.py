@@ -23,13 +23,12 @@ TABS = (
 )
 
 
-def study_head(place: Place, job: Job, snapshots: Snapshots, *current: str) -> list[Component]:
+def study_head(place: Place, job: Job, *current: str) -> list[Component]:
     """Return what stands above a page of a study.
 
     Args:
         place: Where the browser is.
         job: The study.
-        snapshots: Models of studies.
         current: Parts of the path of the page below the study's.
     """
     name = place.name_of(job)
@@ -41,15 +40,8 @@ def study_head(place: Place, job: Job, snapshots: Snapshots, *current: str) -> l
         html.Div(_head(place, job), id="study-head"),
         html.Nav(tabs, className="tabs", **aria(label=f"Pages of {name}")),
         dcc.Store(id="study-name", data=name),
-        dcc.Store(id="study-version", data=version(job, snapshots)),
         dcc.Interval(id="study-tick", interval=EVERY_MS),
     ]
-
-
-def version(job: Job, snapshots: Snapshots) -> str:
-    """Return a text that differs where a study has something new."""
-    found = snapshots.of(job)
-    return "" if found is None else found.version
 
 
 def add_callbacks(dash: Dash, service: Service, snapshots: Snapshots) -> None:
@@ -57,14 +49,12 @@ def add_callbacks(dash: Dash, service: Service, snapshots: Snapshots) -> None:
 
     @dash.callback(
         Output("study-head", "children"),
-        Output("study-version", "data"),
         Input("study-tick", "n_intervals"),
         State("study-name", "data"),
         prevent_initial_call=True,
     )
-    def refresh(ticks: int, name: str) -> tuple[list[Component], str]:
-        job = service.find(asker(), name)
-        return _head(Place(service, asker(), ("studies", name)), job), version(job, snapshots)
+    def refresh(ticks: int, name: str) -> list[Component]:
+        return _head(Place(service, asker(), ("studies", name)), service.find(asker(), name))
 
 
 def _head(place: Place, job: Job) -> list[Component]:

@@ -67,7 +67,8 @@ def _allowed(described: Schema) -> str:
     choices = [str(one) for way in ways for one in way.get("enum", [])]
     default = described.get("default")
     said = ", ".join(choices[:8]) + (", ..." if len(choices) > 8 else "")
-    standard = f"default {json.dumps(default)}" if default not in (None, "", [], {}) else ""
+    has_default = default not in (None, "", []) and not isinstance(default, dict)
+    standard = f"default {json.dumps(default)}" if has_default else ""
     return " · ".join(part for part in (said, standard) if part)
 
 

@@ -28,7 +28,7 @@ from paredown.studies.queue.jobs import Job
 def layout(place: Place, snapshots: Snapshots) -> list[Component]:
     """Return the page."""
     job, number = place.job(), place.parts[3]
-    head, snapshot = study_head(place, job, snapshots, "trials"), snapshots.of(job)
+    head, snapshot = study_head(place, job, "trials"), snapshots.of(job)
     row = None if snapshot is None or not number.isdecimal() else snapshot.reader.trial(min(int(number), 2**31 - 1))
     if snapshot is None or row is None:
         return [
@@ -110,7 +110,9 @@ def _curve(snapshot: Snapshot, row: Mapping[str, Any]) -> Component:
         )
         return panel("Learning curve", html.P(why, className="note"))
     drawn = curves_figure(curves, {row["trial"]}, {row["trial"]} if row["state"] == "stopped" else set())
-    figure: go.Figure = drawn.update_traces(line={"color": BLUE, "width": 2})
+    figure: go.Figure = drawn.update_traces(
+        mode="lines+markers", line={"color": BLUE, "width": 2}, marker={"color": BLUE, "size": 6}
+    )
     return panel("Learning curve", graph("curve", figure, "Validation accuracy after each epoch", 300))
 
 

@@ -27,7 +27,7 @@ ALIGNED = {"textAlign": "right", "fontVariantNumeric": "tabular-nums"}
 def layout(place: Place, snapshots: Snapshots) -> list[Component]:
     """Return the page."""
     job = place.job()
-    head, snapshot = study_head(place, job, snapshots, "trials"), snapshots.of(job)
+    head, snapshot = study_head(place, job, "trials"), snapshots.of(job)
     if snapshot is None:
         return [*head, nothing("No trials yet", f"The study is {job.state}; they appear when it runs.")]
     state = place.query.get("state")
