@@ -194,10 +194,9 @@ class Service:
 
     def importances(self, job: Job) -> dict[str, dict[str, float]]:
         """Return the importance of each knob for each objective; empty where there are too few trials."""
-        command = [sys.executable, "-m", "paredown.search.service.importances", job.stored_name]
-        found: dict[str, dict[str, float]] = json.loads(
-            _output(command, "", {"PAREDOWN_STORAGE": self.settings.storage})
-        )
+        environment = {"PAREDOWN_STORAGE": self.settings.storage}
+        text = output_of("paredown.search.service.importances", job.stored_name, environment=environment)
+        found: dict[str, dict[str, float]] = json.loads(text)
         return found
 
     def command(self, *arguments: str) -> str:
