@@ -5,8 +5,8 @@
 Two arms for each seed, each the default study by the command line with one worker and one thread: `region`, this code;
 `before`, the code of the commit before studies had a region of interest, from a clone of its own. Both are measured
 alike: within 3 points of the baseline of the same run, hypervolume of `paredown.studies.front` with that limit. Writes
-benchmarks/results/useful_front.json after each run; what a study takes is in benchmarks/plain_optuna.py. Studies are kept in --runs: the same command goes on with one that
-was stopped, and only scores one that is done.
+benchmarks/results/useful_front.json after each run; what a study takes is in benchmarks/plain_optuna.py. Studies are
+kept in --runs: the same command goes on with one that was stopped, and only scores one that is done.
 """
 
 import argparse
