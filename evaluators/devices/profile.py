@@ -1,5 +1,6 @@
 """What is known of a device: hardware and engine, each number with its source and how it was found."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -78,8 +79,11 @@ class DeviceProfile(BaseModel):
         note: What else a user must know.
         cores: Number of processor cores.
         clock_mhz: Clock, in MHz.
+        threads: Threads that execute one model; a computer with other threads is another device.
+        batch_size: Images of one run.
         power_mw: Power of the board while a model runs, in mW.
         memory: Its memory.
+        latency_predictor: File of the predictor that `paredown device profile` made; None for other devices.
         based_on: Device of the catalogue that this one is a calibrated copy of.
         calibrations: Latencies from the user's own board, which narrow predictions.
     """
@@ -100,8 +104,11 @@ class DeviceProfile(BaseModel):
     note: str = ""
     cores: Figure
     clock_mhz: Figure
+    threads: int = Field(default=1, ge=1)
+    batch_size: int = Field(default=1, ge=1)
     power_mw: Figure | None = None
     memory: Memory
+    latency_predictor: str | None = None
     based_on: str | None = None
     calibrations: tuple[Calibration, ...] = ()
 
@@ -132,4 +139,9 @@ class DeviceProfile(BaseModel):
 
     def to_json(self) -> dict[str, Any]:
         """Return all that is known of it as plain data, with the limits that follow."""
-        return self.model_dump(mode="json", exclude_none=True) | {"limits": self.limits}
+        described = self.model_dump(mode="json", exclude_none=True) | {"limits": self.limits}
+        if self.latency_predictor is not None:
+            from paredown.evaluators.latency.predictor import load_predictor
+
+            described["profile"] = load_predictor(Path(self.latency_predictor)).facts
+        return described

@@ -14,6 +14,16 @@ BATCH_SIZE = 64
 """Maximum number of images that run at once, so that memory does not grow with the data set."""
 
 
+def session_options(threads: int = 1) -> onnxruntime.SessionOptions:
+    """Return the options of every session: threads that do not spin while they wait."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
 def open_session(model: Path | bytes, threads: int = 1) -> onnxruntime.InferenceSession:
     """Return a session whose threads do not spin while they wait.
 
@@ -24,11 +34,7 @@ def open_session(model: Path | bytes, threads: int = 1) -> onnxruntime.Inference
     Raises:
         EvaluationError: ONNX Runtime cannot load the model, or it names other files.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options = session_options(threads)
     try:
         content = model if isinstance(model, bytes) else model.read_bytes()
         other = external_file(content)

@@ -35,12 +35,16 @@ OPEN_FOLDER = "/assets/"
 """Path below which files are that hold nothing private: the styles of the pages."""
 API = "/v1"
 """Path below which a cookie counts nothing."""
-UNWRITTEN = ("/_dash-update-component", "/sign-out")
+CALLBACKS = "/_dash-update-component"
+UNWRITTEN = (CALLBACKS, "/sign-out")
 """Paths of requests that change nothing by themselves; pages write down what they change under the API's names."""
 READING = ("GET", "HEAD", "OPTIONS")
 MAX_BODY_BYTES = 1_000_000
 BODY_S = 30.0
 """Seconds within which a body must have come."""
+NEEDED = "needed: the header Authorization: Bearer TOKEN, with a token that is valid"
+SESSION_ENDED = "JWT Expired: the session has ended; sign in again"
+"""What a page is told that was open when its session ended; Dash looks for the first two words."""
 DATABASE_GONE = "the database does not answer now"
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -160,7 +164,7 @@ class Guard:
         if token is None and text and not self._failures.take(address):
             raise Refused(429, "too many requests without a valid token; try again in a minute")
         if token is None:
-            raise Refused(401, "needed: the header Authorization: Bearer TOKEN, with a token that is valid")
+            raise Refused(401, SESSION_ENDED if path.startswith(CALLBACKS) else NEEDED)
         if not self._requests.take(token.key):
             raise Refused(429, "too many requests; try again in a second")
         return token

@@ -116,8 +116,8 @@ def add_callbacks(dash: Dash, service: Service, snapshots: Snapshots) -> None:
 
 
 def _refusal(message: str, text: str, schema: StudySchema) -> Component:
-    """Return a message with the line that it is about and what the key means."""
+    """Return a message with the line that it is about and, once the schema is read, what the key means."""
     key = key_named(message)
     line = line_of(text, key) if key else None
     said = f"Line {line}: {message}" if line is not None else message
-    return problem(said, meaning(schema.read(), message) if key else None)
+    return problem(said, meaning(schema.known, message) if key else None)

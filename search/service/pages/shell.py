@@ -44,6 +44,11 @@ POLICY = (
 )
 """What pages may load. Plotly, AG Grid and Dash's own parts write style elements without a nonce; scripts come from
 this server or have one of the hashes."""
+RENDERER = (
+    "var renderer = new DashRenderer({layout_pre: null, layout_post: null, request_pre: null, request_post: null, "
+    "callback_resolved: null, request_refresh_jwt: () => { location.reload(); return null; }});"
+)
+"""Dash's own start, with its hook for sessions that have ended: the page loads anew, and asks to sign in."""
 NAVIGATION = (("Studies", ()), ("New study", ("new",)), ("Queue", ("queue",)), ("Devices", ("devices",)))
 
 
@@ -70,7 +75,7 @@ def add_pages(application: FastAPI, service: Service) -> None:
         enable_mcp=False,
         meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
     )
-    dash.layout = _frame
+    dash.layout, dash.renderer = _frame, RENDERER
     _add_routing(dash, service, snapshots)
     for page in pages.ALL:
         page.add_callbacks(dash, service, snapshots)

@@ -20,21 +20,24 @@ Schema = Mapping[str, Any]
 class StudySchema:
     """The JSON schema of study files, which a process of its own builds once: that loads PyTorch.
 
+    Attributes:
+        known: The schema; empty as long as nobody has read it.
+
     Args:
         service: The service.
     """
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._schema: Schema | None = None
+        self.known: Schema = {}
         self._lock = threading.Lock()
 
     def read(self) -> Schema:
         """Return the schema."""
         with self._lock:
-            if self._schema is None:
-                self._schema = json.loads(self._service.command("schema"))
-            return self._schema
+            if not self.known:
+                self.known = json.loads(self._service.command("schema"))
+            return self.known
 
 
 def keys(schema: Schema) -> list[Component]:

@@ -181,11 +181,11 @@ def test_markup_in_names_and_messages_is_shown_and_does_not_run(browser: Any, ru
     assert theirs.page.get_by_role("link", name="Tokens").count() == 0
     theirs.go("/tokens")
     assert "needed: admin" in theirs.page.locator("#page .problem").inner_text()
+    theirs.go("/queue")
     visitor.go("/tokens")
     page.get_by_role("button", name="Revoke <img").click()
     page.locator("#tokens tr", has_text="revoked").wait_for()
-    theirs.page.goto(running.url)
-    theirs.page.get_by_label("Access token").wait_for()  # a session ends with its token
+    theirs.page.get_by_label("Access token").wait_for()  # a session ends with its token, also on a page that is open
 
 
 def test_a_study_of_someone_else_is_none(browser: Any, running: Running, study: str) -> None:
