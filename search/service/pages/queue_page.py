@@ -54,8 +54,9 @@ def _queue(place: Place) -> list[Component]:
         "State",
         "Place",
         "Priority",
+        "Starts in",
+        "Ends in",
         "Submitted",
-        "Started",
         html.Span("Actions", className="sr"),
     ]
     rows = [_row(place, one) for one in seen]
