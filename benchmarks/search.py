@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from landscapes.limited import LIMITED
 from landscapes.synthetic import SYNTHETIC
 
 from paredown.search.bench.entries import entries
@@ -27,6 +28,7 @@ from paredown.search.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
 AT = [25, 50, 100]
+MADE: dict[str, Callable[[], Landscape]] = {**SYNTHETIC, **LIMITED}
 
 
 def said(name: str, run: Run) -> None:
@@ -43,10 +45,10 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--workers", type=int)
-    parser.add_argument("--only", help=f"comma-separated: name of the table, {', '.join(SYNTHETIC)}")
+    parser.add_argument("--only", help=f"comma-separated: name of the table, {', '.join(MADE)}")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results", help="folder")
     options = parser.parse_args()
-    landscapes: dict[str, Callable[[], Landscape]] = dict(SYNTHETIC)
+    landscapes: dict[str, Callable[[], Landscape]] = dict(MADE)
     if options.table is not None:
         landscapes = {options.table.stem: partial(read_table, options.table, options.spec), **landscapes}
     wanted = options.only.split(",") if options.only else list(landscapes)

@@ -3,7 +3,7 @@
 import functools
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ class Device:
         runtime: What executes the file.
         runtime_version: Its version.
         threads: Threads that execute one model.
+        batch_size: Images of one run.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Device:
     runtime: str = "ONNX Runtime"
     runtime_version: str = ""
     threads: int = 1
+    batch_size: int = 1
 
     @property
     def target(self) -> Target:
@@ -44,9 +46,10 @@ class Device:
         return Target(int8_weight_bits=7 if self.int8_sums_saturate else 8)
 
     def __str__(self) -> str:
-        """Return the processor, the runtime and the number of threads."""
+        """Return the processor, the runtime, the number of threads and that of images where it is not one."""
         runtime = f"{self.runtime} {self.runtime_version}".rstrip()
-        return f"{self.name}, {runtime}, {self.threads} thread{'' if self.threads == 1 else 's'}"
+        threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
+        return ", ".join([self.name, runtime, threads, *([f"batch {self.batch_size}"] if self.batch_size > 1 else [])])
 
     def remark_on(self, here: "Device") -> str:
         """Return in words what it means that a study of this device goes on on another one."""
@@ -67,9 +70,9 @@ class Device:
 
 
 @functools.cache
-def this_device(threads: int = 1) -> Device:
-    """Return this machine with ONNX Runtime on the given number of threads."""
-    return read_device(CPU_FILE, platform.machine(), threads)
+def this_device(threads: int = 1, batch_size: int = 1) -> Device:
+    """Return this machine with ONNX Runtime on the given number of threads, at a batch size."""
+    return replace(read_device(CPU_FILE, platform.machine(), threads), batch_size=batch_size)
 
 
 def read_device(cpu_file: Path, machine: str, threads: int = 1) -> Device:

@@ -27,7 +27,8 @@ def measure_front_again(study: Study, task: Task, plan: TrialPlan) -> list[Model
         task: Its data.
         plan: Plan of its trials.
     """
-    baseline, here = study.baseline(), str(this_device(plan.device.threads))
+    threads, batch_size = plan.device.threads, plan.device.batch_size
+    baseline, here = study.baseline(), str(this_device(threads, batch_size))
     if baseline is None or METRIC not in plan.optimised_metrics:
         return []
     models = [m for m in front(study.models(), plan.optimised_metrics) if _can_be_compared(m, baseline, here)]
@@ -35,11 +36,12 @@ def measure_front_again(study: Study, task: Task, plan: TrialPlan) -> list[Model
         return []
 
     def run(model: Model) -> Callable[[], object]:
-        return runner(Path(plan.folder, model.artifact, MODEL_FILE), input_shape(model.candidate, task), threads)
+        file, shape = Path(plan.folder, model.artifact, MODEL_FILE), input_shape(model.candidate, task)
+        return runner(file, shape, threads, batch_size)
 
-    threads, scale = plan.device.threads, baseline[METRIC.name]
+    scale = baseline[METRIC.name]
     with measurement_lock():
-        ratios = side_by_side([run(model) for model in models], run(baseline))
+        ratios = side_by_side([run(model) for model in models], run(baseline), threads=threads)
     for model, (ratio, half_width) in zip(models, ratios, strict=True):
         again = Measurement(AGAIN.name, scale * ratio, scale * half_width, "measured", here)
         study.add_measurement(model.trial, again)

@@ -22,8 +22,9 @@ from paredown.search.places import begun_study, check_outputs, losses_as_abort, 
 from paredown.search.samplers.choosing import choose_sampler
 from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.knobs import distributions
-from paredown.search.samplers.sampler import Params, Problem, Region, Work, no_work
+from paredown.search.samplers.sampler import Problem, Region, Work, no_work
 from paredown.search.samplers.surrogate.candidate_costs import CandidateCosts
+from paredown.search.samplers.surrogate.described import DescribedCandidates
 from paredown.search.samplers.surrogate.training_work import TrainingWork
 from paredown.search.schedulers.halving import Halving
 from paredown.search.schedulers.resumed import resume
@@ -37,7 +38,7 @@ from paredown.search.trial.pretraining import training_key
 from paredown.search.trial.run_trial import run_trial
 from paredown.search.trial.supernets import prepare_supernets
 from paredown.search.trial_queue import STOPPED, TIME_IS_UP, Budget, TrialQueue
-from paredown.spaces.knob import Value
+from paredown.search.warm_start import COLD, WarmStart, read_warm_start
 from paredown.studies.front import worst_cost
 from paredown.studies.outputs import write_mark
 from paredown.studies.ownership import LEASE_S
@@ -104,8 +105,10 @@ def search(
     begun, folder = begun_study(url, config.study), setup.plan.folder
     if said := check_outputs(begun, config.study, folder, url):
         listener.remark(said)
+    warm = read_warm_start(setup, url, begun, where)
     measured = [] if begun is not None else probe(setup, where)
-    study = Study.create(url, config.study, setup.stored, setup.plan.objectives, str(folder), lease_s)
+    stored = {**setup.stored, **({"warm_start": list(warm.stored)} if warm.stored else {})}
+    study = Study.create(url, config.study, stored, setup.plan.objectives, str(folder), lease_s)
     with losses_as_abort(study, folder, url), recorded(folder, study.name, listener) as recording:
         write_mark(folder, study, url)
         if config.report_every is not None:
@@ -114,7 +117,9 @@ def search(
         for candidate, values in measured:
             costs.learn(candidate, values)
         setup = _on_its_device(setup, study, recording)
-        _prepare(study, setup, costs, where)
+        for said in warm.remarks:
+            recording.remark(said)
+        _prepare(study, setup, costs, where, warm)
         run_trials = functools.partial(driver.run, run=run, options=options)
         room, trouble = functools.partial(driver.room, options), watched(study, folder, url)
         summary = _searched(setup, study, costs, deadline, recording, run_trials, room, trouble)
@@ -185,17 +190,17 @@ def _with_resources(driver: Driver, config: StudyConfig, given: Mapping[str, Any
 def _on_its_device(setup: Setup, study: Study, listener: ProgressListener) -> Setup:
     """Return the setup with the device that the study began on; say so where this machine is another."""
     device = stored_device(study.config)
-    here = this_device(device.threads)
+    here = this_device(device.threads, device.batch_size)
     if device != here:
         listener.remark(f"study {study.name!r}: {device.remark_on(here)}")
     return replace(setup, plan=replace(setup.plan, device=device))
 
 
-def _prepare(study: Study, setup: Setup, costs: CandidateCosts, where: str) -> None:
-    """Let a study ask for its baseline first, and give it its sampler."""
+def _prepare(study: Study, setup: Setup, costs: CandidateCosts, where: str, warm: WarmStart = COLD) -> None:
+    """Let a study ask for its baseline first, then for networks that are known to be good; give it its sampler."""
     config, plan, space = setup.config, setup.plan, setup.space
-    study.enqueue([space.values(candidate) for candidate in (space.baseline, space.mildest())])
-    problem, last = problem_of(setup, study, costs), config.local_search_trials
+    study.enqueue([space.values(space.baseline), *(warm.first or [space.values(space.mildest())])])
+    problem, last = replace(problem_of(setup, study, costs), sisters=warm.sisters), config.local_search_trials
     study.use(choose_sampler(config.sampler, problem, plan.optimised_metrics, where, plan.task.folder, last))
 
 
@@ -211,7 +216,7 @@ def problem_of(setup: Setup, study: Study, costs: CandidateCosts | None = None) 
         finetuning = training.finetune_epochs / (training.first_epochs + training.finetune_epochs)
         work = TrainingWork(setup.space, costs, training_key, finetuning)
     seed, trials = setup.config.seed, setup.config.trials
-    return Problem(seed, trials, knobs, costs, _canonical(setup), start, region, n_told, work)
+    return Problem(seed, trials, knobs, costs, costs.described.canonical, start, region, n_told, work)
 
 
 def _region(study: Study) -> Region:
@@ -226,19 +231,9 @@ def _region(study: Study) -> Region:
 
 def _costs(setup: Setup, study: Study) -> CandidateCosts:
     """Return the costs of candidates, those of the study's finished trials among them."""
-    domain = KnobDomain(distributions(setup.space), _canonical(setup))
-    return CandidateCosts(setup.space, domain, setup.task, setup.plan.objectives, study.models())
-
-
-def _canonical(setup: Setup) -> Callable[[Params], Params]:
-    """Return the function that maps all descriptions of one network to the same one."""
-    space = setup.space
-
-    @functools.lru_cache(maxsize=100_000)
-    def values(items: tuple[tuple[str, Value], ...]) -> dict[str, Value]:
-        return space.values(space.candidate(dict(items)))
-
-    return lambda params: values(tuple(params.items()))
+    described = DescribedCandidates(setup.space)
+    domain = KnobDomain(distributions(setup.space), described.canonical)
+    return CandidateCosts(setup.space, domain, setup.task, setup.plan.objectives, study.models(), described)
 
 
 def _divided(setup: Setup, room: Callable[[], int]) -> tuple[TrialPlan, int]:

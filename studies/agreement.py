@@ -89,6 +89,8 @@ def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:
     if "baseline" in rest and is_own_network(rest["baseline"]):
         knobs = {key: value for key, value in rest["baseline"]["knobs"].items() if key not in PLACE_KNOBS}
         rest["baseline"] = {**rest["baseline"], "knobs": knobs}
+    if "warm_start" in rest:  # the studies that are named; what they held is that of the first run
+        rest["warm_start"] = [one["study"] for one in rest["warm_start"]]
     return rest
 
 

@@ -8,11 +8,11 @@ from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.evaluators.metrics.measurement import Measurement
 from paredown.spaces.candidate import Candidate
 from paredown.studies.front import Model, deltas, faster_on_paper_only, front
-from paredown.studies.study import Study
+from paredown.studies.records import Records
 from paredown.studies.trial_table import trials
 
 
-def write_csv(study: Study, file: TextIO) -> int:
+def write_csv(study: Records, file: TextIO) -> int:
     """Write a line for each trial of every state, and return their number.
 
     Each knob has a column of its own; each metric one for its value, its spread and its change against the baseline, as

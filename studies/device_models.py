@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from paredown.evaluators.devices.costs import DeviceCosts, device_costs
+from paredown.evaluators.devices.latency import predicts
 from paredown.evaluators.devices.profile import DeviceProfile
 from paredown.evaluators.files.names import MODEL_FILE
 from paredown.evaluators.metrics.catalogue import known_metrics
@@ -70,6 +71,6 @@ def on_device(
 
 
 def _costs(file: Path, model: Model, profile: DeviceProfile) -> DeviceCosts:
-    if profile.format == "litert" and not file.is_file():
+    if not file.is_file() and (profile.format == "litert" or predicts(profile)):
         return DeviceCosts(refusal=f"{file} is gone")
     return device_costs(file, model.candidate, profile)

@@ -44,6 +44,7 @@ def front_figure(
                     "line": {"width": 1, "color": "white"},
                 },
                 text=[_hover(m) for m in some],
+                customdata=[m.trial for m in some],
                 hovertemplate="%{text}<extra></extra>",
                 visible=x is others[0],
             )
@@ -89,6 +90,7 @@ def front_figure_3d(
             name=name,
             marker={"color": colour, "size": size},
             text=[_hover(m) for m in some],
+            customdata=[m.trial for m in some],
             hovertemplate="%{text}<extra></extra>",
         )
     axes = {f"{axis}axis": {"title": {"text": m.title}} for axis, m in (("x", x), ("y", y), ("z", z))}

@@ -2,6 +2,8 @@
 
 import math
 
+from paredown.evaluators.latency.apart import apart
+from paredown.evaluators.metrics.device_latency_ms import METRIC as PREDICTED
 from paredown.evaluators.metrics.latency_again_ms import METRIC as AGAIN
 from paredown.evaluators.metrics.latency_ms import METRIC
 from paredown.studies.front import Model, faster_on_paper_only
@@ -33,6 +35,14 @@ def latency_remarks(model: Model, baseline: Model | None) -> list[str]:
         remarks.append("at the floor of this runtime")
     elif baseline is not None and model.trial != baseline.trial and faster_on_paper_only(model, baseline):
         remarks.append("fewer MACs, not measurably faster")
+    if far := _apart_from_prediction(model):
+        remarks.append(far)
     if has_moved(model):
         remarks.append(f"measured again {AGAIN.format(model[AGAIN.name])}")
     return remarks
+
+
+def _apart_from_prediction(model: Model) -> str:
+    if not {METRIC.name, PREDICTED.name} <= set(model.measurements) or is_at_floor(model):
+        return ""
+    return apart(model.measurements[METRIC.name], model.measurements[PREDICTED.name])

@@ -1,13 +1,16 @@
 """Reads a study over a database that is open already, as a server does at each request."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+import optuna
 from optuna.storages import RDBStorage
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, aliased
 
 from paredown.evaluators.metrics.measurement import Objective
+from paredown.studies import optuna_study
+from paredown.studies.front import Model
 from paredown.studies.records import Records
 from paredown.studies.result import CAUSE
 from paredown.studies.tables import MeasurementRow, StudyRow, TrialRow
@@ -20,6 +23,14 @@ STATES = (
     *("duplicate", "retried", "withdrawn", "unnumbered"),
 )
 """States that a trial may have."""
+
+
+SHOWN = (
+    *(TrialRow.id, TrialRow.number, TrialRow.parent, TrialRow.state, TrialRow.reason, TrialRow.feasible),
+    *(TrialRow.attempt, TrialRow.candidate, TrialRow.started_at, TrialRow.finished_at),
+    TrialRow.facts[CAUSE].as_string().label("cause"),
+)
+"""Columns of a trial on a page."""
 
 
 class StudyReader(Records):
@@ -56,11 +67,32 @@ class StudyReader(Records):
                     found[metric.name] = value
         return found
 
+    def feasible_by_number(self) -> dict[int, bool | None]:
+        """Return whether it keeps every limit, by number of each trial that is done."""
+        done = (TrialRow.study_id == self._id, TrialRow.state == "done")
+        with Session(self._storage.engine) as session:
+            return {
+                number: kept
+                for number, kept in session.execute(select(TrialRow.number, TrialRow.feasible).where(*done))
+            }
+
+    def number_of_measurements(self) -> int:
+        """Return the number of measurements of all trials that are done."""
+        done = select(TrialRow.id).where(TrialRow.study_id == self._id, TrialRow.state == "done")
+        query = select(func.count()).select_from(MeasurementRow).where(MeasurementRow.trial_id.in_(done))
+        with Session(self._storage.engine) as session:
+            return session.scalar(query) or 0
+
+    def models_among(self, numbers: Collection[int]) -> list[Model]:
+        """Return those trials of some numbers that are finished and have all optimised metrics."""
+        return self._models(TrialRow.number.in_(numbers)) if numbers else []
+
     def page(
         self,
         *,
         states: Sequence[str] = (),
         feasible: bool | None = None,
+        numbers: Collection[int] | None = None,
         sort: str = "number",
         descending: bool = False,
         offset: int = 0,
@@ -71,6 +103,7 @@ class StudyReader(Records):
         Args:
             states: States of the trials; all where there are none.
             feasible: Whether they keep every limit; None for either.
+            numbers: Numbers of the trials to which the page is narrowed; None for all.
             sort: One of `SORTED_BY`, or the name of one of the study's metrics; trials without it come last.
             descending: Whether the largest comes first.
             offset: Number of trials before the page.
@@ -79,7 +112,8 @@ class StudyReader(Records):
         which = [TrialRow.study_id == self._id]
         which += [TrialRow.state.in_(states)] if states else []
         which += [] if feasible is None else [TrialRow.feasible.is_(feasible)]
-        query = select(TrialRow).where(*which)
+        which += [] if numbers is None else [TrialRow.number.in_(numbers)]
+        query = select(TrialRow.id).where(*which)
         if sort in SORTED_BY:
             key: Any = getattr(TrialRow, sort)
         else:
@@ -90,21 +124,37 @@ class StudyReader(Records):
         query = query.order_by(order.nulls_last(), TrialRow.number).offset(offset).limit(limit)
         with Session(self._storage.engine) as session:
             total = session.scalar(select(func.count()).select_from(TrialRow).where(*which)) or 0
-            rows = session.scalars(query).all()
-            values: dict[int, dict[str, float]] = {row.id: {} for row in rows}
-            measured = select(MeasurementRow).where(MeasurementRow.trial_id.in_(values))
-            for one in session.scalars(measured):
-                values[one.trial_id][one.metric] = one.value
-            return total, [_plain(row, values[row.id]) for row in rows]
+            ids = session.scalars(query).all()  # sorted without their long columns
+            rows = {row.id: row for row in session.execute(select(*SHOWN).where(TrialRow.id.in_(ids)))}
+            values: dict[int, dict[str, float]] = {one: {} for one in ids}
+            measured = select(MeasurementRow.trial_id, MeasurementRow.metric, MeasurementRow.value)
+            for one, metric, value in session.execute(measured.where(MeasurementRow.trial_id.in_(ids))):
+                values[one][metric] = value
+            return total, [_plain(rows[one], values[one]) for one in ids if one in rows]
+
+    def trial(self, number: int) -> dict[str, Any] | None:
+        """Return a trial as plain data, with its facts and its folder; None where there is none of that number."""
+        with Session(self._storage.engine) as session:
+            columns = (*SHOWN, TrialRow.facts, TrialRow.artifact)
+            which = (TrialRow.study_id == self._id, TrialRow.number == number)
+            row = session.execute(select(*columns).where(*which)).one_or_none()
+            if row is None:
+                return None
+            return {**_plain(row, self._values(row.id)), "facts": row.facts, "artifact": row.artifact}
+
+    def importances(self, metric: str) -> dict[str, float]:
+        """Return the share of each knob in the variance of an objective, largest first."""
+        study = optuna.load_study(study_name=self.name, storage=self._storage)
+        return optuna_study.importances(study, self.optimised_metrics, metric)
 
 
-def _plain(row: TrialRow, metrics: dict[str, float]) -> dict[str, Any]:
+def _plain(row: Any, metrics: dict[str, float]) -> dict[str, Any]:
     return {
         "trial": row.number,
         "parent": row.parent,
         "state": row.state,
         "reason": row.reason,
-        "cause": row.facts.get(CAUSE, ""),
+        "cause": row.cause or "",
         "feasible": row.feasible,
         "attempt": row.attempt,
         "candidate": row.candidate,

@@ -16,6 +16,7 @@ from paredown.studies import figures as drawn
 from paredown.studies.front import Model, front, hypervolume_history
 from paredown.studies.inline_plots import drawing, place
 from paredown.studies.latency_remarks import latency_remarks
+from paredown.studies.reading import StudyReader
 from paredown.studies.region import binding_text, limit_texts, nearest, spread_text
 from paredown.studies.result import FINISHED
 from paredown.studies.study import Study
@@ -64,7 +65,7 @@ def _figures(
 ) -> list[tuple[str, str, go.Figure]]:
     """Return title, explanation and figure of each section."""
     history = hypervolume_history(models, metrics, baseline, study.limits)
-    shown = _thinned(models, best, baseline)
+    shown = thinned(models, best, baseline)
     few = "" if len(shown) == len(models) else f" Of {len(models):,} trials {len(shown):,} are drawn."
     sections = [
         (
@@ -89,7 +90,7 @@ def _figures(
     figure = drawn.parallel_figure(shown, metrics)
     sections.append(("All trials, side by side", "Drag along an axis to keep a range." + few, figure))
     stopped = study.numbers("stopped")
-    others = [*_evenly([m.trial for m in shown], MAX_CURVES), *_evenly(stopped, MAX_CURVES)]
+    others = [*evenly([m.trial for m in shown], MAX_CURVES), *evenly(stopped, MAX_CURVES)]
     drawn_curves = {m.trial for m in best} | set(others)
     if curves := study.curves(drawn_curves):
         figure = drawn.curves_figure(curves, {m.trial for m in best}, set(stopped))
@@ -110,19 +111,21 @@ def _about_hypervolume(study: Study, best: Sequence[Model]) -> str:
     return html.escape(f"The share of the box between perfection and {box} that the front dominates.{reach}")
 
 
-def _thinned(models: Sequence[Model], best: Sequence[Model], baseline: Model) -> list[Model]:
+def thinned(models: Sequence[Model], best: Sequence[Model], baseline: Model) -> list[Model]:
     """Return the front, the baseline and as many other models as a figure can show, evenly from all the study."""
     kept = {m.trial for m in best} | {baseline.trial}
-    kept |= {m.trial for m in _evenly([m for m in models if m.trial not in kept], MAX_DRAWN)}
+    kept |= {m.trial for m in evenly([m for m in models if m.trial not in kept], MAX_DRAWN)}
     return [m for m in models if m.trial in kept]
 
 
-def _evenly(items: Sequence[T], count: int) -> Sequence[T]:
+def evenly(items: Sequence[T], count: int) -> Sequence[T]:
     """Return at most `count` items, evenly spread."""
     return items if len(items) <= count else [items[at * len(items) // count] for at in range(count)]
 
 
-def knob_importances(study: Study, metrics: Sequence[Metric], models: Sequence[Model]) -> dict[str, dict[str, float]]:
+def knob_importances(
+    study: Study | StudyReader, metrics: Sequence[Metric], models: Sequence[Model]
+) -> dict[str, dict[str, float]]:
     """Return the importances of the knobs by objective; empty where there are too few trials."""
     if len(models) < MIN_TRIALS_FOR_IMPORTANCES:
         return {}

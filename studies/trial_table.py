@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 from paredown.evaluators.metrics.measurement import Metric, Objective, violations
 from paredown.studies.collector import collector_paused
 from paredown.studies.errors import StudyError
+from paredown.studies.records import Records
 from paredown.studies.result import CAUSE
-from paredown.studies.study import Study
 from paredown.studies.tables import MeasurementRow, TrialRow
 
 STATES = (
@@ -45,7 +45,7 @@ class Page:
     pages: int
 
 
-def trials(study: Study) -> list[dict[str, Any]]:
+def trials(study: Records) -> list[dict[str, Any]]:
     """Return all trials of every state as plain data, in order of number.
 
     Each has the columns of its row, its `cause`, its `skipped` layers, its `metrics` and `spreads` by name where they
@@ -54,7 +54,7 @@ def trials(study: Study) -> list[dict[str, Any]]:
     return _read(study, _query(study).order_by(TrialRow.number))
 
 
-def page(study: Study, rows: int, number: int = 1, state: str | None = None, best: Metric | None = None) -> Page:
+def page(study: Records, rows: int, number: int = 1, state: str | None = None, best: Metric | None = None) -> Page:
     """Return a page of a study's trials; only its rows are read.
 
     Args:
@@ -88,14 +88,14 @@ def page(study: Study, rows: int, number: int = 1, state: str | None = None, bes
     return Page(found[::-1], total - skipped - len(found) + 1, total, number, pages)
 
 
-def _query(study: Study, state: str | None = None) -> Select[Any]:
+def _query(study: Records, state: str | None = None) -> Select[Any]:
     query = select(TrialRow.id, *(getattr(TrialRow, name) for name in COLUMNS)).where(TrialRow.study_id == study._id)
     if state == "infeasible":
         return query.where(TrialRow.state == "done", TrialRow.feasible.is_(False))
     return query if state is None else query.where(TrialRow.state == state)
 
 
-def _read(study: Study, query: Select[Any]) -> list[dict[str, Any]]:
+def _read(study: Records, query: Select[Any]) -> list[dict[str, Any]]:
     with collector_paused(), Session(study._storage.engine) as session:
         found = {row.id: dict(zip(COLUMNS, row[1:], strict=True)) for row in session.execute(query)}
         for row in found.values():
@@ -111,7 +111,7 @@ def _read(study: Study, query: Select[Any]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _measured(study: Study, ids: list[int]) -> list[ColumnElement[bool]]:
+def _measured(study: Records, ids: list[int]) -> list[ColumnElement[bool]]:
     """Return conditions of the measurements of some trials; of many, all of the study are read."""
     if len(ids) > IDS_AT_ONCE:
         return [MeasurementRow.trial_id.in_(select(TrialRow.id).where(TrialRow.study_id == study._id))]

@@ -75,6 +75,8 @@ def test_a_wheel_holds_all_and_imports_beside_other_packages(tmp_path: Path) -> 
     wanted = {
         "paredown/py.typed",
         "paredown/__main__.py",
+        "paredown/search/service/pages/assets/pages.css",
+        "paredown/search/service/pages/examples/microcontroller.yaml",
         "paredown/search/study_file/default.yaml",
         "paredown/studies/report.html",
         "paredown/studies/migrations/versions/0001_the_first_tables.py",

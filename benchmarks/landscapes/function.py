@@ -56,6 +56,7 @@ class FunctionLandscape:
         cost_columns: What `Network.costs` holds, in order.
         compute: Evaluates a network; a function of a module, so that other processes find it.
         reference_evaluations: Length of the reference run.
+        active: Returns the knobs that count of those that are proposed.
     """
 
     name: str
@@ -65,6 +66,7 @@ class FunctionLandscape:
     cost_columns: tuple[Cost, ...]
     compute: Callable[[Params], Network]
     reference_evaluations: int = 20_000
+    active: Callable[[Params], Params] = dict
     complete: bool = field(default=False, init=False)
     _best: NDArray[np.float64] | None = field(default=None, init=False)
 
@@ -74,12 +76,13 @@ class FunctionLandscape:
         return FunctionCosts(self.cost_columns, self.compute) if self.cost_columns else None
 
     def canonical(self, params: Params) -> Params:
-        """Return the knobs: each proposal is a network of its own."""
-        return params
+        """Return the knobs that count."""
+        return self.active(params)
 
     def outcome(self, params: Params) -> EvaluationOutcome:
         """Return what is computed."""
-        network, key = self.compute(params), tuple(params[name] for name in self.distributions)
+        known = self.active(params)
+        network, key = self.compute(params), tuple(known.get(name) for name in self.distributions)
         return EvaluationOutcome(key, network.values, self._losses(network) if network.values is not None else None)
 
     def best_losses(self) -> NDArray[np.float64]:
@@ -98,7 +101,7 @@ class FunctionLandscape:
         return {"reference_evaluations": self.reference_evaluations, "on_the_front": len(self.best_losses())}
 
     def _losses(self, network: Network) -> tuple[float, ...]:
-        return tuple(-v if g.maximise else v for g, v in zip(self.goals, network.mean, strict=True))
+        return tuple(g.loss(v) for g, v in zip(self.goals, network.mean, strict=True))
 
     def _reference_run(self, batch: int = 500) -> NDArray[np.float64]:
         domain, rng = KnobDomain(self.distributions), np.random.default_rng(0)

@@ -56,10 +56,18 @@ def read_profile(file: Path, where: str) -> DeviceProfile:
     except tomllib.TOMLDecodeError as error:
         raise DeviceError(f"{where}: {file} is no valid TOML: {error}") from error
     try:
-        return DeviceProfile.model_validate(data)
+        profile = DeviceProfile.model_validate(data)
     except ValidationError as error:
         problems = [f"{file}: {'.'.join(map(str, p['loc']))}: {p['msg']} (got {p['input']!r})" for p in error.errors()]
         raise DeviceError("\n".join(problems)) from None
+    if profile.latency_predictor is None:
+        return profile
+    predictor = file.absolute().with_name(profile.latency_predictor)
+    if not predictor.is_file():
+        raise DeviceError(
+            f"{file}: latency_predictor: there is no {predictor}; `paredown device profile --out {file}` makes it"
+        )
+    return profile.model_copy(update={"latency_predictor": str(predictor)})
 
 
 def host() -> DeviceProfile:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from paredown.evaluators.devices import energy, latency
 from paredown.evaluators.devices.profile import DataType, DeviceProfile
 from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.metrics.measurement import Measurement
@@ -54,17 +55,15 @@ def device_costs(file: Path, candidate: Candidate, profile: DeviceProfile) -> De
     """
     if refusal := refused_format(candidate, profile):
         return DeviceCosts(refusal=refusal)
-    if profile.format != "litert":
-        return DeviceCosts()
     try:
-        return DeviceCosts(_integer_costs(file, profile))
+        found = _integer_costs(file, profile) if profile.format == "litert" else {}
+        found |= {one.NAME: one.predicted(profile, file) for one in (latency, energy) if one.predicts(profile)}
+        return DeviceCosts(found)
     except EvaluationError as error:
         return DeviceCosts(refusal=str(error))
 
 
 def _integer_costs(file: Path, profile: DeviceProfile) -> dict[str, Measurement]:
-    from paredown.evaluators.devices.board_latency import predict, predicts
-    from paredown.evaluators.devices.operator_macs import operator_macs
     from paredown.evaluators.litert.conversion import tflite_model
     from paredown.evaluators.litert.metric import npu_estimate
     from paredown.evaluators.litert.runtimes import arena
@@ -79,10 +78,4 @@ def _integer_costs(file: Path, profile: DeviceProfile) -> dict[str, Measurement]
         estimate = npu_estimate(model, profile.npu)
         found.append(Measurement("npu_cycles", estimate.cycles, how="predicted", device=f"Vela, {profile.npu}"))
         found.append(Measurement("npu_sram_bytes", estimate.sram_bytes, how="predicted", device=f"Vela, {profile.npu}"))
-    if predicts(profile):
-        interval = predict(profile, operator_macs(file))
-        spread = (interval.high_ms - interval.low_ms) / 2
-        found.append(
-            Measurement("device_latency_ms", interval.value_ms, spread, "predicted", profile.id, note=str(interval))
-        )
     return {measurement.metric: measurement for measurement in found}

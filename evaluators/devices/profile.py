@@ -1,8 +1,9 @@
 """What is known of a device: hardware and engine, each number with its source and how it was found."""
 
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 DataType = Literal["fp32", "fp16", "int8"]
 Granularity = Literal["channel", "tensor"]
@@ -15,6 +16,8 @@ class Figure(BaseModel):
         value: The number, in the unit that its key names.
         kind: How it was found: measured on the device, emulated, predicted (an allowance included), or published.
         source: Document, program or measurement that says so.
+        low: Lower end of the 90 % interval; None where the source gives one number.
+        high: Upper end.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -22,6 +25,21 @@ class Figure(BaseModel):
     value: float = Field(ge=0)
     kind: Literal["measured", "emulated", "predicted", "published"]
     source: str = Field(min_length=1)
+    low: float | None = Field(default=None, gt=0)
+    high: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _is_ordered(self) -> Self:
+        if (self.low is None) != (self.high is None):
+            raise ValueError("low and high: one without the other")
+        if self.low is not None and self.high is not None and not self.low <= self.value <= self.high:
+            raise ValueError(f"value {self.value:g} is not between low {self.low:g} and high {self.high:g}")
+        return self
+
+    @property
+    def interval_text(self) -> str:
+        """How value and interval read: `140 (122 to 163)`."""
+        return f"{self.value:g}" + (f" ({self.low:g} to {self.high:g})" if self.low is not None else "")
 
 
 class Memory(BaseModel):
@@ -78,8 +96,11 @@ class DeviceProfile(BaseModel):
         note: What else a user must know.
         cores: Number of processor cores.
         clock_mhz: Clock, in MHz.
+        threads: Threads that execute one model; a computer with other threads is another device.
+        batch_size: Images of one run.
         power_mw: Power of the board while a model runs, in mW.
         memory: Its memory.
+        latency_predictor: File of the predictor that `paredown device profile` made; None for other devices.
         based_on: Device of the catalogue that this one is a calibrated copy of.
         calibrations: Latencies from the user's own board, which narrow predictions.
     """
@@ -100,10 +121,20 @@ class DeviceProfile(BaseModel):
     note: str = ""
     cores: Figure
     clock_mhz: Figure
+    threads: int = Field(default=1, ge=1)
+    batch_size: int = Field(default=1, ge=1)
     power_mw: Figure | None = None
     memory: Memory
+    latency_predictor: str | None = None
     based_on: str | None = None
     calibrations: tuple[Calibration, ...] = ()
+
+    @field_validator("power_mw")
+    @classmethod
+    def _is_above_0(cls, figure: Figure | None) -> Figure | None:
+        if figure is not None and figure.value == 0:
+            raise ValueError("allowed: more than 0")
+        return figure
 
     @property
     def is_int8_only(self) -> bool:
@@ -132,4 +163,9 @@ class DeviceProfile(BaseModel):
 
     def to_json(self) -> dict[str, Any]:
         """Return all that is known of it as plain data, with the limits that follow."""
-        return self.model_dump(mode="json", exclude_none=True) | {"limits": self.limits}
+        described = self.model_dump(mode="json", exclude_none=True) | {"limits": self.limits}
+        if self.latency_predictor is not None:
+            from paredown.evaluators.latency.predictor import load_predictor
+
+            described["profile"] = load_predictor(Path(self.latency_predictor)).facts
+        return described

@@ -7,10 +7,21 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from paredown.evaluators.errors import EvaluationError
+from paredown.evaluators.files.external_data import external_file
 from paredown.evaluators.tasks.normalisation import Inputs
 
 BATCH_SIZE = 64
 """Maximum number of images that run at once, so that memory does not grow with the data set."""
+
+
+def session_options(threads: int = 1) -> onnxruntime.SessionOptions:
+    """Return the options of every session: threads that do not spin while they wait."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
 
 
 def open_session(model: Path | bytes, threads: int = 1) -> onnxruntime.InferenceSession:
@@ -21,18 +32,17 @@ def open_session(model: Path | bytes, threads: int = 1) -> onnxruntime.Inference
         threads: Number of threads that execute it, including the caller's; see `Device.threads`.
 
     Raises:
-        EvaluationError: ONNX Runtime cannot load the model.
+        EvaluationError: ONNX Runtime cannot load the model, or it names other files.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    source = model if isinstance(model, bytes) else str(model)
+    options = session_options(threads)
     try:
-        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        content = model if isinstance(model, bytes) else model.read_bytes()
+        other = external_file(content)
+        if other is None:
+            return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exception classes share no root but Exception
         raise EvaluationError(f"ONNX Runtime cannot load the model: {error}") from error
+    raise EvaluationError(f"the model names another file, {other!r}, which is not read; save it as one file")
 
 
 def logits(session: onnxruntime.InferenceSession, images: Inputs) -> NDArray[np.float32]:

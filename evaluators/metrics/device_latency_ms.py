@@ -1,7 +1,8 @@
-"""Latency on the study's device, predicted from published results of its core and engine: median of an interval.
+"""Latency on the study's device, predicted: the median of an interval.
 
-It is known before training. The interval stands in the note and, as half its width, in the spread; one latency from
-the user's own board narrows it, see `paredown.evaluators.devices.board_latency`.
+It is known before training. On a microcontroller it comes from published results of its core and engine, and one
+latency from the user's own board narrows it; on a computer that was profiled, from the networks that were measured
+there. The interval stands in the note and, as half its width, in the spread.
 """
 
 from paredown.evaluators.errors import EvaluationError
@@ -12,20 +13,18 @@ METRIC = Metric("device_latency_ms", "ms", "predicted")
 
 
 def _predict(inputs: EvaluationInput) -> Measurement:
-    from paredown.evaluators.devices.board_latency import predict, predicts
-    from paredown.evaluators.devices.operator_macs import operator_macs
+    from paredown.evaluators.devices.latency import predicted, predicts
 
     if inputs.target is None or inputs.file is None or not predicts(inputs.target):
         raise EvaluationError(
-            "device_latency_ms: needs `device:` in the study file, a microcontroller whose core has published results"
+            "device_latency_ms: needs `device:` in the study file: a microcontroller whose core has published results, "
+            "or the file of a computer that `paredown device profile` wrote"
         )
-    interval = predict(inputs.target, operator_macs(inputs.file))
-    spread = (interval.high_ms - interval.low_ms) / 2
-    return Measurement(METRIC.name, interval.value_ms, spread, "predicted", inputs.target.id, str(interval))
+    return predicted(inputs.target, inputs.file)
 
 
 def _applies(inputs: EvaluationInput) -> bool:
-    from paredown.evaluators.devices.board_latency import predicts
+    from paredown.evaluators.devices.latency import predicts
 
     return inputs.target is not None and predicts(inputs.target)
 

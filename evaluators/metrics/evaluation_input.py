@@ -57,6 +57,7 @@ class EvaluationInput:
         baseline: What latency is compared with; None for the baseline itself.
         threads: Threads that execute the file; see `Device.threads`.
         target: Device for which models are searched; None where the study names none.
+        batch_size: Images of one run, where latency is measured; see `Device.batch_size`.
     """
 
     model: "nn.Module"
@@ -68,6 +69,7 @@ class EvaluationInput:
     baseline: Baseline | None = None
     threads: int = 1
     target: "DeviceProfile | None" = None
+    batch_size: int = 1
 
     @property
     def mcu(self) -> McuTarget:

@@ -19,11 +19,17 @@ class Goal:
         name: Name in the spec.
         maximise: Whether higher values are better.
         known: Whether samplers may know it before a network is evaluated.
+        limit: Worst acceptable value; None for no limit. The reference point then lies at the limit.
     """
 
     name: str
     maximise: bool = False
     known: bool = False
+    limit: float | None = None
+
+    def loss(self, value: float) -> float:
+        """Return a value as something to minimise."""
+        return -value if self.maximise else value
 
 
 @dataclass(frozen=True)

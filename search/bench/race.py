@@ -26,7 +26,7 @@ from optuna.trial import TrialState
 from paredown.search.bench.entries import sampler_named
 from paredown.search.bench.landscape import Landscape
 from paredown.search.errors import ConfigError
-from paredown.search.samplers.sampler import Problem
+from paredown.search.samplers.sampler import Problem, Region
 
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
@@ -68,7 +68,10 @@ def run_once(landscape: Landscape, sampler: str, seed: int, trials: int) -> Run:
     """
     distributions = dict(landscape.distributions)
     free = {name: d for name, d in distributions.items() if not d.single()}
-    problem = Problem(seed, trials, free, landscape.costs, landscape.canonical)
+    limited = {at: goal for at, goal in enumerate(landscape.goals) if goal.limit is not None}
+    limits = {at: goal.loss(float(goal.limit or 0.0)) for at, goal in limited.items()}
+    region = Region(limits, frozenset(goal.name for goal in limited.values()))
+    problem = Problem(seed, trials, free, landscape.costs, landscape.canonical, region=lambda: region)
     directions = [StudyDirection.MAXIMIZE if goal.maximise else StudyDirection.MINIMIZE for goal in landscape.goals]
     study = optuna.create_study(directions=directions, sampler=sampler_named(sampler)(problem))
     run, seen = Run(sampler, seed), set()
@@ -93,6 +96,8 @@ def run_once(landscape: Landscape, sampler: str, seed: int, trials: int) -> Run:
             run.failed += outcome.network is not None
             study.tell(trial, state=TrialState.FAIL)
         else:
+            for at, goal in limited.items():
+                trial.set_constraint(goal.name, goal.loss(outcome.values[at]) - limits[at])
             study.tell(trial, list(outcome.values))
     return run
 

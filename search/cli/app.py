@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from paredown.search.cli import device_measuring  # noqa: F401
 from paredown.search.cli.adopt import adopt
 from paredown.search.cli.bench import bench
 from paredown.search.cli.check import check

@@ -10,7 +10,6 @@ from paredown.search.cli.output import print_json, print_table
 from paredown.search.errors import ConfigError
 
 if TYPE_CHECKING:  # --help must not load what reads devices
-    from paredown.evaluators.devices.board_latency import OperatorMacs
     from paredown.evaluators.devices.profile import DeviceProfile, Figure
 
 device = typer.Typer(help="Devices: what is known of them, and from where.", no_args_is_help=True)
@@ -63,7 +62,7 @@ def show(name: DeviceName, as_json: AsJson = False) -> None:
     typer.echo("")
     for metric, limit in profile.limits.items():
         typer.echo(f"{metric} <= {limit:.0f} ({size(limit)})")
-    for line in _consequences(profile):
+    for line in [*_consequences(profile), *_profiled(profile)]:
         typer.echo(line)
 
 
@@ -83,10 +82,11 @@ def calibrate(
     from paredown.evaluators.devices.board_latency import predict
     from paredown.evaluators.devices.calibrating import calibrated_file
     from paredown.evaluators.devices.catalogue import device_profile
+    from paredown.evaluators.devices.operator_macs import operator_macs
 
     if not ms > 0:
         raise ConfigError(f"--ms: {ms:g} is not allowed; allowed: milliseconds above 0")
-    macs = macs_of(model)
+    macs = operator_macs(network_file(model, "--model"))
     before = device_profile(name, "DEVICE")
     target = out or Path(name if name.endswith(".toml") else f"{name}.toml")
     after = calibrated_file(name, target, str(model), macs, ms)
@@ -99,21 +99,20 @@ def calibrate(
     typer.echo(f"device file       {target}: write `device: {target}` in a study file, or `select --device {target}`")
 
 
-def macs_of(model: Path) -> "OperatorMacs":
-    """Return the multiply-accumulates of a file, or of the model in an exported folder.
+def network_file(model: Path, where: str) -> Path:
+    """Return the file of the model in an exported folder, or the file itself.
 
     Raises:
         ConfigError: There is no such file.
         StudyError: The folder holds no exported model.
     """
-    from paredown.evaluators.devices.operator_macs import operator_macs
     from paredown.evaluators.files.names import MODEL_FILE
     from paredown.studies.model_folder.manifest import read_manifest
 
     file = model / (read_manifest(model).model_file or MODEL_FILE) if model.is_dir() else model
     if not file.is_file():
-        raise ConfigError(f"--model: there is no {file}; `paredown export` writes one")
-    return operator_macs(file)
+        raise ConfigError(f"{where}: there is no {file}; `paredown export` writes one")
+    return file
 
 
 def size(value: float) -> str:
@@ -134,6 +133,7 @@ def _facts(profile: "DeviceProfile") -> list[tuple[str, str]]:
         ("file", f"{profile.format} (paredown export --format {profile.format})"),
         ("number formats", ", ".join(profile.dtypes)),
         ("int8 weights", f"one scale a {profile.weight_granularity}"),
+        ("one run", f"{profile.batch_size} image(s) on {profile.threads} thread(s)"),
         ("channels", f"best in multiples of {profile.channel_multiple}"),
         ("Vela", profile.npu or ""),
         ("note", profile.note),
@@ -147,8 +147,18 @@ def _figures(profile: "DeviceProfile") -> list[tuple[str, "Figure"]]:
     return [(name, figure) for name, figure in figures.items() if figure is not None]
 
 
+def _profiled(profile: "DeviceProfile") -> list[str]:
+    """Return in words how the predictor of a device was made, and how far to trust it."""
+    if profile.latency_predictor is None:
+        return []
+    from paredown.evaluators.latency.predictor import load_predictor
+    from paredown.search.cli.device_measuring import profile_lines
+
+    return profile_lines(load_predictor(Path(profile.latency_predictor)).facts)
+
+
 def _value(key: str, figure: "Figure") -> str:
-    return f"{figure.value:,.0f} ({size(figure.value)})" if key.endswith("_bytes") else f"{figure.value:g}"
+    return f"{figure.value:,.0f} ({size(figure.value)})" if key.endswith("_bytes") else figure.interval_text
 
 
 def _consequences(profile: "DeviceProfile") -> list[str]:

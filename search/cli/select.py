@@ -157,7 +157,11 @@ def _print(opened: "Study", choice: "Choice", limits: Sequence["Objective"], see
         )
     latency = choice.model.measurements.get("device_latency_ms")
     if latency is not None and seen is not None:
-        typer.echo(f"latency    {latency.note}, predicted, 90 % interval; `paredown device calibrate` narrows it")
+        narrows = "" if seen.profile.latency_predictor else "; `paredown device calibrate` narrows it"
+        typer.echo(f"latency    {latency.note}, predicted, 90 % interval{narrows}")
+    energy = choice.model.measurements.get("device_energy_uj")
+    if energy is not None and seen is not None:
+        typer.echo(f"energy     {energy.note}, predicted, 90 % interval")
     for line in _reasons(opened, choice, seen):
         typer.echo(line)
 

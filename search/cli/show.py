@@ -91,6 +91,9 @@ def _print(study: "Study", page: "Page", is_last: bool) -> None:
 
     if texts := limit_texts(study.objectives):
         typer.echo(f"limits  {', '.join(texts)}")
+    for one in study.config.get("warm_start", ()):
+        said = f"{one['used']} of its {one['networks']} networks, {one['asked_first']} asked first"
+        typer.echo(f"warm start  {one['study']}: {said}")
     metrics, table = [o.metric for o in study.objectives], ModelTable.of(study)
     lines = []
     for row in page.rows:

@@ -18,11 +18,12 @@ from paredown.search.samplers.history import History
 from paredown.search.samplers.proposing import ProposingSampler, fresh_draw
 from paredown.search.samplers.sampler import Costs, Params, Problem
 from paredown.search.samplers.surrogate.batch import Batch
+from paredown.search.samplers.surrogate.sisters import Sisters
 from paredown.search.samplers.surrogate.surrogate_model import HyperparameterCache, SurrogateModel
 
 MIN_DONE = 3
 """Minimum number of finished trials with values for which the model is fitted."""
-MAX_START = 12
+MAX_START = 6
 """Maximum number of first networks, which are spread over the costs; a short study takes an eighth of its trials."""
 START_DRAWS, START_NEAREST = 256, 8
 """Number of random draws for a first network, and how many of them, the nearest to the wanted cost, are compared with
@@ -51,7 +52,9 @@ class CostAwareSampler(ProposingSampler):
     def __init__(self, problem: Problem | None = None) -> None:
         super().__init__(problem)
         self._hyperparameters: HyperparameterCache = {}
-        self._start = max(MIN_DONE, min(MAX_START, self._problem.trials // 8))
+        # The networks that sisters know are asked by whoever begins the study.
+        self._start = MIN_DONE if self._problem.sisters else max(MIN_DONE, min(MAX_START, self._problem.trials // 8))
+        self._sisters: Sisters | None = None
 
     def propose(self, domain: KnobDomain, history: History, rng: np.random.Generator) -> Params:
         """Return the knobs of the next network."""
@@ -61,8 +64,11 @@ class CostAwareSampler(ProposingSampler):
     def _proposed(self, domain: KnobDomain, history: History, rng: np.random.Generator) -> Params:
         if len(history.seen) < self._start or len(history.done) < MIN_DONE:
             return self._spread(domain, history, rng)
-        model = SurrogateModel(domain, history, self._problem.costs, self._hyperparameters, self._problem.region())
-        pool = _pool(domain, history, model, rng)
+        if self._sisters is None:
+            self._sisters = Sisters(domain, self._problem.sisters)
+        costs, region = self._problem.costs, self._problem.region()
+        model = SurrogateModel(domain, history, costs, self._hyperparameters, region, self._sisters)
+        pool = _pool(domain, history, model, rng, self._sisters.params)
         if not pool.params:
             return fresh_draw(domain, history, rng)
         trained = [*history.done, *history.pending, *(params for params, _, _ in history.stopped)]
@@ -126,8 +132,10 @@ def _first_draw(domain: KnobDomain, history: History, rng: np.random.Generator, 
     return fresh_draw(domain, history, rng)
 
 
-def _pool(domain: KnobDomain, history: History, model: SurrogateModel, rng: np.random.Generator) -> Batch:
-    """Return untried networks: random ones, neighbours of the front, and their offspring."""
+def _pool(
+    domain: KnobDomain, history: History, model: SurrogateModel, rng: np.random.Generator, elsewhere: Sequence[Params]
+) -> Batch:
+    """Return untried networks: random ones, neighbours of the front, those evaluated elsewhere, and their offspring."""
     known = set(history.seen)
 
     def fresh(candidates: Iterable[Params]) -> Batch:
@@ -141,7 +149,8 @@ def _pool(domain: KnobDomain, history: History, model: SurrogateModel, rng: np.r
 
     near = [other for params in model.best for other in domain.neighbours(params, rng)]
     chosen = [near[i] for i in rng.permutation(len(near))[:NEIGHBOURS]]
-    pool = fresh([*(domain.draw(rng) for _ in range(RANDOM_CANDIDATES)), *chosen])
+    drawn = (domain.draw(rng) for _ in range(RANDOM_CANDIDATES))
+    pool = fresh([*drawn, *chosen, *(domain.completed(params, rng) for params in elsewhere)])
     losses = model.losses(pool)
     for _ in range(GENERATIONS if pool.params else 0):
         # One generation of NSGA-II on expected objectives (Deb et al., IEEE TEC 2002): the best ranks have children.

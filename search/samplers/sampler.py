@@ -77,6 +77,21 @@ class Region:
 
 
 @dataclass(frozen=True)
+class Sister:
+    """The evaluated networks of another study from which this one starts.
+
+    Attributes:
+        params: Knobs of each network, as this study names them.
+        losses: Values of the objectives of this study, minimised, `n x m`.
+        costs: Costs that are known before training, `n x k`.
+    """
+
+    params: Sequence[Params]
+    losses: NDArray[np.float64]
+    costs: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class Problem:
     """The problem that a sampler is made for.
 
@@ -90,6 +105,7 @@ class Problem:
         region: Returns what the study accepts, as far as that is known by then.
         n_told: Number of trials that the study has already; samplers that count their own draws add it to the seed.
         work: Predicts the work of an evaluation.
+        sisters: Studies from which this one starts.
     """
 
     seed: int
@@ -101,6 +117,7 @@ class Problem:
     region: Callable[[], Region] = Region
     n_told: int = 0
     work: Work = no_work
+    sisters: Sequence[Sister] = ()
 
 
 MakeSampler = Callable[[Problem], BaseSampler]

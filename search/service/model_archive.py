@@ -6,23 +6,28 @@ import zipfile
 from pathlib import Path
 
 from paredown.studies.errors import StudyNotFound
+from paredown.studies.exporters.catalogue import DEFAULT_FORMAT, EXPORTERS, trial_folder
 
 
-def model_archive(models: Path, trial: int) -> Path:
+def model_archive(models: Path, trial: int, format_name: str = DEFAULT_FORMAT) -> Path:
     """Return a temporary zip file of an exported model; the caller deletes it.
 
     Args:
         models: Folder of the study's exported models.
         trial: Number of the trial.
+        format_name: Name in the catalogue of exporters.
 
     Raises:
-        StudyNotFound: The model was not exported.
+        StudyNotFound: The model was not exported, or there is no such format.
     """
-    name = f"trial-{trial:04d}"
+    if format_name not in EXPORTERS:
+        raise StudyNotFound(f"no format {format_name!r}; allowed: {', '.join(EXPORTERS)}")
+    name = trial_folder(trial, format_name)
     folder = models / name
-    if folder.is_symlink() or not folder.is_dir():
+    if not folder.is_dir() or folder.resolve() != models.resolve() / name:
         raise StudyNotFound(f"trial {trial} is not exported; the front is when the search ends, others by POST")
-    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and not file.is_symlink()]
+    inside = folder.resolve()
+    files = [one for one in sorted(folder.rglob("*")) if one.is_file() and one.resolve().is_relative_to(inside)]
     handle, target = tempfile.mkstemp(prefix="paredown-model-", suffix=".zip")
     with os.fdopen(handle, "wb") as opened, zipfile.ZipFile(opened, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in files:

@@ -13,7 +13,9 @@ from paredown.search.errors import ConfigError
 from paredown.search.monitoring.status_file import is_alive, read_statuses
 from paredown.search.service.datasets import Datasets
 from paredown.search.service.finished_process import output_of
+from paredown.search.service.known_models import KnownModels
 from paredown.search.service.overview import Overview
+from paredown.search.service.sessions import Sessions
 from paredown.search.service.settings import Settings
 from paredown.search.study_file.objectives import stored_objectives
 from paredown.studies.access.audit import Audit
@@ -40,9 +42,11 @@ class Service:
         settings: How the server is run.
         jobs: The queue.
         tokens: Who may ask.
+        sessions: Browsers in which someone signed in.
         audit: What was changed.
         datasets: Uploaded data.
         overview: What is said of studies.
+        models: The finished models of studies.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -51,8 +55,10 @@ class Service:
         self._reading = open_to_read(settings.storage)
         engine = self._storage.engine
         self.jobs, self.tokens, self.audit = JobQueue(engine), Tokens(engine), Audit(engine)
+        self.sessions = Sessions()
         self._read_jobs, self._read_tokens = JobQueue(self._reading.engine), Tokens(self._reading.engine)
         self.overview = Overview(self._reading.engine)
+        self.models = KnownModels()
         self.datasets = Datasets(settings.out, self._read_jobs, settings.upload_limit)
 
     @property
@@ -185,6 +191,13 @@ class Service:
             "best": seen.figures.best,
             "search": {key: alive[-1][key] for key in shown} if alive else None,
         }
+
+    def importances(self, job: Job) -> dict[str, dict[str, float]]:
+        """Return the importance of each knob for each objective; empty where there are too few trials."""
+        environment = {"PAREDOWN_STORAGE": self.settings.storage}
+        text = output_of("paredown.search.service.importances", job.stored_name, environment=environment)
+        found: dict[str, dict[str, float]] = json.loads(text)
+        return found
 
     def command(self, *arguments: str) -> str:
         """Run a command of the command line in a process of its own, and return what it printed.

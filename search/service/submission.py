@@ -46,6 +46,8 @@ def checked_submission(request: dict[str, Any]) -> dict[str, Any]:
     payload = checked_payload(
         config, where, request["allow"], folder, datasets_folder(Path(request["out"]), request["owner"])
     )
+    if config.warm_start:  # an owner's studies carry his name in the database: those of others cannot be named
+        payload["warm_start"] = [f"{request['owner']}.{name}" for name in config.warm_start]
     out = Path(request["out"], request["owner"], config.study)
     # What the worker will read, with the name under which the study is stored.
     stored = checked_config(payload, where, {"study": f"{request['owner']}.{config.study}"})

@@ -3,7 +3,7 @@
 import sys
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -22,6 +22,8 @@ from paredown.search.study_file.sections import (
     TaskSection,
     TrainingSection,
 )
+
+StudyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 
 
 class StudyConfig(Section):
@@ -56,6 +58,8 @@ class StudyConfig(Section):
         patience_trials: Number of finished trials in a row without gain of hypervolume that ends the search.
         halving: How trials are stopped early; null lets every trial run to its end.
         local_search_trials: Number of trials at the end that are local search around the front.
+        warm_start: Names of earlier studies in the same database; their best networks are asked first, and
+            `cost_aware` learns from all of them.
         report_every: Time after which the report is written anew while the search runs, in seconds or such as 10m; null
             writes it at the end alone.
         on_finish: Shell command to run when the search has ended by itself, or the address of a service that is told,
@@ -63,7 +67,7 @@ class StudyConfig(Section):
         on_failure: The same for a search that was aborted or broke.
     """
 
-    study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
+    study: StudyName
     task: TaskSection
     model: str | None = None
     weights: str | None = None
@@ -89,6 +93,7 @@ class StudyConfig(Section):
     )
     halving: HalvingSection | None = None
     local_search_trials: int = Field(default=0, ge=0, validation_alias=AliasChoices("local_search_trials", "polish"))
+    warm_start: list[StudyName] = Field(default_factory=list)
     report_every: Duration | None = None
     on_finish: str | None = None
     on_failure: str | None = None
@@ -126,6 +131,15 @@ class StudyConfig(Section):
         trials = info.data.get("trials", value + 1)
         if value >= trials:
             raise ValueError(f"{value} is not allowed; allowed: 0 to {trials - 1}, below trials")
+        return value
+
+    @field_validator("warm_start")
+    @classmethod
+    def _warm_start(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        if (own := info.data.get("study")) in value:
+            raise ValueError(f"{own!r} is this study itself; allowed: names of other studies")
+        if twice := next((name for name in value if value.count(name) > 1), ""):
+            raise ValueError(f"{twice!r} is named twice; allowed: each study once")
         return value
 
     @field_validator("workers")

@@ -11,6 +11,7 @@ import torch
 from pydantic import ValidationError
 
 from paredown.evaluators.build import input_shape
+from paredown.evaluators.device import this_device
 from paredown.evaluators.errors import ExtraMissing, TaskError
 from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.evaluators.metrics.measurement import optimised_metrics
@@ -121,6 +122,7 @@ def set_up(config: StudyConfig, where: str, folder: Path, out: Path) -> Setup:
         keeps_features=_asks_for_features(space),
         space=config.space.model_dump_json(),
         swept=tuple(_swept(space)),
+        device=this_device(target.threads, target.batch_size) if target else this_device(),
         target=target,
     )
     return Setup(config, task, space, plan, _stored(config, plan, task, space))

@@ -273,8 +273,9 @@ class _Trial:
             self.data.inputs("validation"),
             self.data.validation.labels,
         )
-        baseline, threads, target = self.plan.baseline, self.plan.device.threads, self.plan.target
-        return EvaluationInput(model, self.shape, file, packed, images, labels, baseline, threads, target)
+        device = self.plan.device
+        on = (self.plan.baseline, device.threads, self.plan.target, device.batch_size)
+        return EvaluationInput(model, self.shape, file, packed, images, labels, *on)
 
     def _measure(self, inputs: EvaluationInput, needs: tuple[str, ...]) -> None:
         self.measurements |= evaluated(self.plan.objectives, inputs, needs)

@@ -37,4 +37,9 @@ def exporter_named(name: str, where: str) -> Exporter:
 
 def folder_name(model: "Model", exporter: Exporter = EXPORTERS[DEFAULT_FORMAT]) -> str:
     """Return the name of a model's folder; other formats do not replace the folder of the default one."""
-    return f"trial-{model.trial:04d}" + ("" if exporter.name == DEFAULT_FORMAT else f"-{exporter.name}")
+    return trial_folder(model.trial, exporter.name)
+
+
+def trial_folder(trial: int, format_name: str) -> str:
+    """Return the name of the folder of an exported trial."""
+    return f"trial-{trial:04d}" + ("" if format_name == DEFAULT_FORMAT else f"-{format_name}")

@@ -54,7 +54,7 @@ class TestEveryMetric:
         assert importlib.import_module(f"paredown.evaluators.metrics.{name}").METRIC is metric
         assert metric.name == name
         assert metric.unit
-        assert metric.how in ("counted", "measured", "predicted")
+        assert metric.how in ("counted", "lower bound", "measured", "predicted")
 
     def test_formats_every_value_and_change(self, name: str) -> None:
         metric = known_metrics()[name]

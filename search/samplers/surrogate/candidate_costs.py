@@ -11,6 +11,7 @@ from paredown.evaluators.metrics.measurement import Objective, optimised_metrics
 from paredown.evaluators.tasks.task import Task
 from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.sampler import Cost, Params
+from paredown.search.samplers.surrogate.described import DescribedCandidates
 from paredown.search.samplers.surrogate.gaussian_process import Predict, fit, tune
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.space import SearchSpace
@@ -38,9 +39,11 @@ class CandidateCosts:
         task: The task, which gives the input and the classes of the networks.
         objectives: Objectives of the study, with their limits.
         known: Finished trials, whose costs were counted already.
+        described: Candidates by their knobs; None to make them here.
 
     Attributes:
         columns: The costs, in order.
+        described: Candidates by their knobs.
     """
 
     def __init__(
@@ -50,8 +53,10 @@ class CandidateCosts:
         task: Task,
         objectives: Sequence[Objective],
         known: Sequence[Model] = (),
+        described: DescribedCandidates | None = None,
     ) -> None:
         self._space, self._domain, self._task = space, domain, task
+        self.described = described or DescribedCandidates(space)
         self._counts: dict[str, Array] = {}
         self._beside: dict[str, dict[str, float]] = {}
         self._of_shapes: dict[str, dict[str, float] | None] = {}
@@ -97,7 +102,7 @@ class CandidateCosts:
         # The same thousands of networks are asked for with each proposal: their digests are computed once.
         key = tuple(params.items())
         if (digest := self._digests.get(key)) is None:
-            candidate = self._space.candidate(params)
+            candidate = self.described.candidate(params)
             self._counted(candidate)
             digest = self._digests[key] = candidate.digest
         return self._counts[digest]

@@ -156,6 +156,25 @@ def fit(x: Array, y: Array, hyperparameters: Hyperparameters, seed: int = 0) -> 
     return predict
 
 
+def left_out_density(x: Array, y: Array, hyperparameters: Hyperparameters, rows: int) -> float:
+    """Return the log density of the first targets, each as a model of all the others predicts it, summed.
+
+    Args:
+        x: Inputs, `n x d`.
+        y: Targets, `n`.
+        hyperparameters: Hyperparameters of the model.
+        rows: Number of targets that are predicted.
+
+    Source:
+        Rasmussen, Williams, Gaussian Processes for Machine Learning, MIT Press 2006, equations 5.10 to 5.12.
+    """
+    kernel = hyperparameters.signal * Matern(1.0, nu=2.5)(x / hyperparameters.lengths)
+    inverse = np.linalg.inv(kernel + (hyperparameters.noise + JITTER) * np.eye(len(x)))
+    variance = 1 / np.diag(inverse)[:rows]
+    off = (inverse @ y)[:rows] * variance
+    return float(-0.5 * (np.log(2 * np.pi * variance) + off**2 / variance).sum())
+
+
 def _fit_trees(x: Array, y: Array, seed: int) -> Predict:
     """Return extremely randomised trees; the spread of their predictions is the standard deviation.
 

@@ -19,11 +19,11 @@ from paredown.search.samplers.surrogate.gaussian_process import (
     MAX_EXACT,
     Hyperparameters,
     Predict,
-    fit,
     tune,
     tuned_rows,
 )
 from paredown.search.samplers.surrogate.output_transform import OutputTransform
+from paredown.search.samplers.surrogate.sisters import Data, Sisters
 
 Array = NDArray[np.float64]
 
@@ -58,6 +58,7 @@ class SurrogateModel:
         costs: Costs that are known before training; None where none are.
         hyperparameters: A cache, which the model fills.
         region: What the study accepts; the hypervolume is counted inside it.
+        sisters: Networks of the studies from which this one starts; None for none.
 
     Attributes:
         best: Knobs of the networks on the present front; of those that come nearest while no trial is feasible.
@@ -70,17 +71,19 @@ class SurrogateModel:
         costs: Costs | None,
         hyperparameters: HyperparameterCache,
         region: Region = UNLIMITED,
+        sisters: Sisters | None = None,
     ) -> None:
         self._domain, self._history, self._costs, self._hyperparameters = domain, history, costs, hyperparameters
-        self._region = region
+        self._region, self._sisters = region, sisters or Sisters(domain)
         self._columns = costs.columns if costs is not None else ()
         self._counted_at = {c.objective: i for i, c in enumerate(self._columns) if c.objective is not None}
         objectives = range(history.losses.shape[1])
         self._modelled = next((o for o in objectives if o not in self._counted_at), 0)
         self._axes = [o for o in objectives if o != self._modelled]
-        logs = _logs(self._count(history.done))[: tuned_rows(len(history.done))]
+        counted = self._count(history.done)
+        logs = _logs(counted)[: tuned_rows(len(history.done))]
         self._centre, self._scale = logs.mean(0), logs.std(0) + 1e-9
-        self._done = self._encoded(history.done, self._count(history.done))
+        self._done = self._encoded(history.done, counted)
         self._pending = self._encoded(history.pending, self._count(history.pending))
         self._transform = OutputTransform.of(history.losses[:, self._modelled])
         self._loss = self._fit_loss()
@@ -98,8 +101,8 @@ class SurrogateModel:
     def improvement(self, batch: Batch) -> Array:
         """Return the expected hypervolume improvement of each network, times its probability of being feasible.
 
-        The improvement is counted inside the region. Where the model sees none, but no trial is feasible yet either,
-        the probability alone decides.
+        The improvement is counted inside the region, so it holds the chance that a network is inside. Where the model
+        sees none, but no trial is feasible yet either, the probability alone decides.
         """
         mean, spread = self._loss(self._at_full_training(batch.encoded))
         nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
@@ -108,11 +111,11 @@ class SurrogateModel:
         draws = [self._scale_of_costs.scaled(draw) for draw in self._axis_costs(batch.encoded, batch.costs, COST_DRAWS)]
         gains = np.mean([expected_improvement(self._front, self._reference, losses, weights, d) for d in draws], 0)
         probability = np.prod([model(batch.encoded) for model in self._feasibility], 0) * np.ones(len(gains))
+        if self._history.feasible.any() or (gains * probability > 0).any():
+            return np.asarray(gains * probability)
         if (limit := self._region.losses.get(self._modelled)) is not None:
             probability *= norm.cdf((self._transform.score(np.array([limit])) - mean) / np.hypot(spread, DOUBT))
-        if not self._history.feasible.any() and not (gains * probability > 0).any():
-            return np.asarray(probability)
-        return np.asarray(gains * probability)
+        return np.asarray(probability)
 
     def violations(self, losses: Array) -> Array:
         """Return by how much expected objectives, as of `losses`, are beyond the region, in units of their range."""
@@ -171,7 +174,9 @@ class SurrogateModel:
         worst = {**self._region.reference, **self._region.losses}
         limits = np.array([[worst.get(o, np.inf) for o in (self._modelled, *self._axes)]])
         reference = np.minimum(reference, self._scale_of_costs.scaled(limits)[0])
-        reference[0] = self._region.losses.get(self._modelled, points[:, 0].max() + 1e-9)
+        reference[0] = self._region.losses.get(
+            self._modelled, (everything if self._sisters else points)[:, 0].max() + 1e-9
+        )
         points = points[done.feasible]
         if done.pending:
             points = np.vstack(
@@ -200,14 +205,8 @@ class SurrogateModel:
             inputs, scores = np.vstack([inputs, early]), np.concatenate([scores, early_scores])
             first_inputs = np.vstack([first_inputs, early[:rows]])
             first_scores = np.concatenate([first_scores, early_scores[:rows]])
-        found = self._tuned(first_inputs, first_scores, len(inputs))
-        predict = fit(inputs, scores, found)
-        if len(self._pending):
-            # Running trials are assumed to end as predicted, so that the next proposal lies elsewhere.
-            assumed = self._at_full_training(self._pending)
-            mean, _ = predict(assumed)
-            predict = fit(np.vstack([inputs, assumed]), np.concatenate([scores, mean]), found)
-        return predict
+        running = self._at_full_training(self._pending)
+        return self._fitted(self._modelled, (inputs, scores), (first_inputs, first_scores), running)
 
     def _fit_cost(self, objective: int) -> tuple[Predict, OutputTransform]:
         """Return a model of an objective, on a logarithmic scale where all values are positive, and the inverse map."""
@@ -219,7 +218,10 @@ class SurrogateModel:
         grid = np.linspace(scores.min() - 3, scores.max() + 3, 400)
         raw = grid * scale + centre
         back = OutputTransform(np.exp(raw) if positive else raw, grid)
-        return fit(self._done, scores, self._tuned(self._done[:rows], scores[:rows], len(scores))), back
+        return self._fitted(objective, (self._done, scores), (self._done[:rows], scores[:rows]), self._done[:0]), back
+
+    def _fitted(self, objective: int, data: Data, first: Data, running: Array) -> Predict:
+        return self._sisters.fit(objective, data, first, (self._centre, self._scale), self._tuned, running)
 
     def _fit_feasibility_models(self) -> list[FeasibilityModel]:
         """Return a model for each constraint but the limits on counted costs, and one for the risk of failure."""

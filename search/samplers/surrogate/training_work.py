@@ -41,7 +41,8 @@ class TrainingWork:
     def __call__(self, params: Sequence[Params], trained: Sequence[Params]) -> Array:
         """Return the work of each candidate, `n`, in units of the baseline's training."""
         known = {self._key_of(one) for one in trained}
-        uncompressed = [self._space.values(self._space.candidate(one).uncompressed) for one in params]
+        candidate = self._costs.described.candidate
+        uncompressed = [self._space.values(candidate(one).uncompressed) for one in params]
         baseline = self._costs.count([self._space.values(self._space.baseline)])[0, MACS]
         share = self._costs.estimate(uncompressed)[:, MACS] / baseline
         epochs = np.array([0.0 if self._key_of(one) in known else 1 - self._finetuning for one in params])
@@ -50,5 +51,5 @@ class TrainingWork:
     def _key_of(self, params: Params) -> str:
         key = tuple(params.items())
         if key not in self._keys:
-            self._keys[key] = self._key(self._space.candidate(params))
+            self._keys[key] = self._key(self._costs.described.candidate(params))
         return self._keys[key]

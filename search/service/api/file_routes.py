@@ -12,6 +12,7 @@ from paredown.search.service.api.access import PROBLEMS, Responses, StudyName, T
 from paredown.search.service.model_archive import model_archive
 from paredown.search.service.service import Service
 from paredown.studies.access.tokens import Token
+from paredown.studies.queue.job import Job
 
 Reader = Annotated[Token, Depends(needs("read"))]
 Submitter = Annotated[Token, Depends(needs("submit"))]
@@ -26,19 +27,14 @@ def file_routes(service: Service) -> APIRouter:
     @router.get("/report", response_class=FileResponse, responses=PAGE)
     def report(token: Reader, study: StudyName) -> FileResponse:
         """Download the report, one self-contained page."""
-        job = service.find(token, study)
-        service.begun(job)
-        with tempfile.NamedTemporaryFile(prefix="paredown-report-", suffix=".html", delete=False) as opened:
-            target = Path(opened.name)
-        service.command("report", job.stored_name, "--out", str(target))
-        return _attached(target, f"{study}.html", "text/html")
+        return report_file(service, service.find(token, study), study)
 
     @router.get("/models/{trial}", response_class=FileResponse, responses=ARCHIVE)
     def model(token: Reader, study: StudyName, trial: TrialNumber) -> FileResponse:
         """Download an exported model as a zip file."""
         job = service.find(token, study)
         archive = model_archive(Path(job.folder, "models"), trial)
-        return _attached(archive, f"{study}-trial-{trial:04d}.zip", "application/zip")
+        return attached(archive, f"{study}-trial-{trial:04d}.zip", "application/zip")
 
     @router.post("/models/{trial}/export")
     def export(token: Submitter, study: StudyName, trial: TrialNumber) -> dict[str, Any]:
@@ -51,6 +47,15 @@ def file_routes(service: Service) -> APIRouter:
     return router
 
 
-def _attached(file: Path, name: str, kind: str) -> FileResponse:
+def report_file(service: Service, job: Job, name: str) -> FileResponse:
+    """Return the report of a study under a name; a process of its own writes it."""
+    service.begun(job)
+    with tempfile.NamedTemporaryFile(prefix="paredown-report-", suffix=".html", delete=False) as opened:
+        target = Path(opened.name)
+    service.command("report", job.stored_name, "--out", str(target))
+    return attached(target, f"{name}.html", "text/html")
+
+
+def attached(file: Path, name: str, kind: str) -> FileResponse:
     """Send a temporary file, and delete it then."""
     return FileResponse(file, filename=name, media_type=kind, background=BackgroundTask(file.unlink))

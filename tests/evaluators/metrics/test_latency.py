@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -80,10 +81,9 @@ def test_the_reference_may_have_another_shape(files: dict[str, Path], tmp_path: 
     assert ratio > 1
 
 
-def test_a_slice_is_the_median_of_its_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slice_is_the_median_of_its_runs() -> None:
     clock = itertools.accumulate([0.0, 1.0, 0.0, 9.0, 0.0, 2.0])
-    monkeypatch.setattr(latency_ms.time, "perf_counter", lambda: next(clock))
-    assert latency_ms._seconds(lambda: None, 3) == 2.0
+    assert latency_ms._seconds(lambda: None, 3, lambda: next(clock)) == 2.0
 
 
 def test_an_interval_holds_what_differs_between_sessions() -> None:
@@ -97,3 +97,33 @@ def test_side_by_side_a_model_is_as_fast_as_its_copy(files: dict[str, Path]) -> 
     assert same == pytest.approx(1.0, rel=0.2)
     assert half_width > 0.019
     assert slower > 1.5
+
+
+def test_the_tail_and_the_drift_of_the_baseline_stand_in_the_note(files: dict[str, Path]) -> None:
+    alone = measured(files["small"])
+    drifted = measured(files["small"], Baseline(files["small"], SHAPE, 1e-3))
+    assert alone.note.startswith("p90 ")
+    assert alone.note.endswith("drifted by +0.0%")
+    assert float(alone.note.split()[1]) >= 0.99 * alone.value
+    assert float(drifted.note.split("+")[1].removesuffix("%")) > 100, "it takes longer than a microsecond"
+
+
+def test_the_tail_is_the_90th_percentile_to_the_median() -> None:
+    times = latency_ms.Times(np.array([1.0]), [1.0] * 8 + [2.0] * 3)
+    assert times.tail == 2.0
+
+
+def test_a_batch_takes_longer_than_an_image_and_is_another_device(files: dict[str, Path]) -> None:
+    many = LATENCY_MS.evaluate(EvaluationInput(nn.Identity(), SHAPE, files["small"], batch_size=16))
+    assert many.value > 4 * measured(files["small"]).value
+    assert many.device == str(this_device(1, 16)) != str(this_device())
+
+
+def test_waiting_for_a_core_does_not_count_on_one_thread() -> None:
+    def waits() -> None:
+        time.sleep(0.01)
+
+    alone, waited = latency_ms.paired_times(waits, waits, 3, latency_ms.clock(1))[0], latency_ms.clock(2)
+    assert alone.slices.max() < 0.005
+    assert min(alone.waited) >= 0.01
+    assert waited is time.perf_counter

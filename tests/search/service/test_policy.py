@@ -39,6 +39,11 @@ CODE = {
 }
 
 
+def test_a_warm_start_is_from_studies_of_the_same_owner(tmp_path: Path) -> None:
+    one = submitted(tmp_path, {"warm_start": ["earlier", "bob.secret"]}, owner="ann")
+    assert one["payload"]["warm_start"] == ["ann.earlier", "ann.bob.secret"]
+
+
 @pytest.mark.parametrize("key", CODE)
 def test_code_is_refused_unless_its_module_is_allowed(tmp_path: Path, key: str) -> None:
     change = {key.strip(): CODE[key]}

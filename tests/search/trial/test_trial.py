@@ -39,7 +39,10 @@ KNOBS = {
     "activation": "relu",
 }
 SMALL = Candidate("mbconv", KNOBS)
-REFUSING = {name for name, evaluator in EVALUATORS.items() if evaluator.refuses}
+PREDICTED = {"device_latency_ms", "device_energy_uj"}
+"""Metrics that only studies with a device have."""
+ON_DEMAND = {"throughput_ips", "cold_start_ms", "peak_activation_bytes", "bit_ops"}
+REFUSING = {name for name, evaluator in EVALUATORS.items() if evaluator.refuses} | ON_DEMAND
 """Metrics that are measured only where a study asks for them."""
 OBJECTIVES = tuple(Objective(EVALUATORS[name].metric) for name in ("accuracy", "size_bytes"))
 
@@ -71,7 +74,7 @@ def with_baseline(study: tuple[TrialPlan, TrialResult], teacher_of: Path | None 
 def test_a_trial_measures_everything_and_keeps_its_files(study: tuple[TrialPlan, TrialResult]) -> None:
     plan, result = study
     assert (result.outcome, result.reason) == ("done", "")
-    assert set(result.measurements) == set(EVALUATORS) - {"exit_rate", "device_latency_ms"} - REFUSING
+    assert set(result.measurements) == set(EVALUATORS) - {"exit_rate", *PREDICTED} - REFUSING
     assert result.measurements["accuracy"].value > 0.2, "it learns more than chance"
     files = {p.name: p for p in (plan.folder / result.artifact).iterdir()}
     assert set(files) == {MODEL_FILE, PACKED_FILE, WEIGHTS_FILE, TEACHER_FILE}
@@ -90,7 +93,7 @@ def test_the_same_candidate_comes_to_the_same(study: tuple[TrialPlan, TrialResul
     assert again.curve == study[1].curve
 
 
-@pytest.mark.parametrize("metric", ["macs", "params", "size_bytes"])
+@pytest.mark.parametrize("metric", ["macs", "params", "size_bytes", "peak_activation_bytes", "bit_ops"])
 def test_a_known_limit_rejects_before_training(
     metric: str, study: tuple[TrialPlan, TrialResult], tmp_path: Path
 ) -> None:
@@ -135,7 +138,7 @@ def test_a_judged_trial_tells_its_costs_and_may_be_stopped(tmp_path: Path) -> No
     assert (
         set(result.measurements)
         == set(result.facts[UNTRAINED_KEY])
-        == set(EVALUATORS) - {"accuracy", "exit_rate", "device_latency_ms"} - REFUSING
+        == set(EVALUATORS) - {"accuracy", "exit_rate", *PREDICTED} - REFUSING
     )
     assert [epoch for epoch, _ in result.curve] == [0, 1]
     last = result.curve[1][1]["accuracy"]

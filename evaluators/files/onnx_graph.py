@@ -1,0 +1,257 @@
+"""An ONNX model as what it computes: operators and the tensors between them, integers seen through their scales.
+
+Pairs of QuantizeLinear and DequantizeLinear say in which format a tensor is, and are no operators here, but where the
+model begins and ends; neither is what yields a constant. Every tensor knows its shape for a number of images and the
+bits of its elements.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import TensorProto
+
+from paredown.evaluators.errors import EvaluationError
+
+BITS = {
+    **{TensorProto.FLOAT: 32, TensorProto.DOUBLE: 64, TensorProto.FLOAT16: 16, TensorProto.BFLOAT16: 16},
+    **{TensorProto.INT8: 8, TensorProto.UINT8: 8, TensorProto.BOOL: 8, TensorProto.INT32: 32, TensorProto.INT64: 64},
+    **{TensorProto.INT16: 16, TensorProto.UINT16: 16, TensorProto.INT4: 4, TensorProto.UINT4: 4},
+}
+QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+SMALL = 64
+"""Number of elements up to which a constant may be a shape or an axis, whose values shape inference needs."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor between operators.
+
+    Attributes:
+        shape: Its shape; empty for a scalar, and where it cannot be told.
+        bits: Bits of one element.
+        is_float: Whether its elements are floating-point numbers.
+        narrowest_bits: Bits that hold the values of a constant of integers; 0 for other tensors.
+    """
+
+    shape: tuple[int, ...] = ()
+    bits: int = 32
+    is_float: bool = True
+    narrowest_bits: int = 0
+
+    @property
+    def grid_bits(self) -> int:
+        """Bits of the grid on which its values lie: int8 tensors hold narrower weights too."""
+        return self.narrowest_bits or self.bits
+
+    @property
+    def elements(self) -> int:
+        """Number of its elements."""
+        return math.prod(self.shape)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all elements."""
+        return -(-self.elements * self.bits // 8)
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An operator that computes.
+
+    Attributes:
+        kind: ONNX's name of it.
+        name: Name of the node.
+        inputs: Tensors that it reads, in order, without constants.
+        outputs: Tensors that it writes.
+        constants: Constants that it reads, in order, weights first where it has some.
+        attributes: Its attributes.
+        branches: Graphs of which it executes one.
+        weight_at: Position of the first constant with at least two axes among all inputs; -1 where there is none.
+    """
+
+    kind: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    constants: tuple[str, ...] = ()
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    branches: tuple["Graph", ...] = ()
+    weight_at: int = -1
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Operators in the order in which the file lists them.
+
+    Attributes:
+        operators: The operators.
+        tensors: All tensors by name, constants too.
+        inputs: Names of the graph's inputs.
+        outputs: Names of its outputs.
+    """
+
+    operators: tuple[Operator, ...]
+    tensors: Mapping[str, Tensor]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    def weight(self, operator: Operator) -> Tensor | None:
+        """Return the first constant of an operator with at least two axes; None where it has none."""
+        return next((t for t in map(self.tensors.__getitem__, operator.constants) if len(t.shape) > 1), None)
+
+
+def read_graph(model: Path | bytes, batch_size: int = 1) -> Graph:
+    """Return what an ONNX model computes for a number of images.
+
+    Args:
+        model: ONNX, or the path of its file.
+        batch_size: Images, where the file leaves their number open.
+
+    Raises:
+        EvaluationError: It is no ONNX model.
+    """
+    try:
+        proto = onnx.load_from_string(model) if isinstance(model, bytes) else onnx.load(model)
+        for value in proto.graph.input:
+            for size in value.type.tensor_type.shape.dim:
+                if size.dim_param:
+                    size.dim_value = batch_size
+        sort_nodes(proto.graph)
+        for output in proto.graph.output:
+            output.type.tensor_type.ClearField("shape")
+        widths = {
+            tensor.name: _width(tensor) for tensor in proto.graph.initializer if tensor.data_type == TensorProto.INT8
+        }
+        for tensor in proto.graph.initializer:
+            if math.prod(tensor.dims) > SMALL:  # shape inference copies the model, and needs no weights
+                tensor.ClearField("raw_data")
+        proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    except (OSError, DecodeError, onnx.onnx_cpp2py_export.shape_inference.InferenceError) as error:
+        raise EvaluationError(f"{model if isinstance(model, Path) else 'model'}: is no ONNX model: {error}") from error
+    return _Reader(proto.graph, {}, set(), widths).graph()
+
+
+def sort_nodes(graph: Any) -> None:
+    """Bring the nodes of an ONNX graph into an order in which they can run; converters append some at the end."""
+    written = {name for node in graph.node for name in node.output}
+    waiting, done, ordered = list(graph.node), set[str](), []
+    while waiting:
+        later = []
+        for node in waiting:
+            if all(name in done or name not in written for name in node.input):
+                ordered.append(node)
+                done.update(node.output)
+            else:
+                later.append(node)
+        if len(later) == len(waiting):
+            raise EvaluationError("the model's operators wait for each other")
+        waiting = later
+    if any(one.output != other.output for one, other in zip(ordered, graph.node, strict=True)):
+        nodes = [_copy(node) for node in ordered]
+        del graph.node[:]
+        graph.node.extend(nodes)
+
+
+def _copy(node: Any) -> Any:
+    copied = onnx.NodeProto()
+    copied.CopyFrom(node)
+    return copied
+
+
+class _Reader:
+    """Reads one graph, with what the graphs around it define."""
+
+    def __init__(
+        self, graph: Any, outer: Mapping[str, Tensor], outer_constants: set[str], widths: Mapping[str, int]
+    ) -> None:
+        self._graph, self._widths = graph, widths
+        self.tensors: dict[str, Tensor] = dict(outer)
+        self.constants = set(outer_constants)
+        self._same: dict[str, str] = {}
+        self._names: set[str] = set()
+        self._entries = {value.name for value in graph.input}
+        self._exits = {value.name for value in graph.output}
+
+    def graph(self) -> Graph:
+        """Return the graph."""
+        for tensor in self._graph.initializer:
+            width = self._widths.get(tensor.name, 0)
+            self.tensors[tensor.name] = replace(_tensor(tuple(tensor.dims), tensor.data_type), narrowest_bits=width)
+            self.constants.add(tensor.name)
+        for value in (*self._graph.input, *self._graph.value_info, *self._graph.output):
+            kind = value.type.tensor_type
+            self.tensors[value.name] = _tensor(tuple(d.dim_value or 1 for d in kind.shape.dim), kind.elem_type)
+        self._names = set(self._entries)
+        operators = tuple(filter(None, map(self._operator, self._graph.node)))
+        inputs = tuple(value.name for value in self._graph.input if value.name not in self.constants)
+        return Graph(operators, self.tensors, inputs, tuple(self._root(value.name) for value in self._graph.output))
+
+    def _root(self, name: str) -> str:
+        while name in self._same:
+            name = self._same[name]
+        return name
+
+    def _operator(self, node: Any) -> Operator | None:
+        names = [self._root(name) for name in node.input if name]
+        attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        if node.op_type == "Constant" or (
+            names and self.constants.issuperset(names) and "then_branch" not in attributes
+        ):
+            self._keep_constant(node, names)
+            return None
+        shape = self.tensors[names[0]].shape if names else ()
+        if node.op_type == QUANTIZE and names[0] in self._entries:
+            self.tensors[node.output[0]] = Tensor(shape, 8, False)
+        elif node.op_type in (QUANTIZE, DEQUANTIZE) and node.output[0] not in self._exits:
+            self._same[node.output[0]] = names[0]
+            self.tensors[names[0]] = Tensor(shape, 8, False)
+            return None
+        branches = tuple(
+            _Reader(attributes.pop(key), self.tensors, self.constants, self._widths).graph()
+            for key in ("then_branch", "else_branch")
+            if key in attributes
+        )
+        for name in node.output:
+            self.tensors.setdefault(name, Tensor())
+            self._names.add(name)
+        constants = tuple(name for name in names if name in self.constants)
+        weights = [at for at, n in enumerate(names) if n in self.constants and len(self.tensors[n].shape) > 1]
+        seen = {name for branch in branches for o in branch.operators for name in o.inputs} & self._names
+        reads = [*(name for name in names if name not in self.constants), *sorted(seen)]
+        return Operator(
+            node.op_type,
+            node.name,
+            tuple(dict.fromkeys(reads)),
+            tuple(name for name in node.output if name),
+            constants,
+            attributes,
+            branches,
+            weights[0] if weights else -1,
+        )
+
+    def _keep_constant(self, node: Any, names: list[str]) -> None:
+        """Note the outputs of a node whose inputs are all constants; a weight keeps the bits that are stored."""
+        stored = self.tensors[names[0]] if names else Tensor()
+        for name in node.output:
+            known = self.tensors.get(name, Tensor(stored.shape))
+            shape = known.shape or stored.shape
+            is_float = stored.is_float and known.is_float
+            self.tensors[name] = Tensor(shape, min(stored.bits, known.bits), is_float, stored.narrowest_bits)
+            self.constants.add(name)
+
+
+def _tensor(shape: tuple[int, ...], kind: int) -> Tensor:
+    floats = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
+    return Tensor(shape, BITS.get(kind, 32), kind in floats or not kind)
+
+
+def _width(tensor: Any) -> int:
+    """Return the bits of the narrowest signed grid that holds a tensor's values."""
+    values = onnx.numpy_helper.to_array(tensor)
+    return 1 + math.ceil(math.log2(int(np.abs(values.astype(np.int16)).max(initial=1)) + 1))

@@ -1,0 +1,222 @@
+"""Trains the predictor of a device on what was profiled there.
+
+Each member of the ensemble leaves out one fold of the networks; what it says of those is the held-out error, and scales
+the intervals. A member learns from the latencies of whole networks first of all; how they divide among the kernels
+only guides it, since profilers take time themselves.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import kendalltau
+
+from paredown.evaluators.latency.kernels import CLASSES, FEATURES
+from paredown.evaluators.latency.predictor import LatencyPredictor, corrected_us, inputs_of
+from paredown.evaluators.latency.table_sum import Array, fitted_table, guessed_us
+
+if TYPE_CHECKING:
+    pass
+
+FOLDS = 5
+WIDTH = 64
+DROPOUT = 0.05
+BATCH_NETWORKS = 16
+LEARNING_RATE, WEIGHT_DECAY = 1e-2, 1e-2
+STEPS = 3000
+WARM_UP = 0.3
+"""Share of the training in which the learning rate rises."""
+GUIDANCE = 0.3
+"""Weight of the kernels beside the whole networks."""
+WHOLE_BETA, KERNEL_BETA = 0.02, 0.1
+"""Relative errors from which on an error counts linearly: outliers are other work on the machine."""
+SMALLEST_US = 0.3
+LEAST_MS = 0.05
+"""Latency from which on networks count among the held-out ones: below, a call takes the time."""
+
+
+@dataclass(frozen=True)
+class ProfiledNetwork:
+    """A network as it was profiled.
+
+    Attributes:
+        name: Its name; networks of one name differ in the number format and share a fold.
+        format: Number format.
+        rows: Features of its kernels.
+        shares: Share of each kernel in the latency.
+        latency_ms: Its latency.
+        macs: Its multiply-accumulates.
+    """
+
+    name: str
+    format: str
+    rows: Array
+    shares: Array
+    latency_ms: float
+    macs: float
+
+
+def fitted(
+    networks: Sequence[ProfiledNetwork], facts: dict[str, Any], seconds: float = math.inf, steps: int = STEPS
+) -> LatencyPredictor:
+    """Return the predictor of a profile.
+
+    Args:
+        networks: What was profiled.
+        facts: What else is to be known of the profile.
+        seconds: Seconds that training may take, roughly; a busy machine takes fewer steps.
+        steps: Maximum number of steps of training of each member.
+    """
+    data = _Data.of(networks)
+    members, held_out, by_table = [], np.zeros(len(networks)), np.zeros(len(networks))
+    for fold in range(FOLDS):
+        own = data.folds == fold
+        members.append(_trained(data, np.flatnonzero(~own), fold, seconds / FOLDS, steps))
+        held_out[own] = _predicted(data, members[-1])[own]
+        by_table[own] = _table_sum(data, members[-1])[own]
+    predictions = np.log([_predicted(data, member) for member in members])
+    latencies = data.latencies
+    errors = np.abs(np.log(held_out / latencies))
+    counted = latencies >= LEAST_MS if (latencies >= LEAST_MS).any() else np.ones(len(latencies), bool)
+    # Most members have seen a network, so their spread on it is too small; the median spread serves as the floor.
+    spread = predictions.std(axis=0)
+    floor = float(np.median(errors[counted]))
+    factor = float(np.quantile(errors[counted] / (spread[counted] + floor), 0.9))
+    classes = data.rows[:, : len(CLASSES)].argmax(axis=1)
+    low, high, counts = (np.zeros((len(CLASSES), len(FEATURES))) for _ in range(3))
+    for at in np.unique(classes):
+        low[at], high[at], counts[at] = (f(data.rows[classes == at], axis=0) for f in (np.min, np.max, np.size))
+        counts[at] = (classes == at).sum()
+    whole = {
+        "networks": len(networks),
+        "macs_line": [float(v) for v in np.polyfit(np.log([n.macs for n in networks]), np.log(latencies), 1)],
+        "formats": sorted({network.format for network in networks}),
+        "latency_ms": [float(latencies.min()), float(latencies.max())],
+        "held_out": summary(held_out[counted], latencies[counted]),
+        "held_out_table_sum": summary(by_table[counted], latencies[counted]),
+    }
+    weights = tuple(
+        (np.stack([m.layers[at][0] for m in members]), np.stack([m.layers[at][1] for m in members]))
+        for at in range(len(members[0].layers))
+    )
+    tables = np.stack([member.table for member in members])
+    return LatencyPredictor(
+        facts | whole, tables, data.mean, data.scale, weights, low, high, counts[:, 0], (floor, max(factor, 1.0))
+    )
+
+
+def summary(predicted: Array, measured: Array) -> dict[str, float]:
+    """Return how far predictions are from measurements.
+
+    Args:
+        predicted: In ms.
+        measured: In ms.
+    """
+    errors = np.abs(predicted / measured - 1)
+    return {
+        "networks": len(measured),
+        "median_error": float(np.median(errors)),
+        "within_5_percent": float((errors <= 0.05).mean()),
+        "within_10_percent": float((errors <= 0.10).mean()),
+        "kendall_tau": float(kendalltau(predicted, measured).statistic) if len(measured) > 1 else 1.0,
+    }
+
+
+@dataclass(frozen=True)
+class _Data:
+    rows: Array
+    owner: NDArray[np.int64]
+    kernels_us: Array
+    latencies: Array
+    folds: NDArray[np.int64]
+    mean: Array
+    scale: Array
+
+    @classmethod
+    def of(cls, networks: Sequence[ProfiledNetwork]) -> "_Data":
+        rows = np.concatenate([n.rows for n in networks])
+        names = {name: at % FOLDS for at, name in enumerate(dict.fromkeys(n.name for n in networks))}
+        return cls(
+            rows,
+            np.concatenate([np.full(len(n.rows), at) for at, n in enumerate(networks)]),
+            np.concatenate([1e3 * n.latency_ms * n.shares for n in networks]),
+            np.array([n.latency_ms for n in networks]),
+            np.array([names[n.name] for n in networks]),
+            rows.mean(axis=0),
+            rows.std(axis=0) + 1e-6,
+        )
+
+
+@dataclass(frozen=True)
+class _Member:
+    table: Array
+    layers: list[tuple[Array, Array]]
+
+
+def _predicted(data: _Data, member: _Member) -> Array:
+    kernels = corrected_us(data.rows, member.table, data.mean, data.scale, member.layers)
+    return np.bincount(data.owner, kernels, len(data.latencies)) / 1e3
+
+
+def _table_sum(data: _Data, member: _Member) -> Array:
+    return np.bincount(data.owner, guessed_us(data.rows, member.table), len(data.latencies)) / 1e3
+
+
+def _one_cycle(done: float) -> float:
+    """Return the share of the learning rate that holds after a share of the training."""
+    if done < WARM_UP:
+        return max(done / WARM_UP, 0.04)
+    return 0.5 * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP)))
+
+
+def _trained(data: _Data, members: NDArray[np.int64], seed: int, seconds: float, steps: int) -> _Member:
+    """Return a table and what corrects it, found on some of the networks."""
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+
+    torch.manual_seed(seed)
+    dice = np.random.default_rng(seed)
+    seen = np.isin(data.owner, members)
+    table = fitted_table(data.rows[seen], data.kernels_us[seen])
+    guess = guessed_us(data.rows, table)
+    values = (inputs_of(data.rows, guess, data.mean, data.scale), guess, data.kernels_us, 1e3 * data.latencies)
+    inputs, guessed, kernels, whole = (torch.tensor(v, dtype=torch.float32) for v in values)
+    model = nn.Sequential(
+        *(nn.Linear(inputs.shape[1], WIDTH), nn.SiLU(), nn.Dropout(DROPOUT)),
+        *(nn.Linear(WIDTH, WIDTH), nn.SiLU(), nn.Dropout(DROPOUT), nn.Linear(WIDTH, 1)),
+    )
+    for parameter in model[-1].parameters():
+        nn.init.zeros_(parameter)
+    optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    places = [np.flatnonzero(data.owner == at) for at in range(len(data.latencies))]
+    start = time.monotonic()
+    for step in range(steps):
+        done = max(step / steps, (time.monotonic() - start) / seconds)
+        if done >= 1:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = LEARNING_RATE * _one_cycle(done)
+        chosen = dice.choice(members, min(BATCH_NETWORKS, len(members)), replace=False)
+        at = torch.from_numpy(np.concatenate([places[n] for n in chosen]))
+        owner = torch.from_numpy(np.repeat(np.arange(len(chosen)), [len(places[n]) for n in chosen]))
+        taken: torch.Tensor = guessed[at] * model(inputs[at]).squeeze(1).exp()
+        sums = torch.zeros(len(chosen)).index_add(0, owner, taken)
+        truth = whole[torch.from_numpy(chosen)]
+        errors = torch.log(sums / truth)
+        weight = torch.sqrt(kernels[at] / truth[owner]) + 0.02
+        parts = F.smooth_l1_loss(
+            (taken + SMALLEST_US).log(), (kernels[at] + SMALLEST_US).log(), reduction="none", beta=KERNEL_BETA
+        )
+        loss = F.smooth_l1_loss(errors, torch.zeros_like(errors), beta=WHOLE_BETA)
+        loss = loss + GUIDANCE * (weight * parts).sum() / weight.sum()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    layers = [layer for layer in model if isinstance(layer, nn.Linear)]
+    found = [(a.weight.detach().numpy().T.astype(float), a.bias.detach().numpy().astype(float)) for a in layers]
+    return _Member(table, found)

@@ -1,0 +1,208 @@
+"""Latency of a whole network on one device, predicted from its file: the sum of what its kernels take.
+
+A table guesses how long each kernel takes, and several small neural networks, each trained on other networks of a
+profile, correct it; their mean is the prediction, and how far they are apart says how sure it is. They are stored as
+plain arrays, which need no PyTorch and run no code when they are read; `paredown.evaluators.latency.fitting` trains
+them.
+
+Source:
+    Zhang et al., nn-Meter, MobiSys 2021 (the sum over kernels); Lakshminarayanan et al., Simple and Scalable
+    Predictive Uncertainty Estimation using Deep Ensembles, NeurIPS 2017; Lei et al., Distribution-Free Predictive
+    Inference for Regression, JASA 2018, section 5.2 (intervals that held-out networks scale).
+"""
+
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paredown.evaluators.errors import DeviceError
+from paredown.evaluators.files.onnx_graph import Graph, read_graph
+from paredown.evaluators.latency.kernels import CLASSES, FEATURES, features, kernels_of
+from paredown.evaluators.latency.table_sum import Array, guessed_us
+
+BOUNDED = ("channels_in", "channels_out", "positions_in", "positions_out", "kernel", "stride", "groups", "macs")
+"""Features whose range in the profile a prediction keeps to."""
+MARGIN = 0.05
+FEWEST_KERNELS = 20
+"""Kernels of a class in a profile below which nothing is known of it."""
+
+
+@dataclass(frozen=True)
+class LatencyPrediction:
+    """A predicted latency.
+
+    Attributes:
+        value_ms: The prediction.
+        low_ms: Lower end of the 90 % interval.
+        high_ms: Upper end.
+        outside: What about the network lies outside of what was profiled; empty for a network within it.
+    """
+
+    value_ms: float
+    low_ms: float
+    high_ms: float
+    outside: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return how it reads: `0.412 ms (0.39 to 0.435)`."""
+        marked = f"; outside of the profiled range: {', '.join(self.outside)}" if self.outside else ""
+        return f"{self.value_ms:.3g} ms ({self.low_ms:.3g} to {self.high_ms:.3g}){marked}"
+
+
+@dataclass(frozen=True)
+class LatencyPredictor:
+    """What predicts the latency on one device.
+
+    Attributes:
+        facts: What the profile says of itself: device, number of networks, their range, errors on held-out ones.
+        tables: Table of costs of each member, as in `paredown.evaluators.latency.table_sum`.
+        mean: Mean of each feature.
+        scale: Standard deviation of each feature.
+        layers: Weights, `members x inputs x outputs`, and biases, `members x outputs`, of each layer.
+        low: Least value of each feature in each class of kernels.
+        high: Largest value.
+        counts: Number of kernels of each class in the profile.
+        interval: Standard deviation that is added to that of the members, and the factor of their sum, both of the
+            logarithm, with which intervals hold 90 % of held-out networks.
+    """
+
+    facts: dict[str, Any]
+    tables: Array
+    mean: Array
+    scale: Array
+    layers: tuple[tuple[Array, Array], ...]
+    low: Array
+    high: Array
+    counts: Array
+    interval: tuple[float, float]
+
+    def predict(self, model: Path | bytes) -> LatencyPrediction:
+        """Return the latency of a model.
+
+        Args:
+            model: ONNX, or the path of its file.
+
+        Raises:
+            EvaluationError: It is no ONNX model.
+        """
+        graph = longest(read_graph(model, int(self.facts.get("batch_size", 1))))
+        rows = features(graph, kernels_of(graph))
+        members = np.log(self.kernel_us(rows).sum(axis=1) / 1e3)
+        middle, (floor, factor) = float(members.mean()), self.interval
+        reach = factor * (float(members.std()) + floor)
+        value, low, high = (float(np.exp(middle + step)) for step in (0.0, -reach, reach))
+        return LatencyPrediction(value, low, high, tuple(self._outside(rows, value)))
+
+    def kernel_us(self, rows: Array) -> Array:
+        """Return what each kernel takes by each member, in microseconds: `members x kernels`."""
+        members = [[(weight[at], bias[at]) for weight, bias in self.layers] for at in range(len(self.tables))]
+        pairs = zip(self.tables, members, strict=True)
+        return np.stack([corrected_us(rows, table, self.mean, self.scale, layers) for table, layers in pairs])
+
+    def _outside(self, rows: Array, value_ms: float) -> list[str]:
+        classes, found = rows[:, : len(CLASSES)].argmax(axis=1), dict[str, None]()
+        for at in np.unique(classes):
+            name = CLASSES[at]
+            if self.counts[at] < FEWEST_KERNELS:
+                found[f"{name} layers"] = None
+                continue
+            own = rows[classes == at]
+            for feature in BOUNDED:
+                column = FEATURES.index(feature)
+                beyond = (own[:, column] < self.low[at, column] - MARGIN) | (
+                    own[:, column] > self.high[at, column] + MARGIN
+                )
+                if beyond.any():
+                    found[f"{feature} of a {name} layer"] = None
+        least, most = self.facts["latency_ms"]
+        if not least <= value_ms <= most:
+            found[f"{value_ms:.3g} ms ({least:.3g} to {most:.3g} ms)"] = None
+        return list(found)
+
+    def save(self, file: Path) -> None:
+        """Write the predictor."""
+        layers = {f"{kind}{at}": a for at, pair in enumerate(self.layers) for kind, a in zip("wb", pair, strict=True)}
+        facts = np.array(json.dumps({**self.facts, "features": FEATURES, "classes": CLASSES}))
+        rest = {
+            "tables": self.tables,
+            "mean": self.mean,
+            "scale": self.scale,
+            "low": self.low,
+            "high": self.high,
+            "counts": self.counts,
+        }
+        small = {name: values.astype(np.float32) for name, values in (layers | rest).items()}
+        np.savez_compressed(file, facts=facts, interval=np.array(self.interval), **small)  # type: ignore[arg-type]
+
+
+def inputs_of(rows: Array, guessed: Array, mean: Array, scale: Array) -> Array:
+    """Return what the members see: standardised features, and the logarithm of the guess."""
+    return np.concatenate([np.clip((rows - mean) / scale, -5, 5), np.log(guessed)[:, None] / 3], axis=1)
+
+
+def corrected_us(rows: Array, table: Array, mean: Array, scale: Array, layers: Sequence[tuple[Array, Array]]) -> Array:
+    """Return what each kernel takes by one member, in microseconds."""
+    guessed = guessed_us(rows, table)
+    x = inputs_of(rows, guessed, mean, scale)
+    for at, (weight, bias) in enumerate(layers):
+        x = x @ weight + bias
+        if at < len(layers) - 1:
+            x = x / (1 + np.exp(-x))  # SiLU
+    return np.asarray(guessed * np.exp(x[:, 0]))
+
+
+@cache
+def load_predictor(file: Path) -> LatencyPredictor:
+    """Return the predictor of a file.
+
+    Raises:
+        DeviceError: The file is missing, is none, or was written by a version with other features.
+    """
+    again = "make it again with `paredown device profile`"
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            arrays = {name: np.asarray(stored[name]) for name in stored.files}
+        facts: dict[str, Any] = json.loads(str(arrays.pop("facts")))
+        known = (facts.pop("features"), facts.pop("classes"))
+    except OSError as error:
+        raise DeviceError(f"{file} cannot be read: {error.strerror or error}; {again}") from error
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DeviceError(f"{file} is no latency predictor: {error}; {again}") from error
+    if known != (list(FEATURES), list(CLASSES)):
+        raise DeviceError(f"{file} was made by another version of paredown; {again}")
+    count = sum(name.startswith("w") for name in arrays)
+    layers = tuple((arrays[f"w{at}"].astype(float), arrays[f"b{at}"].astype(float)) for at in range(count))
+    tables, mean, scale, low, high, counts = (
+        arrays[name].astype(float) for name in ("tables", "mean", "scale", "low", "high", "counts")
+    )
+    floor, factor = arrays["interval"]
+    return LatencyPredictor(facts, tables, mean, scale, layers, low, high, counts, (float(floor), float(factor)))
+
+
+def longest(graph: Graph) -> Graph:
+    """Return a graph without alternatives: where it has some, the longest is executed."""
+    from paredown.evaluators.latency.kernels import macs_of
+
+    def macs(one: Graph) -> float:
+        return sum(
+            macs_of(one, operator) + max(map(macs, operator.branches), default=0.0) for operator in one.operators
+        )
+
+    operators, tensors = list(graph.operators), dict(graph.tensors)
+    while any(operator.branches for operator in operators):
+        flat: Sequence[Any] = [
+            inner
+            for operator in operators
+            for inner in (max(operator.branches, key=macs).operators if operator.branches else (operator,))
+        ]
+        for operator in operators:
+            for branch in operator.branches:
+                tensors |= branch.tensors
+        operators = list(flat)
+    return Graph(tuple(operators), tensors, graph.inputs, graph.outputs)

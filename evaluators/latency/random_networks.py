@@ -1,0 +1,104 @@
+"""Random networks of the product's own families, with structural steps, in one of the number formats: what is profiled.
+
+They are untrained: no runtime's time depends on the values of weights, as long as none is denormal.
+"""
+
+import random
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from paredown.spaces.families.family import ImageShape
+
+LARGEST_PARAMETERS = 4_000_000
+"""Parameters above which a network is left out: a search on a machine such as the profiled one finds smaller ones."""
+LARGEST_MACS = 400e6
+STEPS = ("channel_pruning", "grouped_convolution", "low_rank")
+"""Steps that change shapes, and with them latency."""
+MOST_OPERATORS = 400
+FORMATS = {"fp32": 1, "int8": 3, "fp16": 1}
+"""Number formats with how often each is drawn beside fp32."""
+CLASSES = (2, 10, 100)
+CALIBRATION_IMAGES = 2
+
+
+@dataclass(frozen=True)
+class RandomNetwork:
+    """A network to be profiled.
+
+    Attributes:
+        name: Family and seed.
+        format: Number format.
+        shape: Channels, height, width of one input.
+        model: ONNX.
+    """
+
+    name: str
+    format: str
+    shape: ImageShape
+    model: bytes
+
+
+def random_networks(seed: int, formats: Sequence[str] = tuple(FORMATS)) -> list[RandomNetwork]:
+    """Return the network of a seed in two number formats; none where it is too large, or its steps do not fit.
+
+    Args:
+        seed: Draws all that is random.
+        formats: Number formats to draw from, fp32 among them.
+    """
+    import torch
+
+    from paredown.evaluators.build import apply_structural_steps, build
+    from paredown.evaluators.files.onnx_graph import read_graph
+    from paredown.evaluators.files.onnx_model import export, slimmed
+    from paredown.evaluators.latency.kernels import macs_of
+    from paredown.spaces.compression.catalogue import STEPS as KNOWN
+    from paredown.spaces.errors import InfeasibleCandidate
+    from paredown.spaces.families.catalogue import PUBLISHED
+    from paredown.spaces.knob import Range
+    from paredown.spaces.space import joint_space
+
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    dice = random.Random(seed)
+    family = dice.choice(list(PUBLISHED))
+    steps = dice.sample(STEPS, k=dice.choice((0, 0, 1, 1, 2)))
+    own = {name: step for name, step in KNOWN.items() if name in steps}
+    candidate = joint_space({family: PUBLISHED[family]}, own, Range(8, 96, 4), {}, {}).draw(seed)
+    side = PUBLISHED[family].resolution(candidate.knobs)
+    shape = (dice.choice((1, 3)), side, side)
+    try:
+        network = build(candidate, shape, dice.choice(CLASSES))
+        if sum(p.numel() for p in network.parameters()) > LARGEST_PARAMETERS:
+            return []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            network = apply_structural_steps(network, candidate, shape, values=False, owned=True).network.eval()
+            model = export(network, shape)
+        graph = read_graph(model)
+        if len(graph.operators) > MOST_OPERATORS or sum(macs_of(graph, o) for o in graph.operators) > LARGEST_MACS:
+            return []
+        others = [name for name in formats if name != "fp32"]
+        drawn = dice.choices(others, [FORMATS[name] for name in others])[:1] if others else []
+        return [
+            RandomNetwork(f"{family}-{seed}", name, shape, slimmed(in_format(model, name, shape)))
+            for name in ("fp32", *drawn)
+        ]
+    except InfeasibleCandidate:
+        return []
+
+
+def in_format(model: bytes, format_: str, shape: ImageShape) -> bytes:
+    """Return a float32 model in a number format."""
+    from paredown.evaluators.device import this_device
+    from paredown.spaces.compression.quantization import QUANTIZATION
+    from paredown.spaces.compression.step import RewriteContext
+
+    if format_ == "fp32":
+        return model
+    assert QUANTIZATION.rewrite is not None, "it rewrites files"
+    images = np.random.default_rng(0).normal(size=(CALIBRATION_IMAGES, *shape)).astype(np.float32)
+    context = RewriteContext(images, np.zeros(len(images), np.int64), trained=False, target=this_device().target)
+    return QUANTIZATION.rewrite(model, {"weights": format_, "activations": "uint8"}, context)

@@ -1,0 +1,1 @@
+"""The pages of the service for the browser, in Plotly Dash on the application of the API."""

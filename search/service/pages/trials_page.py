@@ -1,0 +1,156 @@
+"""All trials of a study: parallel coordinates, and a table whose rows come from SQL as it is scrolled."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dash_ag_grid as dag
+from dash import Dash, Input, Output, State, dcc, html, no_update
+from dash.development.base_component import Component
+
+from paredown.search.service.pages.dash_server import asker
+from paredown.search.service.pages.elements import nothing, panel
+from paredown.search.service.pages.parallel import parallel_plot, selected_trials
+from paredown.search.service.pages.place import Place, address
+from paredown.search.service.pages.plots import graph
+from paredown.search.service.pages.snapshot import Snapshot, Snapshots
+from paredown.search.service.pages.study_frame import study_head
+from paredown.search.service.service import Service
+from paredown.studies.reading import SORTED_BY, STATES, StudyReader
+
+BLOCK = 100
+"""Number of rows that one request brings."""
+REASON = 140
+"""Maximum number of characters of a reason in the table; the page of a trial has all of it."""
+ALIGNED = {"textAlign": "right", "fontVariantNumeric": "tabular-nums"}
+
+
+def layout(place: Place, snapshots: Snapshots) -> list[Component]:
+    """Return the page."""
+    job = place.job()
+    head, snapshot = study_head(place, job, "trials"), snapshots.of(job)
+    if snapshot is None:
+        return [*head, nothing("No trials yet", f"The study is {job.state}; they appear when it runs.")]
+    state = place.query.get("state")
+    states = [*STATES, "infeasible"]
+    chooser = html.Div(
+        [html.Label("State", htmlFor="state"), dcc.Dropdown(states, state, id="state", placeholder="all")],
+        className="narrow",
+    )
+    return [
+        *head,
+        *_parallel(snapshot),
+        panel(
+            "Trials",
+            html.Div(chooser, className="fields"),
+            html.Div(_grid(snapshot.reader), id="grid-place"),
+            html.P(id="grid-count", className="note", role="status"),
+            note="A click on a row, or the space bar, opens the trial; a click on a head sorts.",
+        ),
+        dcc.Store(id="kept-numbers"),
+    ]
+
+
+def _parallel(snapshot: Snapshot) -> list[Component]:
+    if snapshot.baseline is None or len(snapshot.models) < 2:
+        return []
+    figure = parallel_plot(snapshot)
+    label = "Metrics and knobs of the trials side by side; the table below holds them"
+    note = "Drag a box over an axis to keep a range: the table below shows the trials in it. A double click keeps all."
+    return [panel("Side by side", html.Div(graph("parallel", figure, label, 400), className="broad"), note=note)]
+
+
+def _grid(reader: StudyReader) -> Component:
+    right = {"cellStyle": ALIGNED, "type": "rightAligned"}
+    columns: list[dict[str, Any]] = [{"field": "number", "headerName": "Trial", "width": 90, **right}]
+    columns += [{"field": "state", "headerName": "State", "width": 160}]
+    columns += [{"field": m.name, "headerName": m.name, "width": 150, **right} for m in reader.optimised_metrics]
+    columns += [
+        {"field": "candidate", "headerName": "Candidate", "flex": 2, "minWidth": 320, "sortable": False},
+        {"field": "reason", "headerName": "Reason", "flex": 1, "minWidth": 200, "sortable": False},
+    ]
+    grid: Component = dag.AgGrid(
+        id="grid",
+        columnDefs=columns,
+        rowModelType="infinite",
+        className="grid",
+        defaultColDef={"resizable": True, "sortable": True, "suppressHeaderMenuButton": True},
+        dashGridOptions={
+            "cacheBlockSize": BLOCK,
+            "maxBlocksInCache": 20,
+            "rowHeight": 36,
+            "tooltipShowDelay": 300,
+            "rowSelection": {"mode": "singleRow", "checkboxes": False, "enableClickSelection": True},
+        },
+        style={"height": "560px"},
+    )
+    return grid
+
+
+def add_callbacks(dash: Dash, service: Service, snapshots: Snapshots) -> None:
+    """Add what brings rows, and what links the axes to the table."""
+
+    @dash.callback(
+        Output("grid", "getRowsResponse"),
+        Output("grid-count", "children"),
+        Input("grid", "getRowsRequest"),
+        State("study-name", "data"),
+        State("state", "value"),
+        State("kept-numbers", "data"),
+    )
+    def rows(asked: Mapping[str, Any] | None, name: str, state: str | None, kept: list[int] | None) -> tuple[Any, Any]:
+        if asked is None:
+            return no_update, no_update
+        reader = service.begun(service.find(asker(), name))
+        sorting = (asked.get("sortModel") or [{}])[0]
+        allowed = (*SORTED_BY, *(metric.name for metric in reader.optimised_metrics))
+        total, page = reader.page(
+            states=() if state is None else ("done",) if state == "infeasible" else (state,),
+            feasible=False if state == "infeasible" else None,
+            numbers=kept,
+            sort=sorting.get("colId") if sorting.get("colId") in allowed else "number",
+            descending=sorting.get("sort") == "desc" if sorting else True,
+            offset=max(0, int(asked["startRow"])),
+            limit=min(BLOCK, max(1, int(asked["endRow"]) - int(asked["startRow"]))),
+        )
+        found = [_row(reader, row) for row in page]
+        said = f"{total:,} trials" if total else "No trial is in this state or range; choose another."
+        return {"rowData": found, "rowCount": total}, said
+
+    @dash.callback(
+        Output("kept-numbers", "data"),
+        Output("grid-place", "children"),
+        Input("state", "value"),
+        Input("parallel", "selectedData", allow_optional=True),
+        State("study-name", "data"),
+        prevent_initial_call=True,
+    )
+    def narrow(state: str | None, selected: Mapping[str, Any] | None, name: str) -> tuple[Any, Any]:
+        return selected_trials(selected), _grid(service.begun(service.find(asker(), name)))
+
+    @dash.callback(
+        Output("url", "href", allow_duplicate=True),
+        Input("grid", "selectedRows"),
+        State("study-name", "data"),
+        prevent_initial_call=True,
+    )
+    def open_trial(selected: list[Mapping[str, Any]] | None, name: str) -> Any:
+        return address(service, "studies", name, "trials", selected[0]["number"]) if selected else no_update
+
+
+def _row(reader: StudyReader, row: Mapping[str, Any]) -> dict[str, Any]:
+    values = {m.name: m.format(row["metrics"][m.name]) for m in reader.optimised_metrics if m.name in row["metrics"]}
+    state = f"{row['state']} ({row['cause']})" if row["cause"] else row["state"]
+    return {
+        "number": row["trial"],
+        "state": "done, infeasible" if row["feasible"] is False else state,
+        **values,
+        "candidate": in_words(row["candidate"]),
+        "reason": row["reason"].partition("\n")[0][:REASON],
+    }
+
+
+def in_words(stored: Mapping[str, Any]) -> str:
+    """Return a stored candidate in words."""
+    from paredown.spaces.candidate import Candidate
+
+    return str(Candidate.from_json(stored))

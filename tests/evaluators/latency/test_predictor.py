@@ -1,0 +1,89 @@
+"""The predictor learns a machine whose costs are known, says how sure it is, and survives its file."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from paredown.evaluators.errors import DeviceError
+from paredown.evaluators.files.onnx_graph import read_graph
+from paredown.evaluators.latency.apart import apart
+from paredown.evaluators.latency.block_networks import block_network
+from paredown.evaluators.latency.fitting import ProfiledNetwork, fitted
+from paredown.evaluators.latency.kernels import FEATURES, features, kernels_of, macs_of
+from paredown.evaluators.latency.predictor import LatencyPredictor, load_predictor
+from paredown.evaluators.metrics.measurement import Measurement
+
+NETWORKS = 60
+
+
+def costs_us(rows: np.ndarray) -> np.ndarray:
+    """Return what kernels cost on a machine that calls in 2 us, computes 20 MAC a ns and reads 10 bytes a ns."""
+    size = {name: 2 ** rows[:, FEATURES.index(name)] - 1 for name in ("macs", "bytes_in", "bytes_out")}
+    return 2 + size["macs"] / 20e3 + (size["bytes_in"] + size["bytes_out"]) / 10e3
+
+
+def profiled(seed: int) -> ProfiledNetwork:
+    model, _ = block_network(seed, ("fp32", "int8")[seed % 2])
+    graph = read_graph(model)
+    kernels = kernels_of(graph)
+    rows = features(graph, kernels)
+    costs = costs_us(rows)
+    macs = sum(macs_of(graph, operator) for operator in graph.operators)
+    return ProfiledNetwork(str(seed), "fp32", rows, costs / costs.sum(), costs.sum() / 1e3, macs)
+
+
+@pytest.fixture(scope="module")
+def predictor() -> LatencyPredictor:
+    facts = {"device": "a machine", "threads": 1, "batch_size": 1}
+    return fitted([profiled(seed) for seed in range(NETWORKS)], facts, steps=60)
+
+
+def test_costs_that_are_known_are_learned(predictor: LatencyPredictor) -> None:
+    held_out = predictor.facts["held_out"]
+    assert held_out["median_error"] < 0.1
+    assert held_out["kendall_tau"] > 0.9
+    errors = []
+    for seed in range(1000, 1010):
+        model, _ = block_network(seed, "fp32")
+        found = predictor.predict(model)
+        truth = profiled_ms(model)
+        errors.append(abs(found.value_ms / truth - 1))
+        assert found.low_ms < found.value_ms < found.high_ms
+    assert np.median(errors) < 0.1
+
+
+def profiled_ms(model: bytes) -> float:
+    graph = read_graph(model)
+    return float(costs_us(features(graph, kernels_of(graph))).sum() / 1e3)
+
+
+def test_a_file_keeps_what_it_predicts(predictor: LatencyPredictor, tmp_path: Path) -> None:
+    predictor.save(tmp_path / "host.latency.npz")
+    model, _ = block_network(77, "int8")
+    loaded = load_predictor(tmp_path / "host.latency.npz")
+    assert loaded.predict(model).value_ms == pytest.approx(predictor.predict(model).value_ms, rel=1e-4)
+    assert loaded.facts["held_out"] == predictor.facts["held_out"]
+
+
+def test_what_was_not_profiled_is_marked(predictor: LatencyPredictor) -> None:
+    graph = read_graph(block_network(5, "fp32")[0])
+    rows = features(graph, kernels_of(graph))
+    rows[0, FEATURES.index("kernel")] = 31
+    assert any("kernel of a " in reason for reason in predictor._outside(rows, 1.0))
+    assert any(" ms (" in reason for reason in predictor._outside(rows, 1e6))
+
+
+@pytest.mark.parametrize("text", ["", "no archive"])
+def test_a_file_that_is_no_predictor_says_how_to_make_one(text: str, tmp_path: Path) -> None:
+    (tmp_path / "host.latency.npz").write_text(text)
+    with pytest.raises(DeviceError, match=r"host\.latency\.npz.*paredown device profile"):
+        load_predictor(tmp_path / "host.latency.npz")
+
+
+def test_far_predictions_are_told_apart_on_the_same_device_alone() -> None:
+    measured = Measurement("latency_ms", 1.0, 0.02, "measured", "here")
+    assert apart(measured, Measurement("device_latency_ms", 1.19, device="here")) == ""
+    assert "+25%" in apart(measured, Measurement("device_latency_ms", 1.25, device="here"))
+    assert "-30%" in apart(measured, Measurement("device_latency_ms", 0.7, device="here"))
+    assert apart(measured, Measurement("device_latency_ms", 2.0, device="f746")) == ""

@@ -1,0 +1,220 @@
+"""The pages in a real browser: from signing in to a model that predicts, and what must not run there."""
+
+import os
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from commands import paredown
+from servers import STUDY, Running, server, wait_until
+
+pytest.importorskip("dash")
+
+from browser import Visitor, chromium
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+SMALL = STUDY | {"trials": 4, "objectives": ["accuracy", "latency_ms", "size_bytes"]}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def running(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("server")
+    with server(folder, f"sqlite:///{folder / 'studies.db'}", "--token-file", "admin-token") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def study(running: Running) -> str:
+    """The name of a study of alice's that is done, whoever submitted it."""
+    client = running.client("alice")
+    done = client.submit(SMALL, key="the study of this file")
+    assert done.wait(300) == "done", done.details()
+    return done.name
+
+
+def test_a_study_is_submitted_on_a_page_and_its_model_predicts(browser: Any, running: Running, tmp_path: Path) -> None:
+    visitor = Visitor(browser, running).sign_in(running.token("bob", "submit"))
+    page = visitor.page
+    assert page.get_by_role("heading", name="No studies yet").is_visible(), "an empty page says what to do"
+    page.get_by_role("link", name="Start one from an example").click()
+    page.locator("#study-text").wait_for()
+    assert "study: digits" in page.locator("#study-text").input_value()
+
+    page.locator("#study-text").fill("study: mine\ntask: digits\nobjectives: [accuracy, macs]\ntraining:\n  epoch: 3\n")
+    page.get_by_role("button", name="Submit").click()
+    refused = page.locator("#study-problem .problem")
+    refused.wait_for()
+    said = running.client("bob")
+    with pytest.raises(Exception, match="epoch: no such key") as same:
+        said.submit({"study": "mine", "task": "digits", "objectives": ["accuracy", "macs"], "training": {"epoch": 3}})
+    assert str(same.value).partition(": ")[2] in refused.inner_text(), "the message is the API's"
+    assert "Line 5" in refused.inner_text()
+
+    page.locator("#study-text").fill(yaml.safe_dump(SMALL | {"study": "mine"}))
+    page.get_by_role("button", name="Submit").click()
+    page.wait_for_url("**/studies/mine")
+    page.locator("#study-head .pill", has_text="done").wait_for(timeout=300_000)
+    page.locator("#answer a", has_text="Trial").first.wait_for()
+
+    before = page.locator("#answer").inner_text()
+    size = page.locator(".limit", has_text="size_bytes").get_by_role("slider")
+    size.focus()
+    size.press("Home")
+    page.wait_for_function("before => document.querySelector('#answer').innerText !== before", arg=before)
+    assert "size_bytes binds" in page.locator("#answer").inner_text() or "1 of" in page.locator("#answer").inner_text()
+    page.wait_for_url("**limit_size_bytes=*")
+    shared = page.url
+    page.goto(shared)
+    page.locator("#answer a", has_text="Trial").first.wait_for()
+    assert "no limit" not in page.locator(".limit", has_text="size_bytes").inner_text(), "a shared address keeps it"
+
+    page.get_by_role("checkbox").nth(0).check()
+    page.get_by_role("checkbox").nth(1).check()
+    page.get_by_role("link", name="Compare 2").click()
+    page.get_by_role("heading", name="Where the candidates differ").wait_for()
+
+    best = running.client("bob").open_study("mine").front()["models"][0]["trial"]
+    visitor.go(f"/studies/mine/trials/{best}")
+    with page.expect_download() as downloading:
+        page.get_by_role("link", name="Download onnx").click()
+    downloading.value.save_as(tmp_path / "model.zip")
+    with zipfile.ZipFile(tmp_path / "model.zip") as archive:
+        archive.extractall(tmp_path)
+    from PIL import Image
+
+    Image.new("L", (8, 8)).save(tmp_path / "one.png")
+    done = paredown(tmp_path, "predict", f"trial-{best:04d}", "one.png")
+    assert done.returncode == 0, done.stderr
+    assert "one.png" in done.stdout
+    assert visitor.problems == []
+
+
+def test_every_page_is_drawn_in_each_width_and_scheme(
+    browser: Any, running: Running, study: str, tmp_path: Path
+) -> None:
+    folder = Path(os.environ.get("PAREDOWN_TEST_PICTURES", tmp_path))
+    pages = {
+        "studies": "/",
+        "front": f"/studies/{study}",
+        "front-3d": f"/studies/{study}?view=3",
+        "trials": f"/studies/{study}/trials",
+        "trial": f"/studies/{study}/trials/1",
+        "analysis": f"/studies/{study}/analysis",
+        "compare": f"/studies/{study}/compare?trials=0,1",
+        "log": f"/studies/{study}/log",
+        "file": f"/studies/{study}/file",
+        "new": "/new",
+        "queue": "/queue",
+        "devices": "/devices?device=f746",
+    }
+    for width, scheme in ((1300, "light"), (1300, "dark"), (400, "light"), (400, "dark")):
+        visitor = Visitor(browser, running, width, scheme).sign_in(running.token("alice", "submit"))
+        for name, path in pages.items():
+            visitor.go(path)
+            visitor.picture(folder, f"{name}-{width}-{scheme}")
+            overflow = visitor.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+            assert overflow <= 0, f"{name} is wider than {width} px"
+            assert visitor.page.locator("#said .problem").count() == 0
+        assert visitor.problems == []
+        visitor.page.context.close()
+
+
+def test_the_table_of_trials_sorts_in_sql_and_opens_a_trial(browser: Any, running: Running, study: str) -> None:
+    visitor = Visitor(browser, running).sign_in(running.token("alice", "read"), f"/studies/{study}/trials")
+    page = visitor.page
+    page.locator(".ag-row[row-index='0']").wait_for()
+    assert page.locator("#grid-count").inner_text() == "4 trials"
+    page.locator(".ag-header-cell", has_text="size_bytes").click()
+    smallest = min(
+        running.client("alice").open_study(study).trials()["trials"], key=lambda one: one["metrics"]["size_bytes"]
+    )
+    first = page.locator(".ag-row[row-index='0'] [col-id='number']")
+    wait_until(lambda: first.inner_text() == str(smallest["trial"]), "sorted by size")
+    first.click()
+    page.wait_for_url(f"**/trials/{smallest['trial']}")
+    page.get_by_role("heading", name="Learning curve").wait_for()
+    assert page.get_by_role("button", name="Pause").count() == 0, "a token that reads has no buttons"
+    assert visitor.problems == []
+
+
+MARKUP = "<img src=x onerror=\"window.ran='yes'\"><script>window.ran='yes'</script>"
+
+
+def test_markup_in_names_and_messages_is_shown_and_does_not_run(browser: Any, running: Running) -> None:
+    root = running.token("root", "admin")
+    visitor = Visitor(browser, running).sign_in(root, "/tokens")
+    page = visitor.page
+    page.get_by_label("What it is for").fill(MARKUP)
+    page.get_by_label("Owner").fill("carol")
+    page.get_by_role("button", name="Create").click()
+    page.get_by_text("Copy it now").wait_for()
+    made = page.locator("#token-text").inner_text()
+    assert page.locator("#tokens", has_text="<img src=x onerror=").count() == 1, "the name is shown as it is"
+    visitor.go("/new")
+    page.locator("#study-text").fill(
+        f"study: x\ntask: digits\nobjectives: [accuracy, macs]\n'{MARKUP}': 1\n".replace("'yes'", "1")
+    )
+    page.get_by_role("button", name="Submit").click()
+    page.locator("#study-problem .problem", has_text="<img").wait_for()
+    assert page.evaluate("window.ran") is None
+
+    visitor.go("/tokens")
+    page.evaluate("markup => { document.querySelector('#tokens').innerHTML = markup }", MARKUP)
+    page.wait_for_timeout(1000)
+    assert page.evaluate("window.ran") is None, "the policy stops what gets into the page all the same"
+
+    control = browser.new_context(bypass_csp=True).new_page()
+    control.goto(running.url + "/sign-in")
+    control.evaluate("markup => { document.querySelector('h1').innerHTML = markup }", MARKUP)
+    control.wait_for_function("window.ran === 'yes'")  # the same markup runs where nothing stops it
+
+    theirs = Visitor(browser, running).sign_in(made, "/")
+    assert theirs.page.get_by_role("link", name="Tokens").count() == 0
+    theirs.go("/tokens")
+    assert "needed: admin" in theirs.page.locator("#page .problem").inner_text()
+    theirs.go("/queue")
+    visitor.go("/tokens")
+    page.get_by_role("button", name="Revoke <img").click()
+    page.locator("#tokens tr", has_text="revoked").wait_for()
+    theirs.page.get_by_label("Access token").wait_for()  # a session ends with its token, also on a page that is open
+
+
+def test_a_study_of_someone_else_is_none(browser: Any, running: Running, study: str) -> None:
+    mallory = Visitor(browser, running).sign_in(running.token("mallory", "submit"), "/")
+    page = mallory.page
+    assert page.get_by_role("heading", name="No studies yet").is_visible()
+    for name in (study, f"alice.{study}", "nowhere"):
+        for part in ("", "/trials", "/trials/0", "/analysis", "/compare", "/log", "/file"):
+            mallory.go(f"/studies/{name}{part}")
+            assert page.locator("#page").inner_text().startswith(f"no study '{name}'.")
+    for path in ("report", "trials.csv", "models/0/onnx"):
+        assert page.request.get(f"{running.url}/download/{study}/{path}").status == 404
+    admin = Visitor(browser, running).sign_in(running.token("root", "admin"), f"/studies/alice.{study}")
+    assert admin.page.get_by_role("heading", name=f"alice.{study}").is_visible()
+
+
+def test_a_running_study_is_paused_and_cancelled_with_the_keyboard(browser: Any, running: Running) -> None:
+    running.client("dave").submit(SMALL | {"trials": 500, "study": "long"})
+    visitor = Visitor(browser, running).sign_in(running.token("dave", "submit"), "/queue")
+    page = visitor.page
+    page.locator("#queue .pill", has_text="running").wait_for(timeout=120_000)
+    page.get_by_role("button", name="Pause long").focus()
+    page.keyboard.press("Enter")
+    page.locator("#said", has_text="long stops within a batch").wait_for()
+    page.locator("#queue .pill", has_text="paused").wait_for(timeout=120_000)
+    page.get_by_role("button", name="Cancel long").press("Enter")
+    page.get_by_role("heading", name="The queue is empty").wait_for()
+    entries = running.ask("/v1/audit", running.token("root", "admin")).document()["entries"]
+    written = [(one["owner"], one["method"], one["path"]) for one in entries if one["owner"] == "dave"]
+    assert ("dave", "POST", "/v1/studies/long/pause") in written
+    assert not [one for one in written if "_dash" in one[2]], "looking is no change"
+    assert visitor.problems == []
