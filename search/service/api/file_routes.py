@@ -12,7 +12,7 @@ from paredown.search.service.api.access import PROBLEMS, Responses, StudyName, T
 from paredown.search.service.model_archive import model_archive
 from paredown.search.service.service import Service
 from paredown.studies.access.tokens import Token
-from paredown.studies.queue.jobs import Job
+from paredown.studies.queue.job import Job
 
 Reader = Annotated[Token, Depends(needs("read"))]
 Submitter = Annotated[Token, Depends(needs("submit"))]

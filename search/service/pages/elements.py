@@ -12,7 +12,14 @@ from paredown.studies.front import Model
 
 Content = Any
 """What Dash takes as children: components, text, lists of both, or None."""
-MARKS = {"running": "live", "done": "good", "failed": "bad", "rejected": "bad", "cancelled": "quiet"}
+MARKS = {
+    "running": "live",
+    "waiting for device": "warm",
+    "done": "good",
+    "failed": "bad",
+    "rejected": "bad",
+    "cancelled": "quiet",
+}
 
 
 def aria(**said: object) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from paredown.search.service.pages.which_model import (
 )
 from paredown.search.service.service import Service
 from paredown.spaces.errors import ParedownError
-from paredown.studies.queue.jobs import Job
+from paredown.studies.queue.job import Job
 from paredown.studies.region import binding_text, limit_texts, nearest
 
 MAX_COMPARED = 4

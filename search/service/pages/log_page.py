@@ -13,7 +13,7 @@ from paredown.search.service.pages.snapshot import Snapshots
 from paredown.search.service.pages.study_frame import EVERY_MS, study_head
 from paredown.search.service.service import Service
 from paredown.search.service.worker import OUTPUT_FILE
-from paredown.studies.queue.jobs import Job
+from paredown.studies.queue.job import Job
 
 MAX_BYTES = 40_000
 """Number of bytes of a log that are shown, the last ones."""

@@ -5,7 +5,7 @@ from urllib.parse import parse_qs, quote, unquote, urlencode
 
 from paredown.search.service.service import Service
 from paredown.studies.access.tokens import Token
-from paredown.studies.queue.jobs import Job
+from paredown.studies.queue.job import Job
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from paredown.evaluators.metrics.measurement import Metric, Objective
 from paredown.evaluators.metrics.test_accuracy import METRIC as TEST_ACCURACY
 from paredown.search.service.service import Service
 from paredown.studies.front import Model, front, hypervolume_history
-from paredown.studies.queue.jobs import Job
+from paredown.studies.queue.job import Job
 from paredown.studies.reading import StudyReader
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from paredown.search.service.pages.dash_server import asker
 from paredown.search.service.pages.place import Place, address, name_of
 from paredown.search.service.pages.snapshot import Snapshots
 from paredown.search.service.service import Service
-from paredown.studies.queue.jobs import Job
+from paredown.studies.queue.job import Job
 
 LABELS = {"pause": "Pause", "resume": "Resume", "cancel": "Cancel", "delete": "Delete"}
 DONE = {

@@ -6,12 +6,12 @@ from dash import Dash, Input, Output, dcc, html
 from dash.development.base_component import Component
 
 from paredown.evaluators.metrics.catalogue import known_metrics
+from paredown.search.service.overview import Seen
 from paredown.search.service.pages.dash_server import asker
 from paredown.search.service.pages.elements import aria, duration, link, moment, nothing, pill, table
 from paredown.search.service.pages.place import Place
 from paredown.search.service.pages.snapshot import Snapshots
 from paredown.search.service.service import Service
-from paredown.studies.queue.jobs import Job
 
 EVERY_MS = 3000
 SHOWN = 200
@@ -50,8 +50,8 @@ def progress_bar(done: int, total: int, label: str) -> Component:
 
 
 def _studies(place: Place) -> Component:
-    jobs = place.service.list(place.token)[::-1]
-    if not jobs:
+    seen = place.service.overview.all(None if place.token.allows("admin") else place.token.owner)[::-1]
+    if not seen:
         return nothing(
             "No studies yet",
             "A study searches for networks that are small, fast and accurate. ",
@@ -60,8 +60,8 @@ def _studies(place: Place) -> Component:
             html.Code("paredown submit examples/digits.yaml"),
             ".",
         )
-    shown = jobs[:SHOWN]
-    owners = len({job.owner for job in jobs}) > 1
+    shown = seen[:SHOWN]
+    owners = len({one.job.owner for one in seen}) > 1
     head = [
         "Study",
         *(["Owner"] if owners else []),
@@ -73,30 +73,33 @@ def _studies(place: Place) -> Component:
         "Submitted",
     ]
     words = [at for at, name in enumerate(head) if name in ("Owner", "State", "Progress", "Best so far")]
-    rows = [_row(place, job, owners) for job in shown]
+    rows = [_row(place, one, owners) for one in shown]
     caption = "Studies, the latest first"
-    more = html.P(f"The latest {SHOWN} of {len(jobs):,} studies.", className="note") if len(jobs) > SHOWN else None
+    more = html.P(f"The latest {SHOWN} of {len(seen):,} studies.", className="note") if len(seen) > SHOWN else None
     return html.Div([table(head, rows, caption, words), more])
 
 
-def _row(place: Place, job: Job, owners: bool) -> list[Any]:
-    now = place.service.progress(job)
-    total, counts = job.payload.get("trials", 40), now["counts"]
+def _row(place: Place, seen: Seen, owners: bool) -> list[Any]:
+    job, counts = seen.job, seen.figures.counts
     done = sum(counts.get(state, 0) for state in ("done", "failed", "stopped"))
-    search = now["search"] or {}
-    waiting = f"queued, place {now['position']}" if now["position"] else ""
-    asked = {"pause": "pausing", "cancel": "cancelling"}.get(job.stop_requested, "")
-    left = duration(search.get("seconds_left")) if job.state == "running" else ""
+    left = seen.estimate.ends_in_s if seen.estimate else None
     return [
         link(place.name_of(job), place.href("studies", place.name_of(job))),
         *([job.owner] if owners else []),
-        pill(job.state, asked or waiting),
-        progress_bar(done, total, f"progress of {job.study}"),
-        f"{done:,} / {total:,}",
-        best_text(now["best"]),
-        left,
+        state_mark(seen),
+        progress_bar(done, job.trials, f"progress of {job.study}"),
+        f"{done:,} / {job.trials:,}",
+        best_text(seen.figures.best),
+        duration(left),
         moment(job.created_at),
     ]
+
+
+def state_mark(seen: Seen) -> Component:
+    """Return the mark of the state of a study, with what is asked of it and its place in the queue."""
+    asked = {"pause": "pausing", "cancel": "cancelling"}.get(seen.job.stop_requested, "")
+    waiting = f"{seen.state}, place {seen.position}" if seen.position else seen.state
+    return pill(seen.state, asked or waiting)
 
 
 def best_text(best: dict[str, float]) -> Component | str:

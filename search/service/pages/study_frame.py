@@ -11,7 +11,7 @@ from paredown.search.service.pages.snapshot import Snapshots
 from paredown.search.service.pages.steering import buttons
 from paredown.search.service.pages.studies_page import progress_bar
 from paredown.search.service.service import RESTING, Service
-from paredown.studies.queue.jobs import Job
+from paredown.studies.queue.job import Job
 
 EVERY_MS = 3000
 TABS = (
@@ -59,7 +59,7 @@ def add_callbacks(dash: Dash, service: Service, snapshots: Snapshots) -> None:
 
 def _head(place: Place, job: Job) -> list[Component]:
     now, name = place.service.progress(job), name_of(place.token, job)
-    total, counts, search = job.payload.get("trials", 40), now["counts"], now["search"] or {}
+    total, counts, when = job.trials, now["counts"], now["estimate"] or {}
     done = sum(counts.get(state, 0) for state in ("done", "failed", "stopped"))
     asked = {"pause": "pausing", "cancel": "cancelling"}.get(job.stop_requested, "")
     files = [
@@ -68,18 +68,20 @@ def _head(place: Place, job: Job) -> list[Component]:
     ]
     head = html.Div(
         [
-            html.Div([html.H1(name), pill(job.state, asked)], className="title"),
+            html.Div([html.H1(name), pill(now["state"], asked)], className="title"),
             html.Div([*(files if done else []), buttons(place, job, can_delete=True)], className="actions"),
         ],
         className="head",
     )
-    left = duration(search.get("seconds_left")) if job.state == "running" else ""
+    left, starts = duration(when.get("ends_in_s")), duration(when.get("starts_in_s"))
     others = ", ".join(f"{number:,} {state}" for state, number in counts.items() if state != "done")
     known = known_metrics()
     shown = cards(
         card("Trials", f"{done:,} / {total:,}", [progress_bar(done, total, "progress"), others or None]),
-        card("Place in the queue", f"{now['position']}") if now["position"] else None,
-        card("Time left", f"about {left}") if left else None,
+        card("Place in the queue", f"{now['position']}", f"starts in {starts}" if starts else None)
+        if now["position"]
+        else None,
+        card("Time left", f"about {left}", when.get("basis")) if left else None,
         *(card(f"Best {metric}", known[metric].format(value)) for metric, value in now["best"].items()),
     )
     return [head, problem(job.error) if job.error and job.state in RESTING else html.Span(), shown]

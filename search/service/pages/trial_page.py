@@ -22,7 +22,7 @@ from paredown.studies.exporters.catalogue import EXPORTERS, folder_name
 from paredown.studies.figures import BLUE, curves_figure
 from paredown.studies.front import Model
 from paredown.studies.latency_remarks import latency_remarks
-from paredown.studies.queue.jobs import Job
+from paredown.studies.queue.job import Job
 
 
 def layout(place: Place, snapshots: Snapshots) -> list[Component]:

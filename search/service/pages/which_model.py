@@ -16,7 +16,7 @@ from paredown.search.service.pages.snapshot import Snapshot
 from paredown.search.service.service import Service
 from paredown.studies.choice import choose
 from paredown.studies.front import Model
-from paredown.studies.queue.jobs import Job
+from paredown.studies.queue.job import Job
 
 MAX_SLIDERS = 6
 MAX_STOPS = 200
