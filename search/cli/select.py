@@ -75,7 +75,7 @@ def select(
     if seen is not None and not models:
         raise ConfigError(_none_runs(seen))
     choice = choose(models, opened.stored.objectives, limits, by, weights)
-    summary = model_summary(choice.model, opened.baseline, str(opened.folder))
+    summary = model_summary(choice.model, opened.baseline, str(opened.folder), opened.models)
     if export_to is not None:
         with progress_console().status("exporting"):
             exported = opened.export(choice.model.trial, export_to, format=format_name, device=device)

@@ -59,7 +59,8 @@ class Known:
 
     @cached_property
     def _front_text(self) -> str:
-        document = front_summary("", [metric.name for metric in self.metrics], self.baseline, self.best, "")
+        names = [metric.name for metric in self.metrics]
+        document = front_summary("", names, self.baseline, self.best, "", self.models)
         del document["study"]
         return json.dumps(document)
 
