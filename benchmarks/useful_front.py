@@ -5,8 +5,8 @@
 Two arms for each seed, each the default study by the command line with one worker and one thread: `region`, this code;
 `before`, the code of the commit before studies had a region of interest, from a clone of its own. Both are measured
 alike: within 3 points of the baseline of the same run, hypervolume of `paredown.studies.front` with that limit. Writes
-benchmarks/results/useful_front.json after each run. Studies are kept in --runs: the same command goes on with one that
-was stopped, and only scores one that is done.
+benchmarks/results/useful_front.json after each run; what a study takes is in benchmarks/plain_optuna.py. Studies are
+kept in --runs: the same command goes on with one that was stopped, and only scores one that is done.
 """
 
 import argparse
@@ -15,7 +15,6 @@ import os
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -73,13 +72,10 @@ def _run(study: str, seed: int, trials: int, code: Path, runs: Path) -> dict[str
     storage, environment = f"sqlite:///{runs}/{study}.db", os.environ | ONE_THREAD | {"PYTHONPATH": str(code)}
     command = [sys.executable, "-m", "paredown", "search", "--study", study, "--seed", str(seed), "--workers", "1"]
     command += ["--trials", str(trials), "--storage", storage, "--out", str(runs / study)]
-    before, start = os.times(), time.perf_counter()
     subprocess.run(command, env=environment, cwd=runs, stdout=subprocess.DEVNULL, check=True)
-    spent = sum(os.times()[2:4]) - sum(before[2:4])
     show = [sys.executable, "-m", "paredown", "show", study, "--storage", storage, "--json"]
     shown = subprocess.run(show, env=environment, cwd=runs, stdout=subprocess.PIPE, check=True)
-    scores = _scores(json.loads(shown.stdout)["trials"])
-    return scores | {"wall_s": round(time.perf_counter() - start, 1), "processor_s": round(spent, 1)}
+    return _scores(json.loads(shown.stdout)["trials"])
 
 
 def _scores(trials: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -107,7 +103,7 @@ def _model(trial: dict[str, Any]) -> Model:
 
 def _means(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the mean of each score by arm, and the hypervolume of `region` over that of `before` where both ran."""
-    scores = ("share_within", "front_within", "hypervolume", "processor_s")
+    scores = ("share_within", "front_within", "hypervolume")
     arms = {row["arm"] for row in rows}
     means: dict[str, Any] = {
         arm: {score: statistics.mean(row[score] for row in rows if row["arm"] == arm) for score in scores}

@@ -32,6 +32,7 @@ The tree, checked by a test against the classes::
       DatasetNotFound              search/service/datasets.py: no data set of that name
       DatasetConflict              search/service/datasets.py: a data set that cannot be what a request asks for
       UploadTooLarge               search/service/datasets.py: more than the server takes
+      NotAllowed                   search/service/pages/changes.py: a change on a page that the token may not ask for
       ServerRefused                search/api/connection.py: a server that refuses a request or cannot be reached
       ConfigError                  search/errors.py: a study file or an option that says what cannot be
       SearchAborted                search/errors.py: a search that makes no sense to go on with; exit code 4

@@ -55,6 +55,7 @@ def export_models(
     """
     exporter = exporter_named(format_name, "format")
     task, baseline = stored_task(study.config), study.baseline()
+    finished = study.models()
     skipped = {row["number"]: row["facts"].get("skipped", {}) for row in study.rows()}
     limits = limits_summary(study.objectives)
     assert baseline is not None, "where there are models there is a baseline"
@@ -66,6 +67,7 @@ def export_models(
             request = ExportRequest(
                 *(study.name, model, baseline, task, network, shape, artifact, known, left_alone, limits),
                 target=target or study.target,
+                models=finished,
             )
             test = write_model_folder(request, exporter, folder)
         except ExportRefused as refused:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, aliased
 
 from paredown.evaluators.metrics.measurement import Objective
 from paredown.studies import optuna_study
+from paredown.studies.front import Model
 from paredown.studies.records import Records
 from paredown.studies.result import CAUSE
 from paredown.studies.tables import MeasurementRow, StudyRow, TrialRow
@@ -22,6 +23,14 @@ STATES = (
     *("duplicate", "retried", "withdrawn", "unnumbered"),
 )
 """States that a trial may have."""
+
+
+SHOWN = (
+    *(TrialRow.id, TrialRow.number, TrialRow.parent, TrialRow.state, TrialRow.reason, TrialRow.feasible),
+    *(TrialRow.attempt, TrialRow.candidate, TrialRow.started_at, TrialRow.finished_at),
+    TrialRow.facts[CAUSE].as_string().label("cause"),
+)
+"""Columns of a trial on a page."""
 
 
 class StudyReader(Records):
@@ -58,6 +67,26 @@ class StudyReader(Records):
                     found[metric.name] = value
         return found
 
+    def feasible_by_number(self) -> dict[int, bool | None]:
+        """Return whether it keeps every limit, by number of each trial that is done."""
+        done = (TrialRow.study_id == self._id, TrialRow.state == "done")
+        with Session(self._storage.engine) as session:
+            return {
+                number: kept
+                for number, kept in session.execute(select(TrialRow.number, TrialRow.feasible).where(*done))
+            }
+
+    def number_of_measurements(self) -> int:
+        """Return the number of measurements of all trials that are done."""
+        done = select(TrialRow.id).where(TrialRow.study_id == self._id, TrialRow.state == "done")
+        query = select(func.count()).select_from(MeasurementRow).where(MeasurementRow.trial_id.in_(done))
+        with Session(self._storage.engine) as session:
+            return session.scalar(query) or 0
+
+    def models_among(self, numbers: Collection[int]) -> list[Model]:
+        """Return those trials of some numbers that are finished and have all optimised metrics."""
+        return self._models(TrialRow.number.in_(numbers)) if numbers else []
+
     def page(
         self,
         *,
@@ -84,7 +113,7 @@ class StudyReader(Records):
         which += [TrialRow.state.in_(states)] if states else []
         which += [] if feasible is None else [TrialRow.feasible.is_(feasible)]
         which += [] if numbers is None else [TrialRow.number.in_(numbers)]
-        query = select(TrialRow).where(*which)
+        query = select(TrialRow.id).where(*which)
         if sort in SORTED_BY:
             key: Any = getattr(TrialRow, sort)
         else:
@@ -95,17 +124,20 @@ class StudyReader(Records):
         query = query.order_by(order.nulls_last(), TrialRow.number).offset(offset).limit(limit)
         with Session(self._storage.engine) as session:
             total = session.scalar(select(func.count()).select_from(TrialRow).where(*which)) or 0
-            rows = session.scalars(query).all()
-            values: dict[int, dict[str, float]] = {row.id: {} for row in rows}
-            measured = select(MeasurementRow).where(MeasurementRow.trial_id.in_(values))
-            for one in session.scalars(measured):
-                values[one.trial_id][one.metric] = one.value
-            return total, [_plain(row, values[row.id]) for row in rows]
+            ids = session.scalars(query).all()  # sorted without their long columns
+            rows = {row.id: row for row in session.execute(select(*SHOWN).where(TrialRow.id.in_(ids)))}
+            values: dict[int, dict[str, float]] = {one: {} for one in ids}
+            measured = select(MeasurementRow.trial_id, MeasurementRow.metric, MeasurementRow.value)
+            for one, metric, value in session.execute(measured.where(MeasurementRow.trial_id.in_(ids))):
+                values[one][metric] = value
+            return total, [_plain(rows[one], values[one]) for one in ids if one in rows]
 
     def trial(self, number: int) -> dict[str, Any] | None:
         """Return a trial as plain data, with its facts and its folder; None where there is none of that number."""
         with Session(self._storage.engine) as session:
-            row = session.scalar(self._rows().where(TrialRow.number == number))
+            columns = (*SHOWN, TrialRow.facts, TrialRow.artifact)
+            which = (TrialRow.study_id == self._id, TrialRow.number == number)
+            row = session.execute(select(*columns).where(*which)).one_or_none()
             if row is None:
                 return None
             return {**_plain(row, self._values(row.id)), "facts": row.facts, "artifact": row.artifact}
@@ -116,13 +148,13 @@ class StudyReader(Records):
         return optuna_study.importances(study, self.optimised_metrics, metric)
 
 
-def _plain(row: TrialRow, metrics: dict[str, float]) -> dict[str, Any]:
+def _plain(row: Any, metrics: dict[str, float]) -> dict[str, Any]:
     return {
         "trial": row.number,
         "parent": row.parent,
         "state": row.state,
         "reason": row.reason,
-        "cause": row.facts.get(CAUSE, ""),
+        "cause": row.cause or "",
         "feasible": row.feasible,
         "attempt": row.attempt,
         "candidate": row.candidate,

@@ -65,6 +65,11 @@ class Records:
         return optimised_metrics(self._objectives)
 
     @property
+    def objective_names(self) -> tuple[str, ...]:
+        """Names of the metrics that are optimised or limited."""
+        return tuple(objective.metric.name for objective in self._objectives)
+
+    @property
     def objectives(self) -> tuple[Objective, ...]:
         """Metrics that are optimised or limited; limits that follow from the baseline are numbers once it is done."""
         is_open = any(o.is_limited and o.limit is None for o in self._objectives)

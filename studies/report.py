@@ -49,7 +49,7 @@ def write_report(study: Study, file: Path) -> None:
     values = {
         "name": html.escape(study.name),
         "summary": _summary(study, kept, baseline, metrics),
-        "table": _limits(study, out_of_reach) + _table(best, baseline, metrics)
+        "table": _limits(study, out_of_reach) + _table(best, baseline, metrics, models)
         if baseline
         else "<p>No trial has finished yet.</p>",
         "figures": "\n".join(_section(*one) for one in shown) + drawing([figure for _, _, figure in shown]),
@@ -161,7 +161,7 @@ def _limits(study: Study, out_of_reach: str) -> str:
     return "".join(f"<p>{html.escape(line)}</p>" for line in lines)
 
 
-def _table(best: Sequence[Model], baseline: Model, metrics: Sequence[Metric]) -> str:
+def _table(best: Sequence[Model], baseline: Model, metrics: Sequence[Metric], models: Sequence[Model]) -> str:
     measured = {name for model in (baseline, *best) for name in model.measurements}
     measured.discard(AGAIN.name)  # a remark at the trial tells where it differs
     shown = [*metrics, *(m for m in known_metrics().values() if m.name in measured and m not in metrics)]
@@ -170,7 +170,8 @@ def _table(best: Sequence[Model], baseline: Model, metrics: Sequence[Metric]) ->
     for model in [baseline, *(m for m in best if m.trial != baseline.trial)]:
         cells = "".join(_cell(metric, model, baseline) for metric in shown)
         label = f"{model.trial}" + (" <em>baseline</em>" if model.trial == baseline.trial else "")
-        flag = "".join(f" <em>{html.escape(remark)}</em>" for remark in latency_remarks(model, baseline))
+        remarks = latency_remarks(model, baseline, models)
+        flag = "".join(f" <em>{html.escape(remark)}</em>" for remark in remarks)
         rows.append(f"<tr class=first><td>{label}{flag}</td>{cells}</tr>")
         rows.append(f"<tr><td class=what colspan={1 + len(shown)}>{html.escape(str(model.candidate))}</td></tr>")
     return f"<table><thead><tr><th>trial</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"

@@ -1,15 +1,22 @@
 """Builds the stable JSON that scripts read."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from paredown.studies.front import Model, deltas, faster_on_paper_only
-from paredown.studies.latency_remarks import has_moved, is_at_floor
+from paredown.studies.latency_remarks import faster_in_fp32, has_moved, is_at_floor, is_noisy
 
 
-def model_summary(model: Model, baseline: Model | None, folder: str) -> dict[str, Any]:
-    """Return a model as plain data: its metrics, their spreads, and its changes against the baseline."""
+def model_summary(model: Model, baseline: Model | None, folder: str, models: Iterable[Model] = ()) -> dict[str, Any]:
+    """Return a model as plain data: its metrics, their spreads, and its changes against the baseline.
+
+    Args:
+        model: The model.
+        baseline: The reference network; None as long as it has not finished.
+        folder: The study's folder.
+        models: Models of the study, among which an int8 model has one in fp32.
+    """
     return {
         "trial": model.trial,
         "candidate": model.candidate.to_json(),
@@ -19,18 +26,34 @@ def model_summary(model: Model, baseline: Model | None, folder: str) -> dict[str
         "slower_than_macs_suggest": bool(baseline and faster_on_paper_only(model, baseline)),
         "latency_at_floor": is_at_floor(model),
         "latency_moved": has_moved(model),
+        "latency_noisy": is_noisy(model),
+        "int8_slower_than_fp32": faster_in_fp32(model, models) is not None,
         "feasible": model.feasible,
         "artifact": str(Path(folder, model.artifact)),
     }
 
 
 def front_summary(
-    study: str, objectives: Sequence[str], baseline: Model | None, models: Sequence[Model], folder: str
+    study: str,
+    objectives: Sequence[str],
+    baseline: Model | None,
+    best: Sequence[Model],
+    folder: str,
+    models: Sequence[Model] = (),
 ) -> dict[str, Any]:
-    """Return a front as plain data; the change of a share is a difference, any other a share of the baseline's."""
+    """Return a front as plain data; the change of a share is a difference, any other a share of the baseline's.
+
+    Args:
+        study: Name of the study.
+        objectives: Names of the metrics that span the front.
+        baseline: The reference network; None as long as it has not finished.
+        best: The front.
+        folder: The study's folder.
+        models: All models of the study.
+    """
     return {
         "study": study,
         "objectives": list(objectives),
         "baseline": model_summary(baseline, baseline, folder) if baseline else None,
-        "models": [model_summary(model, baseline, folder) for model in models],
+        "models": [model_summary(model, baseline, folder, models) for model in best],
     }

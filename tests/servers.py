@@ -71,7 +71,11 @@ class Running:
 
     def token(self, owner: str, scope: str, lifetime_s: float | None = None) -> str:
         """Make a token."""
-        return Tokens(open_storage(self.storage).engine).create("test", owner, [scope], lifetime_s)
+        engine = open_storage(self.storage).engine
+        try:
+            return Tokens(engine).create("test", owner, [scope], lifetime_s)
+        finally:
+            engine.dispose()
 
     def client(self, owner: str = "alice", scope: str = "submit") -> Client:
         """Return a client with a new token."""
@@ -94,22 +98,23 @@ def _answer(status: int, answer: Any) -> Answer:
     return Answer(status, {k.lower(): v for k, v in answer.headers.items()}, answer.read().decode(errors="replace"))
 
 
-def start(*arguments: str, folder: Path) -> "subprocess.Popen[str]":
-    """Start a command of the command line in a folder."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "paredown", *arguments],
-        cwd=folder,
-        env=ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+def start(*arguments: str, folder: Path, **environment: str) -> "subprocess.Popen[str]":
+    """Start a command of the command line in a folder; what it says on standard error goes into `standard-error`."""
+    with (folder / "standard-error").open("ab") as opened:
+        return subprocess.Popen(
+            [sys.executable, "-m", "paredown", *arguments],
+            cwd=folder,
+            env=ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(sys.path)} | environment,
+            stdout=subprocess.PIPE,
+            stderr=opened,
+            text=True,
+        )
 
 
 @contextmanager
 def server(folder: Path, storage: str, *arguments: str) -> Iterator[Running]:
-    """Start a server, and end it as Ctrl-C does."""
-    process = start("serve", "--port", "0", "--storage", storage, *arguments, folder=folder)
+    """Start a server, and end it as Ctrl-C does; it gets the address of the database as a secret."""
+    process = start("serve", "--port", "0", *arguments, folder=folder, PAREDOWN_STORAGE=storage)
     assert process.stdout is not None
     with process:
         try:

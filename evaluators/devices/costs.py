@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from paredown.evaluators.devices.latency import NAME as LATENCY
-from paredown.evaluators.devices.latency import predicted, predicts
+from paredown.evaluators.devices import energy, latency
 from paredown.evaluators.devices.profile import DataType, DeviceProfile
 from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.metrics.measurement import Measurement
@@ -58,7 +57,8 @@ def device_costs(file: Path, candidate: Candidate, profile: DeviceProfile) -> De
         return DeviceCosts(refusal=refusal)
     try:
         found = _integer_costs(file, profile) if profile.format == "litert" else {}
-        return DeviceCosts(found | ({LATENCY: predicted(profile, file)} if predicts(profile) else {}))
+        found |= {one.NAME: one.predicted(profile, file) for one in (latency, energy) if one.predicts(profile)}
+        return DeviceCosts(found)
     except EvaluationError as error:
         return DeviceCosts(refusal=str(error))
 

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 from paredown.evaluators.metrics.measurement import Measurement
 
 if TYPE_CHECKING:
+    from paredown.evaluators.devices.board_latency import Interval
     from paredown.evaluators.devices.profile import DeviceProfile
+    from paredown.evaluators.latency.predictor import LatencyPrediction
 
 NAME = "device_latency_ms"
 
@@ -28,16 +30,28 @@ def predicted(profile: "DeviceProfile", file: Path) -> Measurement:
     Raises:
         DeviceError: The predictor beside the device file is missing or none, or the file is no model.
     """
+    found = interval(profile, file)
+    return Measurement(
+        NAME, found.value_ms, (found.high_ms - found.low_ms) / 2, "predicted", _measured_on(profile), str(found)
+    )
+
+
+def interval(profile: "DeviceProfile", file: Path) -> "Interval | LatencyPrediction":
+    """Return the same as an interval."""
     if profile.latency_predictor is not None:
         from paredown.evaluators.latency.predictor import load_predictor
 
-        predictor = load_predictor(Path(profile.latency_predictor))
-        found = predictor.predict(file)
-        device, low, high = str(predictor.facts["device"]), found.low_ms, found.high_ms
-        return Measurement(NAME, found.value_ms, (high - low) / 2, "predicted", device, str(found))
+        return load_predictor(Path(profile.latency_predictor)).predict(file)
     from paredown.evaluators.devices.board_latency import predict
     from paredown.evaluators.devices.operator_macs import operator_macs
 
-    interval = predict(profile, operator_macs(file))
-    spread = (interval.high_ms - interval.low_ms) / 2
-    return Measurement(NAME, interval.value_ms, spread, "predicted", profile.id, str(interval))
+    return predict(profile, operator_macs(file))
+
+
+def _measured_on(profile: "DeviceProfile") -> str:
+    """Return the device in the words of measurements, so that a prediction can stand beside one."""
+    if profile.latency_predictor is None:
+        return profile.id
+    from paredown.evaluators.latency.predictor import load_predictor
+
+    return str(load_predictor(Path(profile.latency_predictor)).facts["device"])

@@ -31,7 +31,7 @@ def operator_macs(file: Path) -> OperatorMacs:
     from google.protobuf.message import DecodeError
 
     try:
-        model = onnx.shape_inference.infer_shapes(onnx.load(file), data_prop=True)
+        model = onnx.shape_inference.infer_shapes(onnx.load(file, load_external_data=False), data_prop=True)
     except (OSError, DecodeError, onnx.onnx_cpp2py_export.shape_inference.InferenceError) as error:
         raise DeviceError(f"{file}: is no ONNX model: {error}") from error
     shapes = _shapes(model.graph)

@@ -1,9 +1,9 @@
 """What is known of a device: hardware and engine, each number with its source and how it was found."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 DataType = Literal["fp32", "fp16", "int8"]
 Granularity = Literal["channel", "tensor"]
@@ -16,6 +16,8 @@ class Figure(BaseModel):
         value: The number, in the unit that its key names.
         kind: How it was found: measured on the device, emulated, predicted (an allowance included), or published.
         source: Document, program or measurement that says so.
+        low: Lower end of the 90 % interval; None where the source gives one number.
+        high: Upper end.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -23,6 +25,21 @@ class Figure(BaseModel):
     value: float = Field(ge=0)
     kind: Literal["measured", "emulated", "predicted", "published"]
     source: str = Field(min_length=1)
+    low: float | None = Field(default=None, gt=0)
+    high: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _is_ordered(self) -> Self:
+        if (self.low is None) != (self.high is None):
+            raise ValueError("low and high: one without the other")
+        if self.low is not None and self.high is not None and not self.low <= self.value <= self.high:
+            raise ValueError(f"value {self.value:g} is not between low {self.low:g} and high {self.high:g}")
+        return self
+
+    @property
+    def interval_text(self) -> str:
+        """How value and interval read: `140 (122 to 163)`."""
+        return f"{self.value:g}" + (f" ({self.low:g} to {self.high:g})" if self.low is not None else "")
 
 
 class Memory(BaseModel):
@@ -111,6 +128,13 @@ class DeviceProfile(BaseModel):
     latency_predictor: str | None = None
     based_on: str | None = None
     calibrations: tuple[Calibration, ...] = ()
+
+    @field_validator("power_mw")
+    @classmethod
+    def _is_above_0(cls, figure: Figure | None) -> Figure | None:
+        if figure is not None and figure.value == 0:
+            raise ValueError("allowed: more than 0")
+        return figure
 
     @property
     def is_int8_only(self) -> bool:

@@ -128,7 +128,7 @@ class BatchRuntime:
     """
 
     def __init__(self, file: Path | bytes, batch: int = 64, threads: int = 1) -> None:
-        proto = onnx.load_from_string(file) if isinstance(file, bytes) else onnx.load(file)
+        proto = onnx.load_from_string(file) if isinstance(file, bytes) else onnx.load(file, load_external_data=False)
         plan = ExitPlan.from_json({p.key: p.value for p in proto.metadata_props}.get(EXITS_KEY))
         if plan is None:
             raise ValueError("the model has no exits")

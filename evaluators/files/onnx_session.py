@@ -7,6 +7,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from paredown.evaluators.errors import EvaluationError
+from paredown.evaluators.files.external_data import external_file
 from paredown.evaluators.tasks.normalisation import Inputs
 
 BATCH_SIZE = 64
@@ -31,14 +32,17 @@ def open_session(model: Path | bytes, threads: int = 1) -> onnxruntime.Inference
         threads: Number of threads that execute it, including the caller's; see `Device.threads`.
 
     Raises:
-        EvaluationError: ONNX Runtime cannot load the model.
+        EvaluationError: ONNX Runtime cannot load the model, or it names other files.
     """
     options = session_options(threads)
-    source = model if isinstance(model, bytes) else str(model)
     try:
-        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        content = model if isinstance(model, bytes) else model.read_bytes()
+        other = external_file(content)
+        if other is None:
+            return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exception classes share no root but Exception
         raise EvaluationError(f"ONNX Runtime cannot load the model: {error}") from error
+    raise EvaluationError(f"the model names another file, {other!r}, which is not read; save it as one file")
 
 
 def logits(session: onnxruntime.InferenceSession, images: Inputs) -> NDArray[np.float32]:

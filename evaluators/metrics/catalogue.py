@@ -4,6 +4,7 @@ from paredown.evaluators.metrics import latency_again_ms, test_accuracy
 from paredown.evaluators.metrics.accuracy import ACCURACY
 from paredown.evaluators.metrics.bit_ops import BIT_OPS
 from paredown.evaluators.metrics.cold_start_ms import COLD_START_MS
+from paredown.evaluators.metrics.device_energy_uj import DEVICE_ENERGY_UJ
 from paredown.evaluators.metrics.device_latency_ms import DEVICE_LATENCY_MS
 from paredown.evaluators.metrics.evaluation_input import Evaluator
 from paredown.evaluators.metrics.exit_rate import EXIT_RATE
@@ -24,7 +25,7 @@ EVALUATORS: dict[str, Evaluator] = {
     evaluator.metric.name: evaluator
     for evaluator in (
         *(ACCURACY, LATENCY_MS, SIZE_BYTES, ONNX_BYTES, MACS, PARAMS, EXIT_RATE),
-        *(RAM_BYTES, FLASH_BYTES, NPU_CYCLES, NPU_SRAM_BYTES, DEVICE_LATENCY_MS),
+        *(RAM_BYTES, FLASH_BYTES, NPU_CYCLES, NPU_SRAM_BYTES, DEVICE_LATENCY_MS, DEVICE_ENERGY_UJ),
         *(THROUGHPUT_IPS, COLD_START_MS, PEAK_ACTIVATION_BYTES, BIT_OPS),
     )
 }

@@ -35,6 +35,7 @@ class Front(Sequence[Model]):
         self.objectives = tuple(metric.name for metric in metrics)
         self.limits = limits_summary(objectives)
         self.binding, self.remark = binding(models, objectives), binding_text(models, objectives)
+        self._all = tuple(models)
         self._models = tuple(nearest(models, objectives) if self.binding else front(models, metrics))
 
     @overload
@@ -64,7 +65,7 @@ class Front(Sequence[Model]):
         Args:
             folder: The study's folder, in which the models' files are.
         """
-        summary = front_summary(self.study, self.objectives, self.baseline, self._models, str(folder))
+        summary = front_summary(self.study, self.objectives, self.baseline, self._models, str(folder), self._all)
         return summary | {"limits": self.limits, "binding": self.binding or None}
 
     def to_pandas(self) -> "pd.DataFrame":

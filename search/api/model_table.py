@@ -29,21 +29,28 @@ class ModelTable:
         metrics: The columns.
         baseline: The reference network; None as long as it has not finished.
         labels: How tables call each compression step, by name.
+        models: All models of the study, with which remarks compare one.
     """
 
     metrics: tuple[Metric, ...]
     baseline: Model | None
     labels: Mapping[str, StepLabel]
+    models: Sequence[Model] = ()
 
     @classmethod
-    def of(cls, study: Study) -> "ModelTable":
-        """Return the table of a study: the metrics that it measured, objectives first."""
+    def of(cls, study: Study, models: Sequence[Model] = ()) -> "ModelTable":
+        """Return the table of a study: the metrics that it measured, objectives first.
+
+        Args:
+            study: The study.
+            models: Its models, as remarks need them.
+        """
         baseline, known = study.baseline(), known_metrics()
         measured = [known[name] for name in (baseline.measurements if baseline else ()) if name in known]
         order = [o.metric.name for o in study.objectives]
         measured.sort(key=lambda m: order.index(m.name) if m.name in order else len(order))
         shown = [metric for metric in measured if metric.name != "test_accuracy"]
-        return cls(tuple(shown), baseline, study.step_labels or _catalogue_labels())
+        return cls(tuple(shown), baseline, study.step_labels or _catalogue_labels(), models)
 
     @property
     def head(self) -> list[str]:
@@ -116,7 +123,7 @@ class ModelTable:
         return f"<tr>{''.join(cells)}<td>{html.escape(self._note(model))}</td></tr>"
 
     def _note(self, model: Model) -> str:
-        remarks = latency_remarks(model, self.baseline)
+        remarks = latency_remarks(model, self.baseline, self.models)
         called = "baseline" if self._is_baseline(model) else self.compression(model)
         return f"{called} ({'; '.join(remarks)})" if remarks else called
 

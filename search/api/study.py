@@ -58,7 +58,8 @@ class Study:
 
     def front(self) -> Front:
         """Return the Pareto front as it is now; where no model keeps the limits, the models that come nearest."""
-        return Front(self.name, self.stored.objectives, self.models, ModelTable.of(self.stored))
+        models = self.models
+        return Front(self.name, self.stored.objectives, models, ModelTable.of(self.stored, models))
 
     def select(
         self,

@@ -158,7 +158,7 @@ def _profiled(profile: "DeviceProfile") -> list[str]:
 
 
 def _value(key: str, figure: "Figure") -> str:
-    return f"{figure.value:,.0f} ({size(figure.value)})" if key.endswith("_bytes") else f"{figure.value:g}"
+    return f"{figure.value:,.0f} ({size(figure.value)})" if key.endswith("_bytes") else figure.interval_text
 
 
 def _consequences(profile: "DeviceProfile") -> list[str]:

@@ -32,7 +32,7 @@ def print_models(study: "Study", models: "Sequence[Model]") -> None:
     """Print models as a table, the baseline first."""
     from paredown.search.api.model_table import ModelTable
 
-    table = ModelTable.of(study.stored)
+    table = ModelTable.of(study.stored, study.models)
     print_tall_table(table.head, table.rows(models))
 
 

@@ -75,7 +75,7 @@ def select(
     if seen is not None and not models:
         raise ConfigError(_none_runs(seen))
     choice = choose(models, opened.stored.objectives, limits, by, weights)
-    summary = model_summary(choice.model, opened.baseline, str(opened.folder))
+    summary = model_summary(choice.model, opened.baseline, str(opened.folder), opened.models)
     if export_to is not None:
         with progress_console().status("exporting"):
             exported = opened.export(choice.model.trial, export_to, format=format_name, device=device)
@@ -159,6 +159,9 @@ def _print(opened: "Study", choice: "Choice", limits: Sequence["Objective"], see
     if latency is not None and seen is not None:
         narrows = "" if seen.profile.latency_predictor else "; `paredown device calibrate` narrows it"
         typer.echo(f"latency    {latency.note}, predicted, 90 % interval{narrows}")
+    energy = choice.model.measurements.get("device_energy_uj")
+    if energy is not None and seen is not None:
+        typer.echo(f"energy     {energy.note}, predicted, 90 % interval")
     for line in _reasons(opened, choice, seen):
         typer.echo(line)
 

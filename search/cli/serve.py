@@ -32,6 +32,10 @@ def serve(
         str, typer.Option(help="Maximum size of an uploaded data set, e.g. 500MB.", metavar="SIZE")
     ] = "1GB",
     worker: Annotated[bool, typer.Option(help="Whether a worker runs on this machine.")] = True,
+    dashboard_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Port of Optuna's dashboard for administrators; 0 takes a free one."),
+    ] = None,
 ) -> None:
     """Serve the API of the service until Ctrl-C (needs paredown[service])."""
     from paredown.search.service.server import serve as run
@@ -48,7 +52,7 @@ def serve(
         raise ConfigError(f"--upload-limit: {error}") from None
     settings = Settings(storage, out, data, tuple(allow or ()), root_path, tuple(public_host or ()), limit)
     try:
-        run(settings, host, port, typer.echo, token_file, has_worker=worker)
+        run(settings, host, port, typer.echo, token_file, has_worker=worker, dashboard_port=dashboard_port)
     except KeyboardInterrupt:  # the way to end it
         return
 

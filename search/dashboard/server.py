@@ -1,9 +1,10 @@
-"""Serves Optuna's dashboard over studies of a database, to this machine alone."""
+"""Serves Optuna's dashboard over studies of a database, to this machine alone or at a Unix socket."""
 
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
+from pathlib import Path
 from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -29,6 +30,26 @@ class ServerV6(Server):
     """The same on the loopback address of IPv6."""
 
     address_family = socket.AF_INET6
+
+
+class SocketServer(Server):
+    """The same at a Unix socket, which its owner alone reaches."""
+
+    address_family = socket.AF_UNIX
+
+    def server_bind(self) -> None:
+        """Make the socket."""
+        place = Path(str(self.server_address))
+        if place.is_socket():  # of one that was killed
+            place.unlink()
+        self.socket.bind(str(place))
+        place.chmod(0o600)
+        self.server_name, self.server_port = "localhost", 0
+        self.setup_environ()
+
+    def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
+        """Return a connection, and an address for it, which none has at a Unix socket."""
+        return self.socket.accept()[0], ("localhost", 0)
 
 
 class QuietRequests(WSGIRequestHandler):
@@ -100,6 +121,32 @@ def serving(
         with _listening(address, port, served) as server:
             shown = f"[{address}]" if ":" in address else address
             yield server, f"http://{shown}:{server.server_port}{page}"
+    finally:
+        storage.close()
+
+
+@contextmanager
+def serving_at(url: str, place: Path) -> Iterator[Server]:
+    """Open a database, and yield a server at a Unix socket, which is not started yet.
+
+    Args:
+        url: Address of the database.
+        place: The socket, which is made.
+
+    Raises:
+        ConfigError: The socket cannot be made.
+        StudyError: There is no such database.
+    """
+    storage = ReviewStorage(open_to_read(url))
+    try:
+        served = application(storage, can_write_notes=False)
+        try:
+            server = SocketServer(str(place), QuietRequests)  # type: ignore[arg-type]
+        except OSError as error:
+            raise ConfigError(f"--socket {place}: {error.strerror or error}") from error
+        with server:
+            server.set_app(served)
+            yield server
     finally:
         storage.close()
 

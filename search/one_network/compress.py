@@ -169,6 +169,6 @@ def _exported(
     network, shape = rebuild(model.candidate, task, artifact / WEIGHTS_FILE)
     study = f"{name.replace(':', '.')} on {task.name}"
     known: Measurement | None = model.measurements.get(TEST_ACCURACY.name)
-    request = ExportRequest(study, model, baseline, task, network, shape, artifact, known, skipped)
+    request = ExportRequest(study, model, baseline, task, network, shape, artifact, known, skipped, models=(baseline,))
     test = write_model_folder(request, exporter, out)
     return replace(model, measurements={**model.measurements, TEST_ACCURACY.name: test}), network

@@ -6,29 +6,22 @@ what disturbs Pillow ends this process, not the server.
 
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
-from paredown.evaluators.errors import TaskError
 from paredown.evaluators.standard_output import output_to_stderr
-from paredown.evaluators.tasks.contact_sheet import png_of
 from paredown.evaluators.tasks.image_file import NOT_DECODED, UNREADABLE
-from paredown.evaluators.tasks.spec import load_task
-from paredown.evaluators.tasks.task import Task, split_at
 from paredown.search.cli.exit_codes import run_command
 from paredown.search.errors import ConfigError
-from paredown.search.service.dataset_places import images_folder, thumbnail_file
+from paredown.search.service.dataset_description import described
+from paredown.search.service.dataset_places import images_folder
 from paredown.search.service.zip_members import checked_members, extracted, open_zip
-from paredown.search.study_file.sections import TaskSection
-from paredown.search.study_file.setup import task_spec
 
 MAX_PIXELS = 50_000_000
 """Maximum number of pixels of an image: a small file may hold a picture without end."""
-THUMBNAILS = 4
-"""Maximum number of thumbnails of each class."""
 
 
 def unpacked(request: dict[str, Any]) -> dict[str, Any]:
@@ -52,21 +45,7 @@ def unpacked(request: dict[str, Any]) -> dict[str, Any]:
                 for part in extracted(archive, member):
                     size += file.write(part)
             _check_image(target, str(member.target))
-    section = TaskSection(name="image_folder", shorthand=str(root))
-    try:
-        task = load_task(task_spec(section, "data set", Path()))
-    except TaskError as error:  # without the places of this machine
-        raise ConfigError(str(error).removeprefix("path: ").replace(f"{root}/", "")) from None
-    assert task.summary is not None, "an image folder has one"
-    summary = task.summary().to_json()
-    return {
-        "files": len(members),
-        "left_out": left_out,
-        "size_bytes": size,
-        "classes": list(task.classes),
-        "thumbnails": _write_thumbnails(task, folder),
-        **summary,
-    }
+    return {"files": len(members), "left_out": left_out, "size_bytes": size, **described(folder)}
 
 
 def _check_image(file: Path, name: str) -> None:
@@ -74,27 +53,15 @@ def _check_image(file: Path, name: str) -> None:
     Image.init()
     formats = [one for one in Image.OPEN if one not in NOT_DECODED]
     try:
-        with Image.open(file, formats=formats) as image:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is lower
+            image = Image.open(file, formats=formats)
+        with image:
             width, height = image.size
     except UNREADABLE:
         raise ConfigError(f"{name}: is no image that can be read") from None
     if width * height > MAX_PIXELS:
         raise ConfigError(f"{name}: has {width} x {height} pixels; allowed: {MAX_PIXELS:,} in all")
-
-
-def _write_thumbnails(task: Task, folder: Path) -> dict[str, int]:
-    """Write some training images of each class, and return their number."""
-    split = split_at(task, "train", int(task.resolutions.high))
-    written = {}
-    for label, name in enumerate(task.classes):
-        rows = np.flatnonzero(split.labels == label)
-        chosen = rows[np.linspace(0, len(rows) - 1, min(THUMBNAILS, len(rows))).astype(int)]
-        for number, image in enumerate(split.images[chosen]):
-            file = thumbnail_file(folder, label, number)
-            file.parent.mkdir(exist_ok=True)
-            file.write_bytes(png_of(image, task.values))
-        written[name] = len(chosen)
-    return written
 
 
 def _main() -> None:

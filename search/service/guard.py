@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from ipaddress import ip_address
 from typing import Any
 
+from anyio import fail_after
 from anyio.to_thread import run_sync
 
 from paredown.search.service.rate_limit import RateLimit
@@ -39,6 +40,8 @@ UNWRITTEN = (CALLBACKS, "/sign-out")
 """Paths of requests that change nothing by themselves; pages write down what they change under the API's names."""
 READING = ("GET", "HEAD", "OPTIONS")
 MAX_BODY_BYTES = 1_000_000
+BODY_S = 30.0
+"""Seconds within which a body must have come."""
 NEEDED = "needed: the header Authorization: Bearer TOKEN, with a token that is valid"
 SESSION_ENDED = "JWT Expired: the session has ended; sign in again"
 """What a page is told that was open when its session ended; Dash looks for the first two words."""
@@ -75,6 +78,7 @@ class Guard:
         audit: Where changes are written down.
         hosts: Names of this server; IP addresses are always allowed, since no name was pointed here then.
         root_path: Path under which a reverse proxy serves the application.
+        body_s: Seconds within which a body must have come.
     """
 
     def __init__(
@@ -85,10 +89,12 @@ class Guard:
         audit: Audit,
         hosts: Iterable[str],
         root_path: str = "",
+        *,
+        body_s: float = BODY_S,
     ) -> None:
         self._application, self._tokens, self._sessions, self._audit = application, tokens, sessions, audit
         self._hosts = frozenset(host.lower() for host in hosts)
-        self._root_path = root_path
+        self._root_path, self._body_s = root_path, body_s
         self._requests = RateLimit(per_s=100, burst=400)
         self._failures = RateLimit(per_s=0.5, burst=30)
 
@@ -108,7 +114,7 @@ class Guard:
             if scope["path"] not in OPEN and not scope["path"].startswith(OPEN_FOLDER):
                 token = await self._authenticated(scope["path"], headers, _address(scope))
             scope["state"]["token"] = token
-            body = b"" if scope["method"] in READING else await _body(headers, receive)
+            body = b"" if scope["method"] in READING else await self._body(headers, receive)
         except Refused as refused:
             if refused.status == 401 and _is_page(scope, headers):
                 scope["state"]["wanted"], scope["path"] = scope["path"], SIGN_IN
@@ -126,6 +132,13 @@ class Guard:
         """Return a path without the prefix of the reverse proxy, which may have removed it."""
         is_below = path == self._root_path or path.startswith(f"{self._root_path}/")
         return path.removeprefix(self._root_path) or "/" if is_below else path
+
+    async def _body(self, headers: dict[str, str], receive: Receive) -> bytes:
+        try:
+            with fail_after(self._body_s):
+                return await _body(headers, receive)
+        except TimeoutError:
+            raise Refused(408, f"a body must come within {self._body_s:g} s") from None
 
     def _check_sender(self, headers: dict[str, str]) -> None:
         host, origin = headers.get("host", ""), headers.get("origin")

@@ -24,9 +24,10 @@ def model_archive(models: Path, trial: int, format_name: str = DEFAULT_FORMAT) -
         raise StudyNotFound(f"no format {format_name!r}; allowed: {', '.join(EXPORTERS)}")
     name = trial_folder(trial, format_name)
     folder = models / name
-    if folder.is_symlink() or not folder.is_dir():
+    if not folder.is_dir() or folder.resolve() != models.resolve() / name:
         raise StudyNotFound(f"trial {trial} is not exported; the front is when the search ends, others by POST")
-    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and not file.is_symlink()]
+    inside = folder.resolve()
+    files = [one for one in sorted(folder.rglob("*")) if one.is_file() and one.resolve().is_relative_to(inside)]
     handle, target = tempfile.mkstemp(prefix="paredown-model-", suffix=".zip")
     with os.fdopen(handle, "wb") as opened, zipfile.ZipFile(opened, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in files:

@@ -16,7 +16,7 @@ from paredown.studies.queue.workers import Offer, live_workers
 
 State = Literal["queued", "waiting for device", "running", "paused", "cancelled", "failed", "done"]
 
-KEPT_S = 0.5
+KEPT_S = 1.0
 """Seconds for which figures hold for everyone who asks: fifty who follow a study read its trials once."""
 KEPT = 100
 """Number of answers that are kept."""

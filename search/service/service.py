@@ -13,6 +13,7 @@ from paredown.search.errors import ConfigError
 from paredown.search.monitoring.status_file import is_alive, read_statuses
 from paredown.search.service.datasets import Datasets
 from paredown.search.service.finished_process import output_of
+from paredown.search.service.known_models import KnownModels
 from paredown.search.service.overview import Overview
 from paredown.search.service.sessions import Sessions
 from paredown.search.service.settings import Settings
@@ -45,6 +46,7 @@ class Service:
         audit: What was changed.
         datasets: Uploaded data.
         overview: What is said of studies.
+        models: The finished models of studies.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -56,6 +58,7 @@ class Service:
         self.sessions = Sessions()
         self._read_jobs, self._read_tokens = JobQueue(self._reading.engine), Tokens(self._reading.engine)
         self.overview = Overview(self._reading.engine)
+        self.models = KnownModels()
         self.datasets = Datasets(settings.out, self._read_jobs, settings.upload_limit)
 
     @property
@@ -192,9 +195,8 @@ class Service:
     def importances(self, job: Job) -> dict[str, dict[str, float]]:
         """Return the importance of each knob for each objective; empty where there are too few trials."""
         environment = {"PAREDOWN_STORAGE": self.settings.storage}
-        found: dict[str, dict[str, float]] = json.loads(
-            output_of("paredown.search.service.importances", job.stored_name, environment=environment)
-        )
+        text = output_of("paredown.search.service.importances", job.stored_name, environment=environment)
+        found: dict[str, dict[str, float]] = json.loads(text)
         return found
 
     def command(self, *arguments: str) -> str:

@@ -4,7 +4,7 @@ All else that an export needs is shared: see `paredown.studies.model_folder`. Th
 exporter, so that each one imports its converters and runtimes inside its functions.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,7 @@ class ExportRequest:
         skipped: Layers that each compression step left unchanged, with the reason.
         limits: Limits of the study by metric, each with its value and its text.
         target: Device that the file is made for; None where none is named.
+        models: Models of the study, among which an int8 model has one in fp32.
     """
 
     study: str
@@ -54,6 +55,7 @@ class ExportRequest:
     skipped: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     limits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     target: "DeviceProfile | None" = None
+    models: "Sequence[Model]" = ()
 
     def refusal(self, reason: str) -> ExportRefused:
         """Return the error that refuses this model; the caller raises it."""

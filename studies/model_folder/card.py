@@ -23,6 +23,10 @@ def card(manifest: Manifest, exporter: Exporter) -> str:
     lines += [_row(known[n], found, before.get(n)) for n, found in manifest["metrics"].items() if n in known]
     if manifest["slower_than_macs_suggest"]:
         lines += ["", "**Note:** it needs fewer MACs than the baseline, but is not measurably faster on this device."]
+    if manifest["int8_slower_than_fp32"]:
+        lines += ["", "**Note:** the same architecture in fp32 was measurably faster on this device."]
+    if manifest["latency_noisy"]:
+        lines += ["", "**Note:** the latency is noisy: half of its interval is more than 10 % of it."]
     if limits := [limit["text"] for limit in manifest["limits"].values()]:
         lines += ["", f"Limits of the study: {', '.join(limits)}."]
     device = manifest["metrics"].get("latency_ms", {}).get("device", "")

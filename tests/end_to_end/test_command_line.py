@@ -47,6 +47,8 @@ MODEL_KEYS = {
     "slower_than_macs_suggest",
     "latency_at_floor",
     "latency_moved",
+    "latency_noisy",
+    "int8_slower_than_fp32",
     "feasible",
     "artifact",
 }

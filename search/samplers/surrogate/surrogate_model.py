@@ -101,8 +101,8 @@ class SurrogateModel:
     def improvement(self, batch: Batch) -> Array:
         """Return the expected hypervolume improvement of each network, times its probability of being feasible.
 
-        The improvement is counted inside the region. Where the model sees none, but no trial is feasible yet either,
-        the probability alone decides.
+        The improvement is counted inside the region, so it holds the chance that a network is inside. Where the model
+        sees none, but no trial is feasible yet either, the probability alone decides.
         """
         mean, spread = self._loss(self._at_full_training(batch.encoded))
         nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
@@ -111,11 +111,11 @@ class SurrogateModel:
         draws = [self._scale_of_costs.scaled(draw) for draw in self._axis_costs(batch.encoded, batch.costs, COST_DRAWS)]
         gains = np.mean([expected_improvement(self._front, self._reference, losses, weights, d) for d in draws], 0)
         probability = np.prod([model(batch.encoded) for model in self._feasibility], 0) * np.ones(len(gains))
+        if self._history.feasible.any() or (gains * probability > 0).any():
+            return np.asarray(gains * probability)
         if (limit := self._region.losses.get(self._modelled)) is not None:
             probability *= norm.cdf((self._transform.score(np.array([limit])) - mean) / np.hypot(spread, DOUBT))
-        if not self._history.feasible.any() and not (gains * probability > 0).any():
-            return np.asarray(probability)
-        return np.asarray(gains * probability)
+        return np.asarray(probability)
 
     def violations(self, losses: Array) -> Array:
         """Return by how much expected objectives, as of `losses`, are beyond the region, in units of their range."""

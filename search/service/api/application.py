@@ -2,6 +2,7 @@
 
 import socket
 from importlib.metadata import version
+from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -15,6 +16,7 @@ from paredown.search.service.api.result_routes import result_routes
 from paredown.search.service.api.steering_routes import steering_routes
 from paredown.search.service.api.study_routes import study_routes
 from paredown.search.service.api.system_routes import system_routes
+from paredown.search.service.dashboard_port import DashboardPort
 from paredown.search.service.datasets import DatasetConflict, DatasetNotFound, UploadTooLarge
 from paredown.search.service.guard import DATABASE_GONE, Guard
 from paredown.search.service.held_upload import HeldUploads
@@ -54,11 +56,17 @@ def api(service: Service) -> FastAPI:
     return app
 
 
-def application(service: Service) -> HeldUploads:
-    """Return the API behind its guard, which uploads pass without their bodies."""
+def application(service: Service, dashboard: tuple[int, Path] | None = None) -> HeldUploads:
+    """Return the API behind its guard, which uploads pass without their bodies.
+
+    Args:
+        service: The service.
+        dashboard: Port and Unix socket of Optuna's dashboard; None where there is none.
+    """
     settings = service.settings
+    guarded = api(service) if dashboard is None else DashboardPort(api(service), *dashboard)
     hosts = (*LOOPBACK_NAMES, socket.gethostname(), *settings.hosts)
-    guard = Guard(api(service), service.checked_tokens, service.sessions, service.audit, hosts, settings.root_path)
+    guard = Guard(guarded, service.checked_tokens, service.sessions, service.audit, hosts, settings.root_path)
     return HeldUploads(guard, settings.root_path)
 
 

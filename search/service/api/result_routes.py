@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import anyio
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
 
 from paredown.evaluators.devices.catalogue import device_ids
@@ -23,8 +23,7 @@ from paredown.search.service.worker import OUTPUT_FILE
 from paredown.studies.access.tokens import Token
 from paredown.studies.choice import choose
 from paredown.studies.reading import SORTED_BY, STATES
-from paredown.studies.selection import best_models
-from paredown.studies.summary import front_summary, model_summary
+from paredown.studies.summary import model_summary
 
 Reader = Annotated[Token, Depends(needs("read"))]
 LOG_BYTES = 1_000_000
@@ -40,7 +39,7 @@ def result_routes(service: Service) -> APIRouter:
     """Return the routes."""
     router = APIRouter(prefix="/v1/studies/{study}", tags=["results"], responses=PROBLEMS)
 
-    @router.get("/trials")
+    @router.get("/trials", response_model=TrialList)
     def trials(
         token: Reader,
         study: StudyName,
@@ -50,24 +49,24 @@ def result_routes(service: Service) -> APIRouter:
         order: Literal["asc", "desc"] = "asc",
         offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    ) -> TrialList:
+    ) -> Response:
         """List trials, page by page."""
         reader = service.begun(service.find(token, study))
         for one in state or ():
             check_name(one, dict.fromkeys(STATES), "state")
-        allowed = [*SORTED_BY, *(one.metric.name for one in reader.objectives)]
+        allowed = [*SORTED_BY, *reader.objective_names]
         if sort not in allowed:
             raise ConfigError(f"sort: {sort!r} is not allowed; allowed: {', '.join(allowed)}")
         options = {"sort": sort, "descending": order == "desc", "offset": offset, "limit": limit}
         total, page = reader.page(states=state or (), feasible=feasible, **options)  # type: ignore[arg-type]
-        return TrialList(total=total, trials=page)
+        return Response(TrialList(total=total, trials=page).model_dump_json(), media_type="application/json")
 
     @router.get("/front", responses=answered(examples.FRONT, "The document of `paredown front --json`"))
-    def front(token: Reader, study: StudyName) -> dict[str, Any]:
+    def front(token: Reader, study: StudyName) -> Response:
         """Show the Pareto front, as `paredown front --json` does."""
-        reader = service.begun(service.find(token, study))
-        names = [metric.name for metric in reader.optimised_metrics]
-        return front_summary(study, names, reader.baseline(), best_models(reader), "")
+        job = service.find(token, study)
+        known = service.models.of(job, service.begun(job))
+        return Response(known.front_text(study), media_type="application/json")
 
     @router.get("/select", responses=answered(examples.SELECT, "The document of `paredown select --json`"))
     def selected(
@@ -88,12 +87,14 @@ def result_routes(service: Service) -> APIRouter:
             ]
             found = service.command("select", job.stored_name, "--device", device, "--json", *given)
             return {**json.loads(found), "study": study}
-        limits = limits_of(largest_values, smallest_values, reader.baseline())
-        choice = choose(reader.models(), reader.objectives, limits)
+        known = service.models.of(job, reader)
+        limits = limits_of(largest_values, smallest_values, known.baseline)
+        objectives = known.reader.objectives  # limits that follow from the baseline are known to it
+        choice = choose(known.shortlist.among(objectives, limits), objectives, limits)
         return {
             "study": study,
             "limits": {one.metric.name: one.limit for one in limits},
-            "model": model_summary(choice.model, reader.baseline(), ""),
+            "model": model_summary(choice.model, known.baseline, "", known.models),
             "next_best": choice.next_best.trial if choice.next_best else None,
             "binding": [
                 {

@@ -58,7 +58,8 @@ def _comparison(place: Place, snapshot: Snapshot, models: list[Model]) -> list[A
     rows: list[list[Any]] = [
         [knob, *(str(knobs[model.trial].get(knob, "-")) for model in models)] for knob in differing
     ]
-    remarks: list[list[Any]] = [["Remarks", *("; ".join(latency_remarks(model, baseline)) or "-" for model in models)]]
+    said = ["; ".join(latency_remarks(model, baseline, snapshot.models)) or "-" for model in models]
+    remarks: list[list[Any]] = [["Remarks", *said]]
     curves = snapshot.reader.curves([model.trial for model in models])
     figure = curves_figure(curves, {model.trial for model in models})
     colours = {f"trial {m.trial}": colour for m, colour in zip(models, COLOURS, strict=False)}

@@ -5,6 +5,7 @@ WebSocket. Here a callback runs in a thread, unknown paths stay unknown, and the
 """
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from anyio.to_thread import run_sync
 from dash import Dash
 from dash.backends._fastapi import FastAPIDashServer, reset_current_request, set_current_request
+from dash.exceptions import DependencyException, InvalidResourceError
 from fastapi import FastAPI, Request, Response
 
 from paredown.studies.access.tokens import Token
@@ -30,17 +32,37 @@ class PagesServer(FastAPIDashServer):
         dispatch = super().serve_callback(dash_app)
 
         async def dispatch_in_thread(request: Request) -> Response:
+            if not _is_callback(await request.body()):
+                return Response("no request of a page", 400)
             ASKER.set((request.state.token, "" if request.client is None else request.client.host))
             response: Response = await run_sync(lambda: asyncio.run(dispatch(request)))
             return response
 
         return dispatch_in_thread
 
+    def serve_component_suites(
+        self, dash_app: Dash, package_name: str, fingerprinted_path: str, request: Request
+    ) -> Any:
+        """Return a script of Dash; others than those that pages name do not exist."""
+        try:
+            return super().serve_component_suites(dash_app, package_name, fingerprinted_path, request)
+        except (DependencyException, InvalidResourceError):
+            return Response("no such script", 404)
+
     def setup_index(self, dash_app: Dash) -> None:
         """Leave the paths of the pages to `add_index`."""
 
     def _setup_catchall(self) -> None:
         """Leave unknown paths to FastAPI, which says so."""
+
+
+def _is_callback(body: bytes) -> bool:
+    """Return whether a request names what it asks for, as Dash's scripts do."""
+    try:
+        asked = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(asked, dict) and {"output", "outputs", "inputs"} <= asked.keys()
 
 
 def asker() -> Token:

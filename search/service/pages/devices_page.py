@@ -75,7 +75,7 @@ def _detail(profile: DeviceProfile) -> Component:
 
 
 def _value(name: str, figure: Figure) -> str:
-    return size(figure.value) if name.endswith("_bytes") else f"{figure.value:g}"
+    return size(figure.value) if name.endswith("_bytes") else figure.interval_text
 
 
 def _matrix(place: Place) -> Component:

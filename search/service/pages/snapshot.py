@@ -89,8 +89,9 @@ class Snapshots:
         with reading:  # the parts of a page ask at the same moment
             kept = self._kept.get(job.stored_name)
             if kept is None or kept.version != version:
-                models, baseline = tuple(reader.models()), reader.baseline()
-                kept = Snapshot(reader, version, models, baseline, reader.optimised_metrics, reader.objectives)
+                known = self._service.models.of(job, reader)
+                objectives = known.reader.objectives
+                kept = Snapshot(reader, version, known.models, known.baseline, known.metrics, objectives)
         with self._lock:
             _keep(self._kept, job.stored_name, kept)
         return kept

@@ -23,6 +23,13 @@ def test_a_device_file_of_the_user_is_read_from_the_folder_of_the_study(tmp_path
         ("value = 216", 'value = "fast"', "mine.toml: clock_mhz.value: .*fast"),
         ('source = "STMicroelectronics DS10916" }\nclock', 'origin = "x" }\nclock', "mine.toml: cores.(source|origin)"),
         ("channel_multiple = 4", "channel_multiple = 0", "mine.toml: channel_multiple: .*got 0"),
+        (
+            "\n[memory]",
+            'power_mw = { value = 0, kind = "measured", source = "x" }\n[memory]',
+            "power_mw: .*more than 0",
+        ),
+        ("value = 216", "value = 216, low = 200", "clock_mhz: .*one without the other"),
+        ("value = 216", "value = 216, low = 220, high = 230", "clock_mhz: .*216 is not between low 220 and high 230"),
         ("channel_multiple = 4", "channel_multiple = ", "mine.toml is no valid TOML"),
     ],
 )

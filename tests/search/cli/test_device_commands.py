@@ -87,6 +87,20 @@ def test_select_says_which_limit_binds(found: Path, capsys: pytest.CaptureFixtur
     assert "binding " in kept.out
 
 
+def test_select_limits_the_energy_on_a_device_that_states_its_power(
+    found: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = Said(capsys, "select", "mcu", "--device", "h7a3", "--max", "device_energy_uj=100k", "--json").document()
+    energy = chosen["model"]["metrics"]["device_energy_uj"]
+    assert energy == pytest.approx(140 * chosen["model"]["metrics"]["device_latency_ms"])
+    assert 0 < energy <= 100_000
+    assert "at 140 mW and " in Said(capsys, "select", "mcu", "--device", "h7a3").out
+    beyond = Said(capsys, "select", "mcu", "--device", "h7a3", "--max", "device_energy_uj=0.001")
+    assert (beyond.code, "device_energy_uj" in beyond.err) == (2, True)
+    powerless = Said(capsys, "select", "mcu", "--device", "f746", "--max", "device_energy_uj=100k")
+    assert (powerless.code, "no model has device_energy_uj" in powerless.err) == (2, True)
+
+
 def test_all_devices_are_answered_from_one_study(found: Path, capsys: pytest.CaptureFixture[str]) -> None:
     matrix = {
         row["device"]: row for row in Said(capsys, "select", "mcu", "--all-devices", "--json").document()["devices"]
@@ -111,6 +125,11 @@ def test_check_ends_with_1_where_a_limit_is_broken(found: Path, capsys: pytest.C
     unknown = Said(capsys, "check", model, "--max", "npu_cycles=5")
     assert Said(capsys, "check", model, "--device", "f746", "--max", "device_latency_ms=1000").code == 0
     assert (unknown.code, "unknown" in unknown.out) == (1, True)
+    assert Said(capsys, "check", model, "--device", "h7a3", "--max", "device_energy_uj=100k").code == 0
+    wasteful = Said(capsys, "check", model, "--device", "h7a3", "--max", "device_energy_uj=0.001")
+    assert (wasteful.code, "broken: device_energy_uj" in wasteful.out) == (1, True)
+    powerless = Said(capsys, "check", model, "--device", "f746", "--max", "device_energy_uj=100k")
+    assert (powerless.code, "unknown" in powerless.out) == (1, True)
     litert = Said(capsys, "select", "mcu", "--device", "f746", "--export", "lite", "--format", "litert", "--json")
     assert Said(capsys, "check", litert.document()["model"]["exported"], "--device", "f746").code == 0
 

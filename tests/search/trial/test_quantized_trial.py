@@ -24,6 +24,7 @@ from paredown.studies.errors import ExportRefused
 from paredown.studies.exporters.exporter import ExportRequest
 from paredown.studies.exporters.onnx import ONNX
 from paredown.studies.front import Model
+from paredown.studies.latency_remarks import faster_in_fp32
 from paredown.studies.model_folder.writing import write_model_folder
 from paredown.studies.result import UNTRAINED_KEY
 
@@ -44,6 +45,24 @@ def test_after_training_nothing_is_fine_tuned(knobs: Knobs, tmp_path: Path) -> N
     assert len(result.curve) == plan.training.epochs
     assert "finetune" not in result.facts["seconds"]
     assert result.facts["skipped"] == {}
+
+
+def test_int8_and_fp32_of_one_architecture_are_known_as_such_and_the_card_says_which_is_slower(tmp_path: Path) -> None:
+    whole, rounded = Candidate("mbconv", KNOBS), _candidate({"weights": "int8", "aware": False})
+    models = []
+    for trial, (candidate, latency_ms) in enumerate(((whole, 1.0), (rounded, 2.0))):
+        result = run_trial(candidate, plan_in(tmp_path / str(trial)))
+        stored = replace(result.measurements["latency_ms"], value=latency_ms, spread=0.3 * trial)  # not what it took
+        models.append(Model(trial, candidate, {**result.measurements, "latency_ms": stored}, result.artifact))
+    baseline, model = models
+    assert faster_in_fp32(model, models) == baseline
+    artifact = tmp_path / "1" / model.artifact
+    network, shape = rebuild(rounded, load_task(DIGITS), artifact / WEIGHTS_FILE)
+    request = ExportRequest("s", model, baseline, load_task(DIGITS), network, shape, artifact, models=models)
+    write_model_folder(request, ONNX, tmp_path / "m")
+    said = (tmp_path / "m" / "README.md").read_text()
+    assert "the same architecture in fp32 was measurably faster" in said
+    assert "the latency is noisy" in said
 
 
 @pytest.mark.parametrize(("saturates", "largest"), [(True, 63), (False, 127)])

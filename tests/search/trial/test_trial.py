@@ -39,6 +39,8 @@ KNOBS = {
     "activation": "relu",
 }
 SMALL = Candidate("mbconv", KNOBS)
+PREDICTED = {"device_latency_ms", "device_energy_uj"}
+"""Metrics that only studies with a device have."""
 ON_DEMAND = {"throughput_ips", "cold_start_ms", "peak_activation_bytes", "bit_ops"}
 REFUSING = {name for name, evaluator in EVALUATORS.items() if evaluator.refuses} | ON_DEMAND
 """Metrics that are measured only where a study asks for them."""
@@ -72,7 +74,7 @@ def with_baseline(study: tuple[TrialPlan, TrialResult], teacher_of: Path | None 
 def test_a_trial_measures_everything_and_keeps_its_files(study: tuple[TrialPlan, TrialResult]) -> None:
     plan, result = study
     assert (result.outcome, result.reason) == ("done", "")
-    assert set(result.measurements) == set(EVALUATORS) - {"exit_rate", "device_latency_ms"} - REFUSING
+    assert set(result.measurements) == set(EVALUATORS) - {"exit_rate", *PREDICTED} - REFUSING
     assert result.measurements["accuracy"].value > 0.2, "it learns more than chance"
     files = {p.name: p for p in (plan.folder / result.artifact).iterdir()}
     assert set(files) == {MODEL_FILE, PACKED_FILE, WEIGHTS_FILE, TEACHER_FILE}
@@ -136,7 +138,7 @@ def test_a_judged_trial_tells_its_costs_and_may_be_stopped(tmp_path: Path) -> No
     assert (
         set(result.measurements)
         == set(result.facts[UNTRAINED_KEY])
-        == set(EVALUATORS) - {"accuracy", "exit_rate", "device_latency_ms"} - REFUSING
+        == set(EVALUATORS) - {"accuracy", "exit_rate", *PREDICTED} - REFUSING
     )
     assert [epoch for epoch, _ in result.curve] == [0, 1]
     last = result.curve[1][1]["accuracy"]

@@ -1,0 +1,33 @@
+"""Finds ONNX models whose weights lie in other files, which a model from elsewhere must not choose.
+
+Early versions of ONNX Runtime read any file that such a model names, `/etc/passwd` too. Models are written whole here.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+KEY = "location"
+"""Under this key a tensor names the file of its values."""
+
+
+def external_file(model: bytes) -> str | None:
+    """Return the first file beside itself that a model names; None where it holds all its values.
+
+    Raises:
+        google.protobuf.message.DecodeError: It is no ONNX model.
+    """
+    if KEY.encode() not in model:  # true of nearly all, which need not be parsed
+        return None
+    import onnx
+
+    tensors = (one for one in _messages(onnx.load_from_string(model)) if isinstance(one, onnx.TensorProto))
+    return next((entry.value for one in tensors for entry in one.external_data if entry.key == KEY), None)
+
+
+def _messages(message: Any) -> Iterator[Any]:
+    """Yield every message within one: graphs, nodes, functions, and the tensors of all of them."""
+    yield message
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_MESSAGE:
+            for inner in value if field.is_repeated else (value,):
+                yield from _messages(inner)

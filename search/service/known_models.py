@@ -1,0 +1,130 @@
+"""The finished models of studies, kept in memory and brought up to date by what is new: all that ask share them.
+
+Reading ten thousand trials takes half a second of processor time, which every client of a study that runs would spend
+anew after each of its trials.
+"""
+
+import json
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from paredown.evaluators.metrics.measurement import Metric
+from paredown.studies.front import Model, front
+from paredown.studies.queue.job import Job
+from paredown.studies.reading import StudyReader
+from paredown.studies.shortlist import Shortlist
+from paredown.studies.summary import front_summary
+
+KEPT = 8
+"""Maximum number of studies whose models are kept; those of ten thousand trials take some 40 MB."""
+KEPT_S = 1.0
+"""Seconds for which the models of a study that runs hold for everyone who asks."""
+MAX_NEW = 300
+"""Number of new trials above which all trials are read, in one statement."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """The models of a study at one moment.
+
+    Attributes:
+        reader: What reads the study.
+        models: Finished trials, in order of number.
+        best: The front.
+        baseline: The reference; None as long as it has not finished.
+        feasible: Whether it keeps every limit, by number of each trial that is done.
+        measured: Number of measurements of these trials.
+    """
+
+    reader: StudyReader
+    models: tuple[Model, ...]
+    best: tuple[Model, ...]
+    baseline: Model | None
+    feasible: Mapping[int, bool | None]
+    measured: int
+
+    @cached_property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The metrics that span the front."""
+        return self.reader.optimised_metrics
+
+    @cached_property
+    def shortlist(self) -> Shortlist:
+        """What finds the few models that a choice comes down to."""
+        return Shortlist(self.models)
+
+    @cached_property
+    def _front_text(self) -> str:
+        names = [metric.name for metric in self.metrics]
+        document = front_summary("", names, self.baseline, self.best, "", self.models)
+        del document["study"]
+        return json.dumps(document)
+
+    def front_text(self, study: str) -> str:
+        """Return the document of the front as JSON text, which is made once."""
+        return f'{{"study": {json.dumps(study)}, {self._front_text[1:]}'
+
+
+class KnownModels:
+    """The models of the studies that were asked for last."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, _Study] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, job: Job, reader: StudyReader) -> Known:
+        """Return the models of a study, which are as new as the state of its job."""
+        name = f"{job.stored_name} {reader.made_at}"
+        with self._lock:
+            study = self._kept.setdefault(name, _Study())
+            self._kept.move_to_end(name)
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        return study.known(job, reader)
+
+
+class _Study:
+    """The models of one study; one request brings them up to date while others wait for it."""
+
+    def __init__(self) -> None:
+        self._known: Known | None = None
+        self._looked = (float("-inf"), "", 0)
+        self._lock = threading.Lock()
+
+    def known(self, job: Job, reader: StudyReader) -> Known:
+        with self._lock:
+            at, *seen = self._looked
+            is_fresh = job.state == "running" and seen == [job.state, job.fencing_token]
+            if self._known is None or not is_fresh or time.monotonic() - at > KEPT_S:
+                looked = (time.monotonic(), job.state, job.fencing_token)
+                self._known = _updated(self._known, reader)
+                self._looked = looked
+            return self._known
+
+
+def _updated(known: Known | None, reader: StudyReader) -> Known:
+    feasible, measured = reader.feasible_by_number(), reader.number_of_measurements()
+    if known is not None and (feasible, measured) == (known.feasible, known.measured):
+        return known
+    if known is not None and (added := _added(known, reader, feasible, measured)) is not None:
+        return added
+    models = reader.models()
+    best = front(models, reader.optimised_metrics)
+    return Known(reader, tuple(models), tuple(best), reader.baseline(), feasible, measured)
+
+
+def _added(known: Known, reader: StudyReader, feasible: Mapping[int, bool | None], measured: int) -> Known | None:
+    """Return the models with those that are new; None where more has changed than that."""
+    new = feasible.keys() - known.feasible.keys()
+    if len(new) > MAX_NEW or not known.feasible.items() <= feasible.items():
+        return None
+    added = reader.models_among(new)
+    if known.measured + sum(len(model.measurements) for model in added) != measured:
+        return None
+    models = tuple(sorted((*known.models, *added), key=lambda model: model.trial))
+    best = front([*known.best, *added], reader.optimised_metrics)  # what a model beats, a better one beats
+    return Known(reader, models, tuple(best), known.baseline or reader.baseline(), feasible, measured)
