@@ -18,8 +18,8 @@ Array = NDArray[np.float64]
 
 MAX_EXACT = 1500
 """Maximum number of trials for the Gaussian process, whose time grows with their cube; beyond it, a forest is used."""
-MAX_ROWS_OF_TREE = 2500
-"""Maximum number of trials, drawn anew for each tree, on which a tree of the forest grows."""
+TREES, MAX_ROWS_OF_TREE = 32, 1500
+"""Number of trees of the forest, and maximum number of trials, drawn anew for each tree, on which a tree grows."""
 MAX_TUNED = 256
 """Maximum number of trials on which the kernel is tuned."""
 TUNED_EVERY = 1.15
@@ -183,7 +183,7 @@ def _fit_trees(x: Array, y: Array, seed: int) -> Predict:
         LION 2011, section 4.1.
     """
     few = {"bootstrap": True, "max_samples": MAX_ROWS_OF_TREE} if len(x) > MAX_ROWS_OF_TREE else {}
-    forest = ExtraTreesRegressor(64, min_samples_leaf=2, random_state=seed, **few).fit(x, y)
+    forest = ExtraTreesRegressor(TREES, min_samples_leaf=2, random_state=seed, **few).fit(x, y)
 
     def predict(new: Array) -> tuple[Array, Array]:
         each = np.stack([tree.predict(new.astype(np.float32)) for tree in forest.estimators_])
