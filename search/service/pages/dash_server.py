@@ -5,7 +5,6 @@ WebSocket. Here a callback runs in a thread, unknown paths stay unknown, and the
 """
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any
@@ -32,7 +31,8 @@ class PagesServer(FastAPIDashServer):
         dispatch = super().serve_callback(dash_app)
 
         async def dispatch_in_thread(request: Request) -> Response:
-            if not _is_callback(await request.body()):
+            # Dash has read the body before, which comes once.
+            if not _is_callback(getattr(request.state, "json_body", None)):
                 return Response("no request of a page", 400)
             ASKER.set((request.state.token, "" if request.client is None else request.client.host))
             response: Response = await run_sync(lambda: asyncio.run(dispatch(request)))
@@ -56,12 +56,8 @@ class PagesServer(FastAPIDashServer):
         """Leave unknown paths to FastAPI, which says so."""
 
 
-def _is_callback(body: bytes) -> bool:
+def _is_callback(asked: object) -> bool:
     """Return whether a request names what it asks for, as Dash's scripts do."""
-    try:
-        asked = json.loads(body)
-    except (ValueError, RecursionError):
-        return False
     return isinstance(asked, dict) and {"output", "outputs", "inputs"} <= asked.keys()
 
 
