@@ -34,7 +34,7 @@ def _lines(keys: dict[str, Any]) -> list[str]:
 
 def _toml(value: Any) -> str:
     if isinstance(value, Figure):
-        return f"{{ {', '.join(f'{key} = {_toml(part)}' for key, part in value)} }}"
+        return f"{{ {', '.join(f'{key} = {_toml(part)}' for key, part in value if part is not None)} }}"
     if isinstance(value, tuple):
         return f"[{', '.join(map(_toml, value))}]"
     return json.dumps(value)
