@@ -18,13 +18,15 @@ def main() -> None:
     parser.add_argument("study")
     parser.add_argument("-o", "--out", type=Path, default=Path("docs/front.svg"))
     parser.add_argument("--storage", default="sqlite:///paredown.db")
+    parser.add_argument("--against", default="size_bytes", help="metric of the horizontal axis")
     options = parser.parse_args()
     study = Study.open(options.storage, options.study, stored_objectives)
     models, baseline = study.models(), study.baseline()
     if baseline is None:
         parser.error(f"study {options.study!r} has no finished trial")
     metrics = study.optimised_metrics
-    figure = front_figure(models, front(models, metrics), baseline, metrics)
+    shown = (metrics[0], *(m for m in metrics[1:] if m.name == options.against), *metrics[1:])
+    figure = front_figure(models, front(models, metrics), baseline, list(dict.fromkeys(shown)))
     figure.layout.updatemenus = ()
     figure.update_layout(width=900, height=420)
     figure.write_image(options.out)
