@@ -150,6 +150,7 @@ def read_integer_graph(model: bytes, known: Collection[str]) -> IntegerGraph:
     """
     proto = onnx.load_from_string(model)
     _check_known(proto.graph, known)
+    del proto.graph.value_info[:]  # shapes of batches of any size, where quantization has left them
     for value in (*proto.graph.input, *proto.graph.output):
         value.type.tensor_type.shape.dim[0].dim_value = 1
     return _Reader(shape_inference.infer_shapes(proto).graph).read()

@@ -86,6 +86,7 @@ class IntegerModel:
         proto = onnx.load_from_string(model)
         for at, node in enumerate(proto.graph.node):
             node.name = node.name or f"{node.op_type}_{at}"
+        _set_apart(proto.graph)
         places = {node.name: at for at, node in enumerate(proto.graph.node)}
         self._whole = knobs.get("activations", "uint8") == "uint8"
         with tempfile.TemporaryDirectory(prefix="paredown-") as folder, _without_advice():
@@ -184,6 +185,22 @@ class IntegerModel:
         del model.graph.node[:]
         model.graph.node.extend([*nodes, *rest])
         return bytes(model.SerializeToString())
+
+
+def _set_apart(graph: onnx.GraphProto) -> None:
+    """Rename values between nodes, so that none is called like a bias with a number behind it.
+
+    That is how ONNX Runtime calls the copies of a bias that several layers share, as in an untrained network.
+    """
+    if any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for n in graph.node for a in n.attribute):
+        return  # nested graphs see outer names
+    kept = {value.name for value in graph.output}
+    renamed = {name: f"{name}_" for node in graph.node for name in node.output if name and name not in kept}
+    for value in graph.value_info:
+        value.name = renamed.get(value.name, value.name)
+    for node in graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        node.output[:] = [renamed.get(name, name) for name in node.output]
 
 
 def _prepared(proto: onnx.ModelProto, folder: Path) -> onnx.ModelProto:

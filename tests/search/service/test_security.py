@@ -114,17 +114,18 @@ def test_a_page_of_another_origin_is_refused(running: Running, method: str) -> N
 
 def test_a_body_that_is_too_long_is_refused(running: Running) -> None:
     token = running.token("alice", "submit")
-    assert running.ask("/v1/studies", token, "POST", b" " * 1_000_001).status == 413
     host, port = running.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=30) as raw:  # a body that promises a gigabyte
-        head = f"POST /v1/studies HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n"
-        raw.sendall(f"{head}Content-Length: {2**30}\r\n\r\n".encode())
-        assert b" 413 " in raw.recv(200)
+    for promised in (1_000_001, 2**30):  # refused at its promise: what nobody reads would break the connection
+        with socket.create_connection((host, int(port)), timeout=30) as raw:
+            head = f"POST /v1/studies HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n"
+            raw.sendall(f"{head}Content-Length: {promised}\r\n\r\n".encode())
+            assert b" 413 " in raw.recv(200)
     with socket.create_connection((host, int(port)), timeout=30) as raw:  # a body that promises no length
         head = f"POST /v1/studies HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n"
         raw.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
-        for _ in range(11):
+        for _ in range(10):
             raw.sendall(b"186a0\r\n" + b" " * 100_000 + b"\r\n")
+        raw.sendall(b"1\r\n \r\n")
         assert b" 413 " in raw.recv(200)
 
 
