@@ -14,7 +14,7 @@ BATCH_SIZE = 64
 """Maximum number of images that run at once, so that memory does not grow with the data set."""
 
 
-def session_options(threads: int = 1) -> onnxruntime.SessionOptions:
+def _session_options(threads: int = 1) -> onnxruntime.SessionOptions:
     """Return the options of every session: threads that do not spin while they wait."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -24,17 +24,20 @@ def session_options(threads: int = 1) -> onnxruntime.SessionOptions:
     return options
 
 
-def open_session(model: Path | bytes, threads: int = 1) -> onnxruntime.InferenceSession:
+def open_session(model: Path | bytes, threads: int = 1, profile: Path | None = None) -> onnxruntime.InferenceSession:
     """Return a session whose threads do not spin while they wait.
 
     Args:
         model: ONNX model, or the path of its file.
         threads: Number of threads that execute it, including the caller's; see `Device.threads`.
+        profile: Where the names of profiles begin; None for no profile.
 
     Raises:
         EvaluationError: ONNX Runtime cannot load the model, or it names other files.
     """
-    options = session_options(threads)
+    options = _session_options(threads)
+    if profile is not None:
+        options.enable_profiling, options.profile_file_prefix = True, str(profile)
     try:
         content = model if isinstance(model, bytes) else model.read_bytes()
         other = external_file(content)

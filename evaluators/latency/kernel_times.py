@@ -19,7 +19,7 @@ import onnx
 from numpy.typing import NDArray
 
 from paredown.evaluators.files.onnx_graph import sort_nodes
-from paredown.evaluators.files.onnx_session import session_options
+from paredown.evaluators.files.onnx_session import open_session
 from paredown.evaluators.latency.kernels import Kernel
 
 MARK = re.compile(r"k(\d+)\.")
@@ -54,13 +54,8 @@ def kernel_shares(
         threads: Threads that execute it.
         seconds: Time to spend, roughly.
     """
-    import onnxruntime
-
     with tempfile.TemporaryDirectory(prefix="paredown-") as folder:
-        options = session_options(threads)
-        options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder, "profile"))
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        session = open_session(model, threads, profile=Path(folder, "profile"))
         each = statistics.median(_timed(lambda: session.run(None, inputs)) for _ in range(3))
         for _ in range(int(np.clip(seconds / max(each, 1e-6), SHORTEST_RUNS, LONGEST_RUNS))):
             session.run(None, inputs)
