@@ -61,7 +61,8 @@ def test_of_two_searches_one_is_killed_and_the_other_ends_with_all_trials(
         other.join(60)
         assert other.exitcode == 0
     check(of, 14)
-    assert [row["attempt"] for row in of.rows() if row["state"] == "done"].count(2) == 1
+    # That of the killed search; on a starved machine the lease of another one may lapse, too.
+    assert [row["attempt"] for row in of.rows() if row["state"] == "done"].count(2) >= 1
 
 
 def test_a_search_that_is_suspended_past_its_lease_does_no_harm(database: str, study: str, tmp_path: Path) -> None:
