@@ -8,12 +8,16 @@ from paredown.evaluators.metrics.measurement import Measurement
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.knob import Value
 
-Outcome = Literal["done", "rejected", "failed", "stopped"]
+Outcome = Literal["done", "rejected", "failed", "stopped", "parked"]
 Curve = tuple[tuple[int, Mapping[str, float]], ...]
 """Metrics after each epoch."""
 
 FINISHED = ("done", "stopped", "failed")
-"""Outcomes that count towards the budget: trials that were trained, at least in part."""
+"""Outcomes of trials that were trained, at least in part, and have ended."""
+PARKED: Literal["parked"] = "parked"
+"""Outcome of a trial that was trained, and whose values are all known but those that another machine measures."""
+TRAINED = (*FINISHED, PARKED)
+"""Outcomes that count towards the budget."""
 CAUSE = "cause"
 """Fact of a trial that failed or was rejected: the kind of what happened; see `Cause`."""
 Cause = Literal[
@@ -89,7 +93,7 @@ class TrialResult:
     """The result of a trial.
 
     Attributes:
-        outcome: Outcome: done, rejected before training, stopped early, or failed.
+        outcome: Outcome: done, rejected before training, stopped early, failed, or parked until a device measures it.
         reason: Why it is not done; empty where it is.
         measurements: Measurements by metric name.
         artifact: Folder of its files, relative to the study's folder.

@@ -168,7 +168,9 @@ class _Trial:
                 self.notes["exits"] = exit_facts(compressed.network, written.file, self.shape, images)
                 with self.stopwatch.timed("thresholds"):
                     derived = list(self._derived(compressed.network, written))
-        return TrialResult("done", "", self.measurements, artifact, self.facts, tuple(self.curve), tuple(derived))
+        return TrialResult(
+            *self.plan.ending, self.measurements, artifact, self.facts, tuple(self.curve), tuple(derived)
+        )
 
     def check(self) -> None:
         """Build the network and measure what needs no training; raise an error where it breaks a limit."""
@@ -185,7 +187,7 @@ class _Trial:
         counted = dict(self.plan.counted)
         # Our own networks can be exported; for imported ones, an export has to show it.
         is_imported = self.candidate.family == IMPORTED
-        of_file = judged_by_file(self.plan.objectives, self.plan.judged)
+        of_file = judged_by_file(self.plan.measured_here, self.plan.judged)
         needs_file = is_imported or bool(of_file)
         if counted.keys() >= {*COUNTED, *of_file} and not is_imported:  # the sampler or the check of limits knows them
             self.measurements |= {n: Measurement(n, v, how=EVALUATORS[n].metric.how) for n, v in counted.items()}
@@ -268,13 +270,9 @@ class _Trial:
             yield Derived(candidate, changed, measurements, keep(file.parent, self.plan.folder, candidate), facts)
 
     def _evaluation_input(self, model: nn.Module, file: Path) -> EvaluationInput:
-        packed, images, labels = (
-            file.with_name(PACKED_FILE),
-            self.data.inputs("validation"),
-            self.data.validation.labels,
-        )
-        device = self.plan.device
-        on = (self.plan.baseline, device.threads, self.plan.target, device.batch_size)
+        plan, device, packed = self.plan, self.plan.device, file.with_name(PACKED_FILE)
+        images, labels = self.data.inputs("validation"), self.data.validation.labels
+        on = (plan.baseline, device.threads, plan.target, device.batch_size, plan.left_out)
         return EvaluationInput(model, self.shape, file, packed, images, labels, *on)
 
     def _measure(self, inputs: EvaluationInput, needs: tuple[str, ...]) -> None:
