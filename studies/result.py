@@ -30,6 +30,8 @@ STOPPED_KEY = "paredown:stopped"
 
 Its value is `{"share": share of its epochs that ran, "value": its first objective by then}`; samplers learn from it.
 """
+MEASURED_BY = "measured_by"
+"""Fact of a trial that was parked: the machine of the Ray cluster that measured it, or was to."""
 RETRY_OF, RETRIED_AS = "retry_of", "retried_as"
 """Facts of a trial that runs a failed one once more: its number; and of the failed one: the number of the new trial."""
 QUEUED_KEY = "paredown:queued"

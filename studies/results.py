@@ -18,7 +18,7 @@ from paredown.studies.checking import checked, missing_metric
 from paredown.studies.ownership import UNNUMBERED, Runner
 from paredown.studies.reconnecting import reconnecting
 from paredown.studies.records import Records
-from paredown.studies.result import CAUSE, PARKED, RETRIED_AS, RETRY_OF, Cause, TrialResult
+from paredown.studies.result import CAUSE, MEASURED_BY, PARKED, RETRIED_AS, RETRY_OF, Cause, TrialResult
 from paredown.studies.tables import CurveRow, MeasurementRow, StudyRow, TrialRow
 
 KNOWN = ("running", "waiting", "done", "rejected", "stopped", "failed", PARKED, UNNUMBERED)
@@ -131,7 +131,7 @@ class Results(Records):
 
         def measured_now(parked: TrialResult) -> TrialResult:
             notes = parked.facts.get("notes", {}) | {name: m.note for name, m in measured.items() if m.note}
-            facts = {**parked.facts, "notes": notes, "measured_by": node}
+            facts = {**parked.facts, "notes": notes, MEASURED_BY: node}
             return replace(
                 parked, outcome="done", reason="", measurements={**parked.measurements, **measured}, facts=facts
             )
@@ -142,7 +142,10 @@ class Results(Records):
     def refuse(self, number: int, reason: str, cause: Cause) -> TrialResult | None:
         """Store that a parked trial cannot be measured, and return the result as stored; None as `complete`."""
         return self._ended(
-            number, lambda parked: TrialResult("failed", reason, {}, "", {**parked.facts, CAUSE: cause}, parked.curve)
+            number,
+            lambda parked: TrialResult(
+                "failed", reason, {}, "", {**parked.facts, CAUSE: cause, MEASURED_BY: ""}, parked.curve
+            ),
         )
 
     def _ended(self, number: int, ending: Callable[[TrialResult], TrialResult]) -> TrialResult | None:

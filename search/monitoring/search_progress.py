@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from paredown.evaluators.metrics.accuracy import METRIC as ACCURACY
 from paredown.search.listener import ProgressListener, SearchStart
-from paredown.studies.result import PARKED, TRAINED, PendingTrial, TrialResult
+from paredown.studies.result import MEASURED_BY, PARKED, TRAINED, PendingTrial, TrialResult
 
 RECENT_TRIALS = 20
 """Number of latest trials from whose durations the time left follows."""
@@ -111,17 +111,17 @@ class SearchProgress(ProgressListener):
 
     def finished(self, number: int, result: TrialResult) -> None:
         """Count a trial, and what was derived from it."""
-        is_measured_late = self.running.pop(number, None) is None  # it was parked: its time went by before
+        has_waited = self.running.pop(number, None) is None  # for its device: its time went by before
         begun, now = self._begun.pop(number, 0.0), time.monotonic()
         self.counts[result.outcome] += 1
         self.counts["derived"] += len(result.derived)
-        if is_measured_late:
-            self.counts[PARKED] -= 1
-        elif result.outcome in TRAINED:
+        if MEASURED_BY in result.facts or (has_waited and result.outcome == PARKED):  # it was counted as parked
+            self.counts[PARKED] = max(0, self.counts[PARKED] - 1)
+        if not has_waited and result.outcome in TRAINED:
             (self._first_durations if number < LARGE_FIRST else self._durations).append(now - begun)
             self._free_since.append(now)
             self._finished_here += 1
-        else:
+        elif not has_waited:
             self._free_since.append(begun)  # a rejected trial is part of the next one's time
         if result.outcome == "failed":
             self.failures.append((number, result))
