@@ -113,10 +113,11 @@ class SearchProgress(ProgressListener):
         """Count a trial, and what was derived from it."""
         has_waited = self.running.pop(number, None) is None  # for its device: its time went by before
         begun, now = self._begun.pop(number, 0.0), time.monotonic()
-        self.counts[result.outcome] += 1
-        self.counts["derived"] += len(result.derived)
-        if MEASURED_BY in result.facts or (has_waited and result.outcome == PARKED):  # it was counted as parked
+        if result.outcome != PARKED:  # which the study counts from the moment at which it is stored
+            self.counts[result.outcome] += 1
+        if MEASURED_BY in result.facts:
             self.counts[PARKED] = max(0, self.counts[PARKED] - 1)
+        self.counts["derived"] += len(result.derived)
         if not has_waited and result.outcome in TRAINED:
             (self._first_durations if number < LARGE_FIRST else self._durations).append(now - begun)
             self._free_since.append(now)

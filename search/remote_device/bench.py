@@ -9,6 +9,7 @@ from paredown.evaluators.files.names import MODEL_FILE
 from paredown.evaluators.latency.sent_model import SentModel
 from paredown.evaluators.metrics.latency_ms import METRIC
 from paredown.evaluators.tasks.task import Task
+from paredown.search.interruption import MEASURED_LATER
 from paredown.search.remote_device.connection import DeviceConnection
 from paredown.search.remote_device.measuring_process import AWAY, BACK, LATE, MEASURED, REFUSED
 from paredown.search.trial.plan import TrialPlan
@@ -58,7 +59,7 @@ class Bench:
         """Return in words that trials of the study wait for the device."""
         why = f" ({self.trouble})" if self.trouble else ""
         trials = "1 trial waits" if waiting == 1 else f"{waiting} trials wait"
-        return f"{trials} for {self._device}{why}: the same command measures what is parked once it is back"
+        return f"{trials} for {self._device}{why}: {MEASURED_LATER}"
 
     @property
     def _device(self) -> str:
