@@ -36,6 +36,7 @@ from paredown.search.trial.evaluating import evaluated, judged_by_file
 from paredown.search.trial.exit_settings import EXIT_STEP, best_settings, exit_facts, with_setting
 from paredown.search.trial.failure_cause import cause_of, failure
 from paredown.search.trial.fitted_plan import fitted_plan
+from paredown.search.trial.measuring_pause import MeasuringPause
 from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial.pretraining import pretraining_digest
 from paredown.search.trial.recovering import Recovering
@@ -101,6 +102,7 @@ class _Trial:
 
     def __post_init__(self) -> None:
         self.stopwatch = Stopwatch(self.plan.timeout_s, self.plan.seconds_left)
+        self.pause = MeasuringPause(self.stopwatch.check, self.plan.training.device)
         self.recovering = Recovering(self.plan.least_accuracy, self.plan.training.finetune_epochs)
 
     @property
@@ -108,6 +110,7 @@ class _Trial:
         precision = self.plan.training.precision
         return {
             "seconds": {stage: round(seconds, 3) for stage, seconds in self.stopwatch.seconds.items()},
+            "paused_s": round(self.pause.paused_s, 3),
             UNTRAINED_KEY: self.known,
             "skipped": self.skipped,
             **self.recovering.facts,
@@ -218,7 +221,7 @@ class _Trial:
         self.notes |= {"batch_size": self.plan.training.batch_size, "threads": self.plan.threads}
         torch.set_num_threads(self.plan.threads)
         stages = TrainingStages(
-            self.candidate, self.plan, self.shape, self.data, self._after_epoch, self.stopwatch.check, self.checkpoints
+            self.candidate, self.plan, self.shape, self.data, self._after_epoch, self.pause, self.checkpoints
         )
         with self.stopwatch.timed("train"):
             pretraining = stages.pretrain(model)
