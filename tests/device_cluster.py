@@ -14,7 +14,7 @@ if __name__ == "__main__":
     print(cluster.address, flush=True)
     for line in sys.stdin:
         if line.strip() == "add":
-            node = cluster.add_node(num_cpus=1, resources={"pi4": 1}, include_dashboard=False)
+            node = cluster.add_node(num_cpus=0, resources={"pi4": 1}, include_dashboard=False)
             raylet = node.all_processes["raylet"][0].process.pid
             print(node.node_id, raylet, flush=True)
         else:
