@@ -157,7 +157,7 @@ class _Bench:
                 return self._attempt(function, *arguments)
             except (_Late, _Died) as error:
                 if attempt == attempts:
-                    raise type(error)(f"{error}, {attempts} time{'s' if attempts > 1 else ''}") from error
+                    raise type(error)(f"{error}, {attempts} times" if attempts > 1 else str(error)) from error
         raise AssertionError("there is at least one attempt")
 
     def _attempt(self, function: Callable[..., Any], *arguments: Any) -> Any:

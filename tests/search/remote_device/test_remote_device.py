@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from paredown.evaluators.latency.sent_model import SentModel
 from paredown.search.errors import ConfigError
 from paredown.search.listener import SILENT, ProgressListener
 from paredown.search.remote_device.connection import DeviceConnection, connected
-from paredown.search.remote_device.measuring_process import MEASURED, RemoteDevice
+from paredown.search.remote_device.measuring_process import AWAY, LATE, MEASURED, REFUSED, RemoteDevice
 from paredown.search.run import SearchSummary, search
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -104,14 +105,13 @@ class Told(ProgressListener):
         self.ended.append((number, result.outcome))
 
 
-def measured_study(folder: Path, address: str, trials: int, listener: ProgressListener = SILENT) -> SearchSummary:
+def measured_study(
+    folder: Path, address: str, trials: int, listener: ProgressListener = SILENT, **keys: Any
+) -> SearchSummary:
+    keys = {"measure_on": {"resource": "pi4", "timeout": 60, "retries": 1}} | keys
+    objectives, training = ["accuracy", "latency_ms"], {"epochs": 1}
     setup = toy_trials.toy_setup(
-        folder,
-        trials=trials,
-        sampler="random",
-        objectives=["accuracy", "latency_ms"],
-        training={"epochs": 1},
-        measure_on={"resource": "pi4", "timeout": 60, "retries": 1},
+        folder, trials=trials, sampler="random", objectives=objectives, training=training, **keys
     )
     options = {"address": address}
     return search(setup, f"sqlite:///{folder}/toy.db", listener=listener, where="toy.yaml", driver_options=options)
@@ -120,7 +120,7 @@ def measured_study(folder: Path, address: str, trials: int, listener: ProgressLi
 def test_a_device_measures_and_one_that_disappears_parks_what_it_measures_until_it_is_back(
     cluster: DeviceCluster, tmp_path: Path
 ) -> None:
-    first = measured_study(tmp_path, cluster.address, trials=2)
+    first = measured_study(tmp_path, cluster.address, 2, driver="ray")
     assert not first.interrupted
     assert first.study.counts() == {"done": 2}
     device, first_node = f"pi4 ({this_device()})", cluster.node
@@ -175,6 +175,41 @@ def test_two_measurements_do_not_overlap(cluster: DeviceCluster) -> None:
                 time.sleep(0.05)
         assert most == 1
         assert [answer(one)[0] for one in both] == [MEASURED] * 2
+
+
+def test_what_comes_too_late_or_cannot_run_is_said(cluster: DeviceCluster) -> None:
+    onnx, shape = block_network(5, "fp32")
+    sent = SentModel(("latency_ms",), onnx, shape, 1, 1)
+    with connected(RemoteDevice("pi4", cluster.address, 3, 4)) as connection:
+        assert connection.described == this_device()
+        connection.send(replace(sent, onnx=b"no model"))
+        kind, (reason, cause) = answer(connection)
+        assert (kind, cause) == (REFUSED, "exception")
+        assert "ONNX Runtime" in reason
+        with cluster.measurement_lock:
+            connection.send(sent)
+            assert answer(connection) == (LATE, "no answer within 3 s, 5 times")
+            connection.send(sent)
+            assert answer(connection) == (AWAY, "no answer within 3 s, 5 times"), "the second one in a row"
+        connection.send(sent)
+        assert answer(connection)[0] == MEASURED
+
+
+def test_a_baseline_that_is_not_measured_ends_the_search_and_the_next_one_goes_on(
+    cluster: DeviceCluster, tmp_path: Path
+) -> None:
+    told, short = Told(), {"resource": "pi4", "timeout": 10, "retries": 0}
+    with cluster.measurement_lock:
+        first = measured_study(tmp_path, cluster.address, 2, told, measure_on=short)
+    assert first.interrupted
+    assert first.reason == (
+        "the baseline waits: latency_ms: pi4 has still to measure it: no answer within 10 s; the same command goes on "
+        "once the device is back"
+    )
+    assert first.study.counts() == {"parked": 1}, "nothing else can be compared"
+    second = measured_study(tmp_path, cluster.address, 2)
+    assert second.study.counts() == {"done": 2}
+    assert second.study.rows()[0]["attempt"] == 1
 
 
 def answer(connection: DeviceConnection) -> tuple[str, Any]:
