@@ -225,7 +225,9 @@ class Results(Records):
             optuna_study.finish(self._study, child, self.objectives, "done", self._values(row_id), {})
 
     def _finish(self, trial: optuna.Trial, row: TrialRow) -> None:
-        """Give a trial the final state in Optuna that its row asks for."""
+        """Give a trial the final state in Optuna that its row asks for; one that is parked runs there."""
+        if row.state == PARKED:
+            return
         source: TrialRow | None = row
         if row.state == "duplicate":
             with Session(self._storage.engine, expire_on_commit=False) as session:

@@ -219,7 +219,7 @@ class Study(Results):
                 self._rowless_since[trial_id] = since.get(trial_id, now)
             elif row.state == "waiting":
                 waiting += 1
-            elif row.state not in ("running", PARKED):
+            elif row.state != "running":
                 self._finish(self._trial(trial_id), row)
         lease_s = 0.0 if is_alone else self.runner.lease_s
         self._abandoned = [trial_id for trial_id, first in self._rowless_since.items() if now - first >= lease_s]

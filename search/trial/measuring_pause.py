@@ -34,7 +34,8 @@ def is_measuring() -> bool:
     except FileNotFoundError:  # nothing was ever measured here
         return False
     try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # until the file is closed, in a moment
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_UN)  # a process that was forked meanwhile would keep it beyond the end of the file
     except BlockingIOError:
         return True
     finally:

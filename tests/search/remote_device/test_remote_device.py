@@ -158,6 +158,8 @@ def test_a_device_measures_and_one_that_disappears_parks_what_it_measures_until_
     assert cluster.node != first_node
     assert [row["facts"]["measured_by"] for row in third.study.rows()[2:]] == [cluster.node] * 2
     assert [model.trial for model in third.study.models()] == [0, 1, 2, 3]
+    told_to_sampler = [trial.values[1] for trial in third.study._study.trials]
+    assert told_to_sampler == [max(0.02, model["latency_ms"]) for model in third.study.models()]
 
 
 def test_two_measurements_do_not_overlap(cluster: DeviceCluster) -> None:
