@@ -11,7 +11,7 @@ from paredown.evaluators.metrics.latency_ms import METRIC
 from paredown.evaluators.tasks.task import Task
 from paredown.search.interruption import MEASURED_LATER
 from paredown.search.remote_device.connection import DeviceConnection
-from paredown.search.remote_device.measuring_process import AWAY, BACK, LATE, MEASURED, REFUSED
+from paredown.search.remote_device.measuring_process import AWAY, BACK, DESCRIBED, LATE, MEASURED, REFUSED
 from paredown.search.trial.plan import TrialPlan
 from paredown.studies.result import TrialResult
 from paredown.studies.study import Study
@@ -66,7 +66,7 @@ class Bench:
         return self._connection.device.resource
 
     def _heard(self, kind: str, content: Any) -> Iterator[tuple[int, TrialResult]]:
-        if kind == BACK:
+        if kind in (BACK, DESCRIBED):  # the latter where it took longer than the search waited for it
             self.trouble, self._line = "", list(self._study.parked())
             return
         number, self._measured = self._measured, None

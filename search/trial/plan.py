@@ -119,7 +119,7 @@ class TrialPlan:
         It does for a teacher, for limits that follow from the baseline, and where it goes on from the same network.
         """
         learns = self.teacher is None and any(STEPS[name].teacher_loss for name in candidate.steps)
-        costs = [o for o in self.objectives if o.is_limited and o.metric.untrained_tolerance is not None]
+        costs = [o for o in self.measured_here if o.is_limited and o.metric.untrained_tolerance is not None]
         judged = any(o.limit is None or EVALUATORS[o.metric.name].needs == "file" for o in costs)
         refuses = any(EVALUATORS[o.metric.name].refuses for o in self.objectives)
         goes_on = bool(self.training.cache_bytes) and candidate.uncompressed == self.reference_network
