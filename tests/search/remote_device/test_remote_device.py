@@ -31,6 +31,8 @@ from paredown.search.run import SearchSummary, search
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 TASK = "ray::ran_on"
 """How Ray names a process that runs a task of ours."""
+SHORT_S = 15
+"""Seconds in which a device answers whose process has still to start, and after which it is late."""
 
 
 class DeviceCluster:
@@ -182,7 +184,7 @@ def test_two_measurements_do_not_overlap(cluster: DeviceCluster) -> None:
 def test_what_comes_too_late_or_cannot_run_is_said(cluster: DeviceCluster) -> None:
     onnx, shape = block_network(5, "fp32")
     sent = SentModel(("latency_ms",), onnx, shape, 1, 1)
-    with connected(RemoteDevice("pi4", cluster.address, 3, 4)) as connection:
+    with connected(RemoteDevice("pi4", cluster.address, SHORT_S, 0)) as connection:
         assert connection.described == this_device()
         connection.send(replace(sent, onnx=b"no model"))
         kind, (reason, cause) = answer(connection)
@@ -190,9 +192,9 @@ def test_what_comes_too_late_or_cannot_run_is_said(cluster: DeviceCluster) -> No
         assert "ONNX Runtime" in reason
         with cluster.measurement_lock:
             connection.send(sent)
-            assert answer(connection) == (LATE, "no answer within 3 s, 5 times")
+            assert answer(connection) == (LATE, f"no answer within {SHORT_S} s")
             connection.send(sent)
-            assert answer(connection) == (AWAY, "no answer within 3 s, 5 times"), "the second one in a row"
+            assert answer(connection) == (AWAY, f"no answer within {SHORT_S} s"), "the second one in a row"
         connection.send(sent)
         assert answer(connection)[0] == MEASURED
 
@@ -200,13 +202,13 @@ def test_what_comes_too_late_or_cannot_run_is_said(cluster: DeviceCluster) -> No
 def test_a_baseline_that_is_not_measured_ends_the_search_and_the_next_one_goes_on(
     cluster: DeviceCluster, tmp_path: Path
 ) -> None:
-    told, short = Told(), {"resource": "pi4", "timeout": 10, "retries": 0}
+    told, short = Told(), {"resource": "pi4", "timeout": SHORT_S, "retries": 0}
     with cluster.measurement_lock:
         first = measured_study(tmp_path, cluster.address, 2, told, measure_on=short)
     assert first.interrupted
     assert first.reason == (
-        "the baseline waits: latency_ms: pi4 has still to measure it: no answer within 10 s; the same command goes on "
-        "once the device is back"
+        f"the baseline waits: latency_ms: pi4 has still to measure it: no answer within {SHORT_S} s; the same command "
+        "goes on once the device is back"
     )
     assert first.study.counts() == {"parked": 1}, "nothing else can be compared"
     second = measured_study(tmp_path, cluster.address, 2)
