@@ -4,6 +4,7 @@ from types import ModuleType
 
 from paredown.search.service.pages import (
     analysis_page,
+    change_page,
     compare_page,
     devices_page,
     file_page,
@@ -32,6 +33,7 @@ STUDY_PAGES: dict[str, ModuleType] = {
     "compare": compare_page,
     "log": log_page,
     "file": file_page,
+    "change": change_page,
 }
 ALL: tuple[ModuleType, ...] = (
     studies_page,

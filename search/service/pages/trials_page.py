@@ -7,6 +7,7 @@ import dash_ag_grid as dag
 from dash import Dash, Input, Output, State, dcc, html, no_update
 from dash.development.base_component import Component
 
+from paredown.search.service.pages.candidate_text import in_words
 from paredown.search.service.pages.dash_server import asker
 from paredown.search.service.pages.elements import nothing, panel
 from paredown.search.service.pages.parallel import parallel_plot, selected_trials
@@ -147,10 +148,3 @@ def _row(reader: StudyReader, row: Mapping[str, Any]) -> dict[str, Any]:
         "candidate": in_words(row["candidate"]),
         "reason": row["reason"].partition("\n")[0][:REASON],
     }
-
-
-def in_words(stored: Mapping[str, Any]) -> str:
-    """Return a stored candidate in words."""
-    from paredown.spaces.candidate import Candidate
-
-    return str(Candidate.from_json(stored))
