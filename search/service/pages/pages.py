@@ -6,6 +6,7 @@ from paredown.search.service.pages import (
     analysis_page,
     change_page,
     compare_page,
+    data_panel,
     devices_page,
     file_page,
     front_page,
@@ -42,6 +43,7 @@ ALL: tuple[ModuleType, ...] = (
     tokens_page,
     trial_page,
     steering,
+    data_panel,
     *PAGES.values(),
     *STUDY_PAGES.values(),
 )
