@@ -34,8 +34,8 @@ def task_description(request: dict[str, Any]) -> dict[str, Any]:
     """Return what the data of a task is, as `paredown data check --json` says it, with images of the first classes.
 
     Args:
-        request: `task` (as in a study file), `where` (how messages name it), and `owner`, `allow`, `data` and `out` as for
-            a submission.
+        request: `task` (as in a study file), `where` (how messages name it), and `owner`, `allow`, `data` and `out` as
+            for a submission.
 
     Raises:
         ConfigError: There is no such task, it may not be named here, or its data cannot be used.
