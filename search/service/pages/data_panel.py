@@ -133,9 +133,9 @@ class Looks:
                     return described(self._service.describe_task(token.owner, task, FILE)), True
         except ParedownError as error:
             return [problem(str(error))], is_asked
-        return [html.P("The data must be read first, which may take minutes.", className="note")], token.allows(
-            "submit"
-        )
+        can_ask = token.allows("submit")
+        said = "which may take minutes" if can_ask else "which takes a token with the scope submit"
+        return [html.P(f"The data must be read first, {said}.", className="note")], can_ask
 
     def _dataset(self, token: Token, name: str) -> list[Any]:
         try:
@@ -209,7 +209,7 @@ def upload_help(url: str) -> list[Component]:
     return [
         html.P(
             [
-                "A browser would have to hold all of it in memory, so that a terminal sends it. The folder holds ",
+                "A terminal sends them, since a page would hold all of them in memory. The folder holds ",
                 html.Code("train/CLASS/"),
                 ", ",
                 html.Code("val/CLASS/"),

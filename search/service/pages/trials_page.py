@@ -16,12 +16,20 @@ from paredown.search.service.pages.plots import graph
 from paredown.search.service.pages.snapshot import Snapshot, Snapshots
 from paredown.search.service.pages.study_frame import study_head
 from paredown.search.service.service import Service
+from paredown.studies.queue.job import Job
 from paredown.studies.reading import SORTED_BY, STATES, StudyReader
 
 BLOCK = 100
 """Number of rows that one request brings."""
 REASON = 140
 """Maximum number of characters of a reason in the table; the page of a trial has all of it."""
+RELOAD = """version => {
+    if (version && document.getElementById("grid")) {
+        dash_ag_grid.getApiAsync("grid").then(grid => grid.refreshInfiniteCache());
+    }
+}"""
+"""Lets the grid read its rows again where they are, which no property of Dash's does: a new grid would forget how far it
+was scrolled, how it was sorted, and which cell has the focus."""
 ALIGNED = {"textAlign": "right", "fontVariantNumeric": "tabular-nums"}
 
 
@@ -29,8 +37,21 @@ def layout(place: Place, snapshots: Snapshots) -> list[Component]:
     """Return the page."""
     job = place.job()
     head, snapshot = study_head(place, job, "trials"), snapshots.of(job)
+    return [
+        *head,
+        html.Div(_trials(place, job, snapshot), id="trials"),
+        dcc.Store(id="trials-version", data=None if snapshot is None else _version(place.service, job)),
+    ]
+
+
+def _version(service: Service, job: Job) -> str:
+    """Return a text that differs where a trial has come or changed its state."""
+    return str(sorted(service.overview.look(job).figures.counts.items()))
+
+
+def _trials(place: Place, job: Job, snapshot: Snapshot | None) -> list[Component]:
     if snapshot is None:
-        return [*head, nothing("No trials yet", f"The study is {job.state}; they appear when it runs.")]
+        return [nothing("No trials yet", f"The study is {job.state}; they appear here by themselves when it runs.")]
     state = place.query.get("state")
     states = [*STATES, "infeasible"]
     chooser = html.Div(
@@ -38,14 +59,14 @@ def layout(place: Place, snapshots: Snapshots) -> list[Component]:
         className="narrow",
     )
     return [
-        *head,
         *_parallel(snapshot),
         panel(
             "Trials",
             html.Div(chooser, className="fields"),
             html.Div(_grid(snapshot.reader), id="grid-place"),
             html.P(id="grid-count", className="note", role="status"),
-            note="A click on a row, or the space bar, opens the trial; a click on a head sorts.",
+            note="A click on a row, or the space bar, opens the trial; a click on a head sorts. "
+            "New trials come by themselves.",
         ),
         dcc.Store(id="kept-numbers"),
     ]
@@ -77,7 +98,8 @@ def _grid(reader: StudyReader) -> Component:
         defaultColDef={"resizable": True, "sortable": True, "suppressHeaderMenuButton": True},
         dashGridOptions={
             "cacheBlockSize": BLOCK,
-            "maxBlocksInCache": 20,
+            "maxBlocksInCache": 4,  # all of them are read again when something is new
+            "maxConcurrentDatasourceRequests": 1,  # Dash's grid remembers one request
             "rowHeight": 36,
             "tooltipShowDelay": 300,
             "rowSelection": {"mode": "singleRow", "checkboxes": False, "enableClickSelection": True},
@@ -127,6 +149,25 @@ def add_callbacks(dash: Dash, service: Service, snapshots: Snapshots) -> None:
     )
     def narrow(state: str | None, selected: Mapping[str, Any] | None, name: str) -> tuple[Any, Any]:
         return selected_trials(selected), _grid(service.begun(service.find(asker(), name)))
+
+    @dash.callback(
+        Output("trials-version", "data"),
+        Output("trials", "children"),
+        Input("study-tick", "n_intervals"),
+        State("trials-version", "data"),
+        State("study-name", "data"),
+        prevent_initial_call=True,
+    )
+    def look(ticks: int, version: str | None, name: str) -> tuple[Any, Any]:
+        place = Place(service, asker(), ("studies", name, "trials"))
+        job = place.job()
+        now = _version(service, job)
+        if version is None:  # nothing had begun when the page was opened
+            snapshot = snapshots.of(job)
+            return (None, no_update) if snapshot is None else (now, _trials(place, job, snapshot))
+        return no_update if now == version else now, no_update
+
+    dash.clientside_callback(RELOAD, Input("trials-version", "data"), prevent_initial_call=True)
 
     @dash.callback(
         Output("url", "href", allow_duplicate=True),
