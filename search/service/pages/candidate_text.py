@@ -5,7 +5,6 @@ from typing import Any
 
 from paredown.search.errors import ConfigError
 from paredown.spaces.candidate import Candidate
-from paredown.spaces.space import FAMILY
 
 
 def in_words(stored: Mapping[str, Any]) -> str:
@@ -15,7 +14,7 @@ def in_words(stored: Mapping[str, Any]) -> str:
 
 def dotted_knobs(candidate: Candidate) -> dict[str, Any]:
     """Return the knobs of a candidate under their dotted names, its family first."""
-    found = {FAMILY: candidate.family} | {f"{candidate.family}.{knob}": v for knob, v in candidate.knobs.items()}
+    found = {"family": candidate.family} | {f"{candidate.family}.{knob}": v for knob, v in candidate.knobs.items()}
     return found | {f"{step}.{knob}": v for step, knobs in candidate.steps.items() for knob, v in knobs.items()}
 
 

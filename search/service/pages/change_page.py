@@ -15,8 +15,8 @@ from paredown.search.service.pages.elements import Content, link, panel, problem
 from paredown.search.service.pages.place import Place, address
 from paredown.search.service.pages.snapshot import Snapshots
 from paredown.search.service.pages.study_frame import study_head
-from paredown.search.service.policy import MAX_TRIALS
 from paredown.search.service.service import RESTING, Service
+from paredown.search.service.settings import MAX_TRIALS
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.errors import ParedownError
 from paredown.studies.queue.job import Job

@@ -189,7 +189,7 @@ def _pictures(sources: Mapping[str, Sequence[str]], classes: int) -> Component:
     shown = [
         html.Figure(
             [
-                html.Div([html.Img(src=one, alt=f"an image of class {name}", loading="lazy") for one in found]),
+                html.Div([html.Img(src=one, alt=f"an image of class {name}") for one in found]),
                 html.Figcaption(name),
             ]
         )

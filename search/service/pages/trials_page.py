@@ -28,8 +28,8 @@ RELOAD = """version => {
         dash_ag_grid.getApiAsync("grid").then(grid => grid.refreshInfiniteCache());
     }
 }"""
-"""Lets the grid read its rows again where they are, which no property of Dash's does: a new grid would forget how far it
-was scrolled, how it was sorted, and which cell has the focus."""
+"""Lets the grid read its rows again where they are, which no property of Dash's does: a new grid would forget how far
+it was scrolled, how it was sorted, and which cell has the focus."""
 ALIGNED = {"textAlign": "right", "fontVariantNumeric": "tabular-nums"}
 
 
@@ -167,7 +167,8 @@ def add_callbacks(dash: Dash, service: Service, snapshots: Snapshots) -> None:
             return (None, no_update) if snapshot is None else (now, _trials(place, job, snapshot))
         return no_update if now == version else now, no_update
 
-    dash.clientside_callback(RELOAD, Input("trials-version", "data"), prevent_initial_call=True)
+    reload = Input("trials-version", "data")
+    dash.clientside_callback(RELOAD, reload, prevent_initial_call=True)  # type: ignore[no-untyped-call]
 
     @dash.callback(
         Output("url", "href", allow_duplicate=True),
