@@ -7,7 +7,7 @@ from dash.development.base_component import Component
 
 from paredown.evaluators.metrics.measurement import Metric
 from paredown.search.service.pages.candidate_text import dotted_knobs
-from paredown.search.service.pages.elements import link, nothing, panel, table, value_cell
+from paredown.search.service.pages.elements import dropdown_label, link, nothing, panel, table, value_cell
 from paredown.search.service.pages.place import Place, address
 from paredown.search.service.pages.plots import graph
 from paredown.search.service.pages.snapshot import Snapshot, Snapshots
@@ -34,7 +34,7 @@ def layout(place: Place, snapshots: Snapshots) -> list[Component]:
     offered += [{"label": f"trial {m.trial}", "value": m.trial} for m in models if m.trial not in known]
     chooser = html.Div(
         [
-            html.Label(f"Models, {MOST} at most", htmlFor="compared"),
+            dropdown_label(f"Models, {MOST} at most", "compared"),
             dcc.Dropdown(offered, [model.trial for model in models], id="compared", multi=True),
         ]
     )

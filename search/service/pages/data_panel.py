@@ -15,7 +15,7 @@ from paredown.search.service.dataset_places import PREFIX
 from paredown.search.service.datasets import DatasetNotFound
 from paredown.search.service.pages.changes import need
 from paredown.search.service.pages.dash_server import asker
-from paredown.search.service.pages.elements import panel, problem, table
+from paredown.search.service.pages.elements import dropdown_label, panel, problem, table
 from paredown.search.service.pages.place import Place, address
 from paredown.search.service.pages.snapshot import Snapshots
 from paredown.search.service.pages.study_text import dataset_named, kind_of, top_level, with_key
@@ -41,7 +41,7 @@ def data_choice(place: Place) -> Component | None:
     if not names:
         return None
     field = dcc.Dropdown(names, None, id="data-set", placeholder="as the text says")
-    return html.Div([html.Label("Data set of yours", htmlFor="data-set"), field])
+    return html.Div([dropdown_label("Data set of yours", "data-set"), field])
 
 
 def data_panel() -> Component:

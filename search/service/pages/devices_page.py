@@ -11,7 +11,7 @@ from paredown.evaluators.devices.profile import DeviceProfile, Figure
 from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.search.cli.device import size
 from paredown.search.service.pages.dash_server import asker
-from paredown.search.service.pages.elements import link, nothing, panel, table
+from paredown.search.service.pages.elements import dropdown_label, link, nothing, panel, table
 from paredown.search.service.pages.place import Place, name_of
 from paredown.search.service.pages.snapshot import Snapshots
 from paredown.search.service.service import Service
@@ -94,7 +94,7 @@ def _matrix(place: Place) -> Component:
             [
                 html.Div(
                     [
-                        html.Label("Study", htmlFor="matrix-study"),
+                        dropdown_label("Study", "matrix-study"),
                         dcc.Dropdown(
                             names, wanted if wanted in names else names[0], id="matrix-study", clearable=False
                         ),

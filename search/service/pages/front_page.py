@@ -11,7 +11,16 @@ from dash.exceptions import PreventUpdate
 from paredown.evaluators.devices.catalogue import device_ids
 from paredown.search.api.model_table import ModelTable
 from paredown.search.service.pages.dash_server import asker
-from paredown.search.service.pages.elements import aria, link, nothing, panel, problem, table, value_cell
+from paredown.search.service.pages.elements import (
+    aria,
+    dropdown_label,
+    link,
+    nothing,
+    panel,
+    problem,
+    table,
+    value_cell,
+)
 from paredown.search.service.pages.place import Place, address
 from paredown.search.service.pages.plots import front_plot, graph
 from paredown.search.service.pages.snapshot import Snapshot, Snapshots
@@ -62,7 +71,7 @@ def _front(place: Place, job: Job, snapshot: Snapshot | None) -> Component:
     which = panel(
         "Which model",
         html.Div(sliders(snapshot, place.query), id=SLIDERS),
-        html.Label("Device", htmlFor="device"),
+        dropdown_label("Device", "device"),
         dcc.Dropdown(devices, wanted if wanted in device_ids() else None, id="device", placeholder="any"),
         dcc.Loading(html.Div(id="answer", className="answer", **aria(live="polite")), delay_show=300, type="dot"),
         note="The most accurate model within the limits." if snapshot.metrics[0].name == "accuracy" else None,
@@ -109,7 +118,7 @@ def _axes(place: Place, snapshot: Snapshot) -> Component:
     labels = ("Vertical", "Horizontal", "Depth")
     fields = [
         html.Div(
-            [html.Label(label, htmlFor=f"axis-{axis}"), dcc.Dropdown(names, value, id=f"axis-{axis}", clearable=False)],
+            [dropdown_label(label, f"axis-{axis}"), dcc.Dropdown(names, value, id=f"axis-{axis}", clearable=False)],
             id=f"field-{axis}",
         )
         for axis, label, value in zip(AXES, labels, values, strict=True)

@@ -10,7 +10,7 @@ from paredown.search.errors import ConfigError
 from paredown.search.service.pages.changes import NotAllowed, changed
 from paredown.search.service.pages.dash_server import asker
 from paredown.search.service.pages.data_panel import FILE, data_choice, data_panel
-from paredown.search.service.pages.elements import link, panel, problem
+from paredown.search.service.pages.elements import dropdown_label, link, panel, problem
 from paredown.search.service.pages.place import Place, address, name_of
 from paredown.search.service.pages.snapshot import Snapshots
 from paredown.search.service.pages.study_keys import StudySchema, key_named, keys, line_of, meaning
@@ -40,7 +40,7 @@ def layout(place: Place, snapshots: Snapshots) -> list[Component]:
             [
                 html.Div(
                     [
-                        html.Label("Start from", htmlFor="example"),
+                        dropdown_label("Start from", "example"),
                         dcc.Dropdown(names, None if like else FIRST, id="example"),
                     ]
                 ),
@@ -84,7 +84,7 @@ def _warm_start(place: Place, text: str) -> Component | None:
     field = dcc.Dropdown(
         offered, [one for one in named if one in offered], id="warm-start", multi=True, placeholder="nothing"
     )
-    return html.Div([html.Label("Learn from earlier studies (warm start)", htmlFor="warm-start"), field])
+    return html.Div([dropdown_label("Learn from earlier studies (warm start)", "warm-start"), field])
 
 
 def _number(name: str, value: int, low: int, high: int) -> Component:

@@ -9,7 +9,7 @@ from dash.development.base_component import Component
 
 from paredown.search.service.pages.candidate_text import in_words
 from paredown.search.service.pages.dash_server import asker
-from paredown.search.service.pages.elements import nothing, panel
+from paredown.search.service.pages.elements import dropdown_label, nothing, panel
 from paredown.search.service.pages.parallel import parallel_plot, selected_trials
 from paredown.search.service.pages.place import Place, address
 from paredown.search.service.pages.plots import graph
@@ -55,7 +55,7 @@ def _trials(place: Place, job: Job, snapshot: Snapshot | None) -> list[Component
     state = place.query.get("state")
     states = [*STATES, "infeasible"]
     chooser = html.Div(
-        [html.Label("State", htmlFor="state"), dcc.Dropdown(states, state, id="state", placeholder="all")],
+        [dropdown_label("State", "state"), dcc.Dropdown(states, state, id="state", placeholder="all")],
         className="narrow",
     )
     return [

@@ -80,7 +80,9 @@ def begun(tmp_path: Path, failures: dict[int, str]) -> Study:
         if asked is not None:
             cause = failures.get(asked.number)
             result = toy_study.outcome(asked.candidate)
-            study.tell(asked.number, result if cause is None else TrialResult("failed", cause, {}, facts={CAUSE: cause}))
+            study.tell(
+                asked.number, result if cause is None else TrialResult("failed", cause, {}, facts={CAUSE: cause})
+            )
     return study
 
 
@@ -106,7 +108,9 @@ def test_a_study_goes_on_to_more_trials(service: Service, job: Job) -> None:
         lambda service: change_page.enqueue(service, "mine", "mbconv.width=1", None),
     ],
 )
-def test_nobody_changes_a_study_who_may_only_read_it_or_whose_it_is_not(service: Service, job: Job, change: Any) -> None:
+def test_nobody_changes_a_study_who_may_only_read_it_or_whose_it_is_not(
+    service: Service, job: Job, change: Any
+) -> None:
     with asking(service, scope="read"), pytest.raises(NotAllowed, match="this token allows read; needed: submit"):
         change(service)
     with asking(service, "mallory"), pytest.raises(StudyNotFound, match="no study 'mine'"):

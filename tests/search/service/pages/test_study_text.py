@@ -109,6 +109,10 @@ def test_knobs_are_written_and_read_a_line_each() -> None:
         "quantization.weights": "int8",
     }
     assert read_knobs(" mbconv.width = 0.5 ") == {"mbconv.width": "0.5"}
-    for text, said in (("width", "'width' is not of the form"), ("a=1\na=2", "a is named twice"), ("=1", "'=1' is not")):
+    for text, said in (
+        ("width", "'width' is not of the form"),
+        ("a=1\na=2", "a is named twice"),
+        ("=1", "'=1' is not"),
+    ):
         with pytest.raises(ConfigError, match=said):
             read_knobs(text)
