@@ -180,8 +180,8 @@ def described(found: Mapping[str, Any]) -> list[Any]:
 
 def _remarks(found: Mapping[str, Any]) -> list[Component]:
     lines = [f"{len(files):,} files are not used: {reason}." for reason, files in found["unused"].items()]
-    lines += [f"{len(names):,} images of {split} are in train, too." for split, names in found["duplicates"].items()]
-    lines += [f"{note.rstrip('.')}." for note in found["notes"]]
+    lines += [f"{len(names):,} of {split} are in train, too." for split, names in found["duplicates"].items()]
+    lines += [f"{note[:1].upper()}{note[1:].rstrip('.')}." for note in found["notes"]]
     return [html.Ul([html.Li(line) for line in lines], className="remarks")] if lines else []
 
 

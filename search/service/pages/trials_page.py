@@ -77,7 +77,10 @@ def _parallel(snapshot: Snapshot) -> list[Component]:
         return []
     figure = parallel_plot(snapshot)
     label = "Metrics and knobs of the trials side by side; the table below holds them"
-    note = "Drag a box over an axis to keep a range: the table below shows the trials in it. A double click keeps all."
+    note = (
+        "Drag a box over an axis to keep a range: the table below shows the trials in it. A double click keeps all. "
+        "The lines are those of the trials that were there when this page was opened."
+    )
     return [panel("Side by side", html.Div(graph("parallel", figure, label, 400), className="broad"), note=note)]
 
 
