@@ -199,6 +199,13 @@ class Service:
         found: dict[str, dict[str, float]] = json.loads(text)
         return found
 
+    def device_models(self, job: Job, device: str) -> dict[str, Any]:
+        """Return what the models of a study cost on a device; see the module `device_models`."""
+        environment = {"PAREDOWN_STORAGE": self.settings.storage}
+        text = output_of("paredown.search.service.device_models", job.stored_name, device, environment=environment)
+        found: dict[str, Any] = json.loads(text)
+        return found
+
     def command(self, *arguments: str) -> str:
         """Run a command of the command line in a process of its own, and return what it printed.
 

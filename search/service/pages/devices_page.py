@@ -125,8 +125,12 @@ def add_callbacks(dash: Dash, service: Service, snapshots: Snapshots) -> None:
             return no_update
         place = Place(service, asker(), ("devices",))
         job = service.find(asker(), name)
-        found = json.loads(service.command("select", job.stored_name, "--all-devices", "--json"))
-        return _table(place, name, found, [m.name for m in service.begun(job).optimised_metrics])
+        service.begun(job)
+        snapshot = snapshots.of(job)
+        assert snapshot is not None
+        command = ("select", job.stored_name, "--all-devices", "--json")
+        found = json.loads(snapshots.answer(job, snapshot, "all devices", lambda: service.command(*command)))
+        return _table(place, name, found, [metric.name for metric in snapshot.metrics])
 
 
 def _table(place: Place, name: str, found: dict[str, Any], objectives: list[str]) -> Component:

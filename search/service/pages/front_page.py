@@ -30,6 +30,7 @@ from paredown.search.service.pages.which_model import (
     answer_on_device,
     answer_text,
     limit_text,
+    on_device,
     sliders,
     stops,
 )
@@ -236,7 +237,8 @@ def add_callbacks(dash: Dash, service: Service, snapshots: Snapshots) -> None:
             if device is None:
                 got = answer(snapshot, limits)
             else:
-                got = answer_on_device(service, job, snapshot, limits, device)
+                seen = on_device(service, snapshots, job, device)
+                got = answer_on_device(seen, snapshot, limits, device)
         except ParedownError as error:
             said = str(error)
             return problem(f"{said[:1].upper()}{said[1:]}.", "Loosen a limit."), data, texts
