@@ -178,7 +178,10 @@ def answer_on_device(seen: OnDevice, snapshot: Snapshot, limits: Mapping[str, fl
     asked = [Objective(known[name], False, limit) for name, limit in limits.items()]
     own = [limit for limit in seen.limits if limit.metric.name not in limits]
     choice = choose(seen.models, snapshot.objectives, [*asked, *own])
-    refused = f"{device} cannot run {len(seen.refused):,} models, e.g. {seen.refused[0]}." if seen.refused else ""
+    total = len(seen.refused) + len(seen.models)
+    refused = (
+        f"{device} cannot run {len(seen.refused):,} of {total:,} models: {seen.refused[0]}." if seen.refused else ""
+    )
     return Answer(choice.model, (*filter(None, [refused]), *_binding_texts(snapshot, choice)))
 
 

@@ -174,6 +174,18 @@ def test_a_new_study_shows_its_data_and_learns_from_earlier_ones(
     assert visitor.problems == []
 
 
+def test_a_device_gives_the_model_that_the_command_gives(browser: Any, running: Running, study: str) -> None:
+    visitor = Visitor(browser, running).sign_in(running.token("alice", "read"), f"/studies/{study}")
+    page = visitor.page
+    page.locator("#answer a", has_text="Trial").first.wait_for()
+    page.get_by_label("Device").press("Enter")
+    page.get_by_role("option", name="pi4", exact=True).click()
+    page.wait_for_url("**device=pi4*")
+    expected = running.client("alice").open_study(study).select(device="pi4")
+    assert page.locator("#answer h3").inner_text() == f"Trial {expected['trial']}"
+    assert visitor.problems == []
+
+
 MARKUP = "<img src=x onerror=\"window.ran='yes'\"><script>window.ran='yes'</script>"
 
 
