@@ -55,7 +55,7 @@ def _extension(job: Job) -> Component:
             className="fields",
         ),
         _place("extend-said"),
-        note=f"It was to have {job.trials:,}. A study that rests goes on with what its sampler has learned.",
+        note=f"It is to have {job.trials:,}. A study that rests goes on with what its sampler has learned.",
     )
 
 
