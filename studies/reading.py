@@ -20,7 +20,7 @@ SORTED_BY = ("number", "state", "attempt", "started_at", "finished_at")
 """Columns by which a page of trials may be sorted, beside the study's metrics."""
 
 STATES = (
-    *("running", "waiting", "done", "rejected", "stopped", "failed"),
+    *("running", "waiting", "done", "rejected", "stopped", "failed", "parked"),
     *("duplicate", "retried", "withdrawn", "unnumbered"),
 )
 """States that a trial may have."""
