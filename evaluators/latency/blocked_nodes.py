@@ -43,7 +43,7 @@ class _Blocks:
                     self.reordered.add(name)
         if is_blocked:
             self.blocked.update(node.outputs)
-        self.writers |= dict.fromkeys(node.outputs, self._add(replace(node, blocked=is_blocked)))
+        self.writers |= dict.fromkeys(node.outputs, self._add(replace(node, blocked=True) if is_blocked else node))
 
     def unblock(self, names: Iterable[str]) -> None:
         """Add what brings blocked tensors back into plain order."""

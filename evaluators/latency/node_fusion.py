@@ -5,6 +5,7 @@ Source:
     matmul_scale_fusion.cc, gather_slice_fusion.cc, reshape_fusion.cc, identical_children_consolidation.cc).
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -52,13 +53,15 @@ def _with_gelu(node: RuntimeNode, readers: dict[str, list[RuntimeNode]]) -> tupl
 def _once(nodes: Sequence[RuntimeNode]) -> list[RuntimeNode]:
     """Return the nodes without those that compute again what another one has computed."""
     same: dict[str, str] = {}
-    known: dict[object, RuntimeNode] = {}
+    known: dict[tuple[object, ...], list[RuntimeNode]] = defaultdict(list)
     found = []
     for node in nodes:
-        node = replace(node, inputs=tuple(same.get(name, name) for name in node.inputs))
-        key = (node.kind, node.inputs, node.first.constants, str(sorted(node.first.attributes.items())))
-        twin = known.setdefault(key, node)
-        if twin is node or not node.inputs:
+        if any(name in same for name in node.inputs):
+            node = replace(node, inputs=tuple(same.get(name, name) for name in node.inputs))
+        alike = known[node.kind, node.inputs, node.first.constants]
+        twin = next((one for one in alike if one.first.attributes == node.first.attributes), None)
+        if twin is None or not node.inputs:
+            alike.append(node)
             found.append(node)
         else:
             same |= dict(zip(node.outputs, twin.outputs, strict=True))
