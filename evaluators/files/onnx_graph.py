@@ -8,6 +8,7 @@ bits of its elements.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -145,18 +146,19 @@ def sort_nodes(graph: Any) -> None:
     while waiting:
         later = []
         for node in waiting:
-            if all(name in done or name not in written for name in node.input):
+            if written.intersection(node.input) <= done:
                 ordered.append(node)
                 done.update(node.output)
             else:
                 later.append(node)
+        if not later and len(waiting) == len(graph.node):
+            return
         if len(later) == len(waiting):
             raise EvaluationError("the model's operators wait for each other")
         waiting = later
-    if any(one.output != other.output for one, other in zip(ordered, graph.node, strict=True)):
-        nodes = [_copy(node) for node in ordered]
-        del graph.node[:]
-        graph.node.extend(nodes)
+    nodes = [_copy(node) for node in ordered]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _copy(node: Any) -> Any:
@@ -247,6 +249,7 @@ class _Reader:
             self.constants.add(name)
 
 
+@lru_cache(maxsize=4096)
 def _tensor(shape: tuple[int, ...], kind: int, narrowest_bits: int = 0) -> Tensor:
     return Tensor(shape, BITS.get(kind, 32), kind in FLOATS or not kind, narrowest_bits)
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 AHEAD = 8
 """Networks of families that are exported ahead; while none is ready, one of blocks is measured instead."""
-WHOLE_S, NODES_S = 0.3, 0.1
+WHOLE_S, NODES_S = 0.2, 0.05
 """Seconds that a network is measured, and that its nodes are."""
 FIT_SHARE = 0.2
 """Share of the time that is kept for training the predictor."""
