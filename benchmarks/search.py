@@ -3,19 +3,19 @@
     .venv/bin/python benchmarks/search.py --table nas-bench-macro.json
 
 Each landscape is a race as of `paredown bench samplers`: the share of the true front's hypervolume that the evaluated
-networks reach. There are two races on each: a short one over many seeds, for the default sampler and the best known
-other, and a long one of all samplers (Optuna's Gaussian process, which takes a minute for each run, races on the table
-alone). A short race is not the beginning of a long one: samplers divide their trials into phases.
+networks reach. There are two races on each: a short one over many seeds, of the default sampler and TPE, and a long one
+of all samplers; Optuna's Gaussian process, which takes a minute for each run, races on the table alone. A short race is
+not the beginning of a long one: samplers divide their trials into phases.
 
 `--trials`, `--seeds` and `--samplers` together make one race of your own instead; `--only` names the landscapes.
-benchmarks/results/search.json is brought up to date landscape by landscape; the plots are those of the longest race.
+benchmarks/results/search.json keeps what was not raced anew. The plots are those of the long race.
 """
 
 import argparse
 import importlib.util
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -45,18 +45,21 @@ class Race:
         trials: Number of evaluations in a run.
         seeds: Number of seeds.
         samplers: Names of the samplers, comma-separated.
-        table_too: Names of further samplers, which race on the table alone.
+        only_table: Whether it is run on the table alone.
+        is_plotted: Whether its curves are plotted.
     """
 
     trials: int
     seeds: int
     samplers: str
-    table_too: str = ""
+    only_table: bool = False
+    is_plotted: bool = False
 
 
 RACES = (
     Race(25, 100, "cost_aware,tpe"),
-    Race(100, 10, "cost_aware,tpe,nsga2,nsga3,evolution,reinforce,local_search,qmc,random", ",gp"),
+    Race(100, 10, "gp", only_table=True),
+    Race(100, 10, "cost_aware,tpe,nsga2,nsga3,evolution,reinforce,local_search,qmc,random", is_plotted=True),
 )
 
 
@@ -65,10 +68,15 @@ def said(name: str, run: Run) -> None:
     sys.stderr.write(f"{name}: {run.sampler}, seed {run.seed}: {sum(run.ask_s):.1f} s of asking\n")
 
 
-def shortened(standing: dict[str, Any], place: Standing) -> dict[str, Any]:
-    """Return the standing of a sampler with the mean curve in place of that of each run."""
-    curve = [round(sum(shares) / len(shares), 5) for shares in zip(*place.curves, strict=True)]
-    return {key: value for key, value in standing.items() if key != "runs"} | {"mean_curve": curve}
+def added(old: dict[str, Any], new: dict[str, Any], places: Sequence[Standing]) -> dict[str, Any]:
+    """Return a race's result with the samplers of an earlier one; mean curves take the place of those of each run."""
+    raced = {}
+    for standing, place in zip(new["samplers"], places, strict=True):
+        curve = [round(sum(shares) / len(shares), 5) for shares in zip(*place.curves, strict=True)]
+        kept = {key: value for key, value in standing.items() if key != "runs"}
+        raced[place.sampler] = kept | {"seeds": len(place.runs), "mean_curve": curve}
+    samplers = {standing["sampler"]: standing for standing in old.get("samplers", [])} | raced
+    return {key: value for key, value in new.items() if key != "seeds"} | {"samplers": list(samplers.values())}
 
 
 def main() -> None:
@@ -93,25 +101,25 @@ def main() -> None:
     own = (options.trials, options.seeds, options.samplers)
     if any(own) and not all(own):
         parser.error("--trials, --seeds and --samplers make one race: write all three or none")
-    races = (Race(*own),) if all(own) else RACES
+    races = (Race(*own, is_plotted=True),) if all(own) else RACES
     suffix = "svg" if importlib.util.find_spec("kaleido") else "html"
     file = options.out / "search.json"
     results = json.loads(file.read_text()) if file.exists() else {}
     try:
         for one in races:
             at = checkpoints(AT, one.trials)
+            names, mine = entries(one.samplers), results.setdefault(str(one.trials), {})
             for name in wanted:
+                if one.only_table and name in MADE:
+                    continue
                 landscape = landscapes[name]()
-                named = entries(one.samplers + (one.table_too if name not in MADE else ""))
-                runs = race(landscape, named, range(one.seeds), one.trials, options.workers, partial(said, name))
+                runs = race(landscape, names, range(one.seeds), one.trials, options.workers, partial(said, name))
                 places = standings(landscape, runs)
-                found = document(landscape, places, at) | {"landscape": name}
-                found["samplers"] = [shortened(*pair) for pair in zip(found["samplers"], places, strict=True)]
-                results.setdefault(str(one.trials), {})[name] = found
+                mine[name] = added(mine.get(name, {}), document(landscape, places, at) | {"landscape": name}, places)
                 for place in places:
                     shown = " ".join(f"{place.share(n).mean:.4f}" for n in at)
                     print(f"{name:16} {place.sampler:14} {shown} {place.ask_seconds()['median']:.4f} s/ask", flush=True)
-                if one == races[-1]:
+                if one.is_plotted:
                     write_plot(places, name, options.out / f"search-{name}.{suffix}")
                 file.write_text(json.dumps(results) + "\n")
     except ConfigError as error:
