@@ -8,7 +8,7 @@ of all samplers; Optuna's Gaussian process, which takes a minute for each run, r
 not the beginning of a long one: samplers divide their trials into phases.
 
 `--trials`, `--seeds` and `--samplers` together make one race of your own instead; `--only` names the landscapes.
-benchmarks/results/search.json keeps what was not raced anew. The plots are those of the long race.
+benchmarks/results/search.json keeps what was not raced anew. Races of three samplers and more are plotted.
 """
 
 import argparse
@@ -46,20 +46,18 @@ class Race:
         seeds: Number of seeds.
         samplers: Names of the samplers, comma-separated.
         only_table: Whether it is run on the table alone.
-        is_plotted: Whether its curves are plotted.
     """
 
     trials: int
     seeds: int
     samplers: str
     only_table: bool = False
-    is_plotted: bool = False
 
 
 RACES = (
     Race(25, 100, "cost_aware,tpe"),
     Race(100, 10, "gp", only_table=True),
-    Race(100, 10, "cost_aware,tpe,nsga2,nsga3,evolution,reinforce,local_search,qmc,random", is_plotted=True),
+    Race(100, 10, "cost_aware,tpe,nsga2,nsga3,evolution,reinforce,local_search,qmc,random"),
 )
 
 
@@ -101,8 +99,9 @@ def main() -> None:
     own = (options.trials, options.seeds, options.samplers)
     if any(own) and not all(own):
         parser.error("--trials, --seeds and --samplers make one race: write all three or none")
-    races = (Race(*own, is_plotted=True),) if all(own) else RACES
+    races = (Race(*own),) if all(own) else RACES
     suffix = "svg" if importlib.util.find_spec("kaleido") else "html"
+    options.out.mkdir(parents=True, exist_ok=True)
     file = options.out / "search.json"
     results = json.loads(file.read_text()) if file.exists() else {}
     try:
@@ -119,7 +118,7 @@ def main() -> None:
                 for place in places:
                     shown = " ".join(f"{place.share(n).mean:.4f}" for n in at)
                     print(f"{name:16} {place.sampler:14} {shown} {place.ask_seconds()['median']:.4f} s/ask", flush=True)
-                if one.is_plotted:
+                if len(places) > 2:
                     write_plot(places, name, options.out / f"search-{name}.{suffix}")
                 file.write_text(json.dumps(results) + "\n")
     except ConfigError as error:
