@@ -1,7 +1,7 @@
 """What a reader must know of a model's latency before trusting it: remarks for tables, reports and JSON."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 
 from paredown.evaluators.devices.costs import number_format
 from paredown.evaluators.latency.apart import apart
@@ -37,52 +37,73 @@ def is_noisy(model: Model) -> bool:
     return latency.spread > NOISY * latency.value
 
 
-def faster_in_fp32(model: Model, models: Iterable[Model]) -> Model | None:
-    """Return the fp32 model of an int8 model's architecture where that one is measurably faster; None where it is not.
+class Fp32Models:
+    """The earliest fp32 model of each architecture in a study, on each device where its latency was measured.
 
     One architecture is one family with equal knobs, multiply-accumulates and parameters: steps that change the shape
-    have changed both alike. Of several the earliest counts, and a difference within both intervals does not.
+    have changed both alike.
+
+    Args:
+        models: Models of the study.
+    """
+
+    def __init__(self, models: Iterable[Model] = ()) -> None:
+        self._earliest: dict[Hashable, Model] = {}
+        self.add(models)
+
+    def add(self, models: Iterable[Model]) -> None:
+        """Take further models of the study in."""
+        for model in models:
+            if number_format(model.candidate) == "fp32" and (architecture := _architecture(model)) is not None:
+                known = self._earliest.setdefault(architecture, model)
+                if model.trial < known.trial:
+                    self._earliest[architecture] = model
+
+    def of(self, model: Model) -> Model | None:
+        """Return the fp32 model of a model's architecture; None where there is none."""
+        return self._earliest.get(_architecture(model))
+
+
+def _architecture(model: Model) -> Hashable:
+    if not {METRIC.name, "macs", "params"} <= model.measurements.keys():
+        return None
+    candidate, device = model.candidate, model.measurements[METRIC.name].device
+    return candidate.family, tuple(sorted(candidate.knobs.items())), model["macs"], model["params"], device
+
+
+def faster_in_fp32(model: Model, fp32_models: Fp32Models) -> Model | None:
+    """Return the fp32 model of an int8 model's architecture where that one is measurably faster; None where it is not.
+
+    A difference within both intervals does not count.
 
     Args:
         model: Any model; one that is not int8 has none.
-        models: Models of its study.
+        fp32_models: Those of its study.
     """
     if METRIC.name not in model.measurements or number_format(model.candidate) != "int8":
         return None
-    latency = model.measurements[METRIC.name]
-    alike = (m for m in models if _is_fp32_of(m, model) and m.measurements[METRIC.name].device == latency.device)
-    twin = min(alike, key=lambda m: m.trial, default=None)
+    twin = fp32_models.of(model)
     if twin is None:
         return None
-    reference = twin.measurements[METRIC.name]
+    latency, reference = model.measurements[METRIC.name], twin.measurements[METRIC.name]
     difference = METRIC.counted_as(latency.value) - METRIC.counted_as(reference.value)
     return twin if difference > math.hypot(latency.spread, reference.spread) else None
 
 
-def _is_fp32_of(other: Model, model: Model) -> bool:
-    counted = ("macs", "params")
-    return (
-        {METRIC.name, *counted} <= set(other.measurements) & set(model.measurements)
-        and all(other[name] == model[name] for name in counted)
-        and (other.candidate.family, other.candidate.knobs) == (model.candidate.family, model.candidate.knobs)
-        and number_format(other.candidate) == "fp32"
-    )
-
-
-def latency_remarks(model: Model, baseline: Model | None, models: Iterable[Model] = ()) -> list[str]:
+def latency_remarks(model: Model, baseline: Model | None, fp32_models: Fp32Models) -> list[str]:
     """Return what stands beside a model in tables, in words; empty for an ordinary latency.
 
     Args:
         model: The model, which may be the baseline.
         baseline: The reference network; None as long as it has not finished.
-        models: Models of its study, among which an int8 model has one in fp32.
+        fp32_models: Those of its study.
     """
     remarks = []
     if is_at_floor(model):
         remarks.append("at the floor of this runtime")
     elif baseline is not None and model.trial != baseline.trial and faster_on_paper_only(model, baseline):
         remarks.append("fewer MACs, not measurably faster")
-    if twin := faster_in_fp32(model, models):
+    if twin := faster_in_fp32(model, fp32_models):
         remarks.append(f"int8 slower than fp32: {METRIC.format(twin[METRIC.name])} in trial {twin.trial}")
     if is_noisy(model):
         latency = model.measurements[METRIC.name]

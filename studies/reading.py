@@ -67,21 +67,18 @@ class StudyReader(Records):
                     found[metric.name] = value
         return found
 
-    def feasible_by_number(self) -> dict[int, bool | None]:
-        """Return whether it keeps every limit, by number of each trial that is done."""
-        done = (TrialRow.study_id == self._id, TrialRow.state == "done")
-        with Session(self._storage.engine) as session:
-            return {
-                number: kept
-                for number, kept in session.execute(select(TrialRow.number, TrialRow.feasible).where(*done))
-            }
+    def feasible_by_number(self) -> tuple[dict[int, bool | None], int]:
+        """Return whether each trial that is done keeps every limit, by number, and their number of measurements.
 
-    def number_of_measurements(self) -> int:
-        """Return the number of measurements of all trials that are done."""
-        done = select(TrialRow.id).where(TrialRow.study_id == self._id, TrialRow.state == "done")
-        query = select(func.count()).select_from(MeasurementRow).where(MeasurementRow.trial_id.in_(done))
+        Both are of one moment, as they come from one statement.
+        """
+        done = (TrialRow.study_id == self._id, TrialRow.state == "done")
+        ids = select(TrialRow.id).where(*done)
+        count = select(func.count()).select_from(MeasurementRow).where(MeasurementRow.trial_id.in_(ids))
+        query = select(TrialRow.number, TrialRow.feasible, count.scalar_subquery()).where(*done)
         with Session(self._storage.engine) as session:
-            return session.scalar(query) or 0
+            rows = session.execute(query).all()
+        return {number: feasible for number, feasible, _ in rows}, rows[0][2] if rows else 0
 
     def models_among(self, numbers: Collection[int]) -> list[Model]:
         """Return those trials of some numbers that are finished and have all optimised metrics."""

@@ -15,7 +15,7 @@ from paredown.evaluators.metrics.measurement import Metric
 from paredown.studies import figures as drawn
 from paredown.studies.front import Model, front, hypervolume_history
 from paredown.studies.inline_plots import drawing, place
-from paredown.studies.latency_remarks import latency_remarks
+from paredown.studies.latency_remarks import Fp32Models, latency_remarks
 from paredown.studies.reading import StudyReader
 from paredown.studies.region import binding_text, limit_texts, nearest, spread_text
 from paredown.studies.result import FINISHED
@@ -166,11 +166,11 @@ def _table(best: Sequence[Model], baseline: Model, metrics: Sequence[Metric], mo
     measured.discard(AGAIN.name)  # a remark at the trial tells where it differs
     shown = [*metrics, *(m for m in known_metrics().values() if m.name in measured and m not in metrics)]
     head = "".join(f"<th>{html.escape(m.name)}</th>" for m in shown)
-    rows = []
+    rows, fp32_models = [], Fp32Models(models)
     for model in [baseline, *(m for m in best if m.trial != baseline.trial)]:
         cells = "".join(_cell(metric, model, baseline) for metric in shown)
         label = f"{model.trial}" + (" <em>baseline</em>" if model.trial == baseline.trial else "")
-        remarks = latency_remarks(model, baseline, models)
+        remarks = latency_remarks(model, baseline, fp32_models)
         flag = "".join(f" <em>{html.escape(remark)}</em>" for remark in remarks)
         rows.append(f"<tr class=first><td>{label}{flag}</td>{cells}</tr>")
         rows.append(f"<tr><td class=what colspan={1 + len(shown)}>{html.escape(str(model.candidate))}</td></tr>")

@@ -1,21 +1,21 @@
 """Builds the stable JSON that scripts read."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from paredown.studies.front import Model, deltas, faster_on_paper_only
-from paredown.studies.latency_remarks import faster_in_fp32, has_moved, is_at_floor, is_noisy
+from paredown.studies.latency_remarks import Fp32Models, faster_in_fp32, has_moved, is_at_floor, is_noisy
 
 
-def model_summary(model: Model, baseline: Model | None, folder: str, models: Iterable[Model] = ()) -> dict[str, Any]:
+def model_summary(model: Model, baseline: Model | None, folder: str, fp32_models: Fp32Models) -> dict[str, Any]:
     """Return a model as plain data: its metrics, their spreads, and its changes against the baseline.
 
     Args:
         model: The model.
         baseline: The reference network; None as long as it has not finished.
         folder: The study's folder.
-        models: Models of the study, among which an int8 model has one in fp32.
+        fp32_models: Those of the study.
     """
     return {
         "trial": model.trial,
@@ -27,7 +27,7 @@ def model_summary(model: Model, baseline: Model | None, folder: str, models: Ite
         "latency_at_floor": is_at_floor(model),
         "latency_moved": has_moved(model),
         "latency_noisy": is_noisy(model),
-        "int8_slower_than_fp32": faster_in_fp32(model, models) is not None,
+        "int8_slower_than_fp32": faster_in_fp32(model, fp32_models) is not None,
         "feasible": model.feasible,
         "artifact": str(Path(folder, model.artifact)),
     }
@@ -39,7 +39,7 @@ def front_summary(
     baseline: Model | None,
     best: Sequence[Model],
     folder: str,
-    models: Sequence[Model] = (),
+    fp32_models: Fp32Models,
 ) -> dict[str, Any]:
     """Return a front as plain data; the change of a share is a difference, any other a share of the baseline's.
 
@@ -49,11 +49,11 @@ def front_summary(
         baseline: The reference network; None as long as it has not finished.
         best: The front.
         folder: The study's folder.
-        models: All models of the study.
+        fp32_models: Those of the study.
     """
     return {
         "study": study,
         "objectives": list(objectives),
-        "baseline": model_summary(baseline, baseline, folder) if baseline else None,
-        "models": [model_summary(model, baseline, folder, models) for model in best],
+        "baseline": model_summary(baseline, baseline, folder, fp32_models) if baseline else None,
+        "models": [model_summary(model, baseline, folder, fp32_models) for model in best],
     }

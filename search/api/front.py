@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, overload
 from paredown.evaluators.metrics.measurement import Objective, optimised_metrics
 from paredown.search.api.model_table import ModelTable
 from paredown.studies.front import Model, deltas, front
+from paredown.studies.latency_remarks import Fp32Models
 from paredown.studies.region import binding, binding_text, limits_summary, nearest
 from paredown.studies.summary import front_summary
 
@@ -65,7 +66,9 @@ class Front(Sequence[Model]):
         Args:
             folder: The study's folder, in which the models' files are.
         """
-        summary = front_summary(self.study, self.objectives, self.baseline, self._models, str(folder), self._all)
+        summary = front_summary(
+            self.study, self.objectives, self.baseline, self._models, str(folder), Fp32Models(self._all)
+        )
         return summary | {"limits": self.limits, "binding": self.binding or None}
 
     def to_pandas(self) -> "pd.DataFrame":

@@ -3,7 +3,7 @@
 import html
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.markup import escape
@@ -12,7 +12,7 @@ from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.evaluators.metrics.measurement import Comparison, Metric
 from paredown.spaces.compression.step_label import StepLabel
 from paredown.studies.front import Model
-from paredown.studies.latency_remarks import latency_remarks
+from paredown.studies.latency_remarks import Fp32Models, latency_remarks
 from paredown.studies.study import Study
 
 COLOURS: dict[Comparison, str] = {"better": "green", "same": "dim", "worse": "red"}
@@ -29,13 +29,13 @@ class ModelTable:
         metrics: The columns.
         baseline: The reference network; None as long as it has not finished.
         labels: How tables call each compression step, by name.
-        models: All models of the study, with which remarks compare one.
+        fp32_models: Models of the study with which remarks compare those in int8.
     """
 
     metrics: tuple[Metric, ...]
     baseline: Model | None
     labels: Mapping[str, StepLabel]
-    models: Sequence[Model] = ()
+    fp32_models: Fp32Models = field(default_factory=Fp32Models)
 
     @classmethod
     def of(cls, study: Study, models: Sequence[Model] = ()) -> "ModelTable":
@@ -50,7 +50,7 @@ class ModelTable:
         order = [o.metric.name for o in study.objectives]
         measured.sort(key=lambda m: order.index(m.name) if m.name in order else len(order))
         shown = [metric for metric in measured if metric.name != "test_accuracy"]
-        return cls(tuple(shown), baseline, study.step_labels or _catalogue_labels(), models)
+        return cls(tuple(shown), baseline, study.step_labels or _catalogue_labels(), Fp32Models(models))
 
     @property
     def head(self) -> list[str]:
@@ -123,7 +123,7 @@ class ModelTable:
         return f"<tr>{''.join(cells)}<td>{html.escape(self._note(model))}</td></tr>"
 
     def _note(self, model: Model) -> str:
-        remarks = latency_remarks(model, self.baseline, self.models)
+        remarks = latency_remarks(model, self.baseline, self.fp32_models)
         called = "baseline" if self._is_baseline(model) else self.compression(model)
         return f"{called} ({'; '.join(remarks)})" if remarks else called
 

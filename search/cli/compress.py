@@ -91,7 +91,7 @@ def given(**keys: Any) -> dict[str, Any]:
 def document(done: "Compression") -> dict[str, Any]:
     """Return a compression as plain data."""
     from paredown.studies.front import deltas, faster_on_paper_only
-    from paredown.studies.latency_remarks import faster_in_fp32, is_noisy
+    from paredown.studies.latency_remarks import Fp32Models, faster_in_fp32, is_noisy
 
     return {
         "candidate": done.model.candidate.to_json(),
@@ -101,7 +101,7 @@ def document(done: "Compression") -> dict[str, Any]:
         "deltas": deltas(done.model, done.baseline),
         "slower_than_macs_suggest": faster_on_paper_only(done.model, done.baseline),
         "latency_noisy": is_noisy(done.model),
-        "int8_slower_than_fp32": faster_in_fp32(done.model, [done.baseline]) is not None,
+        "int8_slower_than_fp32": faster_in_fp32(done.model, Fp32Models([done.baseline])) is not None,
         "skipped": {step: dict(layers) for step, layers in done.skipped.items()},
         "notes": dict(done.notes),
         "seconds": dict(done.seconds),
@@ -113,7 +113,7 @@ def _print(done: "Compression") -> None:
     from paredown.evaluators.metrics.catalogue import known_metrics
     from paredown.search.api.model_table import coloured_change
     from paredown.studies.front import faster_on_paper_only
-    from paredown.studies.latency_remarks import faster_in_fp32, is_noisy
+    from paredown.studies.latency_remarks import Fp32Models, faster_in_fp32, is_noisy
 
     rows = []
     for name, metric in known_metrics().items():
@@ -128,7 +128,7 @@ def _print(done: "Compression") -> None:
     print_table(["", "before", "after", "change"], rows, markup=True)
     if faster_on_paper_only(done.model, done.baseline):
         typer.echo("fewer MACs, but not measurably faster on this machine")
-    if faster_in_fp32(done.model, [done.baseline]):
+    if faster_in_fp32(done.model, Fp32Models([done.baseline])):
         typer.echo("int8 is slower than fp32 on this machine")
     if is_noisy(done.model):
         typer.echo("the latency is noisy: half of its interval is more than 10 % of it; measure again")

@@ -54,6 +54,7 @@ def select(
     from paredown.search.api.limits import limits_of
     from paredown.studies.choice import ORDERS, choose
     from paredown.studies.exporters.catalogue import exporter_named
+    from paredown.studies.latency_remarks import Fp32Models
     from paredown.studies.summary import model_summary
 
     if by not in ORDERS:
@@ -75,7 +76,7 @@ def select(
     if seen is not None and not models:
         raise ConfigError(_none_runs(seen))
     choice = choose(models, opened.stored.objectives, limits, by, weights)
-    summary = model_summary(choice.model, opened.baseline, str(opened.folder), opened.models)
+    summary = model_summary(choice.model, opened.baseline, str(opened.folder), Fp32Models(opened.models))
     if export_to is not None:
         with progress_console().status("exporting"):
             exported = opened.export(choice.model.trial, export_to, format=format_name, device=device)

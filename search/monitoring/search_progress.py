@@ -12,14 +12,15 @@ from paredown.studies.result import FINISHED, PendingTrial, TrialResult
 
 RECENT_TRIALS = 20
 """Number of latest trials from whose durations the time left follows."""
-HALF_LIFE_TRIALS = 5
+HALF_LIFE_TRIALS = 8
 """Number of trials after which a duration counts half as much: samplers and machines change."""
-LARGE_FIRST = 2
-"""Number of first trials, baseline and mildest candidate, that are larger than most; they count where no others do."""
+LARGE_FIRST = {"cost_aware": 6}
+"""Sampler to the number of first trials that are larger than most, as these begin near the baseline; with any other
+sampler these are the baseline and the mildest candidate. They count where no others do."""
 MIN_DURATIONS = 3
 LONGEST = 3.0
 """Multiple of the median as which a longer duration counts: a machine that was suspended says nothing of others."""
-DRIFT = {"cost_aware": 0.4}
+DRIFT = {"cost_aware": 0.2}
 """Sampler to the power of the number of trials by which they become shorter: more and more of its candidates differ
 from known ones in compression alone, so that the cache holds the trained network."""
 RECENT_FAILURES = 5
@@ -116,7 +117,9 @@ class SearchProgress(ProgressListener):
         self.counts[result.outcome] += 1
         self.counts["derived"] += len(result.derived)
         if result.outcome in FINISHED:
-            (self._first_durations if number < LARGE_FIRST else self._durations).append(now - begun)
+            (self._first_durations if number < LARGE_FIRST.get(self.start.sampler, 2) else self._durations).append(
+                now - begun
+            )
             self._free_since.append(now)
             self._finished_here += 1
         else:

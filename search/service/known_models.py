@@ -14,6 +14,7 @@ from functools import cached_property
 
 from paredown.evaluators.metrics.measurement import Metric
 from paredown.studies.front import Model, front
+from paredown.studies.latency_remarks import Fp32Models
 from paredown.studies.queue.job import Job
 from paredown.studies.reading import StudyReader
 from paredown.studies.shortlist import Shortlist
@@ -22,7 +23,7 @@ from paredown.studies.summary import front_summary
 KEPT = 8
 """Maximum number of studies whose models are kept; those of ten thousand trials take some 40 MB."""
 KEPT_S = 1.0
-"""Seconds for which the models of a study that runs hold for everyone who asks."""
+"""Seconds after which the next request brings the models of a study that runs up to date."""
 MAX_NEW = 300
 """Number of new trials above which all trials are read, in one statement."""
 
@@ -38,6 +39,7 @@ class Known:
         baseline: The reference; None as long as it has not finished.
         feasible: Whether it keeps every limit, by number of each trial that is done.
         measured: Number of measurements of these trials.
+        fp32_models: Models with which remarks compare those in int8; it grows with what is read later.
     """
 
     reader: StudyReader
@@ -46,6 +48,7 @@ class Known:
     baseline: Model | None
     feasible: Mapping[int, bool | None]
     measured: int
+    fp32_models: Fp32Models
 
     @cached_property
     def metrics(self) -> tuple[Metric, ...]:
@@ -60,7 +63,7 @@ class Known:
     @cached_property
     def _front_text(self) -> str:
         names = [metric.name for metric in self.metrics]
-        document = front_summary("", names, self.baseline, self.best, "", self.models)
+        document = front_summary("", names, self.baseline, self.best, "", self.fp32_models)
         del document["study"]
         return json.dumps(document)
 
@@ -88,33 +91,37 @@ class KnownModels:
 
 
 class _Study:
-    """The models of one study; one request brings them up to date while others wait for it."""
+    """The models of one study; one request brings them up to date, while others are answered from what is there."""
 
     def __init__(self) -> None:
-        self._known: Known | None = None
-        self._looked = (float("-inf"), "", 0)
+        self._latest: tuple[Known | None, float, tuple[str, int]] = (None, float("-inf"), ("", 0))
         self._lock = threading.Lock()
 
     def known(self, job: Job, reader: StudyReader) -> Known:
-        with self._lock:
-            at, *seen = self._looked
-            is_fresh = job.state == "running" and seen == [job.state, job.fencing_token]
-            if self._known is None or not is_fresh or time.monotonic() - at > KEPT_S:
-                looked = (time.monotonic(), job.state, job.fencing_token)
-                self._known = _updated(self._known, reader)
-                self._looked = looked
-            return self._known
+        known, at, state = self._latest
+        if known is not None and job.state == "running" and state == (job.state, job.fencing_token):
+            if time.monotonic() - at <= KEPT_S or not self._lock.acquire(blocking=False):
+                return known
+        else:
+            self._lock.acquire()
+        try:
+            looked = time.monotonic()
+            known = _updated(self._latest[0], reader)
+            self._latest = (known, looked, (job.state, job.fencing_token))
+            return known
+        finally:
+            self._lock.release()
 
 
 def _updated(known: Known | None, reader: StudyReader) -> Known:
-    feasible, measured = reader.feasible_by_number(), reader.number_of_measurements()
+    feasible, measured = reader.feasible_by_number()
     if known is not None and (feasible, measured) == (known.feasible, known.measured):
         return known
     if known is not None and (added := _added(known, reader, feasible, measured)) is not None:
         return added
     models = reader.models()
     best = front(models, reader.optimised_metrics)
-    return Known(reader, tuple(models), tuple(best), reader.baseline(), feasible, measured)
+    return Known(reader, tuple(models), tuple(best), reader.baseline(), feasible, measured, Fp32Models(models))
 
 
 def _added(known: Known, reader: StudyReader, feasible: Mapping[int, bool | None], measured: int) -> Known | None:
@@ -127,4 +134,6 @@ def _added(known: Known, reader: StudyReader, feasible: Mapping[int, bool | None
         return None
     models = tuple(sorted((*known.models, *added), key=lambda model: model.trial))
     best = front([*known.best, *added], reader.optimised_metrics)  # what a model beats, a better one beats
-    return Known(reader, models, tuple(best), known.baseline or reader.baseline(), feasible, measured)
+    baseline = known.baseline or reader.baseline()
+    known.fp32_models.add(added)
+    return Known(reader, models, tuple(best), baseline, feasible, measured, known.fp32_models)

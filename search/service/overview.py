@@ -17,7 +17,7 @@ from paredown.studies.queue.workers import Offer, live_workers
 State = Literal["queued", "waiting for device", "running", "paused", "cancelled", "failed", "done"]
 
 KEPT_S = 1.0
-"""Seconds for which figures hold for everyone who asks: fifty who follow a study read its trials once."""
+"""Seconds after which the next request reads the figures anew: fifty who follow a study read its trials once."""
 KEPT = 100
 """Number of answers that are kept."""
 
@@ -86,14 +86,17 @@ class Overview:
         if not any(job.state == "running" for job in jobs):
             return figures_of(self._engine, [job.id for job in jobs])
         key = tuple((job.id, job.state, job.fencing_token) for job in jobs)
-        with self._lock:
-            read_at, figures = self._kept.pop(key, (float("-inf"), {}))
-            if time.monotonic() - read_at > KEPT_S:
-                read_at, figures = time.monotonic(), figures_of(self._engine, [job.id for job in jobs])
-            self._kept[key] = read_at, figures
+        read_at, figures = self._kept.get(key, (float("-inf"), None))
+        if figures is not None and (time.monotonic() - read_at <= KEPT_S or self._lock.locked()):
+            return figures
+        with self._lock:  # others are answered from what is there meanwhile
+            kept = self._kept.pop(key, None)
+            if kept is None or kept[0] == read_at:
+                kept = time.monotonic(), figures_of(self._engine, [job.id for job in jobs])
+            self._kept[key] = kept
             while len(self._kept) > KEPT:
                 del self._kept[next(iter(self._kept))]
-        return figures
+        return kept[1]
 
 
 def _state(job: Job, offers: Sequence[Offer]) -> State:

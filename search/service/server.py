@@ -123,7 +123,8 @@ def _port(opened: socket.socket) -> int:
 @contextmanager
 def _listening(host: str, port: int, option: str) -> Iterator[socket.socket]:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as opened:
+    # asyncio sends an answer at once only where the protocol is named; otherwise it waits 40 ms for a receipt
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as opened:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             opened.bind((host.strip("[]"), port))

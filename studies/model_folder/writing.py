@@ -23,7 +23,7 @@ from paredown.spaces.exits.network import MultiExit
 from paredown.spaces.families.family import longer_side
 from paredown.studies.exporters.exporter import Exporter, ExportRequest, Manifest
 from paredown.studies.front import deltas, faster_on_paper_only
-from paredown.studies.latency_remarks import faster_in_fp32, is_noisy
+from paredown.studies.latency_remarks import Fp32Models, faster_in_fp32, is_noisy
 from paredown.studies.model_folder.card import card
 from paredown.studies.model_folder.parity import accuracy_on_test_images, check_parity
 
@@ -84,7 +84,7 @@ def _manifest(request: ExportRequest, exporter: Exporter, parity: dict[str, floa
         "limits": {name: dict(limit) for name, limit in request.limits.items()},
         "slower_than_macs_suggest": faster_on_paper_only(model, baseline),
         "latency_noisy": is_noisy(model),
-        "int8_slower_than_fp32": faster_in_fp32(model, request.models) is not None,
+        "int8_slower_than_fp32": faster_in_fp32(model, Fp32Models(request.models)) is not None,
         "parity": parity,
         "skipped": {step: dict(layers) for step, layers in request.skipped.items()},
         "task": task.name,

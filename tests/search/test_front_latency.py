@@ -14,6 +14,7 @@ from paredown.evaluators.metrics.measurement import Measurement
 from paredown.search.api.model_table import ModelTable
 from paredown.search.front_latency import measure_front_again
 from paredown.search.study_file.setup import Setup
+from paredown.studies.latency_remarks import Fp32Models
 from paredown.studies.result import TrialResult
 from paredown.studies.study import Study
 from paredown.studies.summary import model_summary
@@ -59,13 +60,13 @@ def test_what_moved_and_what_is_at_the_floor_is_said(told: tuple[Setup, Study]) 
     setup, study = told
     measure_front_again(study, setup.task, setup.plan)
     baseline, _, _, least = study.models()
-    summary = model_summary(least, baseline, "")
+    summary = model_summary(least, baseline, "", Fp32Models())
     assert summary["latency_at_floor"]
     assert summary["latency_moved"]
     shown = ModelTable.of(study).text([least])
     assert "at the floor of this runtime; measured again" in shown
     same = replace(least, measurements={**least.measurements, AGAIN.name: Measurement(AGAIN.name, 0.015)})
-    assert not model_summary(same, baseline, "")["latency_moved"], "both are at the floor"
+    assert not model_summary(same, baseline, "", Fp32Models())["latency_moved"], "both are at the floor"
 
 
 def test_a_study_without_latency_is_left_alone(told: tuple[Setup, Study]) -> None:

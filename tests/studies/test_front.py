@@ -9,6 +9,7 @@ from paredown.studies.choice import choose
 from paredown.studies.errors import NothingFits
 from paredown.studies.figures import parallel_figure
 from paredown.studies.front import Model, deltas, faster_on_paper_only, front, hypervolume, hypervolume_history
+from paredown.studies.latency_remarks import Fp32Models
 from paredown.studies.selection import chosen_among
 from paredown.studies.summary import front_summary
 
@@ -89,7 +90,7 @@ def test_select_names_the_nearest_where_nothing_fits() -> None:
 
 
 def test_the_stable_json_has_what_scripts_read() -> None:
-    document = front_summary("s", ["accuracy", "size_bytes"], BASELINE, [BETTER], "out")
+    document = front_summary("s", ["accuracy", "size_bytes"], BASELINE, [BETTER], "out", Fp32Models())
     assert list(document) == ["study", "objectives", "baseline", "models"]
     (only,) = document["models"]
     assert only["trial"] == 1

@@ -94,7 +94,7 @@ def result_routes(service: Service) -> APIRouter:
         return {
             "study": study,
             "limits": {one.metric.name: one.limit for one in limits},
-            "model": model_summary(choice.model, known.baseline, "", known.models),
+            "model": model_summary(choice.model, known.baseline, "", known.fp32_models),
             "next_best": choice.next_best.trial if choice.next_best else None,
             "binding": [
                 {

@@ -58,7 +58,7 @@ def _comparison(place: Place, snapshot: Snapshot, models: list[Model]) -> list[A
     rows: list[list[Any]] = [
         [knob, *(str(knobs[model.trial].get(knob, "-")) for model in models)] for knob in differing
     ]
-    said = ["; ".join(latency_remarks(model, baseline, snapshot.models)) or "-" for model in models]
+    said = ["; ".join(latency_remarks(model, baseline, snapshot.fp32_models)) or "-" for model in models]
     remarks: list[list[Any]] = [["Remarks", *said]]
     curves = snapshot.reader.curves([model.trial for model in models])
     figure = curves_figure(curves, {model.trial for model in models})

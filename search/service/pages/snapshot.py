@@ -12,6 +12,7 @@ from paredown.evaluators.metrics.measurement import Metric, Objective
 from paredown.evaluators.metrics.test_accuracy import METRIC as TEST_ACCURACY
 from paredown.search.service.service import Service
 from paredown.studies.front import Model, front, hypervolume_history
+from paredown.studies.latency_remarks import Fp32Models
 from paredown.studies.queue.job import Job
 from paredown.studies.reading import StudyReader
 
@@ -51,6 +52,11 @@ class Snapshot:
         known, names = known_metrics(), {name for model in self.models for name in model.measurements}
         names -= {TEST_ACCURACY.name, AGAIN.name, *(metric.name for metric in self.metrics)}
         return (*self.metrics, *(metric for name, metric in known.items() if name in names))
+
+    @cached_property
+    def fp32_models(self) -> Fp32Models:
+        """Models with which remarks compare those in int8."""
+        return Fp32Models(self.models)
 
     @cached_property
     def history(self) -> list[tuple[int, float]]:

@@ -57,7 +57,7 @@ def _state(row: Mapping[str, Any]) -> str:
 
 
 def _about(place: Place, row: Mapping[str, Any], snapshot: Snapshot, model: Model | None) -> list[Any]:
-    remarks = [] if model is None else latency_remarks(model, snapshot.baseline, snapshot.models)
+    remarks = [] if model is None else latency_remarks(model, snapshot.baseline, snapshot.fp32_models)
     cause = f"{row['cause']}: " if row["cause"] else ""
     measured = table(
         ["Metric", "Value", "Baseline", "Change", "How"], _measurements(snapshot, model), "Measurements", (4,)

@@ -13,6 +13,7 @@ from paredown.search.service.known_models import Known, KnownModels
 from paredown.search.study_file.objectives import stored_objectives
 from paredown.studies.database_to_read import open_to_read
 from paredown.studies.front import front
+from paredown.studies.latency_remarks import Fp32Models
 from paredown.studies.queue.job import Job
 from paredown.studies.queue.jobs import JobQueue
 from paredown.studies.reading import StudyReader
@@ -44,7 +45,8 @@ class Served:
         assert list(known.best) == front(reader.models(), reader.optimised_metrics)
         assert known.baseline == reader.baseline()
         names = [metric.name for metric in reader.optimised_metrics]
-        assert known.front_text("toy") == json.dumps(front_summary("toy", names, reader.baseline(), known.best, ""))
+        summary = front_summary("toy", names, reader.baseline(), known.best, "", Fp32Models(reader.models()))
+        assert known.front_text("toy") == json.dumps(summary)
         return known
 
 

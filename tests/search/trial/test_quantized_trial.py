@@ -24,7 +24,7 @@ from paredown.studies.errors import ExportRefused
 from paredown.studies.exporters.exporter import ExportRequest
 from paredown.studies.exporters.onnx import ONNX
 from paredown.studies.front import Model
-from paredown.studies.latency_remarks import faster_in_fp32
+from paredown.studies.latency_remarks import Fp32Models, faster_in_fp32
 from paredown.studies.model_folder.writing import write_model_folder
 from paredown.studies.result import UNTRAINED_KEY
 
@@ -55,7 +55,7 @@ def test_int8_and_fp32_of_one_architecture_are_known_as_such_and_the_card_says_w
         stored = replace(result.measurements["latency_ms"], value=latency_ms, spread=0.3 * trial)  # not what it took
         models.append(Model(trial, candidate, {**result.measurements, "latency_ms": stored}, result.artifact))
     baseline, model = models
-    assert faster_in_fp32(model, models) == baseline
+    assert faster_in_fp32(model, Fp32Models(models)) == baseline
     artifact = tmp_path / "1" / model.artifact
     network, shape = rebuild(rounded, load_task(DIGITS), artifact / WEIGHTS_FILE)
     request = ExportRequest("s", model, baseline, load_task(DIGITS), network, shape, artifact, models=models)
