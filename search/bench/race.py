@@ -1,6 +1,7 @@
 """The race: samplers propose networks, a landscape evaluates them, and the score is the hypervolume.
 
-Each sampler runs once per seed, by ask and tell, in an Optuna study in memory. Every proposal is an evaluation:
+Each sampler runs once per seed, by ask and tell, in an Optuna study in memory. As in a study of the user, it is told
+the limits and the largest costs that count. Every proposal is an evaluation:
 
 - for a network, the sampler observes its values (those of the first run, where there are several);
 - for a network that fails, the sampler observes FAIL;
@@ -70,7 +71,9 @@ def run_once(landscape: Landscape, sampler: str, seed: int, trials: int) -> Run:
     free = {name: d for name, d in distributions.items() if not d.single()}
     limited = {at: goal for at, goal in enumerate(landscape.goals) if goal.limit is not None}
     limits = {at: goal.loss(float(goal.limit or 0.0)) for at, goal in limited.items()}
-    region = Region(limits, frozenset(goal.name for goal in limited.values()))
+    costs = [at for at, goal in enumerate(landscape.goals) if not goal.maximise]
+    reference = {at: float(landscape.reference[at]) for at in costs}  # a study tells it too: 1.1 times its baseline's
+    region = Region(limits, frozenset(goal.name for goal in limited.values()), reference)
     problem = Problem(seed, trials, free, landscape.costs, landscape.canonical, region=lambda: region)
     directions = [StudyDirection.MAXIMIZE if goal.maximise else StudyDirection.MINIMIZE for goal in landscape.goals]
     study = optuna.create_study(directions=directions, sampler=sampler_named(sampler)(problem))

@@ -55,6 +55,7 @@ def test_samplers_are_told_the_limits_and_by_how_much_a_network_breaks_them() ->
     region = Recording.problem.region()
     assert dict(region.losses) == {0: -5.0}
     assert region.constraints == {"accuracy"}
+    assert dict(region.reference) == {1: 10.0}, "costs beyond the reference point count for nothing"
     assert len(Recording.told) == 20
     assert all(constraints == {"accuracy": 5.0 - accuracy} for accuracy, constraints in Recording.told)
     assert min(accuracy for accuracy, _ in Recording.told) < 5 < max(accuracy for accuracy, _ in Recording.told)
