@@ -2,8 +2,9 @@
 
 Profiles the machine as `paredown device profile` does, or takes a device file that this has written, and predicts
 networks of the product's families (other seeds, at least 50 us), which it measures twice, in two orders: how far the
-two measurements are apart is the floor that no predictor goes below. Beside it: a line through the logarithms of
-multiply-accumulates, and the sum over the table of costs by class.
+two measurements are apart is the floor that no predictor goes below. Both are told on the clock of the profile: as
+ratios to one reference, whose latency is that of the profile; `reference_drift` is how far the machine has moved since.
+Beside it: a line through the logarithms of multiply-accumulates, and the sum over the table of costs by class.
 
     .venv/bin/python benchmarks/latency_predictor.py --minutes 8 --networks 150
     .venv/bin/python benchmarks/latency_predictor.py --device host.toml
@@ -28,11 +29,10 @@ from paredown.evaluators.devices.catalogue import device_profile
 from paredown.evaluators.devices.profiled_file import write_profiled
 from paredown.evaluators.files.onnx_graph import read_graph
 from paredown.evaluators.latency.fitting import LEAST_MS, summary
-from paredown.evaluators.latency.kernels import features, kernels_of, macs_of
+from paredown.evaluators.latency.kernels import macs_of
 from paredown.evaluators.latency.predictor import LatencyPredictor, load_predictor
 from paredown.evaluators.latency.profiling import Asked, Bench, predictor_file, profiled
 from paredown.evaluators.latency.random_networks import RandomNetwork, random_networks
-from paredown.evaluators.latency.table_sum import guessed_us
 
 RESULTS = Path(__file__).parent / "results" / "latency_predictor.json"
 FIRST_SEED = 50_000_000
@@ -48,13 +48,6 @@ def held_out(formats: tuple[str, ...]) -> Iterator[RandomNetwork]:
     while True:
         yield from random_networks(seed, formats)
         seed += 1
-
-
-def by_table(predictor: LatencyPredictor, model: bytes) -> float:
-    """Return the latency by the table alone, in ms."""
-    graph = read_graph(model)
-    rows = features(graph, kernels_of(graph))
-    return statistics.fmean(guessed_us(rows, table).sum() for table in predictor.tables) / 1e3
 
 
 def by_macs(predictor: LatencyPredictor, model: bytes) -> float:
@@ -88,7 +81,7 @@ def main() -> None:
     predictor = predictor_of(options.device, options.minutes)
     facts = predictor.facts
     asked = Asked(threads=facts["threads"], batch_size=facts["batch_size"], formats=tuple(facts["formats"]))
-    bench, networks, first = Bench(asked), list[RandomNetwork](), list[float]()
+    bench, networks, first = Bench(asked, facts["reference_ms"]), list[RandomNetwork](), list[float]()
     for network in held_out(asked.formats):
         latency = bench.latency_ms(network, MEASURED_S)
         if latency >= LEAST_MS:
@@ -112,13 +105,14 @@ def main() -> None:
     document = {
         "device": facts["device"],
         "load_average": round(os.getloadavg()[0], 2),
+        "reference_drift": {"before": bench.drift_before, "after": bench.drift()},
         "profile": {key: facts[key] for key in ("networks", "seconds", "formats", "held_out", "reference_drift")},
         "learned": learned,
         "learned_by_format": {
             name: summary(values[formats == name], truth[formats == name]) for name in np.unique(formats).tolist()
         },
         "measured_again": summary(measured[1], measured[0]),
-        "table_sum": summary(np.array([by_table(predictor, n.model) for n in networks]), truth),
+        "table_sum": summary(np.array([predictor.table_sum_ms(n.model) for n in networks]), truth),
         "macs_only": summary(np.array([by_macs(predictor, n.model) for n in networks]), truth),
         "in_90_percent_interval": float(np.mean(inside)),
         "marked_outside": float(marked.mean()),

@@ -14,6 +14,8 @@ from typing import Any
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 TIME_IS_UP = "the time is up"
 """Why a search has ended whose time limit is reached."""
+MEASURED_LATER = "the same command measures what is parked once it is back"
+"""How the reason ends of a search that is over but for what its device has still to measure."""
 TWICE_S = 0.5
 """Seconds within which a second signal is taken for the first: a key press may reach a process on two ways."""
 

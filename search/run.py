@@ -9,6 +9,7 @@ from typing import Any
 
 from paredown.evaluators.device import this_device
 from paredown.evaluators.training.workload import allowed_threads
+from paredown.search.budget import Budget
 from paredown.search.deadline import deadline_of
 from paredown.search.drivers.catalogue import DRIVERS
 from paredown.search.drivers.driver import Driver, RunTrial
@@ -19,6 +20,9 @@ from paredown.search.listener import SILENT, ProgressListener, SearchStart
 from paredown.search.monitoring.live_report import LiveReport
 from paredown.search.monitoring.recording import recorded
 from paredown.search.places import begun_study, check_outputs, losses_as_abort, watched
+from paredown.search.remote_device.bench import Bench
+from paredown.search.remote_device.connection import DeviceConnection
+from paredown.search.remote_device.reaching import reached, split_address
 from paredown.search.samplers.choosing import choose_sampler
 from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.knobs import distributions
@@ -37,12 +41,12 @@ from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial.pretraining import training_key
 from paredown.search.trial.run_trial import run_trial
 from paredown.search.trial.supernets import prepare_supernets
-from paredown.search.trial_queue import STOPPED, TIME_IS_UP, Budget, TrialQueue
+from paredown.search.trial_queue import STOPPED, TIME_IS_UP, TrialQueue
 from paredown.search.warm_start import COLD, WarmStart, read_warm_start
 from paredown.studies.front import worst_cost
 from paredown.studies.outputs import write_mark
 from paredown.studies.ownership import LEASE_S
-from paredown.studies.result import TrialResult
+from paredown.studies.result import PARKED, TrialResult
 from paredown.studies.study import Study
 
 
@@ -98,34 +102,38 @@ def search(
     deadline = deadline_of(config, time.monotonic() if began is None else began)
     check_name(config.driver, DRIVERS, f"{where}: driver")
     driver = DRIVERS[config.driver]
-    options = driver.checked(_with_resources(driver, config, driver_options or {}, where), where)
+    given, address = split_address(driver, config, driver_options or {})
+    options = driver.checked(_with_resources(driver, config, given, where), where)
     driver.check(options, where)
     if config.weights and not config.training.epochs:
         listener.remark(f"{config.weights}: the network starts trained; training.epochs is 0, fine-tuning follows")
     begun, folder = begun_study(url, config.study), setup.plan.folder
-    if said := check_outputs(begun, config.study, folder, url):
-        listener.remark(said)
-    warm = read_warm_start(setup, url, begun, where)
-    measured = [] if begun is not None else probe(setup, where)
-    stored = {**setup.stored, **({"warm_start": list(warm.stored)} if warm.stored else {})}
-    study = Study.create(url, config.study, stored, setup.plan.objectives, str(folder), lease_s)
-    with losses_as_abort(study, folder, url), recorded(folder, study.name, listener) as recording:
-        write_mark(folder, study, url)
-        if config.report_every is not None:
-            recording.add(LiveReport(url, study.name, config.report_every, recording.remark))
-        costs = _costs(setup, study)
-        for candidate, values in measured:
-            costs.learn(candidate, values)
-        setup = _on_its_device(setup, study, recording)
-        for said in warm.remarks:
-            recording.remark(said)
-        _prepare(study, setup, costs, where, warm)
-        run_trials = functools.partial(driver.run, run=run, options=options)
-        room, trouble = functools.partial(driver.room, options), watched(study, folder, url)
-        summary = _searched(setup, study, costs, deadline, recording, run_trials, room, trouble)
-        if not summary.interrupted:
-            measure_front_again(study, setup.task, setup.plan)
-        recording.reason = summary.reason
+    with reached(config, setup.plan.device, address, where, is_begun=begun is not None) as connection:
+        setup = setup if connection is None else _made_for(setup, connection)
+        if said := check_outputs(begun, config.study, folder, url):
+            listener.remark(said)
+        warm = read_warm_start(setup, url, begun, where)
+        measured = [] if begun is not None else probe(setup, where)
+        stored = {**setup.stored, **({"warm_start": list(warm.stored)} if warm.stored else {})}
+        study = Study.create(url, config.study, stored, setup.plan.objectives, str(folder), lease_s)
+        with losses_as_abort(study, folder, url), recorded(folder, study.name, listener) as recording:
+            write_mark(folder, study, url)
+            if config.report_every is not None:
+                recording.add(LiveReport(url, study.name, config.report_every, recording.remark))
+            costs = _costs(setup, study)
+            for candidate, values in measured:
+                costs.learn(candidate, values)
+            setup = _on_its_device(setup, study, recording, connection)
+            for said in warm.remarks:
+                recording.remark(said)
+            _prepare(study, setup, costs, where, warm)
+            run_trials = functools.partial(driver.run, run=run, options=options)
+            room, trouble = functools.partial(driver.room, options), watched(study, folder, url)
+            bench = None if connection is None else Bench(study, setup.task, setup.plan, connection)
+            summary = _searched(setup, study, costs, deadline, recording, run_trials, room, trouble, bench)
+            if not summary.interrupted:
+                measure_front_again(study, setup.task, setup.plan)
+            recording.reason = summary.reason
     return summary
 
 
@@ -138,6 +146,7 @@ def _searched(
     run_trials: Callable[[TrialQueue, TrialPlan, int], None],
     room: Callable[[], int],
     trouble: Callable[[TrialResult], str],
+    bench: Bench | None,
 ) -> SearchSummary:
     """Run trials until the budget is spent, the time is up or the search is asked to stop."""
     config, metrics, halving = setup.config, setup.plan.optimised_metrics, None
@@ -146,7 +155,7 @@ def _searched(
     budget = Budget(config.trials, deadline, config.max_failures, config.patience_trials)
     begin, lost = time.monotonic(), ""
     with stop_on_signals() as stop, study.runner.alive():
-        queue = TrialQueue(study, setup.space, budget, listener, halving, costs.counted, stop, trouble)
+        queue = TrialQueue(study, setup.space, budget, listener, halving, costs.counted, stop, trouble, bench)
         try:
             if queue.is_spent or prepare_supernets(setup.plan, deadline, listener, stop):
                 plan, workers = _divided(setup, room)
@@ -169,6 +178,8 @@ def _searched(
                 listener.search_ended()
     reason = lost or queue.stopped
     interrupted = bool(lost) or reason in (STOPPED, TIME_IS_UP)
+    if bench is not None and not interrupted and (parked := study.counts().get(PARKED, 0)):
+        reason, interrupted = f"{reason}; {bench.said(parked)}", True
     if not {"running", "waiting"} & study.counts().keys():
         drop_checkpoints(setup.plan.folder)
     return SearchSummary(study, reason, interrupted, queue.asking_s, time.monotonic() - begin, deadline)
@@ -187,12 +198,23 @@ def _with_resources(driver: Driver, config: StudyConfig, given: Mapping[str, Any
     return {**given, "resources": config.resources.model_dump()}
 
 
-def _on_its_device(setup: Setup, study: Study, listener: ProgressListener) -> Setup:
-    """Return the setup with the device that the study began on; say so where this machine is another."""
+def _made_for(setup: Setup, connection: DeviceConnection) -> Setup:
+    """Return the setup of a study whose files are made for the machine that measures them, where that is there."""
+    device = connection.described or setup.plan.device
+    return replace(setup, plan=replace(setup.plan, device=device), stored={**setup.stored, "device": device.to_json()})
+
+
+def _on_its_device(
+    setup: Setup, study: Study, listener: ProgressListener, connection: DeviceConnection | None
+) -> Setup:
+    """Return the setup with the device that the study began on; say so where the one that measures is another."""
     device = stored_device(study.config)
     here = this_device(device.threads, device.batch_size)
-    if device != here:
+    if connection is None and device != here:
         listener.remark(f"study {study.name!r}: {device.remark_on(here)}")
+    elif connection is not None:
+        for said in connection.remarks(device, here):
+            listener.remark(f"study {study.name!r}: {said}")
     return replace(setup, plan=replace(setup.plan, device=device))
 
 

@@ -3,19 +3,20 @@
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
-from paredown.search.errors import SearchAborted
+from paredown.search.budget import Budget
+from paredown.search.errors import ClusterLost, SearchAborted
 from paredown.search.interruption import TIME_IS_UP as TIME_IS_UP
 from paredown.search.interruption import StopRequest
 from paredown.search.listener import ProgressListener
 from paredown.search.patience import Patience
+from paredown.search.remote_device.bench import Bench
 from paredown.search.schedulers.halving import Halving
 from paredown.search.schedulers.judge import Judge
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.space import SearchSpace
 from paredown.studies.front import Model
-from paredown.studies.result import CAUSE, FINISHED, Cause, PendingTrial, TrialResult
+from paredown.studies.result import CAUSE, PARKED, TRAINED, Cause, PendingTrial, TrialResult
 from paredown.studies.study import MAX_DEATHS, Study
 
 MAX_SKIPPED = 500
@@ -23,24 +24,6 @@ MAX_SKIPPED = 500
 CUT_S = 3.0
 """Seconds after the deadline in which a running trial may come to its next batch, and end there by itself."""
 STOPPED = "stopped; the same command goes on"
-
-
-@dataclass(frozen=True)
-class Budget:
-    """When a search ends.
-
-    Attributes:
-        trials: Total number of finished trials in the study: done, stopped early or failed.
-        deadline: `time.monotonic()` after which no trial starts and running ones are cut off; None for no limit.
-        max_failures: Number of failed trials in a row that aborts the search.
-        patience_trials: Number of finished trials in a row without a gain of hypervolume that ends the search; None for
-            no limit.
-    """
-
-    trials: int
-    deadline: float | None = None
-    max_failures: int = 10
-    patience_trials: int | None = None
 
 
 class TrialQueue:
@@ -70,6 +53,7 @@ class TrialQueue:
         counted: Callable[[Candidate], Mapping[str, float]] = lambda candidate: {},
         stop: StopRequest | None = None,
         trouble: Callable[[TrialResult], str] = lambda result: "",
+        bench: Bench | None = None,
     ) -> None:
         self._study, self._space, self._budget = study, space, budget
         self._running: set[int] = set()
@@ -82,7 +66,9 @@ class TrialQueue:
         self.listener, self.halving, self.counted, self.judge = listener, halving, counted, Judge(halving, study)
         self.stop, self._trouble = stop or StopRequest(), trouble
         self.stopped, self.asking_s, self.preparing_s = "", 0.0, 0.0
+        self._bench: Bench | None = None
         self.renew()
+        self._bench = bench  # only now: the search has not been told to have started
 
     @property
     def baseline(self) -> Model | None:
@@ -160,8 +146,10 @@ class TrialQueue:
 
     def _waits_for_baseline(self) -> bool:
         """Return whether the baseline runs, here or elsewhere; trials that are prepared here run only after it."""
-        if self._baseline is None and self._study.counts().get("running", 0) > len(self._prepared):
-            return self.find_baseline() is None
+        if self._baseline is None:
+            counts = self._study.counts()
+            if counts.get("running", 0) > len(self._prepared) or PARKED in counts:
+                return self.find_baseline() is None
         return False
 
     def _has_lost_baseline(self) -> bool:
@@ -208,12 +196,16 @@ class TrialQueue:
         self.find_baseline()
         if stored is None:
             self.listener.given_back(number, "another search took it over; this result is kept, but does not count")
+        elif stored.outcome == PARKED and self._bench is not None:
+            self._bench.take(number)
         else:
-            self.judge.learn(stored)
-            self.listener.finished(number, stored)
+            self._ended(number, stored)
         self.asking_s += time.perf_counter() - start
-        if stored is not None:
-            self._judge_health(number, stored)
+
+    def _ended(self, number: int, result: TrialResult) -> None:
+        self.judge.learn(result)
+        self.listener.finished(number, result)
+        self._judge_health(number, result)
 
     def _judge_health(self, number: int, result: TrialResult) -> None:
         if self._baseline is None and self.is_baseline(number):
@@ -257,8 +249,19 @@ class TrialQueue:
         self.listener.given_back(number, "cut off because the search ends; it runs again")
 
     def renew(self) -> None:
-        """Renew the leases of this search and take over those that lapsed, at most every third of a lease."""
+        """Renew the leases of this search and take over those that lapsed, at most every third of a lease.
+
+        Raises:
+            ClusterLost: A device has still to measure the baseline, and is away.
+            SearchAborted: As `tell`, of a trial that a device has measured.
+        """
         self.listener.tick()
+        for number, result in () if self._bench is None else self._bench.news():
+            if self.find_baseline() is None and result.outcome == PARKED:
+                raise ClusterLost(
+                    f"the baseline waits: {result.reason}; the same command goes on once the device is back"
+                )
+            self._ended(number, result)
         runner, now = self._study.runner, time.monotonic()
         if now - self._renewed > runner.lease_s / 3:
             self._renewed = now
@@ -271,7 +274,7 @@ class TrialQueue:
         """Return whether no further trial may start now; set `stopped` where none will."""
         counts = self._study.counts()
         self.listener.counted(counts)
-        spent = sum(counts.get(state, 0) for state in FINISHED)
+        spent = sum(counts.get(state, 0) for state in TRAINED)
         reason, is_closing = "", False
         running = counts.get("running", 0) - len(self._prepared)
         if spent >= self._budget.trials:
@@ -287,7 +290,8 @@ class TrialQueue:
         elif self._patience.is_lost(spent):
             trials = self._budget.patience_trials
             reason = f"the last {trials} finished trials brought no gain of hypervolume (patience_trials)"
-        if reason and not self._running and not is_closing:
+        is_measuring = self._bench is not None and self._bench.is_busy and not self.must_cut
+        if reason and not self._running and not is_closing and not is_measuring:
             self.stopped = reason
         is_full = spent + running + promised >= self._budget.trials
         if is_full and not (reason or self._running or self._is_waiting):

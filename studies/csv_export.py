@@ -7,7 +7,8 @@ from typing import Any, TextIO
 from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.evaluators.metrics.measurement import Measurement
 from paredown.spaces.candidate import Candidate
-from paredown.studies.front import Model, deltas, faster_on_paper_only, front
+from paredown.studies.front import Model, deltas, front
+from paredown.studies.latency_remarks import FLAGS, Fp32Models, latency_flags
 from paredown.studies.records import Records
 from paredown.studies.trial_table import trials
 
@@ -23,13 +24,16 @@ def write_csv(study: Records, file: TextIO) -> int:
         file: Text file, opened with `newline=""`.
     """
     rows, baseline = trials(study), study.baseline()
-    best = {model.trial for model in front(study.models(), study.optimised_metrics)}
-    lines = [_line(row, baseline, row["number"] in best) for row in rows]
+    models = study.models()
+    best = {model.trial for model in front(models, study.optimised_metrics)}
+    fp32_models = Fp32Models(models)
+    flags = {model.trial: latency_flags(model, baseline, fp32_models) for model in models}
+    lines = [_line(row, baseline, row["number"] in best) | flags.get(row["number"], dict[str, bool]()) for row in rows]
     order = {name: at for at, name in enumerate([*(m.name for m in study.optimised_metrics), *known_metrics()])}
     metrics = sorted({name for row in rows for name in row["metrics"]}, key=lambda name: (order.get(name, 99), name))
     knobs = sorted({name for row in rows for name in _knobs(row["candidate"])})
     head = [
-        *("trial", "parent", "state", "cause", "reason", "feasible", "on_front", "slower_than_macs_suggest"),
+        *("trial", "parent", "state", "cause", "reason", "feasible", "on_front", *FLAGS),
         *("broken_limits", "family", *knobs),
         *(f"{name}{part}" for name in metrics for part in ("", "_spread", "_delta")),
         *("started_at", "finished_at", "train_seconds", "seconds", "attempt", "deaths"),
@@ -54,7 +58,6 @@ def _line(row: dict[str, Any], baseline: Model | None, on_front: bool) -> dict[s
     )
     if is_done:
         cells |= {"on_front": on_front}
-        cells |= {"slower_than_macs_suggest": bool(baseline and faster_on_paper_only(model, baseline))}
     cells["broken_limits"] = "; ".join(broken["text"] for broken in row["broken_limits"])
     cells |= {name: m.value for name, m in measured.items()}
     cells |= {f"{name}_spread": m.spread for name, m in measured.items()}

@@ -14,6 +14,12 @@ NOISY = 0.1
 """Share of a latency above which half of its 95 % interval counts as noise: models that differ by less cannot be told
 apart."""
 
+FLAGS = (
+    *("slower_than_macs_suggest", "latency_at_floor", "latency_moved", "latency_noisy"),
+    *("int8_slower_than_fp32", "latency_apart_from_prediction"),
+)
+"""Names of what `latency_flags` returns."""
+
 
 def is_at_floor(model: Model) -> bool:
     """Return whether the latency is that of a call by the runtime, whatever the network is."""
@@ -113,6 +119,18 @@ def latency_remarks(model: Model, baseline: Model | None, fp32_models: Fp32Model
     if has_moved(model):
         remarks.append(f"measured again {AGAIN.format(model[AGAIN.name])}")
     return remarks
+
+
+def latency_flags(model: Model, baseline: Model | None, fp32_models: Fp32Models) -> dict[str, bool]:
+    """Return the same for programs: each flag by its name, for the arguments of `latency_remarks`."""
+    return {
+        "slower_than_macs_suggest": baseline is not None and faster_on_paper_only(model, baseline),
+        "latency_at_floor": is_at_floor(model),
+        "latency_moved": has_moved(model),
+        "latency_noisy": is_noisy(model),
+        "int8_slower_than_fp32": faster_in_fp32(model, fp32_models) is not None,
+        "latency_apart_from_prediction": bool(_apart_from_prediction(model)),
+    }
 
 
 def _apart_from_prediction(model: Model) -> str:

@@ -1,5 +1,6 @@
 """Reads a study over a database that is open already, as a server does at each request."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ SORTED_BY = ("number", "state", "attempt", "started_at", "finished_at")
 """Columns by which a page of trials may be sorted, beside the study's metrics."""
 
 STATES = (
-    *("running", "waiting", "done", "rejected", "stopped", "failed"),
+    *("running", "waiting", "done", "rejected", "stopped", "failed", "parked"),
     *("duplicate", "retried", "withdrawn", "unnumbered"),
 )
 """States that a trial may have."""
@@ -79,6 +80,13 @@ class StudyReader(Records):
         with Session(self._storage.engine) as session:
             rows = session.execute(query).all()
         return {number: feasible for number, feasible, _ in rows}, rows[0][2] if rows else 0
+
+    def failures(self) -> dict[str, int]:
+        """Return the number of failed trials by cause, the most frequent first; an empty text where none is known."""
+        query = select(TrialRow.facts[CAUSE].as_string())
+        with Session(self._storage.engine) as session:
+            found = session.scalars(query.where(TrialRow.study_id == self._id, TrialRow.state == "failed"))
+            return dict(Counter(cause or "" for cause in found).most_common())
 
     def models_among(self, numbers: Collection[int]) -> list[Model]:
         """Return those trials of some numbers that are finished and have all optimised metrics."""

@@ -26,7 +26,7 @@ from paredown.studies.database import open_storage
 from paredown.studies.errors import StudyError
 from paredown.studies.front import Model
 from paredown.studies.reconnecting import reconnecting
-from paredown.studies.result import FINISHED
+from paredown.studies.result import FINISHED, TRAINED
 from paredown.studies.tables import CurveRow, MeasurementRow, OrphanRow, StudyRow, TrialRow
 
 
@@ -223,7 +223,7 @@ class Records:
 
     def _promised(self, session: Session) -> int:
         """Return the number of trials that count towards the budget or will."""
-        counted = TrialRow.state.in_((*FINISHED, "running", "waiting"))
+        counted = TrialRow.state.in_((*TRAINED, "running", "waiting"))
         query = select(func.count()).where(TrialRow.study_id == self._id, TrialRow.parent.is_(None), counted)
         return session.scalar(query) or 0
 

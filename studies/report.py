@@ -144,7 +144,9 @@ def _summary(study: Study, best: Sequence[Model], baseline: Model | None, metric
     counts = study.counts()
     cards = [("trials", str(sum(counts.get(s, 0) for s in (*FINISHED, "rejected"))))]
     cards += [
-        (state, str(counts[state])) for state in ("stopped", "failed", "rejected", "duplicate") if counts.get(state)
+        (state, str(counts[state]))
+        for state in ("stopped", "failed", "parked", "rejected", "duplicate")
+        if counts.get(state)
     ]
     cards.append(("models on the front", str(len(best))))
     if baseline is not None and best:

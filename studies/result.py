@@ -8,12 +8,16 @@ from paredown.evaluators.metrics.measurement import Measurement
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.knob import Value
 
-Outcome = Literal["done", "rejected", "failed", "stopped"]
+Outcome = Literal["done", "rejected", "failed", "stopped", "parked"]
 Curve = tuple[tuple[int, Mapping[str, float]], ...]
 """Metrics after each epoch."""
 
 FINISHED = ("done", "stopped", "failed")
-"""Outcomes that count towards the budget: trials that were trained, at least in part."""
+"""Outcomes of trials that were trained, at least in part, and have ended."""
+PARKED: Literal["parked"] = "parked"
+"""Outcome of a trial that was trained, and whose values are all known but those that another machine measures."""
+TRAINED = (*FINISHED, PARKED)
+"""Outcomes that count towards the budget."""
 CAUSE = "cause"
 """Fact of a trial that failed or was rejected: the kind of what happened; see `Cause`."""
 Cause = Literal[
@@ -26,6 +30,8 @@ STOPPED_KEY = "paredown:stopped"
 
 Its value is `{"share": share of its epochs that ran, "value": its first objective by then}`; samplers learn from it.
 """
+MEASURED_BY = "measured_by"
+"""Fact of a trial that was parked: the machine of the Ray cluster that measured it, or was to."""
 RETRY_OF, RETRIED_AS = "retry_of", "retried_as"
 """Facts of a trial that runs a failed one once more: its number; and of the failed one: the number of the new trial."""
 QUEUED_KEY = "paredown:queued"
@@ -89,7 +95,7 @@ class TrialResult:
     """The result of a trial.
 
     Attributes:
-        outcome: Outcome: done, rejected before training, stopped early, or failed.
+        outcome: Outcome: done, rejected before training, stopped early, failed, or parked until a device measures it.
         reason: Why it is not done; empty where it is.
         measurements: Measurements by metric name.
         artifact: Folder of its files, relative to the study's folder.

@@ -1,26 +1,27 @@
 """The results of a study's trials: our rows first, then the final state in Optuna, which is the commit mark."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import optuna
 from optuna.storages import RDBStorage
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from paredown.evaluators.metrics.measurement import Measurement, Objective, resolved_objectives, violations
+from paredown.evaluators.metrics.measurement import How, Measurement, Objective, resolved_objectives, violations
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.knob import Value
 from paredown.studies import derived, optuna_study, waiting_line
-from paredown.studies.checking import missing_metric
+from paredown.studies.checking import checked, missing_metric
 from paredown.studies.ownership import UNNUMBERED, Runner
+from paredown.studies.reconnecting import reconnecting
 from paredown.studies.records import Records
-from paredown.studies.result import RETRIED_AS, RETRY_OF, TrialResult
+from paredown.studies.result import CAUSE, MEASURED_BY, PARKED, RETRIED_AS, RETRY_OF, Cause, TrialResult
 from paredown.studies.tables import CurveRow, MeasurementRow, StudyRow, TrialRow
 
-KNOWN = ("running", "waiting", "done", "rejected", "stopped", "failed", UNNUMBERED)
+KNOWN = ("running", "waiting", "done", "rejected", "stopped", "failed", PARKED, UNNUMBERED)
 """States of trials whose network need not run again."""
 MARKS = {"done": "done", UNNUMBERED: "done", "rejected": "rejected", "stopped": "stopped"}
 """Outcome in Optuna by state of a row. All other states fail there: those of trials that failed or were withdrawn, or
@@ -40,6 +41,19 @@ class Place:
 
     number: int
     state: str
+
+
+@dataclass(frozen=True)
+class Parked:
+    """A trial that a device has still to measure.
+
+    Attributes:
+        candidate: Its candidate.
+        artifact: Folder of its files, relative to the study's folder.
+    """
+
+    candidate: Candidate
+    artifact: str
 
 
 class Results(Records):
@@ -84,6 +98,82 @@ class Results(Records):
                 row.state, row.facts = "retried", {**row.facts, RETRIED_AS: number}
             session.commit()
         return {row.number: row.facts[RETRIED_AS] for row in failed}
+
+    def parked(self) -> dict[int, Parked]:
+        """Return the trials that a device has still to measure, by number, in order."""
+        query = self._rows().where(TrialRow.state == PARKED).order_by(TrialRow.number)
+        with Session(self._storage.engine) as session:
+            return {
+                row.number: Parked(Candidate.from_json(row.candidate), row.artifact) for row in session.scalars(query)
+            }
+
+    def park(self, number: int, reason: str) -> TrialResult | None:
+        """Store why a parked trial waits, and return it as stored; None where it does not wait any longer."""
+        with self.runner.transaction() as session:
+            if (row := self._parked_row(session, number)) is None:
+                return None
+            row.reason = reason
+            session.commit()
+            return self._stored(session, row)
+
+    @reconnecting
+    def complete(self, number: int, measured: Mapping[str, Measurement], node: str = "") -> TrialResult | None:
+        """Store what a device has measured of a parked trial, and return the result as stored.
+
+        Args:
+            number: Number of the trial.
+            measured: Measurements by metric.
+            node: Where they were made.
+
+        Returns:
+            The result; None where the trial does not wait any longer, since another search was faster.
+        """
+
+        def measured_now(parked: TrialResult) -> TrialResult:
+            notes = parked.facts.get("notes", {}) | {name: m.note for name, m in measured.items() if m.note}
+            facts = {**parked.facts, "notes": notes, MEASURED_BY: node}
+            return replace(
+                parked, outcome="done", reason="", measurements={**parked.measurements, **measured}, facts=facts
+            )
+
+        return self._ended(number, measured_now)
+
+    @reconnecting
+    def refuse(self, number: int, reason: str, cause: Cause) -> TrialResult | None:
+        """Store that a parked trial cannot be measured, and return the result as stored; None as `complete`."""
+        return self._ended(
+            number,
+            lambda parked: TrialResult(
+                "failed", reason, {}, "", {**parked.facts, CAUSE: cause, MEASURED_BY: ""}, parked.curve
+            ),
+        )
+
+    def _ended(self, number: int, ending: Callable[[TrialResult], TrialResult]) -> TrialResult | None:
+        objectives = self.objectives  # which reads the baseline
+        with self.runner.transaction() as session:
+            if (row := self._parked_row(session, number)) is None:
+                return None
+            result = checked(ending(self._stored(session, row)), objectives)
+            trained_at = row.finished_at
+            self._store(session, row, result)
+            row.finished_at = trained_at
+            session.commit()
+        storage = self._study._storage
+        trial_id = storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
+        self._finish(self._trial(trial_id), row)
+        return result
+
+    def _parked_row(self, session: Session, number: int) -> TrialRow | None:
+        query = self._rows().where(TrialRow.number == number, TrialRow.state == PARKED)
+        return session.scalar(query.with_for_update())
+
+    def _stored(self, session: Session, row: TrialRow) -> TrialResult:
+        """Return the result of a parked trial."""
+        values = session.scalars(select(MeasurementRow).where(MeasurementRow.trial_id == row.id))
+        measured = {m.metric: Measurement(m.metric, m.value, m.spread, cast(How, m.how), m.device) for m in values}
+        curve = session.scalars(select(CurveRow).where(CurveRow.trial_id == row.id).order_by(CurveRow.epoch))
+        epochs = tuple((one.epoch, one.metrics) for one in curve)
+        return TrialResult(PARKED, row.reason, measured, row.artifact, row.facts, epochs)
 
     def put_in_line(self, candidate: Candidate, knobs: Mapping[str, Value]) -> Place:
         """Queue a candidate before all that the sampler proposes, unless its network is known or in line already.
@@ -135,7 +225,9 @@ class Results(Records):
             optuna_study.finish(self._study, child, self.objectives, "done", self._values(row_id), {})
 
     def _finish(self, trial: optuna.Trial, row: TrialRow) -> None:
-        """Give a trial the final state in Optuna that its row asks for."""
+        """Give a trial the final state in Optuna that its row asks for; one that is parked runs there."""
+        if row.state == PARKED:
+            return
         source: TrialRow | None = row
         if row.state == "duplicate":
             with Session(self._storage.engine, expire_on_commit=False) as session:

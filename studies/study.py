@@ -29,7 +29,7 @@ from paredown.studies.housekeeping.stored_studies import not_found
 from paredown.studies.moved_networks import move_network
 from paredown.studies.ownership import LEASE_S, Claim, Runner
 from paredown.studies.reconnecting import reconnecting
-from paredown.studies.result import PendingTrial, TrialResult
+from paredown.studies.result import PARKED, PendingTrial, TrialResult
 from paredown.studies.results import Results, now_utc
 from paredown.studies.tables import OrphanRow, StudyRow, TrialRow
 from paredown.studies.waiting_line import Queued
@@ -291,7 +291,7 @@ class Study(Results):
     def _needs_baseline(self, session: Session) -> bool:
         """Return whether the baseline is neither done nor running; a failed baseline runs again."""
         if not self._has_baseline:
-            states = ("running", "waiting", "done")
+            states = ("running", "waiting", "done", PARKED)
             query = self._rows().where(TrialRow.digest == self.baseline_candidate.digest)
             found = session.scalar(query.where(TrialRow.state.in_(states)).limit(1))
             self._has_baseline = found is not None and found.state == "done"

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from paredown.studies.front import Model, deltas, faster_on_paper_only
-from paredown.studies.latency_remarks import Fp32Models, faster_in_fp32, has_moved, is_at_floor, is_noisy
+from paredown.studies.front import Model, deltas
+from paredown.studies.latency_remarks import Fp32Models, latency_flags
 
 
 def model_summary(model: Model, baseline: Model | None, folder: str, fp32_models: Fp32Models) -> dict[str, Any]:
@@ -23,11 +23,7 @@ def model_summary(model: Model, baseline: Model | None, folder: str, fp32_models
         "metrics": {name: m.value for name, m in model.measurements.items()},
         "spreads": {name: m.spread for name, m in model.measurements.items() if m.spread},
         "deltas": deltas(model, baseline) if baseline else {},
-        "slower_than_macs_suggest": bool(baseline and faster_on_paper_only(model, baseline)),
-        "latency_at_floor": is_at_floor(model),
-        "latency_moved": has_moved(model),
-        "latency_noisy": is_noisy(model),
-        "int8_slower_than_fp32": faster_in_fp32(model, fp32_models) is not None,
+        **latency_flags(model, baseline, fp32_models),
         "feasible": model.feasible,
         "artifact": str(Path(folder, model.artifact)),
     }

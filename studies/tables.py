@@ -43,8 +43,9 @@ class TrialRow(Table):
     Attributes:
         number: Number of the trial in Optuna; negative while a derived trial has none yet.
         parent: Number of the trial from which it was derived; None for a trial with its own training.
-        state: State: running, waiting (it was given back and runs again), done, rejected, stopped, failed, duplicate,
-            retried, withdrawn (the budget was spent before it began) or unnumbered.
+        state: State: running, waiting (it was given back and runs again), done, rejected, stopped, failed, parked
+            (a device has still to measure it), duplicate, retried, withdrawn (the budget was spent before it began) or
+            unnumbered.
         reason: Why it is not done; empty where it is.
         feasible: Whether it keeps every limit; None until it is done.
         artifact: Folder of its files, relative to the study's folder.

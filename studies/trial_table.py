@@ -15,7 +15,7 @@ from paredown.studies.tables import MeasurementRow, TrialRow
 
 STATES = (
     *("done", "failed", "rejected", "stopped", "running"),
-    *("waiting", "duplicate", "retried", "withdrawn", "infeasible"),
+    *("parked", "waiting", "duplicate", "retried", "withdrawn", "infeasible"),
 )
 """What a page may be narrowed to: states of trials, and `infeasible`, the models that break a limit."""
 COLUMNS = (

@@ -32,12 +32,22 @@ def filled(path: str, value: str = "0", study: str = "digits") -> str:
 
 
 def ask(
-    application: Any, method: str, path: str, token: str = "", content: bytes = b"", *, client: str = "127.0.0.1"
+    application: Any,
+    method: str,
+    path: str,
+    token: str = "",
+    content: bytes = b"",
+    *,
+    client: str = "127.0.0.1",
+    cookie: str = "",
 ) -> tuple[int, bytes]:
     """Send a request to an application and return status and body."""
     sent: list[dict[str, Any]] = []
+    received: list[bool] = []
     headers = [(b"host", b"127.0.0.1")]
     headers += [(b"authorization", f"Bearer {token}".encode())] if token else []
+    headers += [(b"cookie", cookie.encode())] if cookie else []
+    path, _, query = path.partition("?")
     headers += [(b"content-type", b"application/json")] if content else []
     scope: dict[str, Any] = {
         "type": "http",
@@ -48,7 +58,7 @@ def ask(
         "path": path,
         "raw_path": path.encode(),
         "root_path": "",
-        "query_string": b"",
+        "query_string": query.encode(),
         "headers": headers,
         "client": (client, 1),
         "server": ("127.0.0.1", 80),
@@ -56,6 +66,9 @@ def ask(
     }
 
     async def receive() -> dict[str, Any]:
+        if received:
+            await asyncio.Event().wait()  # nobody hangs up
+        received.append(True)
         return {"type": "http.request", "body": content, "more_body": False}
 
     async def send(message: dict[str, Any]) -> None:

@@ -7,7 +7,8 @@ bits of its elements.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ BITS = {
     **{TensorProto.INT8: 8, TensorProto.UINT8: 8, TensorProto.BOOL: 8, TensorProto.INT32: 32, TensorProto.INT64: 64},
     **{TensorProto.INT16: 16, TensorProto.UINT16: 16, TensorProto.INT4: 4, TensorProto.UINT4: 4},
 }
+FLOATS = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16})
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 SMALL = 64
 """Number of elements up to which a constant may be a shape or an axis, whose values shape inference needs."""
@@ -144,18 +146,19 @@ def sort_nodes(graph: Any) -> None:
     while waiting:
         later = []
         for node in waiting:
-            if all(name in done or name not in written for name in node.input):
+            if written.intersection(node.input) <= done:
                 ordered.append(node)
                 done.update(node.output)
             else:
                 later.append(node)
+        if not later and len(waiting) == len(graph.node):
+            return
         if len(later) == len(waiting):
             raise EvaluationError("the model's operators wait for each other")
         waiting = later
-    if any(one.output != other.output for one, other in zip(ordered, graph.node, strict=True)):
-        nodes = [_copy(node) for node in ordered]
-        del graph.node[:]
-        graph.node.extend(nodes)
+    nodes = [_copy(node) for node in ordered]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _copy(node: Any) -> Any:
@@ -182,7 +185,7 @@ class _Reader:
         """Return the graph."""
         for tensor in self._graph.initializer:
             width = self._widths.get(tensor.name, 0)
-            self.tensors[tensor.name] = replace(_tensor(tuple(tensor.dims), tensor.data_type), narrowest_bits=width)
+            self.tensors[tensor.name] = _tensor(tuple(tensor.dims), tensor.data_type, width)
             self.constants.add(tensor.name)
         for value in (*self._graph.input, *self._graph.value_info, *self._graph.output):
             kind = value.type.tensor_type
@@ -246,9 +249,9 @@ class _Reader:
             self.constants.add(name)
 
 
-def _tensor(shape: tuple[int, ...], kind: int) -> Tensor:
-    floats = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
-    return Tensor(shape, BITS.get(kind, 32), kind in floats or not kind)
+@lru_cache(maxsize=4096)
+def _tensor(shape: tuple[int, ...], kind: int, narrowest_bits: int = 0) -> Tensor:
+    return Tensor(shape, BITS.get(kind, 32), kind in FLOATS or not kind, narrowest_bits)
 
 
 def _width(tensor: Any) -> int:

@@ -1,38 +1,36 @@
 """Trains the predictor of a device on what was profiled there.
 
 Each member of the ensemble leaves out one fold of the networks; what it says of those is the held-out error, and scales
-the intervals. A member learns from the latencies of whole networks first of all; how they divide among the kernels
-only guides it, since profilers take time themselves.
+the intervals. A member learns from the latencies of whole networks and from how they divide among the nodes.
 """
 
 import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
-from paredown.evaluators.latency.kernels import CLASSES, FEATURES
+from paredown.evaluators.latency.node_counts import counts_of, features
+from paredown.evaluators.latency.node_features import AT, CLASSES, MEASURES, Array
+from paredown.evaluators.latency.node_times import NodeTimes, divided
 from paredown.evaluators.latency.predictor import LatencyPredictor, corrected_us, inputs_of
-from paredown.evaluators.latency.table_sum import Array, fitted_table, guessed_us
-
-if TYPE_CHECKING:
-    pass
+from paredown.evaluators.latency.table_sum import costs_of, fitted_table, groups_of, guessed_us
 
 FOLDS = 5
 WIDTH = 64
 DROPOUT = 0.05
 BATCH_NETWORKS = 16
 LEARNING_RATE, WEIGHT_DECAY = 1e-2, 1e-2
-STEPS = 3000
+STEPS = 6000
 WARM_UP = 0.3
 """Share of the training in which the learning rate rises."""
-GUIDANCE = 0.3
-"""Weight of the kernels beside the whole networks."""
-WHOLE_BETA, KERNEL_BETA = 0.02, 0.1
+GUIDANCE = 1.0
+"""Weight of the nodes beside the whole networks."""
+WHOLE_BETA, NODE_BETA = 0.02, 0.1
 """Relative errors from which on an error counts linearly: outliers are other work on the machine."""
 SMALLEST_US = 0.3
 LEAST_MS = 0.05
@@ -46,16 +44,16 @@ class ProfiledNetwork:
     Attributes:
         name: Its name; networks of one name differ in the number format and share a fold.
         format: Number format.
-        rows: Features of its kernels.
-        shares: Share of each kernel in the latency.
+        read: Measures of its nodes.
+        times: What the profiler says of them.
         latency_ms: Its latency.
         macs: Its multiply-accumulates.
     """
 
     name: str
     format: str
-    rows: Array
-    shares: Array
+    read: Array
+    times: NodeTimes
     latency_ms: float
     macs: float
 
@@ -86,11 +84,11 @@ def fitted(
     spread = predictions.std(axis=0)
     floor = float(np.median(errors[counted]))
     factor = float(np.quantile(errors[counted] / (spread[counted] + floor), 0.9))
-    classes = data.rows[:, : len(CLASSES)].argmax(axis=1)
-    low, high, counts = (np.zeros((len(CLASSES), len(FEATURES))) for _ in range(3))
+    classes = data.read[:, AT["class"]].astype(int)
+    low, high = np.zeros((2, len(CLASSES), len(MEASURES)))
     for at in np.unique(classes):
-        low[at], high[at], counts[at] = (f(data.rows[classes == at], axis=0) for f in (np.min, np.max, np.size))
-        counts[at] = (classes == at).sum()
+        low[at], high[at] = (f(data.read[classes == at], axis=0) for f in (np.min, np.max))
+    counts = np.bincount(classes, minlength=len(CLASSES)).astype(float)
     whole = {
         "networks": len(networks),
         "macs_line": [float(v) for v in np.polyfit(np.log([n.macs for n in networks]), np.log(latencies), 1)],
@@ -105,7 +103,7 @@ def fitted(
     )
     tables = np.stack([member.table for member in members])
     return LatencyPredictor(
-        facts | whole, tables, data.mean, data.scale, weights, low, high, counts[:, 0], (floor, max(factor, 1.0))
+        facts | whole, tables, data.mean, data.scale, weights, low, high, counts, (floor, max(factor, 1.0))
     )
 
 
@@ -128,9 +126,12 @@ def summary(predicted: Array, measured: Array) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class _Data:
-    rows: Array
+    read: Array
+    costs: Array
+    groups: NDArray[np.int64]
+    seen: Array
     owner: NDArray[np.int64]
-    kernels_us: Array
+    nodes_us: Array
     latencies: Array
     folds: NDArray[np.int64]
     mean: Array
@@ -138,16 +139,22 @@ class _Data:
 
     @classmethod
     def of(cls, networks: Sequence[ProfiledNetwork]) -> "_Data":
-        rows = np.concatenate([n.rows for n in networks])
+        read = np.concatenate([n.read for n in networks])
         names = {name: at % FOLDS for at, name in enumerate(dict.fromkeys(n.name for n in networks))}
+        latencies = np.array([n.latency_ms for n in networks])
+        counts = counts_of(read)
+        seen = features(counts)
         return cls(
-            rows,
-            np.concatenate([np.full(len(n.rows), at) for at, n in enumerate(networks)]),
-            np.concatenate([1e3 * n.latency_ms * n.shares for n in networks]),
-            np.array([n.latency_ms for n in networks]),
+            read,
+            costs_of(counts),
+            groups_of(counts),
+            seen,
+            np.concatenate([np.full(len(n.read), at) for at, n in enumerate(networks)]),
+            np.concatenate(divided([n.times for n in networks], latencies)),
+            latencies,
             np.array([names[n.name] for n in networks]),
-            rows.mean(axis=0),
-            rows.std(axis=0) + 1e-6,
+            seen.mean(axis=0),
+            seen.std(axis=0) + 1e-3,
         )
 
 
@@ -158,12 +165,14 @@ class _Member:
 
 
 def _predicted(data: _Data, member: _Member) -> Array:
-    kernels = corrected_us(data.rows, member.table, data.mean, data.scale, member.layers)
-    return np.bincount(data.owner, kernels, len(data.latencies)) / 1e3
+    guessed = guessed_us(data.costs, data.groups, member.table)
+    nodes = corrected_us(guessed, inputs_of(data.seen, guessed, data.mean, data.scale), member.layers)
+    return np.bincount(data.owner, nodes, len(data.latencies)) / 1e3
 
 
 def _table_sum(data: _Data, member: _Member) -> Array:
-    return np.bincount(data.owner, guessed_us(data.rows, member.table), len(data.latencies)) / 1e3
+    guessed = guessed_us(data.costs, data.groups, member.table)
+    return np.bincount(data.owner, guessed, len(data.latencies)) / 1e3
 
 
 def _one_cycle(done: float) -> float:
@@ -181,11 +190,13 @@ def _trained(data: _Data, members: NDArray[np.int64], seed: int, seconds: float,
 
     torch.manual_seed(seed)
     dice = np.random.default_rng(seed)
-    seen = np.isin(data.owner, members)
-    table = fitted_table(data.rows[seen], data.kernels_us[seen])
-    guess = guessed_us(data.rows, table)
-    values = (inputs_of(data.rows, guess, data.mean, data.scale), guess, data.kernels_us, 1e3 * data.latencies)
-    inputs, guessed, kernels, whole = (torch.tensor(v, dtype=torch.float32) for v in values)
+    is_known = np.isfinite(data.nodes_us)
+    used = np.isin(data.owner, members) & is_known
+    table = fitted_table(data.costs[used], data.groups[used], data.nodes_us[used])
+    guess = guessed_us(data.costs, data.groups, table)
+    nodes_us = np.where(is_known, data.nodes_us, 1.0)
+    values = (inputs_of(data.seen, guess, data.mean, data.scale), guess, nodes_us, 1e3 * data.latencies, is_known)
+    inputs, guessed, nodes, whole, known = (torch.tensor(v, dtype=torch.float32) for v in values)
     model = nn.Sequential(
         *(nn.Linear(inputs.shape[1], WIDTH), nn.SiLU(), nn.Dropout(DROPOUT)),
         *(nn.Linear(WIDTH, WIDTH), nn.SiLU(), nn.Dropout(DROPOUT), nn.Linear(WIDTH, 1)),
@@ -208,12 +219,12 @@ def _trained(data: _Data, members: NDArray[np.int64], seed: int, seconds: float,
         sums = torch.zeros(len(chosen)).index_add(0, owner, taken)
         truth = whole[torch.from_numpy(chosen)]
         errors = torch.log(sums / truth)
-        weight = torch.sqrt(kernels[at] / truth[owner]) + 0.02
+        weight = (torch.sqrt(nodes[at] / truth[owner]) + 0.02) * known[at]
         parts = F.smooth_l1_loss(
-            (taken + SMALLEST_US).log(), (kernels[at] + SMALLEST_US).log(), reduction="none", beta=KERNEL_BETA
+            (taken + SMALLEST_US).log(), (nodes[at] + SMALLEST_US).log(), reduction="none", beta=NODE_BETA
         )
         loss = F.smooth_l1_loss(errors, torch.zeros_like(errors), beta=WHOLE_BETA)
-        loss = loss + GUIDANCE * (weight * parts).sum() / weight.sum()
+        loss = loss + GUIDANCE * (weight * parts).sum() / weight.sum().clamp(min=1e-6)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -1,6 +1,6 @@
-"""Latency of a whole network on one device, predicted from its file: the sum of what its kernels take.
+"""Latency of a whole network on one device, predicted from its file: the sum of what the nodes take that run.
 
-A table guesses how long each kernel takes, and several small neural networks, each trained on other networks of a
+A table guesses how long each node takes, and several small neural networks, each trained on other networks of a
 profile, correct it; their mean is the prediction, and how far they are apart says how sure it is. They are stored as
 plain arrays, which need no PyTorch and run no code when they are read; `paredown.evaluators.latency.fitting` trains
 them.
@@ -23,14 +23,16 @@ import numpy as np
 
 from paredown.evaluators.errors import DeviceError
 from paredown.evaluators.files.onnx_graph import Graph, read_graph
-from paredown.evaluators.latency.kernels import CLASSES, FEATURES, features, kernels_of
-from paredown.evaluators.latency.table_sum import Array, guessed_us
+from paredown.evaluators.latency.node_counts import FEATURES, counts_of, features
+from paredown.evaluators.latency.node_features import AT, CLASSES, MEASURES, Array, measures
+from paredown.evaluators.latency.runtime_nodes import runtime_nodes
+from paredown.evaluators.latency.table_sum import costs_of, groups_of, guessed_us
 
-BOUNDED = ("channels_in", "channels_out", "positions_in", "positions_out", "kernel", "stride", "groups", "macs")
-"""Features whose range in the profile a prediction keeps to."""
+BOUNDED = ("channels_in", "channels_out", "elements_in", "elements_out", "side", "stride", "groups", "weights")
+"""Measures whose range in the profile a prediction keeps to."""
 MARGIN = 0.05
-FEWEST_KERNELS = 20
-"""Kernels of a class in a profile below which nothing is known of it."""
+FEWEST_NODES = 20
+"""Nodes of a class in a profile below which nothing is known of it."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,9 @@ class LatencyPredictor:
         mean: Mean of each feature.
         scale: Standard deviation of each feature.
         layers: Weights, `members x inputs x outputs`, and biases, `members x outputs`, of each layer.
-        low: Least value of each feature in each class of kernels.
+        low: Least value of each measure in each class of nodes.
         high: Largest value.
-        counts: Number of kernels of each class in the profile.
+        counts: Number of nodes of each class in the profile.
         interval: Standard deviation that is added to that of the members, and the factor of their sum, both of the
             logarithm, with which intervals hold 90 % of held-out networks.
     """
@@ -92,34 +94,44 @@ class LatencyPredictor:
             EvaluationError: It is no ONNX model.
         """
         graph = longest(read_graph(model, int(self.facts.get("batch_size", 1))))
-        rows = features(graph, kernels_of(graph))
-        members = np.log(self.kernel_us(rows).sum(axis=1) / 1e3)
+        read = measures(graph, runtime_nodes(graph))
+        members = np.log(self.nodes_us(read).sum(axis=1) / 1e3)
         middle, (floor, factor) = float(members.mean()), self.interval
         reach = factor * (float(members.std()) + floor)
         value, low, high = (float(np.exp(middle + step)) for step in (0.0, -reach, reach))
-        return LatencyPrediction(value, low, high, tuple(self._outside(rows, value)))
+        return LatencyPrediction(value, low, high, tuple(self._outside(read, value)))
 
-    def kernel_us(self, rows: Array) -> Array:
-        """Return what each kernel takes by each member, in microseconds: `members x kernels`."""
-        members = [[(weight[at], bias[at]) for weight, bias in self.layers] for at in range(len(self.tables))]
-        pairs = zip(self.tables, members, strict=True)
-        return np.stack([corrected_us(rows, table, self.mean, self.scale, layers) for table, layers in pairs])
+    def nodes_us(self, read: Array) -> Array:
+        """Return what each node takes by each member, in microseconds: `members x nodes`."""
+        counts = counts_of(read)
+        costs, groups, seen = costs_of(counts), groups_of(counts), features(counts)
+        found = []
+        for at, table in enumerate(self.tables):
+            guessed = guessed_us(costs, groups, table)
+            layers = [(weight[at], bias[at]) for weight, bias in self.layers]
+            found.append(corrected_us(guessed, inputs_of(seen, guessed, self.mean, self.scale), layers))
+        return np.stack(found)
 
-    def _outside(self, rows: Array, value_ms: float) -> list[str]:
-        classes, found = rows[:, : len(CLASSES)].argmax(axis=1), dict[str, None]()
+    def table_sum_ms(self, model: Path | bytes) -> float:
+        """Return the latency of a model by the tables alone, in ms."""
+        graph = longest(read_graph(model, int(self.facts.get("batch_size", 1))))
+        counts = counts_of(measures(graph, runtime_nodes(graph)))
+        costs, groups = costs_of(counts), groups_of(counts)
+        return float(np.mean([guessed_us(costs, groups, table).sum() for table in self.tables]) / 1e3)
+
+    def _outside(self, read: Array, value_ms: float) -> list[str]:
+        classes, found = read[:, AT["class"]].astype(int), dict[str, None]()
         for at in np.unique(classes):
-            name = CLASSES[at]
-            if self.counts[at] < FEWEST_KERNELS:
+            name = CLASSES[at].replace("_", " ")
+            if self.counts[at] < FEWEST_NODES:
                 found[f"{name} layers"] = None
                 continue
-            own = rows[classes == at]
-            for feature in BOUNDED:
-                column = FEATURES.index(feature)
-                beyond = (own[:, column] < self.low[at, column] - MARGIN) | (
-                    own[:, column] > self.high[at, column] + MARGIN
-                )
-                if beyond.any():
-                    found[f"{feature} of a {name} layer"] = None
+            own = read[classes == at]
+            for measure in BOUNDED:
+                column = AT[measure]
+                below = own[:, column] < self.low[at, column] * (1 - MARGIN)
+                if (below | (own[:, column] > self.high[at, column] * (1 + MARGIN))).any():
+                    found[f"{measure} of a {name} layer"] = None
         least, most = self.facts["latency_ms"]
         if not least <= value_ms <= most:
             found[f"{value_ms:.3g} ms ({least:.3g} to {most:.3g} ms)"] = None
@@ -128,7 +140,7 @@ class LatencyPredictor:
     def save(self, file: Path) -> None:
         """Write the predictor."""
         layers = {f"{kind}{at}": a for at, pair in enumerate(self.layers) for kind, a in zip("wb", pair, strict=True)}
-        facts = np.array(json.dumps({**self.facts, "features": FEATURES, "classes": CLASSES}))
+        facts = np.array(json.dumps({**self.facts, "features": FEATURES, "classes": CLASSES, "measures": MEASURES}))
         rest = {
             "tables": self.tables,
             "mean": self.mean,
@@ -141,19 +153,18 @@ class LatencyPredictor:
         np.savez_compressed(file, facts=facts, interval=np.array(self.interval), **small)  # type: ignore[arg-type]
 
 
-def inputs_of(rows: Array, guessed: Array, mean: Array, scale: Array) -> Array:
+def inputs_of(seen: Array, guessed: Array, mean: Array, scale: Array) -> Array:
     """Return what the members see: standardised features, and the logarithm of the guess."""
-    return np.concatenate([np.clip((rows - mean) / scale, -5, 5), np.log(guessed)[:, None] / 3], axis=1)
+    return np.concatenate([np.clip((seen - mean) / scale, -5, 5), np.log(guessed)[:, None] / 3], axis=1)
 
 
-def corrected_us(rows: Array, table: Array, mean: Array, scale: Array, layers: Sequence[tuple[Array, Array]]) -> Array:
-    """Return what each kernel takes by one member, in microseconds."""
-    guessed = guessed_us(rows, table)
-    x = inputs_of(rows, guessed, mean, scale)
+def corrected_us(guessed: Array, inputs: Array, layers: Sequence[tuple[Array, Array]]) -> Array:
+    """Return what each node takes by one member, in microseconds."""
+    x = inputs
     for at, (weight, bias) in enumerate(layers):
         x = x @ weight + bias
         if at < len(layers) - 1:
-            x = x / (1 + np.exp(-x))  # SiLU
+            x = x / (1 + np.exp(-np.clip(x, -50, 50)))  # SiLU
     return np.asarray(guessed * np.exp(x[:, 0]))
 
 
@@ -169,12 +180,12 @@ def load_predictor(file: Path) -> LatencyPredictor:
         with np.load(file, allow_pickle=False) as stored:
             arrays = {name: np.asarray(stored[name]) for name in stored.files}
         facts: dict[str, Any] = json.loads(str(arrays.pop("facts")))
-        known = (facts.pop("features"), facts.pop("classes"))
+        known = tuple(facts.pop(name) for name in ("features", "classes", "measures"))
     except OSError as error:
         raise DeviceError(f"{file} cannot be read: {error.strerror or error}; {again}") from error
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DeviceError(f"{file} is no latency predictor: {error}; {again}") from error
-    if known != (list(FEATURES), list(CLASSES)):
+    if known != (list(FEATURES), list(CLASSES), list(MEASURES)):
         raise DeviceError(f"{file} was made by another version of paredown; {again}")
     count = sum(name.startswith("w") for name in arrays)
     layers = tuple((arrays[f"w{at}"].astype(float), arrays[f"b{at}"].astype(float)) for at in range(count))

@@ -21,25 +21,26 @@ from paredown.evaluators.device import CPU_FILE, this_device
 from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.files.onnx_graph import read_graph
 from paredown.evaluators.latency.fitting import ProfiledNetwork, fitted
-from paredown.evaluators.latency.kernel_times import kernel_shares, marked
-from paredown.evaluators.latency.kernels import features, kernels_of, macs_of
+from paredown.evaluators.latency.kernels import macs_of
+from paredown.evaluators.latency.node_features import measures
+from paredown.evaluators.latency.node_times import marked, node_times
 from paredown.evaluators.latency.predictor import LatencyPredictor
+from paredown.evaluators.latency.runtime_nodes import runtime_nodes
 from paredown.evaluators.latency.undisturbed import ratio_to, shortest
 from paredown.evaluators.metrics.latency_ms import clock, measurement_lock, runner
 
 if TYPE_CHECKING:
     from paredown.evaluators.latency.random_networks import RandomNetwork
 
-FAMILY_EVERY = 4
-"""One network in so many comes from a family, if one is exported already; the others are made of blocks."""
-AHEAD = 4
-"""Exports that are under way or wait."""
-WHOLE_S, SHARES_S = 0.3, 0.1
-"""Seconds that a network is measured, and that its kernels are."""
+AHEAD = 8
+"""Networks of families that are exported ahead; while none is ready, one of blocks is measured instead."""
+WHOLE_S, NODES_S = 0.2, 0.05
+"""Seconds that a network is measured, and that its nodes are."""
 FIT_SHARE = 0.2
 """Share of the time that is kept for training the predictor."""
 FEWEST_NETWORKS = 20
-REFERENCE_SEED, REFERENCE_RUNS = 5, 500
+REFERENCE_SEED, REFERENCE_RUNS, REFERENCE_S = 5, 20, 2.0
+"""The network beside which all others are measured, and the seconds for which it is measured itself."""
 DRIFT = 0.03
 """Change of the reference above which a profile says that the machine was unsteady."""
 
@@ -107,24 +108,35 @@ class Bench:
     """Measures networks on this machine, beside a reference.
 
     Attributes:
-        reference_ms: Latency of the reference when the bench was set up.
+        reference_ms: Latency of the reference, on whose clock all others are told.
+        drift_before: By what share the reference took longer when the bench was set up.
     """
 
-    def __init__(self, asked: Asked) -> None:
-        """Measure the reference."""
+    def __init__(self, asked: Asked, reference_ms: float | None = None) -> None:
+        """Measure the reference.
+
+        Args:
+            asked: What is measured.
+            reference_ms: Latency of the reference by an earlier bench, which then holds for this one; None for its own.
+        """
         from paredown.evaluators.latency.block_networks import block_network
 
         self._asked = asked
         model, shape = block_network(REFERENCE_SEED, "fp32")
         self._reference = runner(model, shape, asked.threads, asked.batch_size)
         with measurement_lock(), _on_own_cores(asked.threads):
-            self.reference_ms = self._reference_now()
+            now = self._reference_now()
+        self.reference_ms = now if reference_ms is None else reference_ms
+        self.drift_before = now / self.reference_ms - 1
 
     def _reference_now(self) -> float:
-        return 1e3 * shortest(self._reference, REFERENCE_RUNS, clock(self._asked.threads))
+        now, found, end = clock(self._asked.threads), list[float](), time.perf_counter() + REFERENCE_S
+        while time.perf_counter() < end:
+            found.append(shortest(self._reference, REFERENCE_RUNS, now))
+        return 1e3 * min(found)
 
     def drift(self) -> float:
-        """Return by what share the reference takes longer than when the bench was set up."""
+        """Return by what share the reference takes longer than `reference_ms`."""
         with measurement_lock(), _on_own_cores(self._asked.threads):
             return self._reference_now() / self.reference_ms - 1
 
@@ -136,16 +148,17 @@ class Bench:
             return self.reference_ms * ratio_to(self._reference, run, threads, seconds)
 
     def profiled(self, network: "RandomNetwork") -> ProfiledNetwork:
-        """Return a network with its latency and the shares of its kernels."""
+        """Return a network with its latency and the times of its nodes."""
         model = marked(network.model)
         graph = read_graph(model, self._asked.batch_size)
-        kernels = kernels_of(graph)
+        nodes = runtime_nodes(graph)
+        read = measures(graph, nodes)
         latency_ms = self.latency_ms(network)
         images = {graph.inputs[0]: np.zeros((self._asked.batch_size, *network.shape), np.float32)}
         with measurement_lock(), _on_own_cores(self._asked.threads):
-            shares = kernel_shares(model, kernels, images, self._asked.threads, SHARES_S)
+            times = node_times(model, nodes, read, images, self._asked.threads, NODES_S)
         macs = sum(macs_of(graph, operator) for operator in graph.operators)
-        return ProfiledNetwork(network.name, network.format, features(graph, kernels), shares, latency_ms, macs)
+        return ProfiledNetwork(network.name, network.format, read, times, latency_ms, macs)
 
 
 @contextmanager
@@ -182,20 +195,21 @@ def _alternating(asked: Asked, families: "Callable[[int], Future[list[RandomNetw
     from paredown.evaluators.latency.random_networks import RandomNetwork
 
     first = asked.seed * 100_000
-    waiting, ready, next_family, at = [families(first + n) for n in range(AHEAD)], list[RandomNetwork](), AHEAD, 0
+    waiting, ready = list[Future[list[RandomNetwork]]](), list[RandomNetwork]()
+    next_family = at = 0
     while True:
+        while len(ready) + len(waiting) < AHEAD:
+            waiting.append(families(first + next_family))
+            next_family += 1
         for future in [f for f in waiting if f.done()]:
             waiting.remove(future)
             ready += future.result()
-            if len(ready) < AHEAD:
-                waiting.append(families(first + next_family))
-                next_family += 1
-        if ready and at % FAMILY_EVERY == 0:
+        if ready:
             yield ready.pop(0)
-        else:
-            format_ = asked.formats[at % len(asked.formats)]
-            model, shape = block_network(first + at, format_)
-            yield RandomNetwork(f"blocks-{first + at}", format_, shape, model)
+            continue
+        format_ = asked.formats[at % len(asked.formats)]
+        model, shape = block_network(first + at, format_)
+        yield RandomNetwork(f"blocks-{first + at}", format_, shape, model)
         at += 1
 
 

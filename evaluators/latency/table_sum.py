@@ -1,7 +1,7 @@
-"""First guess of a kernel's time: a table of costs by class, for its call, arithmetic, bytes and activation.
+"""First guess of a node's time: a table of costs by class, for its call, steps, bytes and what is left over.
 
 Each class has one row of costs for integers and one for floating-point numbers, none below zero, found by least squares
-on relative errors. The sum over a network's kernels is what look-up tables promise, and
+on relative errors. The sum over a network's nodes is what look-up tables promise, and
 `paredown.evaluators.latency.predictor` corrects it.
 
 Source:
@@ -12,53 +12,69 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from paredown.evaluators.latency.kernels import ACTIVATION_KINDS, CLASSES, FEATURES
+from paredown.evaluators.latency.node_features import ACTIVATIONS, CLASSES, Array
 
-Array = NDArray[np.float64]
-SHORTEST_US = 0.2
+SHORTEST_US = 0.15
 FEWEST = 5
-AT = {name: at for at, name in enumerate(FEATURES)}
+ROUNDS = 3
+"""Fits of a class, each with weights by the one before: errors weigh by their share of measured and guessed alike."""
+WARM_BYTES, BUFFER_BYTES = 5e5, 3e5
+"""Weights of a network, and results of a node, that the second-level cache holds beside what else it holds."""
+SCALES = {
+    **dict.fromkeys(("steps", "unrolled", "traffic", "pooled"), 1e4),
+    **dict.fromkeys(("elements_out", "elements_in", "smaller_in", "weights"), 1e4),
+    **dict.fromkeys(("lines", "vectors", "unaligned", "has_remainder", "eights", "fours", "ones"), 1e3),
+    **dict.fromkeys(("depth_remainder", "positions", "runs", "copies"), 1e3),
+    **{"macs": 1e5, "calls": 1e2, "channels_out": 1e2, "inputs": 1.0},
+}
+"""Counts with a cost of their own, and what they are divided by, so that all costs are of one size."""
 
 
-def groups_of(rows: Array) -> NDArray[np.int64]:
-    """Return which row of the table each kernel belongs to."""
-    integers = (rows[:, AT["int8_in"]] > 0).astype(np.int64)
-    return np.asarray(rows[:, : len(CLASSES)].argmax(axis=1) * 2 + integers)
+def groups_of(counts: dict[str, Array]) -> NDArray[np.int64]:
+    """Return which row of the table each node belongs to."""
+    return np.asarray(counts["class"] * 2 + counts["is_int8"], dtype=np.int64)
 
 
-def costs_of(rows: Array) -> Array:
-    """Return what each cost of the table is multiplied by: one row a kernel."""
-    size = {name: 2 ** rows[:, AT[name]] - 1 for name in ("macs", "bytes_in", "bytes_out", "weight_bytes", "unrolled")}
-    macs, unrolled = size["macs"] / 1e5, size["unrolled"] / 1e4
-    elements = (2 ** rows[:, AT["positions_out"]] - 1) * (2 ** rows[:, AT["channels_out"]] - 1) / 1e4
-    flags = {
-        name: rows[:, AT[name]] for name in ("odd_out", "odd_in_4", "few_in", "few_out", "before_convolution", "adds")
-    }
-    columns = [np.ones(len(rows)), macs, unrolled, elements, 2 ** rows[:, AT["groups"]] - 1]
-    columns += [size[name] / 1e4 for name in ("bytes_in", "bytes_out", "weight_bytes")]
-    columns += [macs * flags[name] for name in ("odd_out", "odd_in_4", "few_in", "few_out", "before_convolution")]
-    columns += [unrolled * flags[name] for name in ("few_in", "few_out")]
-    columns += [elements * rows[:, AT[f"activation_{kind}"]] for kind in ACTIVATION_KINDS[1:]]
-    return np.stack([*columns, elements * flags["adds"]], axis=1)
+def costs_of(counts: dict[str, Array]) -> Array:
+    """Return what each cost of the table is multiplied by: one row a node."""
+    size = np.where(counts["is_int8"] > 0, 1, 4)
+    elements, weights = counts["elements_out"] / 1e4, counts["weights"] * size
+    cold = weights * np.clip(1 - WARM_BYTES / np.maximum(counts["network_weight_bytes"], 1), 0, 1)
+    moved = (counts["elements_out"] + counts["elements_in"]) * size
+    columns = [
+        np.ones(len(elements)),
+        *(counts[name] / scale for name, scale in SCALES.items()),
+        *(elements * (counts["activation"] == at) for at in range(1, len(ACTIVATIONS))),
+        counts["groups"] * (counts["groups"] > 1) * (counts["calls"] == 0) / 10,
+        cold / 1e4,
+        np.maximum(0, moved - 4e4) / 1e4,
+        np.maximum(0, 4 * counts["elements_out"] - BUFFER_BYTES) / 1e4,
+        elements * counts["adds"],
+        counts["is_first"] * counts["elements_in"] / 1e4,
+    ]
+    return np.stack(columns, axis=1)
 
 
-def fitted_table(rows: Array, kernels_us: Array) -> Array:
+def fitted_table(costs: Array, groups: NDArray[np.int64], nodes_us: Array) -> Array:
     """Return the table: `2 x classes` rows of costs.
 
     Args:
-        rows: Features of kernels.
-        kernels_us: What each of them took.
+        costs: What `costs_of` says of nodes.
+        groups: Row of the table of each.
+        nodes_us: What each of them took.
     """
-    costs, groups = costs_of(rows), groups_of(rows)
     table = np.zeros((2 * len(CLASSES), costs.shape[1]))
     for group in np.unique(groups):
         own = groups == group
         if own.sum() >= FEWEST:
-            weight = 1 / (kernels_us[own] + 1)
-            table[group] = nnls(costs[own] * weight[:, None], kernels_us[own] * weight)[0]
+            measured = guessed = nodes_us[own]
+            for _ in range(ROUNDS):
+                weight = 1 / (np.sqrt(measured * np.maximum(guessed, 0.1 * measured)) + 0.5)
+                table[group] = nnls(costs[own] * weight[:, None], measured * weight)[0]
+                guessed = costs[own] @ table[group]
     return table
 
 
-def guessed_us(rows: Array, table: Array) -> Array:
-    """Return the time of each kernel by a table, in microseconds."""
-    return np.asarray(np.maximum((costs_of(rows) * table[groups_of(rows)]).sum(axis=1), SHORTEST_US))
+def guessed_us(costs: Array, groups: NDArray[np.int64], table: Array) -> Array:
+    """Return the time of each node by a table, in microseconds."""
+    return np.asarray(np.maximum((costs * table[groups]).sum(axis=1), SHORTEST_US))

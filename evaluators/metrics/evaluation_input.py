@@ -58,6 +58,7 @@ class EvaluationInput:
         threads: Threads that execute the file; see `Device.threads`.
         target: Device for which models are searched; None where the study names none.
         batch_size: Images of one run, where latency is measured; see `Device.batch_size`.
+        left_out: Names of metrics that are measured elsewhere.
     """
 
     model: "nn.Module"
@@ -70,6 +71,7 @@ class EvaluationInput:
     threads: int = 1
     target: "DeviceProfile | None" = None
     batch_size: int = 1
+    left_out: tuple[str, ...] = ()
 
     @property
     def mcu(self) -> McuTarget:

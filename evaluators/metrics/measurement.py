@@ -129,6 +129,10 @@ class Measurement:
     device: str = ""
     note: str = field(default="", compare=False)
 
+    def on(self, place: str) -> "Measurement":
+        """Return the measurement with the name of the place that its device has in a study: `pi4 (Cortex-A72, ...)`."""
+        return replace(self, device=f"{place} ({self.device})")
+
     def to_json(self) -> dict[str, Any]:
         """Return plain data that JSON can hold, without the note."""
         return {name: value for name, value in asdict(self).items() if name != "note"}

@@ -24,7 +24,7 @@ from paredown.search.monitoring.search_log import QUIET_S
 from paredown.search.monitoring.search_progress import SearchProgress
 from paredown.studies.front import Model, front, hypervolume
 from paredown.studies.region import limit_texts, worst_violation
-from paredown.studies.result import FINISHED, PendingTrial, TrialResult
+from paredown.studies.result import TRAINED, PendingTrial, TrialResult
 
 
 def display_console() -> Console:
@@ -146,7 +146,7 @@ class ProgressDisplay(ProgressListener):
 
     def _view(self) -> Group:
         table = Table.grid(padding=(0, 2))
-        states, counts = (*FINISHED, "derived", "rejected", "duplicate"), self._progress.counts
+        states, counts = (*TRAINED, "derived", "rejected", "duplicate"), self._progress.counts
         shown = [f"{counts[state]} {state}" for state in states if counts[state]]
         table.add_row("trials", ", ".join([*shown, f"{len(self._progress.running)} running"]))
         if self._baseline is not None:

@@ -5,7 +5,8 @@ from typing import Any
 
 from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.evaluators.metrics.measurement import Measurement, Objective, broken_limits
-from paredown.studies.front import Model, faster_on_paper_only
+from paredown.studies.front import Model
+from paredown.studies.latency_remarks import Fp32Models, latency_remarks
 from paredown.studies.result import CAUSE
 
 Attributes = dict[str, str | float]
@@ -17,6 +18,7 @@ def trial_attributes(
     objectives: Sequence[Objective],
     baseline: Model | None,
     model: Model | None,
+    fp32_models: Fp32Models,
     *,
     on_front: bool,
 ) -> Attributes:
@@ -28,6 +30,7 @@ def trial_attributes(
         objectives: Objectives of the study.
         baseline: The reference network; None as long as it has not finished.
         model: The trial as a finished model; None for all other trials.
+        fp32_models: Those of the study.
         on_front: Whether it is on the front.
     """
     shown: Attributes = {"outcome": row["state"]}
@@ -43,8 +46,8 @@ def trial_attributes(
     if model is not None and any(objective.limit is not None for objective in objectives):
         broken = broken_limits(tuple(objectives), {name: m.value for name, m in measured.items()})
         shown["limits"] = f"broken: {'; '.join(broken)}" if broken else "kept"
-    if model is not None and baseline is not None and not is_baseline and faster_on_paper_only(model, baseline):
-        shown["flag"] = "fewer MACs than the baseline, but not measurably faster"
+    if model is not None and (remarks := latency_remarks(model, baseline, fp32_models)):
+        shown["flag"] = "; ".join(remarks)
     return shown | _metrics(measured, None if is_baseline else baseline)
 
 

@@ -9,6 +9,7 @@ from paredown.search.dashboard.attributes import Attributes, trial_attributes
 from paredown.search.dashboard.notes import model_note, study_attributes, study_note
 from paredown.search.dashboard.plots import study_figures
 from paredown.studies.front import front
+from paredown.studies.latency_remarks import Fp32Models
 from paredown.studies.records import Records
 
 
@@ -54,12 +55,12 @@ def review(study: Records) -> StudyReview:
     best = front(models, study.optimised_metrics)
     folder = Path(study.folder).absolute()
     by_number, on_front = {model.trial: model for model in models}, {model.trial for model in best}
-    trials = {}
+    trials, fp32 = {}, Fp32Models(models)
     for row in study.rows():
         number = row["number"]
         model, is_best = by_number.get(number), number in on_front
         trials[number] = TrialReview(
-            trial_attributes(row, measured.get(number, {}), study.objectives, baseline, model, on_front=is_best),
+            trial_attributes(row, measured.get(number, {}), study.objectives, baseline, model, fp32, on_front=is_best),
             model_note(study, model, baseline) if model is not None and is_best else "",
             _existing(folder, f"{model.artifact}/{MODEL_FILE}") if model is not None else (),
         )

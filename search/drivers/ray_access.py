@@ -6,10 +6,12 @@ Ray listens on all interfaces and runs what it is sent, so it is never used with
 import json
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 from paredown.search.drivers.ray_resources import Resources
@@ -46,6 +48,17 @@ def ray_environment(address: str | None) -> dict[str, str]:
         "RAY_AIR_NEW_OUTPUT": "0",
     }
     return settings | inherited | ours | {MODE: "token"}
+
+
+def enter(environment: Mapping[str, str], log: Path) -> None:
+    """Make this process one that uses Ray: with the environment for it, and what Ray prints in a file."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the search decides what Ctrl-C means
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.environ.clear()
+    os.environ.update(environment)
+    with log.open("wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
 
 
 def check_cluster(address: str) -> None:

@@ -8,8 +8,6 @@ constraints.
 import contextlib
 import json
 import math
-import os
-import signal
 import tempfile
 import time
 import traceback
@@ -20,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from paredown.search.drivers.driver import Job, RunTrial
+from paredown.search.drivers.ray_access import enter
 from paredown.search.drivers.ray_actor import NODE, UNSEEN, trial_actor
 from paredown.search.drivers.ray_resources import not_offered, reserved_for
 from paredown.search.drivers.shared_folder import Marker
@@ -71,13 +70,7 @@ def tune(pipe: "Connection[Any, Any]", settings: TuneRun, log: Path) -> None:
         settings: What to do.
         log: File for all that Ray prints.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the search decides what Ctrl-C means
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    os.environ.clear()
-    os.environ.update(settings.environment)
-    with log.open("wb") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+    enter(settings.environment, log)
     with contextlib.suppress(BrokenPipeError, EOFError, ConnectionResetError):  # the search has ended
         try:
             _run(pipe, settings)

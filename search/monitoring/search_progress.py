@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from paredown.evaluators.metrics.accuracy import METRIC as ACCURACY
 from paredown.search.listener import ProgressListener, SearchStart
-from paredown.studies.result import FINISHED, PendingTrial, TrialResult
+from paredown.studies.result import MEASURED_BY, PARKED, TRAINED, PendingTrial, TrialResult
 
 RECENT_TRIALS = 20
 """Number of latest trials from whose durations the time left follows."""
@@ -112,30 +112,32 @@ class SearchProgress(ProgressListener):
 
     def finished(self, number: int, result: TrialResult) -> None:
         """Count a trial, and what was derived from it."""
-        self.running.pop(number)
-        begun, now = self._begun.pop(number), time.monotonic()
-        self.counts[result.outcome] += 1
+        has_waited = self.running.pop(number, None) is None  # for its device: its time went by before
+        begun, now = self._begun.pop(number, 0.0), time.monotonic()
+        if result.outcome != PARKED:  # which the study counts from the moment at which it is stored
+            self.counts[result.outcome] += 1
+        if MEASURED_BY in result.facts:
+            self.counts[PARKED] = max(0, self.counts[PARKED] - 1)
         self.counts["derived"] += len(result.derived)
-        if result.outcome in FINISHED:
-            (self._first_durations if number < LARGE_FIRST.get(self.start.sampler, 2) else self._durations).append(
-                now - begun
-            )
+        if not has_waited and result.outcome in TRAINED:
+            is_early = number < LARGE_FIRST.get(self.start.sampler, 2)
+            (self._first_durations if is_early else self._durations).append(now - begun)
             self._free_since.append(now)
             self._finished_here += 1
-        else:
+        elif not has_waited:
             self._free_since.append(begun)  # a rejected trial is part of the next one's time
         if result.outcome == "failed":
             self.failures.append((number, result))
 
     def counted(self, counts: Mapping[str, int]) -> None:
         """Take over what the study holds: other searches of it may have finished trials."""
-        for state in FINISHED:
+        for state in TRAINED:
             self.counts[state] = counts.get(state, 0)
 
     @property
     def spent(self) -> int:
         """Number of trials that count towards the budget."""
-        return sum(self.counts[state] for state in FINISHED)
+        return sum(self.counts[state] for state in TRAINED)
 
     @property
     def trials_left(self) -> int:
@@ -184,7 +186,7 @@ class SearchProgress(ProgressListener):
     @property
     def _share(self) -> float:
         """Share of this search in what was finished since it began; others of the same study do the rest."""
-        since = self.spent - sum(self.start.counts.get(state, 0) for state in FINISHED)
+        since = self.spent - sum(self.start.counts.get(state, 0) for state in TRAINED)
         return self._finished_here / since if 0 < self._finished_here < since else 1.0
 
     @property

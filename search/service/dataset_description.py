@@ -37,16 +37,22 @@ def described(folder: Path) -> dict[str, Any]:
     return {"classes": list(task.classes), "thumbnails": _write_thumbnails(task, folder), **task.summary().to_json()}
 
 
+def pictures(task: Task, label: int) -> list[bytes]:
+    """Return some training images of a class as PNG files."""
+    split = split_at(task, "train", int(task.resolutions.high))
+    rows = np.flatnonzero(split.labels == label)
+    chosen = rows[np.linspace(0, len(rows) - 1, min(THUMBNAILS, len(rows))).astype(int)]
+    return [png_of(image, task.values) for image in split.images[chosen]]
+
+
 def _write_thumbnails(task: Task, folder: Path) -> dict[str, int]:
     """Write some training images of each class, and return their number."""
-    split = split_at(task, "train", int(task.resolutions.high))
     written = {}
     for label, name in enumerate(task.classes):
-        rows = np.flatnonzero(split.labels == label)
-        chosen = rows[np.linspace(0, len(rows) - 1, min(THUMBNAILS, len(rows))).astype(int)]
-        for number, image in enumerate(split.images[chosen]):
+        found = pictures(task, label)
+        for number, picture in enumerate(found):
             file = thumbnail_file(folder, label, number)
             file.parent.mkdir(exist_ok=True)
-            file.write_bytes(png_of(image, task.values))
-        written[name] = len(chosen)
+            file.write_bytes(picture)
+        written[name] = len(found)
     return written

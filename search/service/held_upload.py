@@ -9,7 +9,10 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 
+from anyio import current_time, fail_after
+
 from paredown.search.service.datasets import UploadTooLarge
+from paredown.spaces.errors import ParedownError
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -20,6 +23,14 @@ UPLOAD = re.compile(r"/v1/datasets/[^/]+")
 KEY = "paredown.upload"
 """Where the scope of a request keeps what reads its body."""
 OF_THE_BODY = (b"content-length", b"transfer-encoding")
+IDLE_S = 60.0
+"""Seconds of waiting within which the next `LEAST_BYTES` of an upload must come."""
+LEAST_BYTES = 4096
+"""Number of bytes that show that a sender is at work: one that sends a byte now and then holds a place for nothing."""
+
+
+class UploadStalled(ParedownError):
+    """The sender of an upload has gone, or sends next to nothing."""
 
 
 class HeldUploads:
@@ -52,15 +63,23 @@ async def uploaded(scope: Scope, limit: int) -> AsyncIterator[bytes]:
 
     Raises:
         UploadTooLarge: It is longer.
+        UploadStalled: Too little of it came for too long; the time that the reader takes does not count.
         ConnectionError: The request ended before its body.
     """
-    length = 0
+    length, fresh, waited_s = 0, 0, 0.0
     while True:
-        message = await scope[KEY]()
+        began = current_time()
+        try:
+            with fail_after(IDLE_S - waited_s):
+                message = await scope[KEY]()
+        except TimeoutError:
+            raise UploadStalled(f"less than {LEAST_BYTES:,} bytes of the zip file came within {IDLE_S:g} s") from None
         if message["type"] == "http.disconnect":
             raise ConnectionError("the request ended before its body")
         part = message.get("body", b"")
-        length += len(part)
+        length, fresh, waited_s = length + len(part), fresh + len(part), waited_s + current_time() - began
+        if fresh >= LEAST_BYTES:
+            fresh, waited_s = 0, 0.0
         if length > limit:
             raise UploadTooLarge(f"the zip file is larger than {limit:,} bytes, the limit of this server")
         yield part

@@ -11,10 +11,10 @@ from typing import Any
 from paredown.search.errors import ConfigError
 from paredown.search.samplers.catalogue import SAMPLERS
 from paredown.search.service.dataset_places import PREFIX, named_images
+from paredown.search.service.settings import MAX_TRIALS
 from paredown.search.study_file.schema import StudyConfig
 from paredown.search.study_file.sections import BASELINE
 
-MAX_TRIALS = 100_000
 PATHS = {"image_folder": "path", "arrays": "path"}
 """Tasks with the option that names a file or a folder."""
 FIXED_KNOBS = ("imported.function", "imported.folder", "imported.weights")

@@ -199,6 +199,13 @@ class Service:
         found: dict[str, dict[str, float]] = json.loads(text)
         return found
 
+    def device_models(self, job: Job, device: str) -> dict[str, Any]:
+        """Return what the models of a study cost on a device; see the module `device_models`."""
+        environment = {"PAREDOWN_STORAGE": self.settings.storage}
+        text = output_of("paredown.search.service.device_models", job.stored_name, device, environment=environment)
+        found: dict[str, Any] = json.loads(text)
+        return found
+
     def command(self, *arguments: str) -> str:
         """Run a command of the command line in a process of its own, and return what it printed.
 
@@ -207,16 +214,30 @@ class Service:
         """
         return output_of("paredown", *arguments, environment={"PAREDOWN_STORAGE": self.settings.storage})
 
+    def describe_task(self, owner: str, task: object, where: str) -> dict[str, Any]:
+        """Return what the data of a task is that a study would name, with some images; see `task_description`.
+
+        Args:
+            owner: Name of who would submit the study.
+            task: The task, as a study file names it.
+            where: How messages name the study file.
+
+        Raises:
+            ConfigError: The task says what cannot be, or what the server does not allow.
+        """
+        return self._answer_of("task_description", {"task": task, "where": where, "owner": owner})
+
     def _checked(self, owner: str, text: str, where: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        return self._answer_of("submission", {"text": text, "where": where, "given": dict(given), "owner": owner})
+
+    def _answer_of(self, module: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the JSON document with which a module of this package answers, in a process of its own."""
         data = self.settings.data
-        request = {
-            "text": text,
-            "where": where,
-            "given": dict(given),
-            "owner": owner,
+        rules = {
             "allow": self.settings.allow,
             "data": None if data is None else str(data.absolute()),
             "out": str(self.settings.out.absolute()),
         }
-        checked: dict[str, Any] = json.loads(output_of("paredown.search.service.submission", given=json.dumps(request)))
-        return checked
+        text = output_of(f"paredown.search.service.{module}", given=json.dumps({**request, **rules}))
+        answer: dict[str, Any] = json.loads(text)
+        return answer

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+MAX_TRIALS = 100_000
+"""Maximum number of trials of a study."""
+
 
 @dataclass(frozen=True)
 class Settings:

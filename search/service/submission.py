@@ -53,6 +53,7 @@ def checked_submission(request: dict[str, Any]) -> dict[str, Any]:
     stored = checked_config(payload, where, {"study": f"{request['owner']}.{config.study}"})
     probe(set_up(stored, where, out, out), where)
     needs = [] if config.resources is None else list(config.resources.custom)
+    needs += [] if config.measure_on is None else [config.measure_on.resource]
     return {"study": config.study, "payload": payload, "folder": str(out.absolute()), "needs": needs}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from paredown.search.cli.exit_codes import ABORTED, BUG, DONE, WRONG_INPUT
 from paredown.search.cli.stop_signals import STOPPED
-from paredown.search.interruption import TIME_IS_UP, StopRequest, stop_on_signals
+from paredown.search.interruption import MEASURED_LATER, TIME_IS_UP, StopRequest, stop_on_signals
 from paredown.search.monitoring.status_file import read_statuses
 from paredown.search.service.child_process import start_child
 from paredown.studies.database import open_storage
@@ -155,6 +155,8 @@ class Worker:
             self._queue.release(job)
         elif code == STOPPED and (reason := _reason(job, child.pid)) == TIME_IS_UP:
             self._queue.finish(job, "done", reason)
+        elif code == STOPPED and reason.endswith(MEASURED_LATER):
+            self._queue.finish(job, "paused", reason)
         else:
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
             self._queue.release(job, died=True, error=f"its process ended by itself with {how}")

@@ -1,9 +1,11 @@
 """Contradictions between the keys of a study file, which no single key shows."""
 
+from paredown.evaluators.latency.sent_model import timed_metrics
 from paredown.search.errors import ConfigError
 from paredown.search.monitoring.notification import check_url, is_url
 from paredown.search.schedulers.halving import Halving
 from paredown.search.study_file.schema import StudyConfig
+from paredown.search.trial.exit_settings import EXIT_STEP
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.families.imported import NAME as IMPORTED
 
@@ -18,6 +20,7 @@ def check_consistency(config: StudyConfig, where: str) -> None:
     _check_model(config, where)
     _check_inheriting(config, where)
     _check_halving(config, where)
+    _check_measuring(config, where)
     for key, hook in (("on_finish", config.on_finish), ("on_failure", config.on_failure)):
         if hook is not None and is_url(hook):
             check_url(hook, f"{where}: {key}")
@@ -74,4 +77,27 @@ def _check_halving(config: StudyConfig, where: str) -> None:
         raise ConfigError(
             f"{where}: halving.brackets: {halving.brackets} is more than the rungs below {epochs} epochs allow "
             f"({', '.join(map(str, rungs))}); allowed: 1 to {len(rungs) + 1}, the last bracket without a rung"
+        )
+
+
+def _check_measuring(config: StudyConfig, where: str) -> None:
+    """Refuse what needs a latency while the trial runs, where another machine measures it when the trial is over."""
+    if config.measure_on is None:
+        return
+    device = config.measure_on.resource
+    if EXIT_STEP in config.space.steps:
+        raise ConfigError(
+            f"{where}: measure_on: networks with early exits are measured where they are trained; leave "
+            f"{EXIT_STEP} out of space.steps"
+        )
+    if config.resources is not None and device in config.resources.custom:
+        raise ConfigError(
+            f"{where}: measure_on.resource: {device} is also in resources.custom, so that trials would keep it from "
+            "what is to be measured; allowed: one of the two"
+        )
+    late = [name for name in config.objectives if name in timed_metrics(config.objectives)]
+    if config.halving is not None and late:
+        raise ConfigError(
+            f"{where}: halving: {late[0]} is measured on {device} when a trial is over, so that no running one can be "
+            "judged; leave out halving, or take an objective that is known before, such as device_latency_ms"
         )

@@ -119,7 +119,7 @@ def _reason(setup: Setup, networks: list[Candidate], step: Step, setting: Mappin
 
 
 def _probe_limits(setup: Setup, where: str) -> list[tuple[Candidate, dict[str, float]]]:
-    limits = [o for o in setup.plan.objectives if o.is_limited and o.metric.untrained_tolerance is not None]
+    limits = [o for o in setup.plan.measured_here if o.is_limited and o.metric.untrained_tolerance is not None]
     measured: list[tuple[Candidate, dict[str, float]]] = []
     if not limits:
         return measured

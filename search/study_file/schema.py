@@ -15,6 +15,7 @@ from paredown.search.study_file.sections import (
     DistillationSection,
     Duration,
     HalvingSection,
+    MeasureOnSection,
     MemorySize,
     ResourcesSection,
     Section,
@@ -40,6 +41,7 @@ class StudyConfig(Section):
             `baseline - 2 pt` and `0.5 x baseline`; `none` switches one off.
         device: Device for which models are searched: a name of `paredown device list`, or a TOML file; its memory and
             number formats become limits.
+        measure_on: The machine of a Ray cluster that measures latency; null measures where the trial runs.
         space: The part of the joint space that is searched.
         training: How candidates are trained.
         distillation: The teacher of the step `distillation`.
@@ -74,6 +76,7 @@ class StudyConfig(Section):
     objectives: list[str] = Field(min_length=2)
     limits: dict[str, WrittenLimit] = Field(default_factory=dict)
     device: str | None = None
+    measure_on: MeasureOnSection | None = None
     space: SpaceSection = SpaceSection()
     training: TrainingSection = TrainingSection()
     distillation: DistillationSection = DistillationSection()
@@ -156,6 +159,7 @@ SECTIONS: dict[str, type[Section]] = {
     "distillation": DistillationSection,
     "halving": HalvingSection,
     "resources": ResourcesSection,
+    "measure_on": MeasureOnSection,
 }
 
 

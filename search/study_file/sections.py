@@ -13,6 +13,7 @@ from pydantic import (
     PrivateAttr,
     SerializerFunctionWrapHandler,
     WithJsonSchema,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -231,3 +232,24 @@ class HalvingSection(Section):
     min_epochs: int = Field(ge=1, validation_alias=AliasChoices("min_epochs", "first"))
     factor: int = Field(default=2, ge=2)
     brackets: int = Field(default=1, ge=1)
+
+
+class MeasureOnSection(Section):
+    """The machine of a Ray cluster that measures latency, in place of the one that runs the trial.
+
+    Attributes:
+        resource: Name of the resource that this machine declares, such as `pi4`; it measures one model at a time.
+        timeout: Time in which one measurement has to end, such as 5m, with its wait for others on that machine.
+        retries: Number of further attempts after one that did not end in time or whose process died.
+    """
+
+    resource: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
+    timeout: Duration = 300
+    retries: int = Field(default=2, ge=0, le=20)
+
+    @field_validator("resource")
+    @classmethod
+    def _is_of_one_machine(cls, value: str) -> str:
+        if value.lower() in ("cpu", "gpu", "memory", "object_store_memory"):
+            raise ValueError(f"{value!r} is what every machine has; allowed: a name of ray start --resources")
+        return value

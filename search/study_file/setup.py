@@ -124,6 +124,7 @@ def set_up(config: StudyConfig, where: str, folder: Path, out: Path) -> Setup:
         swept=tuple(_swept(space)),
         device=this_device(target.threads, target.batch_size) if target else this_device(),
         target=target,
+        measured_on=config.measure_on.resource if config.measure_on else "",
     )
     return Setup(config, task, space, plan, _stored(config, plan, task, space))
 
@@ -160,6 +161,7 @@ def _stored(config: StudyConfig, plan: TrialPlan, task: Task, space: SearchSpace
         "training": _stored_training(config.training),
         "seed": config.seed,
         **({"target": plan.target.model_dump(mode="json")} if plan.target else {}),
+        **({"measure_on": plan.measured_on} if plan.measured_on else {}),
         "step_labels": {name: step.table_label.to_json() for name, step in space.steps.items()},
         "device": plan.device.to_json(),
     }

@@ -21,7 +21,7 @@ def evaluated(
     return {
         name: evaluator.evaluate(inputs)
         for name, evaluator in EVALUATORS.items()
-        if evaluator.needs in needs and (name in asked or evaluator.applies(inputs))
+        if evaluator.needs in needs and name not in inputs.left_out and (name in asked or evaluator.applies(inputs))
     }
 
 

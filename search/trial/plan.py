@@ -7,6 +7,7 @@ from pathlib import Path
 from paredown.evaluators.device import Device, this_device
 from paredown.evaluators.devices.costs import refused_format
 from paredown.evaluators.devices.profile import DeviceProfile
+from paredown.evaluators.latency.sent_model import timed_metrics
 from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.evaluators.metrics.evaluation_input import Baseline
 from paredown.evaluators.metrics.measurement import Metric, Objective, optimised_metrics
@@ -16,6 +17,7 @@ from paredown.evaluators.training.teacher import TeacherSpec
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.errors import InfeasibleCandidate
+from paredown.studies.result import PARKED, Outcome
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class TrialPlan:
             several epochs of fine-tuning; 0 stops none.
         device: The device that files are made for; the same on every machine that runs trials of the study.
         target: The device for which models are searched, where the study file names one.
+        measured_on: Resource of the machine that measures the timed metrics once a trial is over; empty where the
+            machine of the trial measures them itself.
     """
 
     task: TaskSpec
@@ -73,6 +77,24 @@ class TrialPlan:
     least_accuracy: tuple[float, float] = (0.0, 0.0)
     device: Device = field(default_factory=this_device)
     target: DeviceProfile | None = None
+    measured_on: str = ""
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The metrics that the trial does not measure itself."""
+        return timed_metrics([o.metric.name for o in self.objectives]) if self.measured_on else ()
+
+    @property
+    def measured_here(self) -> tuple[Objective, ...]:
+        """The objectives whose metrics the trial measures itself."""
+        return tuple(o for o in self.objectives if o.metric.name not in self.left_out)
+
+    @property
+    def ending(self) -> tuple[Outcome, str]:
+        """Outcome and reason of a trial that has come to its end."""
+        if not self.measured_on:
+            return "done", ""
+        return PARKED, f"{', '.join(self.left_out)}: {self.measured_on} has still to measure it"
 
     @property
     def optimised_metrics(self) -> tuple[Metric, ...]:
@@ -97,7 +119,7 @@ class TrialPlan:
         It does for a teacher, for limits that follow from the baseline, and where it goes on from the same network.
         """
         learns = self.teacher is None and any(STEPS[name].teacher_loss for name in candidate.steps)
-        costs = [o for o in self.objectives if o.is_limited and o.metric.untrained_tolerance is not None]
+        costs = [o for o in self.measured_here if o.is_limited and o.metric.untrained_tolerance is not None]
         judged = any(o.limit is None or EVALUATORS[o.metric.name].needs == "file" for o in costs)
         refuses = any(EVALUATORS[o.metric.name].refuses for o in self.objectives)
         goes_on = bool(self.training.cache_bytes) and candidate.uncompressed == self.reference_network

@@ -36,6 +36,7 @@ from paredown.search.trial.evaluating import evaluated, judged_by_file
 from paredown.search.trial.exit_settings import EXIT_STEP, best_settings, exit_facts, with_setting
 from paredown.search.trial.failure_cause import cause_of, failure
 from paredown.search.trial.fitted_plan import fitted_plan
+from paredown.search.trial.measuring_pause import MeasuringPause
 from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial.pretraining import pretraining_digest
 from paredown.search.trial.recovering import Recovering
@@ -101,6 +102,7 @@ class _Trial:
 
     def __post_init__(self) -> None:
         self.stopwatch = Stopwatch(self.plan.timeout_s, self.plan.seconds_left)
+        self.pause = MeasuringPause(self.stopwatch.check, self.plan.training.device)
         self.recovering = Recovering(self.plan.least_accuracy, self.plan.training.finetune_epochs)
 
     @property
@@ -108,6 +110,7 @@ class _Trial:
         precision = self.plan.training.precision
         return {
             "seconds": {stage: round(seconds, 3) for stage, seconds in self.stopwatch.seconds.items()},
+            "paused_s": round(self.pause.paused_s, 3),
             UNTRAINED_KEY: self.known,
             "skipped": self.skipped,
             **self.recovering.facts,
@@ -168,7 +171,9 @@ class _Trial:
                 self.notes["exits"] = exit_facts(compressed.network, written.file, self.shape, images)
                 with self.stopwatch.timed("thresholds"):
                     derived = list(self._derived(compressed.network, written))
-        return TrialResult("done", "", self.measurements, artifact, self.facts, tuple(self.curve), tuple(derived))
+        return TrialResult(
+            *self.plan.ending, self.measurements, artifact, self.facts, tuple(self.curve), tuple(derived)
+        )
 
     def check(self) -> None:
         """Build the network and measure what needs no training; raise an error where it breaks a limit."""
@@ -185,7 +190,7 @@ class _Trial:
         counted = dict(self.plan.counted)
         # Our own networks can be exported; for imported ones, an export has to show it.
         is_imported = self.candidate.family == IMPORTED
-        of_file = judged_by_file(self.plan.objectives, self.plan.judged)
+        of_file = judged_by_file(self.plan.measured_here, self.plan.judged)
         needs_file = is_imported or bool(of_file)
         if counted.keys() >= {*COUNTED, *of_file} and not is_imported:  # the sampler or the check of limits knows them
             self.measurements |= {n: Measurement(n, v, how=EVALUATORS[n].metric.how) for n, v in counted.items()}
@@ -216,7 +221,7 @@ class _Trial:
         self.notes |= {"batch_size": self.plan.training.batch_size, "threads": self.plan.threads}
         torch.set_num_threads(self.plan.threads)
         stages = TrainingStages(
-            self.candidate, self.plan, self.shape, self.data, self._after_epoch, self.stopwatch.check, self.checkpoints
+            self.candidate, self.plan, self.shape, self.data, self._after_epoch, self.pause, self.checkpoints
         )
         with self.stopwatch.timed("train"):
             pretraining = stages.pretrain(model)
@@ -268,13 +273,9 @@ class _Trial:
             yield Derived(candidate, changed, measurements, keep(file.parent, self.plan.folder, candidate), facts)
 
     def _evaluation_input(self, model: nn.Module, file: Path) -> EvaluationInput:
-        packed, images, labels = (
-            file.with_name(PACKED_FILE),
-            self.data.inputs("validation"),
-            self.data.validation.labels,
-        )
-        device = self.plan.device
-        on = (self.plan.baseline, device.threads, self.plan.target, device.batch_size)
+        plan, device, packed = self.plan, self.plan.device, file.with_name(PACKED_FILE)
+        images, labels = self.data.inputs("validation"), self.data.validation.labels
+        on = (plan.baseline, device.threads, plan.target, device.batch_size, plan.left_out)
         return EvaluationInput(model, self.shape, file, packed, images, labels, *on)
 
     def _measure(self, inputs: EvaluationInput, needs: tuple[str, ...]) -> None:

@@ -49,6 +49,7 @@ MODEL_KEYS = {
     "latency_moved",
     "latency_noisy",
     "int8_slower_than_fp32",
+    "latency_apart_from_prediction",
     "feasible",
     "artifact",
 }

@@ -7,10 +7,11 @@ import pytest
 import toy_trials
 from toy_study import let_leases_lapse
 
+from paredown.search.budget import Budget
 from paredown.search.listener import SILENT, ProgressListener
 from paredown.search.samplers.catalogue import SAMPLERS
 from paredown.search.samplers.sampler import Problem
-from paredown.search.trial_queue import CUT_S, TIME_IS_UP, Budget, TrialQueue
+from paredown.search.trial_queue import CUT_S, TIME_IS_UP, TrialQueue
 from paredown.studies.result import PendingTrial, TrialResult
 from paredown.studies.study import Study
 

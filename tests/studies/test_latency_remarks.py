@@ -1,11 +1,13 @@
 """Remarks beside a latency: int8 that is slower than fp32, and a measurement that is noisy."""
 
+from dataclasses import replace
+
 import pytest
 
 from paredown.evaluators.metrics.measurement import Measurement
 from paredown.spaces.candidate import Candidate
 from paredown.studies.front import Model
-from paredown.studies.latency_remarks import Fp32Models, faster_in_fp32, is_noisy, latency_remarks
+from paredown.studies.latency_remarks import FLAGS, Fp32Models, faster_in_fp32, is_noisy, latency_flags, latency_remarks
 from paredown.studies.summary import front_summary, model_summary
 
 INT8 = {"quantization": {"weights": "int8", "activations": "uint8"}}
@@ -94,3 +96,19 @@ def test_the_documents_say_it_of_models_off_the_front_too() -> None:
     shown = front_summary("s", ["accuracy", "latency_ms"], None, [SLOW], "out", Fp32Models([FP32, SLOW]))["models"]
     assert [one["int8_slower_than_fp32"] for one in shown] == [True]
     assert not model_summary(FP32, None, "", Fp32Models([FP32, SLOW]))["int8_slower_than_fp32"]
+
+
+def test_each_flag_of_programs_is_one_of_the_columns_of_a_table() -> None:
+    assert tuple(latency_flags(SLOW, FP32, Fp32Models([FP32, SLOW]))) == FLAGS
+    raised = latency_flags(SLOW, FP32, Fp32Models([FP32, SLOW]))
+    assert [name for name, is_raised in raised.items() if is_raised] == ["int8_slower_than_fp32"]
+
+
+@pytest.mark.parametrize(
+    ("device", "apart"), [("here", True), ("pi4 (here)", True), ("there", False), ("pi4 (there)", False)]
+)
+def test_a_prediction_is_compared_with_what_the_same_device_measured(device: str, apart: bool) -> None:
+    one = model(1, 1.0, device=device)
+    predicted = Measurement("device_latency_ms", 1.3, 0.1, "predicted", "here")
+    one = replace(one, measurements={**one.measurements, "device_latency_ms": predicted})
+    assert latency_flags(one, FP32, Fp32Models())["latency_apart_from_prediction"] is apart

@@ -19,7 +19,7 @@ from paredown.search.service.api.system_routes import system_routes
 from paredown.search.service.dashboard_port import DashboardPort
 from paredown.search.service.datasets import DatasetConflict, DatasetNotFound, UploadTooLarge
 from paredown.search.service.guard import DATABASE_GONE, Guard
-from paredown.search.service.held_upload import HeldUploads
+from paredown.search.service.held_upload import HeldUploads, UploadStalled
 from paredown.search.service.pages.shell import add_pages
 from paredown.search.service.service import Service
 from paredown.spaces.errors import ParedownError
@@ -32,7 +32,12 @@ ROUTES = (
     *(dataset_routes, device_routes, system_routes),
 )
 UNPROCESSABLE = 422
-STATUSES = {(StudyNotFound, DatasetNotFound): 404, (JobConflict, DatasetConflict): 409, (UploadTooLarge,): 413}
+STATUSES = {
+    (StudyNotFound, DatasetNotFound): 404,
+    (UploadStalled,): 408,
+    (JobConflict, DatasetConflict): 409,
+    (UploadTooLarge,): 413,
+}
 """Errors with another status code than that of refused input."""
 
 

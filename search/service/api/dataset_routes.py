@@ -24,6 +24,7 @@ UNPACKED_AT_ONCE = 2
 PICTURE: Responses = {200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}}
 UPLOADED: Responses = {
     200: {"model": DatasetDocument, "description": "The same zip file was uploaded before"},
+    408: {"model": Problem, "description": "The zip file did not come"},
     413: {"model": Problem, "description": "The zip file is larger than the limit of the server"},
     507: {"model": Problem, "description": "The disk of the server is full"},
 }

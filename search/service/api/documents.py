@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from paredown.search.service.api import examples
 from paredown.search.service.overview import State
+from paredown.search.service.settings import MAX_TRIALS
 
 
 class EstimateDocument(BaseModel):
@@ -98,7 +99,7 @@ class Extension(BaseModel):
     """A larger number of trials."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"trials": 80}]})
-    trials: int = Field(ge=1, le=100_000)
+    trials: int = Field(ge=1, le=MAX_TRIALS)
 
 
 class Retry(BaseModel):

@@ -66,7 +66,7 @@ def add_callbacks(dash: Dash, service: Service, snapshots: Snapshots) -> None:
         job = service.find(asker(), name)
         snapshot = snapshots.of(job)
         assert snapshot is not None
-        found = snapshots.importances(job, snapshot)
+        found = snapshots.answer(job, snapshot, "importances", lambda: service.importances(job))
         if not found:
             needed = f"It takes {MIN_TRIALS_FOR_IMPORTANCES} finished trials; there are {len(snapshot.models)}."
             return html.P(needed, className="note")

@@ -6,7 +6,8 @@ from dash import Dash, Input, Output, State, dcc, html
 from dash.development.base_component import Component
 
 from paredown.evaluators.metrics.measurement import Metric
-from paredown.search.service.pages.elements import link, nothing, panel, table, value_cell
+from paredown.search.service.pages.candidate_text import dotted_knobs
+from paredown.search.service.pages.elements import dropdown_label, link, nothing, panel, table, value_cell
 from paredown.search.service.pages.place import Place, address
 from paredown.search.service.pages.plots import graph
 from paredown.search.service.pages.snapshot import Snapshot, Snapshots
@@ -33,7 +34,7 @@ def layout(place: Place, snapshots: Snapshots) -> list[Component]:
     offered += [{"label": f"trial {m.trial}", "value": m.trial} for m in models if m.trial not in known]
     chooser = html.Div(
         [
-            html.Label(f"Models, {MOST} at most", htmlFor="compared"),
+            dropdown_label(f"Models, {MOST} at most", "compared"),
             dcc.Dropdown(offered, [model.trial for model in models], id="compared", multi=True),
         ]
     )
@@ -52,7 +53,7 @@ def _comparison(place: Place, snapshot: Snapshot, models: list[Model]) -> list[A
         ]
         for metric in snapshot.measured
     ]
-    knobs = {model.trial: _knobs(model) for model in models}
+    knobs = {model.trial: dotted_knobs(model.candidate) for model in models}
     names = sorted({knob for found in knobs.values() for knob in found})
     differing = [knob for knob in names if len({str(knobs[m.trial].get(knob)) for m in models}) > 1]
     rows: list[list[Any]] = [
@@ -92,12 +93,6 @@ def _best(metric: Metric, model: Model, models: list[Model]) -> Component | None
     if name not in model.measurements or len(set(values)) < 2 or metric.loss(model[name]) > min(values):
         return None
     return html.Span([html.Span("best", className="sr")], className="dot")
-
-
-def _knobs(model: Model) -> dict[str, Any]:
-    candidate = model.candidate
-    found = {"family": candidate.family} | {f"{candidate.family}.{knob}": v for knob, v in candidate.knobs.items()}
-    return found | {f"{step}.{knob}": v for step, knobs in candidate.steps.items() for knob, v in knobs.items()}
 
 
 def add_callbacks(dash: Dash, service: Service, snapshots: Snapshots) -> None:

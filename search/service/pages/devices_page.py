@@ -11,7 +11,7 @@ from paredown.evaluators.devices.profile import DeviceProfile, Figure
 from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.search.cli.device import size
 from paredown.search.service.pages.dash_server import asker
-from paredown.search.service.pages.elements import link, nothing, panel, table
+from paredown.search.service.pages.elements import dropdown_label, link, nothing, panel, table
 from paredown.search.service.pages.place import Place, name_of
 from paredown.search.service.pages.snapshot import Snapshots
 from paredown.search.service.service import Service
@@ -94,7 +94,7 @@ def _matrix(place: Place) -> Component:
             [
                 html.Div(
                     [
-                        html.Label("Study", htmlFor="matrix-study"),
+                        dropdown_label("Study", "matrix-study"),
                         dcc.Dropdown(
                             names, wanted if wanted in names else names[0], id="matrix-study", clearable=False
                         ),
@@ -125,8 +125,12 @@ def add_callbacks(dash: Dash, service: Service, snapshots: Snapshots) -> None:
             return no_update
         place = Place(service, asker(), ("devices",))
         job = service.find(asker(), name)
-        found = json.loads(service.command("select", job.stored_name, "--all-devices", "--json"))
-        return _table(place, name, found, [m.name for m in service.begun(job).optimised_metrics])
+        service.begun(job)
+        snapshot = snapshots.of(job)
+        assert snapshot is not None
+        command = ("select", job.stored_name, "--all-devices", "--json")
+        found = json.loads(snapshots.answer(job, snapshot, "all devices", lambda: service.command(*command)))
+        return _table(place, name, found, [metric.name for metric in snapshot.metrics])
 
 
 def _table(place: Place, name: str, found: dict[str, Any], objectives: list[str]) -> Component:

@@ -2,8 +2,9 @@
 
 import io
 from pathlib import Path
+from typing import Annotated
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.responses import FileResponse
 
 from paredown.search.service.api.file_routes import attached, report_file
@@ -34,5 +35,15 @@ def add_downloads(application: FastAPI, service: Service) -> None:
         write_csv(reader, text)
         headers = {"content-disposition": 'attachment; filename="trials.csv"'}
         return Response(text.getvalue(), media_type="text/csv", headers=headers)
+
+    @application.get("/thumbnail/{dataset}", include_in_schema=False)
+    def thumbnail(
+        request: Request,
+        dataset: str,
+        of_class: Annotated[str, Query(alias="class")],
+        number: Annotated[int, Query(ge=0, le=1000)] = 0,
+    ) -> FileResponse:
+        file = service.datasets.thumbnail(request.state.token, dataset, of_class, number)
+        return FileResponse(file, media_type="image/png")
 
     application.include_router(router)

@@ -27,6 +27,11 @@ def aria(**said: object) -> dict[str, Any]:
     return {f"aria-{name}": str(value) for name, value in said.items()}
 
 
+def dropdown_label(text: Content, of: str) -> Component:
+    """Return the label of a dropdown, which names itself by its value and an element of this id alone."""
+    return html.Label(text, id=f"{of}-value-count", htmlFor=of)
+
+
 def pill(state: str, note: str = "") -> Component:
     """Return the mark of a state."""
     return html.Span(note or state, className=f"pill {MARKS.get(state, 'plain')}")

@@ -2,7 +2,6 @@
 
 from urllib.parse import urlencode
 
-import yaml
 from dash import Dash, html
 from dash.development.base_component import Component
 
@@ -10,13 +9,14 @@ from paredown.search.service.pages.elements import link, panel
 from paredown.search.service.pages.place import Place
 from paredown.search.service.pages.snapshot import Snapshots
 from paredown.search.service.pages.study_frame import study_head
+from paredown.search.service.pages.study_text import study_text
 from paredown.search.service.service import Service
 
 
 def layout(place: Place, snapshots: Snapshots) -> list[Component]:
     """Return the page."""
     job = place.job()
-    text = yaml.safe_dump(job.payload, sort_keys=False, allow_unicode=True)
+    text = study_text(place.service, job)
     again = f"{place.href('new')}?{urlencode({'like': place.name_of(job)})}"
     return [
         *study_head(place, job, "file"),

@@ -11,7 +11,16 @@ from dash.exceptions import PreventUpdate
 from paredown.evaluators.devices.catalogue import device_ids
 from paredown.search.api.model_table import ModelTable
 from paredown.search.service.pages.dash_server import asker
-from paredown.search.service.pages.elements import aria, link, nothing, panel, problem, table, value_cell
+from paredown.search.service.pages.elements import (
+    aria,
+    dropdown_label,
+    link,
+    nothing,
+    panel,
+    problem,
+    table,
+    value_cell,
+)
 from paredown.search.service.pages.place import Place, address
 from paredown.search.service.pages.plots import front_plot, graph
 from paredown.search.service.pages.snapshot import Snapshot, Snapshots
@@ -21,6 +30,7 @@ from paredown.search.service.pages.which_model import (
     answer_on_device,
     answer_text,
     limit_text,
+    on_device,
     sliders,
     stops,
 )
@@ -62,7 +72,7 @@ def _front(place: Place, job: Job, snapshot: Snapshot | None) -> Component:
     which = panel(
         "Which model",
         html.Div(sliders(snapshot, place.query), id=SLIDERS),
-        html.Label("Device", htmlFor="device"),
+        dropdown_label("Device", "device"),
         dcc.Dropdown(devices, wanted if wanted in device_ids() else None, id="device", placeholder="any"),
         dcc.Loading(html.Div(id="answer", className="answer", **aria(live="polite")), delay_show=300, type="dot"),
         note="The most accurate model within the limits." if snapshot.metrics[0].name == "accuracy" else None,
@@ -109,7 +119,7 @@ def _axes(place: Place, snapshot: Snapshot) -> Component:
     labels = ("Vertical", "Horizontal", "Depth")
     fields = [
         html.Div(
-            [html.Label(label, htmlFor=f"axis-{axis}"), dcc.Dropdown(names, value, id=f"axis-{axis}", clearable=False)],
+            [dropdown_label(label, f"axis-{axis}"), dcc.Dropdown(names, value, id=f"axis-{axis}", clearable=False)],
             id=f"field-{axis}",
         )
         for axis, label, value in zip(AXES, labels, values, strict=True)
@@ -227,7 +237,8 @@ def add_callbacks(dash: Dash, service: Service, snapshots: Snapshots) -> None:
             if device is None:
                 got = answer(snapshot, limits)
             else:
-                got = answer_on_device(service, job, snapshot, limits, device)
+                seen = on_device(service, snapshots, job, device)
+                got = answer_on_device(seen, snapshot, limits, device)
         except ParedownError as error:
             said = str(error)
             return problem(f"{said[:1].upper()}{said[1:]}.", "Loosen a limit."), data, texts

@@ -3,23 +3,25 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
 from dash import Dash, Input, Output, State, dcc, html, no_update
 from dash.development.base_component import Component
 
+from paredown.search.errors import ConfigError
 from paredown.search.service.pages.changes import NotAllowed, changed
 from paredown.search.service.pages.dash_server import asker
-from paredown.search.service.pages.elements import link, panel, problem
+from paredown.search.service.pages.data_panel import FILE, data_choice, data_panel
+from paredown.search.service.pages.elements import dropdown_label, link, panel, problem
 from paredown.search.service.pages.place import Place, address, name_of
 from paredown.search.service.pages.snapshot import Snapshots
 from paredown.search.service.pages.study_keys import StudySchema, key_named, keys, line_of, meaning
+from paredown.search.service.pages.study_text import study_text, top_level, with_key
 from paredown.search.service.service import Service
 from paredown.spaces.errors import ParedownError
 
 EXAMPLES = {file.stem: file for file in sorted((Path(__file__).parent / "examples").glob("*.yaml"))}
 FIRST = "digits"
-FILE = "study file"
-"""How messages name the text, as the API's do."""
+MAX_EARLIER = 200
+"""Maximum number of earlier studies that are offered, the latest first."""
 
 
 def layout(place: Place, snapshots: Snapshots) -> list[Component]:
@@ -28,7 +30,7 @@ def layout(place: Place, snapshots: Snapshots) -> list[Component]:
     if like is None:
         text = EXAMPLES[FIRST].read_text()
     else:
-        text = yaml.safe_dump(place.service.find(place.token, like).payload, sort_keys=False, allow_unicode=True)
+        text = study_text(place.service, place.service.find(place.token, like))
     can_submit = place.token.allows("submit")
     refused = problem("This token only reads.", "Sign in with one of the scope submit to start studies.")
     names = [{"label": name.replace("_", " "), "value": name} for name in EXAMPLES]
@@ -38,7 +40,7 @@ def layout(place: Place, snapshots: Snapshots) -> list[Component]:
             [
                 html.Div(
                     [
-                        html.Label("Start from", htmlFor="example"),
+                        dropdown_label("Start from", "example"),
                         dcc.Dropdown(names, None if like else FIRST, id="example"),
                     ]
                 ),
@@ -47,6 +49,7 @@ def layout(place: Place, snapshots: Snapshots) -> list[Component]:
             ],
             className="fields",
         ),
+        html.Div([data_choice(place), _warm_start(place, text)], className="fields"),
         html.Label("Text, in YAML", htmlFor="study-text"),
         dcc.Textarea(id="study-text", value=text, rows=26, spellCheck=False),
         html.Div(id="study-problem", role="alert"),
@@ -67,8 +70,21 @@ def layout(place: Place, snapshots: Snapshots) -> list[Component]:
     return [
         html.Div([html.H1("New study"), link("All studies", place.href())], className="head"),
         html.Div() if can_submit else refused,
-        html.Div([editor, help_text], className="columns"),
+        html.Div([editor, html.Div([data_panel(), help_text])], className="columns"),
     ]
+
+
+def _warm_start(place: Place, text: str) -> Component | None:
+    """Return the field that chooses earlier studies; None where there is none to learn from."""
+    jobs = [job for job in place.service.jobs.all(place.token.owner) if job.started_at is not None]
+    if not jobs:
+        return None
+    named = top_level(text).get("warm_start") or []
+    offered = [job.study for job in jobs[::-1][:MAX_EARLIER]]
+    field = dcc.Dropdown(
+        offered, [one for one in named if one in offered], id="warm-start", multi=True, placeholder="nothing"
+    )
+    return html.Div([dropdown_label("Learn from earlier studies (warm start)", "warm-start"), field])
 
 
 def _number(name: str, value: int, low: int, high: int) -> Component:
@@ -82,6 +98,19 @@ def add_callbacks(dash: Dash, service: Service, snapshots: Snapshots) -> None:
     @dash.callback(Output("study-text", "value"), Input("example", "value"), prevent_initial_call=True)
     def fill(name: str | None) -> Any:
         return EXAMPLES[name].read_text() if name in EXAMPLES else no_update
+
+    @dash.callback(
+        Output("study-text", "value", allow_duplicate=True),
+        Output("study-problem", "children", allow_duplicate=True),
+        Input("warm-start", "value"),
+        State("study-text", "value"),
+        prevent_initial_call=True,
+    )
+    def learn_from(names: list[str] | None, text: str | None) -> tuple[Any, Any]:
+        try:
+            return with_key(text or "", "warm_start", names or []), None
+        except ConfigError as error:
+            return no_update, problem(f"{error}.", "Mend it first; earlier studies are written into it.")
 
     @dash.callback(Output("study-keys", "children"), Input("study-keys", "id"))
     def explain(place: str) -> list[Component]:

@@ -4,7 +4,9 @@ from types import ModuleType
 
 from paredown.search.service.pages import (
     analysis_page,
+    change_page,
     compare_page,
+    data_panel,
     devices_page,
     file_page,
     front_page,
@@ -32,6 +34,7 @@ STUDY_PAGES: dict[str, ModuleType] = {
     "compare": compare_page,
     "log": log_page,
     "file": file_page,
+    "change": change_page,
 }
 ALL: tuple[ModuleType, ...] = (
     studies_page,
@@ -40,6 +43,7 @@ ALL: tuple[ModuleType, ...] = (
     tokens_page,
     trial_page,
     steering,
+    data_panel,
     *PAGES.values(),
     *STUDY_PAGES.values(),
 )

@@ -2,9 +2,10 @@
 
 import threading
 from collections import OrderedDict, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.evaluators.metrics.latency_again_ms import METRIC as AGAIN
@@ -19,6 +20,8 @@ from paredown.studies.reading import StudyReader
 T = TypeVar("T")
 KEPT = 3
 """Number of studies whose models are kept; those of ten thousand trials take some 65 MB."""
+KEPT_ANSWERS = 12
+"""Number of answers that took a process and are kept."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class Snapshots:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._kept: OrderedDict[str, Snapshot] = OrderedDict()
-        self._importances: OrderedDict[str, tuple[str, dict[str, dict[str, float]]]] = OrderedDict()
+        self._answers: OrderedDict[str, tuple[str, Any]] = OrderedDict()
         self._lock = threading.Lock()
         self._reading: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
@@ -99,18 +102,29 @@ class Snapshots:
                 objectives = known.reader.objectives
                 kept = Snapshot(reader, version, known.models, known.baseline, known.metrics, objectives)
         with self._lock:
-            _keep(self._kept, job.stored_name, kept)
+            _keep(self._kept, job.stored_name, kept, KEPT)
         return kept
 
-    def importances(self, job: Job, snapshot: Snapshot) -> dict[str, dict[str, float]]:
-        """Return the importances of the knobs, by objective; empty where there are too few trials."""
+    def answer(self, job: Job, snapshot: Snapshot, what: str, find: Callable[[], T]) -> T:
+        """Return what a process must find, which is asked once for as long as nothing new has come.
+
+        Args:
+            job: The study.
+            snapshot: Its models.
+            what: What is asked.
+            find: Finds it.
+        """
+        key = f"{job.stored_name} {what}"
         with self._lock:
-            version, found = self._importances.get(job.stored_name, ("", {}))
-        if version != snapshot.version:
-            found = self._service.importances(job)
+            reading = self._reading[key]
+        with reading:  # a slider that is drawn asks many times before the first answer
             with self._lock:
-                _keep(self._importances, job.stored_name, (snapshot.version, found))
-        return found
+                version, found = self._answers.get(key, ("", None))
+            if version != snapshot.version:
+                found = find()
+                with self._lock:
+                    _keep(self._answers, key, (snapshot.version, found), KEPT_ANSWERS)
+            return cast(T, found)
 
     def forget(self, job: Job) -> None:
         """Read a study anew the next time: an export has added a measurement."""
@@ -118,8 +132,8 @@ class Snapshots:
             self._kept.pop(job.stored_name, None)
 
 
-def _keep(kept: OrderedDict[str, T], name: str, value: T) -> None:
+def _keep(kept: OrderedDict[str, T], name: str, value: T, most: int) -> None:
     kept[name] = value
     kept.move_to_end(name)
-    if len(kept) > KEPT:
+    if len(kept) > most:
         kept.popitem(last=False)

@@ -21,6 +21,8 @@ TABS = (
     ("Log", ("log",)),
     ("Study file", ("file",)),
 )
+CHANGE = ("Change", ("change",))
+"""The page for tokens that may change a study."""
 
 
 def study_head(place: Place, job: Job, *current: str) -> list[Component]:
@@ -34,7 +36,7 @@ def study_head(place: Place, job: Job, *current: str) -> list[Component]:
     name = place.name_of(job)
     tabs = [
         link(text, place.href("studies", name, *parts), className="here" if parts == current else "")
-        for text, parts in TABS
+        for text, parts in (*TABS, *((CHANGE,) if place.token.allows("submit") else ()))
     ]
     return [
         html.Div(_head(place, job), id="study-head"),

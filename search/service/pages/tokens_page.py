@@ -7,7 +7,7 @@ from dash.development.base_component import Component
 
 from paredown.search.service.pages.changes import changed, need
 from paredown.search.service.pages.dash_server import asker
-from paredown.search.service.pages.elements import moment, panel, pill, problem, table
+from paredown.search.service.pages.elements import dropdown_label, moment, panel, pill, problem, table
 from paredown.search.service.pages.place import Place
 from paredown.search.service.pages.snapshot import Snapshots
 from paredown.search.service.service import Service
@@ -43,13 +43,13 @@ def layout(place: Place, snapshots: Snapshots) -> list[Component]:
             ),
             html.Div(
                 [
-                    html.Label("Scope", htmlFor="token-scope"),
+                    dropdown_label("Scope", "token-scope"),
                     dcc.Dropdown([*SCOPES], "submit", id="token-scope", clearable=False),
                 ]
             ),
             html.Div(
                 [
-                    html.Label("Ends after", htmlFor="token-hours"),
+                    dropdown_label("Ends after", "token-hours"),
                     dcc.Dropdown(lifetimes, 720, id="token-hours", clearable=False),
                 ]
             ),

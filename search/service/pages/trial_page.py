@@ -9,6 +9,7 @@ from dash import ALL, Dash, Input, Output, State, ctx, html, no_update
 from dash.development.base_component import Component
 
 from paredown.evaluators.metrics.catalogue import known_metrics
+from paredown.search.service.pages.candidate_text import in_words
 from paredown.search.service.pages.changes import changed
 from paredown.search.service.pages.dash_server import asker
 from paredown.search.service.pages.elements import change, link, panel, pill, problem, table
@@ -16,7 +17,6 @@ from paredown.search.service.pages.place import Place, name_of
 from paredown.search.service.pages.plots import graph
 from paredown.search.service.pages.snapshot import Snapshot, Snapshots
 from paredown.search.service.pages.study_frame import study_head
-from paredown.search.service.pages.trials_page import in_words
 from paredown.search.service.service import Service
 from paredown.studies.exporters.catalogue import EXPORTERS, folder_name
 from paredown.studies.figures import BLUE, curves_figure
@@ -63,6 +63,7 @@ def _about(place: Place, row: Mapping[str, Any], snapshot: Snapshot, model: Mode
         ["Metric", "Value", "Baseline", "Change", "How"], _measurements(snapshot, model), "Measurements", (4,)
     )
     name = place.parts[1]
+    variant = place.href("studies", name, "change", like=row["trial"])
     origin = (
         []
         if row["parent"] is None
@@ -74,7 +75,14 @@ def _about(place: Place, row: Mapping[str, Any], snapshot: Snapshot, model: Mode
     )
     return [
         panel("Why it is not done", html.Pre(cause + row["reason"])) if row["reason"] else None,
-        panel("Candidate", html.Pre(in_words(row["candidate"]).replace(" + ", "\n+ ")), note=origin or None),
+        panel(
+            "Candidate",
+            html.Pre(in_words(row["candidate"]).replace(" + ", "\n+ ")),
+            html.Div(link("Try a variant", variant, className="button"), className="under")
+            if place.token.allows("submit")
+            else None,
+            note=origin or None,
+        ),
         panel(
             "Measurements",
             measured,

@@ -7,20 +7,29 @@ import dash_ag_grid as dag
 from dash import Dash, Input, Output, State, dcc, html, no_update
 from dash.development.base_component import Component
 
+from paredown.search.service.pages.candidate_text import in_words
 from paredown.search.service.pages.dash_server import asker
-from paredown.search.service.pages.elements import nothing, panel
+from paredown.search.service.pages.elements import dropdown_label, nothing, panel
 from paredown.search.service.pages.parallel import parallel_plot, selected_trials
 from paredown.search.service.pages.place import Place, address
 from paredown.search.service.pages.plots import graph
 from paredown.search.service.pages.snapshot import Snapshot, Snapshots
 from paredown.search.service.pages.study_frame import study_head
 from paredown.search.service.service import Service
+from paredown.studies.queue.job import Job
 from paredown.studies.reading import SORTED_BY, STATES, StudyReader
 
 BLOCK = 100
 """Number of rows that one request brings."""
 REASON = 140
 """Maximum number of characters of a reason in the table; the page of a trial has all of it."""
+RELOAD = """version => {
+    if (version && document.getElementById("grid")) {
+        dash_ag_grid.getApiAsync("grid").then(grid => grid.refreshInfiniteCache());
+    }
+}"""
+"""Lets the grid read its rows again where they are, which no property of Dash's does: a new grid would forget how far
+it was scrolled, how it was sorted, and which cell has the focus."""
 ALIGNED = {"textAlign": "right", "fontVariantNumeric": "tabular-nums"}
 
 
@@ -28,23 +37,36 @@ def layout(place: Place, snapshots: Snapshots) -> list[Component]:
     """Return the page."""
     job = place.job()
     head, snapshot = study_head(place, job, "trials"), snapshots.of(job)
+    return [
+        *head,
+        html.Div(_trials(place, job, snapshot), id="trials"),
+        dcc.Store(id="trials-version", data=None if snapshot is None else _version(place.service, job)),
+    ]
+
+
+def _version(service: Service, job: Job) -> str:
+    """Return a text that differs where a trial has come or changed its state."""
+    return str(sorted(service.overview.look(job).figures.counts.items()))
+
+
+def _trials(place: Place, job: Job, snapshot: Snapshot | None) -> list[Component]:
     if snapshot is None:
-        return [*head, nothing("No trials yet", f"The study is {job.state}; they appear when it runs.")]
+        return [nothing("No trials yet", f"The study is {job.state}; they appear here by themselves when it runs.")]
     state = place.query.get("state")
     states = [*STATES, "infeasible"]
     chooser = html.Div(
-        [html.Label("State", htmlFor="state"), dcc.Dropdown(states, state, id="state", placeholder="all")],
+        [dropdown_label("State", "state"), dcc.Dropdown(states, state, id="state", placeholder="all")],
         className="narrow",
     )
     return [
-        *head,
         *_parallel(snapshot),
         panel(
             "Trials",
             html.Div(chooser, className="fields"),
             html.Div(_grid(snapshot.reader), id="grid-place"),
             html.P(id="grid-count", className="note", role="status"),
-            note="A click on a row, or the space bar, opens the trial; a click on a head sorts.",
+            note="A click on a row, or the space bar, opens the trial; a click on a head sorts. "
+            "New trials come by themselves.",
         ),
         dcc.Store(id="kept-numbers"),
     ]
@@ -55,7 +77,10 @@ def _parallel(snapshot: Snapshot) -> list[Component]:
         return []
     figure = parallel_plot(snapshot)
     label = "Metrics and knobs of the trials side by side; the table below holds them"
-    note = "Drag a box over an axis to keep a range: the table below shows the trials in it. A double click keeps all."
+    note = (
+        "Drag a box over an axis to keep a range: the table below shows the trials in it. A double click keeps all. "
+        "The lines are those of the trials that were there when this page was opened."
+    )
     return [panel("Side by side", html.Div(graph("parallel", figure, label, 400), className="broad"), note=note)]
 
 
@@ -76,7 +101,8 @@ def _grid(reader: StudyReader) -> Component:
         defaultColDef={"resizable": True, "sortable": True, "suppressHeaderMenuButton": True},
         dashGridOptions={
             "cacheBlockSize": BLOCK,
-            "maxBlocksInCache": 20,
+            "maxBlocksInCache": 4,  # all of them are read again when something is new
+            "maxConcurrentDatasourceRequests": 1,  # Dash's grid remembers one request
             "rowHeight": 36,
             "tooltipShowDelay": 300,
             "rowSelection": {"mode": "singleRow", "checkboxes": False, "enableClickSelection": True},
@@ -128,6 +154,26 @@ def add_callbacks(dash: Dash, service: Service, snapshots: Snapshots) -> None:
         return selected_trials(selected), _grid(service.begun(service.find(asker(), name)))
 
     @dash.callback(
+        Output("trials-version", "data"),
+        Output("trials", "children"),
+        Input("study-tick", "n_intervals"),
+        State("trials-version", "data"),
+        State("study-name", "data"),
+        prevent_initial_call=True,
+    )
+    def look(ticks: int, version: str | None, name: str) -> tuple[Any, Any]:
+        place = Place(service, asker(), ("studies", name, "trials"))
+        job = place.job()
+        now = _version(service, job)
+        if version is None:  # nothing had begun when the page was opened
+            snapshot = snapshots.of(job)
+            return (None, no_update) if snapshot is None else (now, _trials(place, job, snapshot))
+        return no_update if now == version else now, no_update
+
+    reload = Input("trials-version", "data")
+    dash.clientside_callback(RELOAD, reload, prevent_initial_call=True)  # type: ignore[no-untyped-call]
+
+    @dash.callback(
         Output("url", "href", allow_duplicate=True),
         Input("grid", "selectedRows"),
         State("study-name", "data"),
@@ -147,10 +193,3 @@ def _row(reader: StudyReader, row: Mapping[str, Any]) -> dict[str, Any]:
         "candidate": in_words(row["candidate"]),
         "reason": row["reason"].partition("\n")[0][:REASON],
     }
-
-
-def in_words(stored: Mapping[str, Any]) -> str:
-    """Return a stored candidate in words."""
-    from paredown.spaces.candidate import Candidate
-
-    return str(Candidate.from_json(stored))

@@ -1,20 +1,22 @@
 """Which model: limits as sliders, a device, and the answer with the limit that binds."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from dash import dcc, html
 from dash.development.base_component import Component
 
+from paredown.evaluators.devices.catalogue import device_ids
 from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.evaluators.metrics.measurement import Measurement, Metric, Objective
+from paredown.search.errors import check_name
 from paredown.search.service.pages.elements import aria, change, link
 from paredown.search.service.pages.place import Place
-from paredown.search.service.pages.snapshot import Snapshot
+from paredown.search.service.pages.snapshot import Snapshot, Snapshots
 from paredown.search.service.service import Service
-from paredown.studies.choice import choose
+from paredown.studies.choice import Choice, choose
+from paredown.studies.errors import NothingFits
 from paredown.studies.front import Model
 from paredown.studies.queue.job import Job
 
@@ -121,43 +123,77 @@ def answer(snapshot: Snapshot, limits: Mapping[str, float]) -> Answer:
     known = known_metrics()
     asked = [Objective(known[name], False, limit) for name, limit in limits.items()]
     choice = choose(snapshot.models, snapshot.objectives, asked)
-    reasons = [f"{choice.fitting:,} of {choice.considered:,} models fit."]
-    bindings = [
-        (one.limit.metric.name, one.model.trial, one.model[one.limit.metric.name], one.excess) for one in choice.binding
-    ]
-    return Answer(choice.model, (*reasons, *_binding_texts(snapshot, choice.model, bindings)))
+    fit = f"{choice.fitting:,} of {choice.considered:,} models fit."
+    return Answer(choice.model, (fit, *_binding_texts(snapshot, choice)))
 
 
-def answer_on_device(
-    service: Service, job: Job, snapshot: Snapshot, limits: Mapping[str, float], device: str
-) -> Answer:
-    """Return the best model for a device, found from the files of the models by a process of its own.
+@dataclass(frozen=True)
+class OnDevice:
+    """The models of a study on a device.
+
+    Attributes:
+        models: Models that it can run, with what they cost on it.
+        refused: Reasons why it cannot run the others.
+        limits: Limits of the device itself.
+    """
+
+    models: tuple[Model, ...]
+    refused: tuple[str, ...]
+    limits: tuple[Objective, ...]
+
+
+def on_device(service: Service, snapshots: Snapshots, job: Job, device: str) -> OnDevice:
+    """Return the models of a study on a device, found from their files by a process of its own, once.
 
     Raises:
-        ParedownError: There is none.
+        ConfigError: There is no such device.
     """
+    check_name(device, dict.fromkeys(device_ids()), "device")  # the catalogue also reads files
+    snapshot = snapshots.of(job)
+    assert snapshot is not None
+
+    def find() -> OnDevice:
+        known, found = known_metrics(), service.device_models(job, device)
+        models = []
+        for model in snapshot.models:
+            if (costs := found["costs"].get(str(model.trial))) is not None:
+                measured = {name: Measurement(name, value, device=device) for name, value in costs.items()}
+                models.append(replace(model, feasible=True, measurements={**model.measurements, **measured}))
+        limits = tuple(Objective(known[name], False, limit) for name, limit in found["limits"].items())
+        return OnDevice(tuple(models), tuple(found["refused"].values()), limits)
+
+    return snapshots.answer(job, snapshot, f"on {device}", find)
+
+
+def answer_on_device(seen: OnDevice, snapshot: Snapshot, limits: Mapping[str, float], device: str) -> Answer:
+    """Return the best model for a device within its limits and others.
+
+    Raises:
+        NothingFits: There is none; the message says why.
+    """
+    if not seen.models:
+        reasons = list(dict.fromkeys(seen.refused))[:3]
+        raise NothingFits(f"{device} runs none of {len(seen.refused)} models: {'; '.join(reasons)}")
     known = known_metrics()
-    given = [f"--{'min' if known[name].higher_is_better else 'max'}={name}={limit!r}" for name, limit in limits.items()]
-    found = json.loads(service.command("select", job.stored_name, "--device", device, "--json", *given))
-    model = snapshot.model(found["model"]["trial"])
-    assert model is not None
-    costs = {name: Measurement(name, value) for name, value in found["model"]["metrics"].items()}
-    model = replace(model, measurements={**costs, **model.measurements})
-    refused = found["device"]["refused"]
-    reasons = [f"{device} cannot run {len(refused):,} models, e.g. {refused[0]['reason']}."] if refused else []
-    bindings = [(one["metric"], one["trial"], one["value"], one["excess"]) for one in found["binding"]]
-    return Answer(model, (*reasons, *_binding_texts(snapshot, model, bindings)))
+    asked = [Objective(known[name], False, limit) for name, limit in limits.items()]
+    own = [limit for limit in seen.limits if limit.metric.name not in limits]
+    choice = choose(seen.models, snapshot.objectives, [*asked, *own])
+    total = len(seen.refused) + len(seen.models)
+    refused = (
+        f"{device} cannot run {len(seen.refused):,} of {total:,} models: {seen.refused[0]}." if seen.refused else ""
+    )
+    return Answer(choice.model, (*filter(None, [refused]), *_binding_texts(snapshot, choice)))
 
 
-def _binding_texts(
-    snapshot: Snapshot, best: Model, bindings: Sequence[tuple[str, int, float, float]]
-) -> tuple[str, ...]:
-    known, first = known_metrics(), snapshot.metrics[0]
-    texts = []
-    for name, trial, value, excess in bindings:
-        other = snapshot.model(trial)
-        gain = "" if other is None else f": {first.name} {first.format_change(other[first.name], best[first.name])}"
-        texts.append(f"{name} binds: {known[name].format(value)} ({excess:+.0%}) would allow trial {trial}{gain}.")
+def _binding_texts(snapshot: Snapshot, choice: Choice) -> tuple[str, ...]:
+    first, texts = snapshot.metrics[0], []
+    for one in choice.binding:
+        metric, other = one.limit.metric, one.model
+        gain = first.format_change(other[first.name], choice.model[first.name])
+        texts.append(
+            f"{metric.name} binds: {metric.format(other[metric.name])} ({one.excess:+.0%}) would allow trial "
+            f"{other.trial}: {first.name} {gain}."
+        )
     return tuple(texts) or (f"No limit keeps out a model with a better {first.name}.",)
 
 

@@ -10,27 +10,31 @@ from paredown.evaluators.files.onnx_graph import read_graph
 from paredown.evaluators.latency.apart import apart
 from paredown.evaluators.latency.block_networks import block_network
 from paredown.evaluators.latency.fitting import ProfiledNetwork, fitted
-from paredown.evaluators.latency.kernels import FEATURES, features, kernels_of, macs_of
+from paredown.evaluators.latency.kernels import macs_of
+from paredown.evaluators.latency.node_counts import counts_of
+from paredown.evaluators.latency.node_features import AT, measures
+from paredown.evaluators.latency.node_times import NodeTimes
 from paredown.evaluators.latency.predictor import LatencyPredictor, load_predictor
+from paredown.evaluators.latency.runtime_nodes import runtime_nodes
 from paredown.evaluators.metrics.measurement import Measurement
 
 NETWORKS = 60
 
 
-def costs_us(rows: np.ndarray) -> np.ndarray:
-    """Return what kernels cost on a machine that calls in 2 us, computes 20 MAC a ns and reads 10 bytes a ns."""
-    size = {name: 2 ** rows[:, FEATURES.index(name)] - 1 for name in ("macs", "bytes_in", "bytes_out")}
-    return 2 + size["macs"] / 20e3 + (size["bytes_in"] + size["bytes_out"]) / 10e3
+def costs_us(read: np.ndarray) -> np.ndarray:
+    """Return what nodes cost on a machine that calls in 2 us, computes 20 MAC a ns and moves 3 elements a ns."""
+    counts = counts_of(read)
+    return 2 + counts["macs"] / 20e3 + (counts["elements_in"] + counts["elements_out"]) / 3e3
 
 
 def profiled(seed: int) -> ProfiledNetwork:
     model, _ = block_network(seed, ("fp32", "int8")[seed % 2])
     graph = read_graph(model)
-    kernels = kernels_of(graph)
-    rows = features(graph, kernels)
-    costs = costs_us(rows)
+    read = measures(graph, runtime_nodes(graph))
+    costs = costs_us(read)
     macs = sum(macs_of(graph, operator) for operator in graph.operators)
-    return ProfiledNetwork(str(seed), "fp32", rows, costs / costs.sum(), costs.sum() / 1e3, macs)
+    times = NodeTimes(costs + 2, float((costs + 2).sum()), len(costs))
+    return ProfiledNetwork(str(seed), "fp32", read, times, costs.sum() / 1e3, macs)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +59,7 @@ def test_costs_that_are_known_are_learned(predictor: LatencyPredictor) -> None:
 
 def profiled_ms(model: bytes) -> float:
     graph = read_graph(model)
-    return float(costs_us(features(graph, kernels_of(graph))).sum() / 1e3)
+    return float(costs_us(measures(graph, runtime_nodes(graph))).sum() / 1e3)
 
 
 def test_a_file_keeps_what_it_predicts(predictor: LatencyPredictor, tmp_path: Path) -> None:
@@ -68,10 +72,11 @@ def test_a_file_keeps_what_it_predicts(predictor: LatencyPredictor, tmp_path: Pa
 
 def test_what_was_not_profiled_is_marked(predictor: LatencyPredictor) -> None:
     graph = read_graph(block_network(5, "fp32")[0])
-    rows = features(graph, kernels_of(graph))
-    rows[0, FEATURES.index("kernel")] = 31
-    assert any("kernel of a " in reason for reason in predictor._outside(rows, 1.0))
-    assert any(" ms (" in reason for reason in predictor._outside(rows, 1e6))
+    read = measures(graph, runtime_nodes(graph))
+    assert not predictor._outside(measures(graph, runtime_nodes(graph))[:1], predictor.facts["latency_ms"][0])
+    read[0, AT["side"]] = 31
+    assert any("side of a " in reason for reason in predictor._outside(read, 1.0))
+    assert any(" ms (" in reason for reason in predictor._outside(read, 1e6))
 
 
 @pytest.mark.parametrize("text", ["", "no archive"])

@@ -9,11 +9,12 @@ import toy_trials
 from commands import Said
 
 from paredown.evaluators.metrics.measurement import Measurement
+from paredown.search.budget import Budget
 from paredown.search.listener import SILENT
 from paredown.search.run import search
 from paredown.search.samplers.catalogue import SAMPLERS
 from paredown.search.samplers.sampler import Problem
-from paredown.search.trial_queue import Budget, TrialQueue
+from paredown.search.trial_queue import TrialQueue
 from paredown.studies.result import CAUSE, TrialResult
 from paredown.studies.study import Study
 

@@ -13,6 +13,7 @@ from commands import Said
 
 from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.search.api.run import run_study
+from paredown.search.budget import Budget
 from paredown.search.errors import SearchAborted
 from paredown.search.listener import SILENT, ProgressListener, SearchStart
 from paredown.search.monitoring.search_log import LOG_FILE
@@ -21,7 +22,7 @@ from paredown.search.monitoring.shell_hooks import run_hook
 from paredown.search.monitoring.status import status_lines, study_status
 from paredown.search.monitoring.status_file import is_alive, read_statuses
 from paredown.search.run import search
-from paredown.search.trial_queue import Budget, TrialQueue
+from paredown.search.trial_queue import TrialQueue
 from paredown.spaces.candidate import Candidate
 from paredown.studies.errors import StudyError
 from paredown.studies.result import PendingTrial, TrialResult

@@ -52,6 +52,27 @@ def refusal(folder: Path, text: str) -> str:
         ("study: s", "study: s\ntrails: 3", "trails: no such key", "allowed: study, task"),
         ("space:", "training: {epoch: 3}\nspace:", "training.epoch: no such key", "epochs"),
         ("space:", "training: {mode: inherited}\nspace:", "training.mode: ", "'scratch' or 'inherit'"),
+        ("space:", "measure_on: {timeout: 1m}\nspace:", "measure_on.resource: Field required", ""),
+        ("space:", "measure_on: {resource: CPU}\nspace:", "measure_on.resource: 'CPU' is what every", "ray start"),
+        ("space:", "measure_on: {resource: pi4}\nspace:", "measure_on.resource: pi4: only a cluster", "--ray-address"),
+        (
+            "space:",
+            "measure_on: {resource: pi4}\nresources: {custom: {pi4: 1}}\nspace:",
+            "measure_on.resource: pi4 is also in resources.custom",
+            "one of the two",
+        ),
+        (
+            "space:\n",
+            "measure_on: {resource: pi4}\nspace:\n  steps: [early_exit]\n",
+            "measure_on: networks with early exits are measured where they are trained",
+            "leave early_exit out",
+        ),
+        (
+            "objectives: [accuracy, size_bytes]",
+            "objectives: [accuracy, latency_ms]\nmeasure_on: {resource: pi4}\nhalving: {min_epochs: 1}",
+            "halving: latency_ms is measured on pi4 when a trial is over",
+            "device_latency_ms",
+        ),
         (
             "space:",
             "training: {supernet_epochs: 0}\nspace:",

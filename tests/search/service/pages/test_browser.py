@@ -10,6 +10,7 @@ import pytest
 import yaml
 from commands import paredown
 from servers import STUDY, Running, server, wait_until
+from zip_files import images
 
 pytest.importorskip("dash")
 
@@ -112,6 +113,7 @@ def test_every_page_is_drawn_in_each_width_and_scheme(
         "compare": f"/studies/{study}/compare?trials=0,1",
         "log": f"/studies/{study}/log",
         "file": f"/studies/{study}/file",
+        "change": f"/studies/{study}/change?like=1",
         "new": "/new",
         "queue": "/queue",
         "devices": "/devices?device=f746",
@@ -143,6 +145,44 @@ def test_the_table_of_trials_sorts_in_sql_and_opens_a_trial(browser: Any, runnin
     page.wait_for_url(f"**/trials/{smallest['trial']}")
     page.get_by_role("heading", name="Learning curve").wait_for()
     assert page.get_by_role("button", name="Pause").count() == 0, "a token that reads has no buttons"
+    assert visitor.problems == []
+
+
+def test_a_new_study_shows_its_data_and_learns_from_earlier_ones(
+    browser: Any, running: Running, study: str, tmp_path: Path
+) -> None:
+    for name, content in images().items():
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / name).write_bytes(content)
+    running.client("alice").upload("flowers", tmp_path / "photos")
+    visitor = Visitor(browser, running).sign_in(running.token("alice", "submit"), "/new")
+    page, text = visitor.page, visitor.page.locator("#study-text")
+    page.locator("#data-look", has_text="1,078 train").wait_for()
+    page.get_by_label("Learn from earlier studies").press("Enter")
+    page.get_by_role("option", name=study).click()
+    wait_until(lambda: yaml.safe_load(text.input_value()).get("warm_start") == [study], "written into the text")
+    page.keyboard.press("Escape")
+    page.get_by_label("Data set of yours").click()
+    page.get_by_role("option", name="flowers").click()
+    page.locator("#data-look", has_text="12 train").wait_for()
+    loaded = "() => [...document.querySelectorAll('#data-look img')].filter(one => one.naturalWidth > 0).length === 8"
+    page.wait_for_function(loaded)
+    assert yaml.safe_load(text.input_value())["task"] == {"image_folder": {"path": "dataset:flowers"}}
+    page.get_by_text("Upload images of yours").click()
+    assert f"{running.url}/v1/datasets/" in page.locator("#data-upload").inner_text()
+    visitor.picture(Path(os.environ.get("PAREDOWN_TEST_PICTURES", tmp_path)), "new-data-1300-light")
+    assert visitor.problems == []
+
+
+def test_a_device_gives_the_model_that_the_command_gives(browser: Any, running: Running, study: str) -> None:
+    visitor = Visitor(browser, running).sign_in(running.token("alice", "read"), f"/studies/{study}")
+    page = visitor.page
+    page.locator("#answer a", has_text="Trial").first.wait_for()
+    page.get_by_label("Device").press("Enter")
+    page.get_by_role("option", name="pi4", exact=True).click()
+    page.wait_for_url("**device=pi4*")
+    expected = running.client("alice").open_study(study).select(device="pi4")
+    assert page.locator("#answer h3").inner_text() == f"Trial {expected['trial']}"
     assert visitor.problems == []
 
 
@@ -202,11 +242,37 @@ def test_a_study_of_someone_else_is_none(browser: Any, running: Running, study: 
     assert admin.page.get_by_role("heading", name=f"alice.{study}").is_visible()
 
 
-def test_a_running_study_is_paused_and_cancelled_with_the_keyboard(browser: Any, running: Running) -> None:
-    running.client("dave").submit(SMALL | {"trials": 500, "study": "long"})
+def test_a_running_study_is_watched_changed_paused_and_cancelled_with_the_keyboard(
+    browser: Any, running: Running
+) -> None:
+    long = running.client("dave").submit(SMALL | {"trials": 500, "study": "long"})
     visitor = Visitor(browser, running).sign_in(running.token("dave", "submit"), "/queue")
     page = visitor.page
     page.locator("#queue .pill", has_text="running").wait_for(timeout=120_000)
+
+    visitor.go("/studies/long/trials")  # where it has no trial yet, the table comes by itself
+    page.locator(".ag-row[row-index='0']").wait_for()
+    page.locator(".ag-header-cell", has_text="Trial").click()
+    first, count = page.locator(".ag-row[row-index='0'] [col-id='number']"), page.locator("#grid-count")
+    wait_until(lambda: first.inner_text() == "0", "sorted by number")
+    page.evaluate("document.querySelector('#grid').dataset.mark = 'the same'")
+    before = count.inner_text()
+    wait_until(lambda: count.inner_text() != before, "more trials, without a click")
+    assert page.locator("#grid").get_attribute("data-mark") == "the same", "not a new table"
+    assert first.inner_text() == "0", "sorted as before"
+
+    wait_until(lambda: long.counts.get("done", 0) >= 1, "the baseline")
+    visitor.go("/studies/long/change?like=0")
+    page.get_by_role("button", name="Extend").press("Enter")
+    page.locator("#extend-said .problem", has_text="is running; to extend it is possible when").wait_for()
+    page.get_by_label("Knobs, a line each").fill("mbconv.kernel=4")
+    page.get_by_role("button", name="Put first in line").press("Enter")
+    page.locator("#enqueue-said .problem", has_text="mbconv.kernel: '4' is not allowed").wait_for()
+    page.get_by_label("Knobs, a line each").fill("mbconv.kernel=5")
+    page.get_by_role("button", name="Put first in line").press("Enter")
+    page.locator("#enqueue-said .done").wait_for()
+
+    visitor.go("/queue")
     page.get_by_role("button", name="Pause long").focus()
     page.keyboard.press("Enter")
     page.locator("#said", has_text="long stops within a batch").wait_for()

@@ -1,0 +1,152 @@
+"""What a node does, counted from its sizes: steps of its innermost loop, elements that it moves, calls.
+
+The counts follow how ONNX Runtime's kernels work: blocks of 16 channels, six positions of a row and four blocks of
+outputs at a time where numbers are blocked; products of matrices, whose sides are padded, elsewhere; integers in
+vectors of 16 with slower code for what is left over.
+
+Source:
+    ONNX Runtime 1.32, core/mlas/lib (snchwc.cpp, sgemm.cpp, qgemm.cpp, qdwconv.cpp, quantize.cpp).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paredown.evaluators.latency.node_features import ACTIVATIONS, AT_CLASS, CLASSES, MEASURES, Array
+
+Flags = NDArray[np.bool_]
+VECTOR = 16
+"""Numbers in one register of AVX-512, and channels of a block."""
+AT_ONCE, FILTERS = 6, 4
+"""Positions, and blocks of output channels, that one step computes."""
+FEWEST = 4
+"""Results that must be under way in a step for arithmetic units not to wait."""
+ROWS, INTEGER_ROWS, COLUMNS = 12, 6, 32
+"""Rows and columns of a product that one step computes."""
+
+
+def counts_of(read: Array) -> dict[str, Array]:
+    """Return what each node does, by what was read of it; all measures are among the counts.
+
+    Args:
+        read: What `paredown.evaluators.latency.node_features.measures` returns.
+    """
+    m = {name: read[:, at] for at, name in enumerate(MEASURES)}
+    is_convolution, integer = m["class"] <= AT_CLASS["direct"], m["is_int8"] > 0
+    is_blocked = is_convolution & (m["class"] >= AT_CLASS["blocked_convolution"])
+    counts = m | _in_blocks(m, is_blocked)
+    # Channels are the rows of a product, positions its columns; for integers it is the other way round.
+    channels_first = is_convolution & ~integer
+    rows = np.where(channels_first, m["columns"], m["rows"])
+    columns = np.where(channels_first, m["rows"], m["columns"])
+    plain = m["groups"] * m["depth"] * np.ceil(columns / COLUMNS) * _filled(rows, ROWS, FEWEST)
+    integers = m["groups"] * np.ceil(m["depth"] / 4) * np.ceil(columns / VECTOR) * _filled(rows, INTEGER_ROWS, 2)
+    unrolled = (m["window"] > 1) | (m["stride"] > 1) | integer
+    spread = (m["window"] > 1) | (m["class"] == AT_CLASS["grouped"])
+    pieces = np.where(integer, m["rows"] * m["window"], m["height"] * m["depth"]) * m["groups"] * spread
+    return counts | {
+        "macs": m["rows"] * m["columns"] * m["depth"] * m["groups"],
+        "steps": np.where(is_blocked, counts["steps"], np.where(integer, integers, plain)),
+        "unrolled": m["rows"] * m["depth"] * m["groups"] * (is_convolution & ~is_blocked & unrolled),
+        "copies": pieces * (is_convolution & ~is_blocked),
+        "runs": m["elements_out"] / np.maximum(m["run"], 1) * (m["run"] > 0),
+        "pooled": m["elements_out"] * (m["window"] - 1) * ~is_convolution,
+        **_lines(m, is_convolution & ~is_blocked),
+    }
+
+
+def _filled(rows: Array, most: int, fewest: int) -> Array:
+    """Return the rows that steps of `most` rows cost: the last one at least `fewest`."""
+    left = rows % most
+    return rows - left + (left > 0) * np.maximum(left, fewest)
+
+
+def _in_blocks(m: dict[str, Array], is_blocked: Flags) -> dict[str, Array]:
+    """Return the steps, calls and passes over the output of convolutions on blocks of channels."""
+    is_ = {name: m["class"] == at for name, at in AT_CLASS.items()}
+    depthwise, direct = is_["blocked_depthwise"], is_["direct"]
+    out_blocks, in_blocks = np.ceil(m["channels_out"] / VECTOR), np.ceil(m["channels_in"] / VECTOR)
+    padded = np.where(depthwise, 1, VECTOR * in_blocks) * m["window"]
+    depth = np.where(direct | is_["blocked_grouped"], m["depth"], padded)
+    pad, stride = (m["side"] - 1) // 2, m["stride"]
+    border = np.ceil(pad / stride) + np.ceil(np.maximum(pad - stride + 1, 0) / stride)
+    border = np.where(is_blocked, np.minimum(border, m["width"]), 0)
+    many, single = (m["width"] - border) // AT_ONCE, (m["width"] - border) % AT_ONCE + border
+    full, rest = out_blocks // FILTERS, out_blocks % FILTERS
+    some = rest > 0
+    half = AT_ONCE / 2  # two arithmetic units
+    by_row = many * (FILTERS * half * full + some * np.maximum(half * rest, FEWEST)) + FEWEST * single * (full + some)
+    by_row = np.where(depthwise, FEWEST * out_blocks * (many + single), by_row)
+    inside = np.clip(1 - pad * (pad + 1) / stride / np.maximum(m["height"] * m["side"], 1), 1 / m["side"], 1)
+    calls = np.where(depthwise, out_blocks, np.where(direct, 1, in_blocks) * (full + some))
+    passes = np.where(is_["blocked_pointwise"], np.ceil(in_blocks / 8), in_blocks)
+    return {
+        "steps": m["height"] * depth * by_row * inside,
+        "calls": m["height"] * calls * is_blocked,
+        "traffic": m["rows"] * VECTOR * out_blocks * np.where(depthwise | direct, 1, passes) * is_blocked,
+        "single": single * is_blocked,
+        "inside": inside,
+    }
+
+
+def _lines(m: dict[str, Array], is_plain: Flags) -> dict[str, Array]:
+    """Return what each line of the output is made of: whole vectors, and what is left over."""
+    integer, depthwise = m["is_int8"] > 0, m["class"] == AT_CLASS["depthwise"]
+    larger = np.where(m["class"] == AT_CLASS["global_pool"], m["elements_in"], m["elements_out"])
+    positions = larger / np.maximum(m["channels_out"], 1)
+    is_product = is_plain | np.isin(m["class"], (AT_CLASS["linear"], AT_CLASS["product"]))
+    own = np.where(integer, m["rows"], m["columns"]) * m["groups"]
+    lines = np.where(is_product, np.where(depthwise, m["rows"] * m["window"], own), positions)
+    length = np.where(is_product & ~depthwise, np.where(integer, m["columns"], m["rows"]), m["channels_out"])
+    left = length % VECTOR
+    return {
+        "positions": positions,
+        "lines": lines,
+        "vectors": lines * (length // VECTOR),
+        "unaligned": lines * (length // VECTOR) * (left > 0),
+        "has_remainder": lines * (left > 0),
+        "eights": lines * (left // 8),
+        "fours": lines * (left % 8 // 4),
+        "ones": lines * (left % 4),
+        "depth_remainder": lines * (m["depth"] % 4) * is_product,
+    }
+
+
+LOGARITHMS = (
+    *("rows", "columns", "depth", "groups", "width", "height", "channels_in", "channels_out"),
+    *("elements_in", "elements_out", "smaller_in", "weights", "steps", "macs", "unrolled", "calls", "traffic"),
+    *("lines", "vectors", "positions", "run", "runs", "copies"),
+    *("network_weight_bytes", "network_largest_bytes", "network_nodes"),
+)
+AS_THEY_ARE = ("adds", "is_int8", "is_half", "side", "stride", "is_first", "single", "inside")
+REMAINDERS = (
+    *(("channels_in", 4), ("channels_in", 16), ("channels_out", 4), ("channels_out", 8), ("channels_out", 16)),
+    *(("columns", 4), ("columns", 8), ("columns", 16), ("rows", 16), ("depth", 4), ("depth", 16)),
+)
+FEATURES = (
+    *(f"is {name}" for name in CLASSES),
+    *(f"then {name}" for name in ACTIVATIONS),
+    *(f"log {name}" for name in LOGARITHMS),
+    *AS_THEY_ARE,
+    *(f"{name} left of {size}" for name, size in REMAINDERS),
+    *(f"{name} waste of {size}" for name, size in REMAINDERS),
+    *("steps per mac", "channels left"),
+)
+"""Names of what the members of a predictor see; logarithms are of base 2."""
+
+
+def features(counts: dict[str, Array]) -> Array:
+    """Return what the members of a predictor see: one row a node, one column for each name in `FEATURES`."""
+    columns = [
+        *(counts["class"] == at for at in range(len(CLASSES))),
+        *(counts["activation"] == at for at in range(len(ACTIVATIONS))),
+        *(_log(counts[name]) for name in LOGARITHMS),
+        *(counts[name] for name in AS_THEY_ARE),
+        *(counts[name] % size > 0 for name, size in REMAINDERS),
+        *(_log(np.ceil(counts[name] / size) * size / np.maximum(counts[name], 1)) for name, size in REMAINDERS),
+        *(_log(counts["steps"] * VECTOR) - _log(counts["macs"]), counts["channels_out"] % VECTOR),
+    ]
+    return np.stack(columns, axis=1).astype(np.float64)
+
+
+def _log(values: Array) -> Array:
+    return np.asarray(np.log2(np.maximum(values, 0) + 1))

@@ -1,0 +1,130 @@
+"""Nodes that run, beside ONNX Runtime's own optimised graph; what is read of them, and their times."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from gated_network import Gated
+
+from paredown.evaluators.files.onnx_graph import read_graph
+from paredown.evaluators.files.onnx_model import export
+from paredown.evaluators.latency.block_networks import block_network
+from paredown.evaluators.latency.node_counts import FEATURES, counts_of, features
+from paredown.evaluators.latency.node_features import AT, CLASSES, measures
+from paredown.evaluators.latency.node_times import NodeTimes, divided, marked, node_times
+from paredown.evaluators.latency.random_networks import in_format, random_networks
+from paredown.evaluators.latency.runtime_nodes import runtime_nodes
+from paredown.spaces.families.catalogue import PUBLISHED
+
+SHAPE = (3, 8, 8)
+FAMILY_SEEDS = (0, 2, 4, 7, 53, 24)
+"""Seeds of one network of each family."""
+ALIKE = {"NhwcMaxPool": "MaxPool", "FusedConv": "Conv"}
+
+
+def optimised(model: bytes, folder: Path) -> Counter[str]:
+    """Return how often each node runs, by ONNX Runtime itself."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    graph = onnx.load(folder / "optimised.onnx").graph
+    constants = {tensor.name for tensor in graph.initializer}
+    nodes = [n for n in graph.node if n.op_type != "DequantizeLinear" or n.input[0] not in constants]
+    return Counter(ALIKE.get(node.op_type, node.op_type) for node in nodes)
+
+
+def ours(model: bytes) -> Counter[str]:
+    return Counter(node.kind for node in runtime_nodes(read_graph(model)))
+
+
+def has_avx512() -> bool:
+    file = Path("/proc/cpuinfo")
+    return file.is_file() and "avx512f" in file.read_text()
+
+
+@pytest.fixture(scope="module")
+def model() -> bytes:
+    torch.manual_seed(0)
+    return export(Gated().eval(), SHAPE)
+
+
+@pytest.mark.skipif(not has_avx512(), reason="blocks have 16 channels on AVX-512 alone")
+def test_floating_point_nodes_are_those_of_the_runtime(tmp_path: Path) -> None:
+    for seed in range(0, 40, 2):
+        model, _ = block_network(seed, "fp32")
+        assert ours(model) == optimised(model, tmp_path), f"network {seed}"
+
+
+def test_integer_nodes_are_those_of_the_runtime(tmp_path: Path) -> None:
+    for seed in range(1, 41, 2):
+        model, _ = block_network(seed, "int8")
+        assert ours(model) == optimised(model, tmp_path), f"network {seed}"
+
+
+@pytest.mark.skipif(not has_avx512(), reason="blocks have 16 channels on AVX-512 alone")
+def test_families_run_as_the_runtime_says(tmp_path: Path) -> None:
+    networks = [network for seed in FAMILY_SEEDS for network in random_networks(seed, ("fp32", "int8"))]
+    assert {network.name.split("-")[0] for network in networks} == set(PUBLISHED)
+    for network in networks:
+        assert ours(network.model) == optimised(network.model, tmp_path), f"{network.name}, {network.format}"
+
+
+def test_measures_by_hand(model: bytes) -> None:
+    graph = read_graph(model)
+    nodes = runtime_nodes(graph)
+    read = measures(graph, nodes)
+    first = dict(zip(AT, read[0], strict=True))
+    assert (nodes[0].kind, nodes[0].activation, nodes[0].blocked) == ("Conv", "Relu", True)
+    assert CLASSES[int(first["class"])] == "direct"
+    assert (first["rows"], first["depth"], first["channels_in"], first["is_first"]) == (64, 27, 3, 1)
+    counts = counts_of(read)
+    assert counts["macs"][0] == 64 * 27 * first["columns"]
+    assert features(counts).shape == (len(nodes), len(FEATURES))
+    assert np.isfinite(features(counts)).all()
+
+
+def test_an_integer_operator_without_a_kernel_runs_between_conversions() -> None:
+    for seed in range(1, 60, 2):
+        kinds = [node.kind for node in runtime_nodes(read_graph(block_network(seed, "int8")[0]))]
+        for at in (at for at, kind in enumerate(kinds) if kind == "HardSigmoid"):
+            assert (kinds[at - 1], kinds[at + 1]) == ("DequantizeLinear", "QuantizeLinear")
+
+
+@pytest.mark.parametrize("format_", ["fp32", "int8", "fp16"])
+def test_nodes_of_networks_of_blocks_are_timed(format_: str) -> None:
+    for seed in range(3):
+        model, shape = block_network(seed, format_)
+        names = marked(model)
+        onnx.checker.check_model(onnx.load_from_string(names))
+        graph = read_graph(names)
+        nodes = runtime_nodes(graph)
+        read = measures(graph, nodes)
+        times = node_times(names, nodes, read, {"image": np.zeros((1, *shape), np.float32)}, 1, 0.01)
+        is_heavy = counts_of(read)["macs"] > 1e5
+        assert times.total_us > 0
+        assert times.count > 0
+        if format_ != "fp16":  # which a processor without float16 computes between casts
+            assert (times.nodes_us[is_heavy] > 0).all(), "each convolution takes time"
+
+
+def test_what_the_profiler_takes_is_taken_off() -> None:
+    dice = np.random.default_rng(0)
+    true = [dice.uniform(0.5, 20, dice.integers(10, 40)) for _ in range(50)]
+    times = [NodeTimes(nodes + 2, float((nodes + 2).sum()), len(nodes)) for nodes in true]
+    found = divided(times, np.array([nodes.sum() / 1e3 for nodes in true]))
+    for nodes, own in zip(true, found, strict=True):
+        assert own == pytest.approx(nodes, abs=0.5)
+
+
+def test_the_same_seed_gives_the_same_network() -> None:
+    assert block_network(3, "int8") == block_network(3, "int8") != block_network(4, "int8")
+
+
+def test_int8_of_an_exported_network_runs_on_integers(model: bytes, tmp_path: Path) -> None:
+    integers = in_format(model, "int8", SHAPE)
+    assert ours(integers) == optimised(integers, tmp_path)
