@@ -174,7 +174,7 @@ def test_trials_of_a_sampler_that_comes_back_to_known_networks_become_shorter(mo
             ended(progress, monkeypatch, number, 10)
         left[sampler] = progress.seconds_left
     assert left["random"] == pytest.approx(300)
-    assert left["cost_aware"] == pytest.approx(300 * 2.5**-0.4)
+    assert left["cost_aware"] == pytest.approx(300 * 2.5**-0.2)
 
 
 def test_a_deadline_that_comes_first_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ from paredown.search.remote_device.connection import DeviceConnection, connected
 from paredown.search.remote_device.measuring_process import AWAY, LATE, MEASURED, REFUSED, RemoteDevice
 from paredown.search.run import SearchSummary, search
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 TASK = "ray::ran_on"
 """How Ray names a process that runs a task of ours."""
 SHORT_S = 15
