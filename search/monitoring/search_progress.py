@@ -12,11 +12,11 @@ from paredown.studies.result import MEASURED_BY, PARKED, TRAINED, PendingTrial, 
 
 RECENT_TRIALS = 20
 """Number of latest trials from whose durations the time left follows."""
-HALF_LIFE_TRIALS = 8
+HALF_LIFE_TRIALS = 12
 """Number of trials after which a duration counts half as much: samplers and machines change."""
-LARGE_FIRST = {"cost_aware": 6}
-"""Sampler to the number of first trials that are larger than most, as these begin near the baseline; with any other
-sampler these are the baseline and the mildest candidate. They count where no others do."""
+LARGE_FIRST = {"cost_aware": 3}
+"""Sampler to the number of first trials that are larger than most: it begins near the baseline. With any other sampler
+these are two, the baseline and the mildest candidate. They count where no others do."""
 MIN_DURATIONS = 3
 LONGEST = 3.0
 """Multiple of the median as which a longer duration counts: a machine that was suspended says nothing of others."""
