@@ -32,12 +32,16 @@ The tree, checked by a test against the classes::
       DatasetNotFound              search/service/datasets.py: no data set of that name
       DatasetConflict              search/service/datasets.py: a data set that cannot be what a request asks for
       UploadTooLarge               search/service/datasets.py: more than the server takes
+      UploadStalled                search/service/held_upload.py: an upload that has stalled
       NotAllowed                   search/service/pages/changes.py: a change on a page that the token may not ask for
       ServerRefused                search/api/connection.py: a server that refuses a request or cannot be reached
       ConfigError                  search/errors.py: a study file or an option that says what cannot be
       SearchAborted                search/errors.py: a search that makes no sense to go on with; exit code 4
       ClusterLost                  search/errors.py: Ray or its cluster is gone; the study goes on later
     Refused                        search/service/guard.py: a request that is not let in; the server answers it
+    _Late                          search/remote_device/measuring_process.py: a device has not answered in time
+    _Away                          search/remote_device/measuring_process.py: a device is not in its cluster
+    _Died                          search/remote_device/measuring_process.py: a process on a device has died
     TrialSignal                    evaluators/errors.py: root of what ends a running trial without an error
       TrialStopped                 evaluators/errors.py: the trial was judged and ends early
       TrialInterrupted             evaluators/errors.py: the whole search ends, the trial will run again

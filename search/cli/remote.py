@@ -11,6 +11,7 @@ import typer
 from paredown.search.cli.options import AsJson
 from paredown.search.cli.output import print_json, print_table
 from paredown.search.errors import ConfigError
+from paredown.studies.result import FINISHED
 
 if TYPE_CHECKING:
     from paredown.search.api.client import Client
@@ -54,7 +55,7 @@ def jobs(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
                 one["owner"],
                 one["state"] + (f" ({one['stop_requested']} asked)" if one["stop_requested"] else ""),
                 str(one["position"] or ""),
-                f"{one['counts'].get('done', 0)} of {one['trials']}",
+                f"{sum(one['counts'].get(state, 0) for state in FINISHED)} of {one['trials']}",
                 _left(one["estimate"]),
                 datetime.fromtimestamp(one["created_at"]).isoformat(sep=" ", timespec="minutes"),
                 one["error"].partition("\n")[0][:80],

@@ -199,13 +199,13 @@ def _pictures(sources: Mapping[str, Sequence[str]], classes: int) -> Component:
     return html.Div([html.Div(shown, className="pictures"), html.P(note, className="note") if note else None])
 
 
-def upload_help(url: str) -> list[Component]:
+def upload_help(server: str) -> list[Component]:
     """Return how images become a data set of the server at an address."""
     curl = (
         "cd photos && zip -0 -r ../photos.zip .\n"
-        f'curl -H "Authorization: Bearer $PAREDOWN_TOKEN" -T ../photos.zip {url}/v1/datasets/flowers'
+        f'curl -H "Authorization: Bearer $PAREDOWN_TOKEN" -T ../photos.zip {server}/v1/datasets/flowers'
     )
-    python = f'paredown.Client("{url}", token).upload("flowers", "photos")'
+    python = f'paredown.Client("{server}", token).upload("flowers", "photos")'
     return [
         html.P(
             [
