@@ -24,6 +24,8 @@ KEPT = 8
 """Maximum number of studies whose models are kept; those of ten thousand trials take some 40 MB."""
 KEPT_S = 1.0
 """Seconds after which the next request brings the models of a study that runs up to date."""
+STALE_S = 5.0
+"""Seconds up to which a request is answered from what is there while another one brings it up to date."""
 MAX_NEW = 300
 """Number of new trials above which all trials are read, in one statement."""
 
@@ -100,7 +102,8 @@ class _Study:
     def known(self, job: Job, reader: StudyReader) -> Known:
         known, at, state = self._latest
         if known is not None and job.state == "running" and state == (job.state, job.fencing_token):
-            if time.monotonic() - at <= KEPT_S or not self._lock.acquire(blocking=False):
+            age_s = time.monotonic() - at
+            if age_s <= KEPT_S or not self._lock.acquire(blocking=age_s > STALE_S):
                 return known
         else:
             self._lock.acquire()

@@ -18,6 +18,8 @@ State = Literal["queued", "waiting for device", "running", "paused", "cancelled"
 
 KEPT_S = 1.0
 """Seconds after which the next request reads the figures anew: fifty who follow a study read its trials once."""
+STALE_S = 5.0
+"""Seconds up to which a request is answered from what is there while another one reads."""
 KEPT = 100
 """Number of answers that are kept."""
 
@@ -87,7 +89,8 @@ class Overview:
             return figures_of(self._engine, [job.id for job in jobs])
         key = tuple((job.id, job.state, job.fencing_token) for job in jobs)
         read_at, figures = self._kept.get(key, (float("-inf"), None))
-        if figures is not None and (time.monotonic() - read_at <= KEPT_S or self._lock.locked()):
+        age_s = time.monotonic() - read_at
+        if figures is not None and (age_s <= KEPT_S or (age_s <= STALE_S and self._lock.locked())):
             return figures
         with self._lock:  # others are answered from what is there meanwhile
             kept = self._kept.pop(key, None)

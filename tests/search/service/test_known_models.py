@@ -1,6 +1,8 @@
 """The models that a server keeps are those of the database, whatever has changed there."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -105,6 +107,35 @@ def test_models_of_a_study_that_runs_are_read_twice_a_second(served: Served, mon
     served.job = replace(served.job, state="running", fencing_token=2)
     toy_study.run(served.study, 1)
     assert len(served.look().models) == 5
+
+
+def test_what_is_old_is_never_shown_while_another_request_reads(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served.job = replace(served.job, state="running")
+    toy_study.run(served.study, 2)
+    before = served.look()
+    toy_study.run(served.study, 1)
+    monkeypatch.setattr(known_models, "KEPT_S", -1.0)
+    begun, may_end = threading.Event(), threading.Event()
+    read = StudyReader.feasible_by_number
+
+    def slowly(self: StudyReader) -> tuple[dict[int, bool | None], int]:
+        begun.set()
+        assert may_end.wait(60)
+        return read(self)
+
+    with ThreadPoolExecutor(2) as pool:
+        monkeypatch.setattr(StudyReader, "feasible_by_number", slowly)
+        first = pool.submit(served.models.of, served.job, served.reader)
+        assert begun.wait(60)
+        assert served.models.of(served.job, served.reader) is before, "a moment old: it need not wait"
+        monkeypatch.setattr(known_models, "STALE_S", -1.0)
+        second = pool.submit(served.models.of, served.job, served.reader)
+        with pytest.raises(TimeoutError):
+            second.result(0.2)
+        may_end.set()
+        assert len(first.result(60).models) == len(second.result(60).models) == 3
 
 
 def test_few_studies_are_kept(served: Served) -> None:
