@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from command_lines import command_lines
 from servers import STUDY, server, start, wait_until
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
@@ -24,8 +25,7 @@ TRIALS = 3
 
 def running_study(worker: int) -> str:
     """Return the stored name of the study that a worker runs; empty where it runs none."""
-    for child in psutil.Process(worker).children():
-        words = child.cmdline()
+    for words in command_lines(worker):
         if "--study" in words:
             return words[words.index("--study") + 1]
     return ""

@@ -36,6 +36,22 @@ def short(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResul
     return toy_trials.good(candidate, plan, on_epoch)
 
 
+def held(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
+    """A trial that takes a moment; once three have ended, it waits until `let_go`."""
+    ended = Path(plan.folder, "ended")
+    while ended.exists() and ended.stat().st_size >= 3 and not Path(plan.folder, "go").exists():
+        threading.Event().wait(0.02)
+    result = short(candidate, plan, on_epoch)
+    with ended.open("ab") as file:
+        file.write(b".")
+    return result
+
+
+def let_go(folder: Path) -> None:
+    """Let the trials end that `held` holds, and all that follow."""
+    Path(folder, "out", "go").touch()
+
+
 def endless(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialResult:
     """A trial that says who runs it and computes for ever."""
     Path(plan.folder, "worker").write_text(str(os.getpid()))

@@ -7,8 +7,8 @@ import subprocess
 import zipfile
 from pathlib import Path
 
-import psutil
 import pytest
+from command_lines import command_lines
 from servers import STUDY, Running, server
 from sqlalchemy import make_url
 
@@ -32,8 +32,7 @@ def holds(file: Path, secret: bytes) -> bool:
 
 def arguments(process: "subprocess.Popen[str]") -> str:
     """Return the arguments of a process and of all that it started, which every user of the machine can read."""
-    own = psutil.Process(process.pid)
-    return "\n".join(" ".join(one.cmdline()) for one in [own, *own.children(recursive=True)])
+    return "\n".join(" ".join(words) for words in command_lines(process.pid))
 
 
 QUICK = ("", "/trials", "/front", "/select", "/select?max=x", "/log", "/log?kind=output", "/models/7")
