@@ -60,7 +60,7 @@ def counts_of(read: Array) -> dict[str, Array]:
         "unrolled": copied * is_copied,
         "strided": copied * (is_copied & ~integer & (m["stride"] > 1)),
         "copies": pieces * m["groups"] * is_copied,
-        "windows": np.where(integer, m["rows"], m["depth"]) * m["groups"] * is_copied,
+        "windows": np.where(integer, m["rows"] * m["side"], m["depth"]) * m["groups"] * is_copied,
         **integers,
         "packed": np.where(channels_first, copied * is_plain, integers["packed"]),
         "runs": m["elements_out"] / np.maximum(m["run"], 1) * (m["run"] > 0),

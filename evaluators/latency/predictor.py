@@ -30,6 +30,7 @@ from paredown.evaluators.latency.table_sum import costs_of, groups_of, guessed_u
 
 BOUNDED = ("channels_in", "channels_out", "elements_in", "elements_out", "side", "stride", "groups", "weights")
 """Measures whose range in the profile a prediction keeps to."""
+COLUMNS = [AT[name] for name in BOUNDED]
 FLAGS = {"int8": "is_int8", "fp16": "is_half"}
 """Measures that are not zero in networks of a number format."""
 MARGIN = 0.05
@@ -129,17 +130,15 @@ class LatencyPredictor:
 
     def _outside(self, read: Array, value_ms: float) -> list[str]:
         classes, found = read[:, AT["class"]].astype(int), dict[str, None]()
-        for at in np.unique(classes):
-            name = CLASSES[at].replace("_", " ")
-            if self.counts[at] < FEWEST_NODES:
+        values, low, high = (each[:, COLUMNS] for each in (read, self.low[classes], self.high[classes]))
+        is_beyond = (values < low * (1 - MARGIN)) | (values > high * (1 + MARGIN))
+        is_known = self.counts[classes] >= FEWEST_NODES
+        for at in np.flatnonzero(~is_known | is_beyond.any(axis=1)):
+            name = CLASSES[classes[at]].replace("_", " ")
+            if is_known[at]:
+                found |= dict.fromkeys(f"{BOUNDED[which]} of a {name} layer" for which in np.flatnonzero(is_beyond[at]))
+            else:
                 found[f"{name} layers"] = None
-                continue
-            own = read[classes == at]
-            for measure in BOUNDED:
-                column = AT[measure]
-                below = own[:, column] < self.low[at, column] * (1 - MARGIN)
-                if (below | (own[:, column] > self.high[at, column] * (1 + MARGIN))).any():
-                    found[f"{measure} of a {name} layer"] = None
         least, most = self.facts["latency_ms"]
         if not least <= value_ms <= most:
             found[f"{value_ms:.3g} ms ({least:.3g} to {most:.3g} ms)"] = None
