@@ -49,7 +49,7 @@ def counts_of(read: Array) -> dict[str, Array]:
     integers = _of_integers(m, is_convolution & integer)
     unrolled = (m["window"] > 1) | (m["stride"] > 1)
     is_plain = is_convolution & ~is_blocked
-    is_copied = is_plain & ~integers.pop("in_place") & unrolled
+    is_copied = is_plain & (integers.pop("in_place") == 0) & unrolled
     copied = m["rows"] * m["depth"] * m["groups"]
     # Channels last, a row of the window is one piece, unless groups divide it; channels first, a row of the output is.
     windows = m["rows"] * m["window"] / np.where(m["groups"] > 1, 1, m["side"]) * counts["inside"]
@@ -83,13 +83,13 @@ def _of_integers(m: dict[str, Array], is_convolution: Flags) -> dict[str, Array]
     columns, groups = np.where(by_channel, m["channels_out"], m["columns"]), np.where(by_channel, 1, m["groups"])
     depth = np.where(by_channel, m["window"], np.ceil(m["depth"] / 4))
     at_once = np.where(symmetric, SYMMETRIC_VECTORS, PRODUCT_VECTORS)
-    vectors = np.ceil(columns / VECTOR)
+    vectors, all_rows = np.ceil(columns / VECTOR), np.full(len(columns), INTEGER_ROWS)
     full, rest = vectors // at_once, vectors % at_once
 
-    def step(rows: Array | int) -> Array:
+    def step(rows: Array) -> Array:
         """Return what a step of some rows takes; two units multiply."""
         whole, last = np.maximum(rows * at_once / 2, FEWEST), np.maximum(rows * rest / 2, FEWEST)
-        return np.asarray((rows > np.zeros(1)) * (full * whole + (rest > 0) * last))
+        return np.asarray((rows > 0) * (full * whole + (rest > 0) * last))
 
     weights = np.maximum(columns * np.where(by_channel, columns * m["window"], m["depth"]), 1)
     task = np.ceil(np.ceil(LEAST_TASK_MACS / weights) / INTEGER_ROWS) * INTEGER_ROWS
@@ -98,8 +98,8 @@ def _of_integers(m: dict[str, Array], is_convolution: Flags) -> dict[str, Array]
     is_product = (m["is_int8"] > 0) & (m["depth"] > 0) & ~in_place
     is_spread = (m["window"] > 1) | (m["stride"] > 1) | by_channel
     return {
-        "in_place": in_place,
-        "steps": groups * depth * (m["rows"] // INTEGER_ROWS * step(INTEGER_ROWS) + step(m["rows"] % INTEGER_ROWS)),
+        "in_place": in_place.astype(float),
+        "steps": groups * depth * (m["rows"] // INTEGER_ROWS * step(all_rows) + step(m["rows"] % INTEGER_ROWS)),
         "tasks": tasks,
         "products": np.where(symmetric, tasks * np.ceil(vectors / SYMMETRIC_VECTORS), tasks * groups),
         "packed": m["rows"] * np.ceil(m["depth"] / 4) * 4 * m["groups"] * is_product,
