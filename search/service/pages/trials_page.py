@@ -96,7 +96,7 @@ def _trials(place: Place, job: Job, snapshot: Snapshot | None) -> list[Component
 def _grid(reader: StudyReader) -> Component:
     right = {"cellStyle": ALIGNED, "type": "rightAligned"}
     columns: list[dict[str, Any]] = [{"field": "number", "headerName": "Trial", "width": 90, **right}]
-    columns += [{"field": "state", "headerName": "State", "width": 215}]
+    columns += [{"field": "state", "headerName": "State", "width": 200}]
     columns += [{"field": m.name, "headerName": m.name, "width": 150, **right} for m in reader.optimised_metrics]
     columns += [
         {
