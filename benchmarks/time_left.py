@@ -35,8 +35,10 @@ AFTER = 10
 """Number of finished trials after which the time left is judged."""
 BUDGETS = range(20, TRIALS + 1, 10)
 TOLERANCE, SHARE = 0.2, 0.8
-FIRST_SEED = 3
-"""Seed of the first recordings; the constants of `SearchProgress` were chosen with others, of the seeds before."""
+KEPT = ("seconds", "trained_before")
+"""Facts of a trial that are recorded."""
+FIRST_SEED = 5
+"""Seed of the first recordings; the constants of `TrialDurations` were chosen with others, of the seeds before."""
 
 KNOBS = {
     "mbconv.scaling": "free",
@@ -66,14 +68,14 @@ class Recorder(ProgressListener):
 
     def __init__(self) -> None:
         self.events: list[list[Any]] = []
-        self.workers = 0
+        self.workers, self.stopped_share = 0, 0.0
 
     def _add(self, *event: Any) -> None:
         self.events.append([round(time.monotonic() - self._began, 3), *event])
 
     def search_started(self, start: SearchStart) -> None:
         """Begin."""
-        self._began, self.workers = time.monotonic(), start.workers
+        self._began, self.workers, self.stopped_share = time.monotonic(), start.workers, start.stopped_share
 
     def started(self, trial: PendingTrial) -> None:
         """Keep a start."""
@@ -85,7 +87,7 @@ class Recorder(ProgressListener):
 
     def finished(self, number: int, result: TrialResult) -> None:
         """Keep an end."""
-        self._add("finished", number, result.outcome)
+        self._add("finished", number, result.outcome, {key: result.facts[key] for key in KEPT if key in result.facts})
 
     def skipped(self) -> None:
         """Keep a known candidate."""
@@ -119,7 +121,8 @@ def record(minutes: float) -> None:
             )
         if time.monotonic() > end:
             return
-        recordings.append({"study": name, "workers": recorder.workers, "seed": seed, "events": recorder.events})
+        kept = {"study": name, "workers": recorder.workers, "seed": seed, "stopped_share": recorder.stopped_share}
+        recordings.append(kept | {"events": recorder.events})
         RECORDINGS.write_text("[\n" + ",\n".join(json.dumps(one) for one in recordings) + "\n]\n")
         print(f"{name}, {workers} at a time, seed {seed}: {recorder.events[-1][0]:.0f} s", flush=True)
 
@@ -134,7 +137,17 @@ def replayed(recording: Mapping[str, Any], trials: int) -> Iterator[tuple[int, f
     metrics = [EVALUATORS[name].metric for name in ("accuracy", "latency_ms", "size_bytes")]
     with mock.patch("time.monotonic", side_effect=lambda: now):
         progress.search_started(
-            SearchStart("", metrics, trials, None, (), {}, recording["workers"], _sampler(recording))
+            SearchStart(
+                "",
+                metrics,
+                trials,
+                None,
+                (),
+                {},
+                recording["workers"],
+                _sampler(recording),
+                stopped_share=recording["stopped_share"],
+            )
         )
         started = 0
         for now, kind, *what in recording["events"]:
@@ -146,7 +159,7 @@ def replayed(recording: Mapping[str, Any], trials: int) -> Iterator[tuple[int, f
             elif kind == "skipped":
                 progress.skipped()
             elif what[0] in progress.running:
-                progress.finished(what[0], TrialResult(what[1]))
+                progress.finished(what[0], TrialResult(what[1], facts=what[2]))
                 if what[1] in FINISHED:
                     yield progress.spent, now, progress.seconds_left
                 if progress.spent >= trials:
