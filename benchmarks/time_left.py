@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import yaml
+
 from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.search.api.run import run_study
 from paredown.search.listener import ProgressListener, SearchStart
@@ -50,15 +52,20 @@ KNOBS = {
     **dict.fromkeys(f"quantization.{knob}" for knob in ("activations", "calibration", "aware", "max_drop")),
 }
 """Networks that train within seconds."""
+QUICK: dict[str, Any] = {
+    "space": {"steps": ["channel_pruning", "quantization"], "knobs": KNOBS},
+    "training": {"epochs": 3, "finetune_epochs": 1, "learning_rate": 6e-3},
+}
 STUDIES: dict[str, dict[str, Any]] = {
-    "cost_aware": {},
-    "random": {"sampler": "random"},
-    "nsga2": {"sampler": "nsga2"},
-    "halving": {"sampler": "random", "halving": {"min_epochs": 1}},
-    "pruning alone": {
-        "space": {"steps": ["channel_pruning"], "knobs": {k: v for k, v in KNOBS.items() if v is not None}}
-    },
-    "supernet": {"training": {"mode": "inherit", "supernet_epochs": 4, "inherit_epochs": 2, "finetune_epochs": 1}},
+    "cost_aware": QUICK,
+    "random": QUICK | {"sampler": "random"},
+    "nsga2": QUICK | {"sampler": "nsga2"},
+    "halving": QUICK | {"sampler": "random", "halving": {"min_epochs": 1}},
+    "pruning alone": QUICK
+    | {"space": {"steps": ["channel_pruning"], "knobs": {k: v for k, v in KNOBS.items() if v is not None}}},
+    "supernet": QUICK
+    | {"training": {"mode": "inherit", "supernet_epochs": 4, "inherit_epochs": 2, "finetune_epochs": 1}},
+    "examples/digits.yaml": yaml.safe_load((Path(__file__).parents[1] / "examples" / "digits.yaml").read_text()),
 }
 """What is recorded, in turn with one worker and with two."""
 
@@ -104,14 +111,7 @@ def record(minutes: float) -> None:
             continue
         recorder = Recorder()
         with tempfile.TemporaryDirectory() as folder:
-            training = {"epochs": 3, "finetune_epochs": 1, "learning_rate": 6e-3}
-            study = {
-                "study": "recorded",
-                "task": "digits",
-                "space": {"steps": ["channel_pruning", "quantization"], "knobs": KNOBS},
-                "training": training,
-                **STUDIES[name],
-            }
+            study = {"study": "recorded", "task": "digits"} | STUDIES[name]
             run_study(
                 study,
                 **{"trials": TRIALS, "workers": workers, "seed": seed, "timeout": max(1.0, end - time.monotonic())},
