@@ -201,20 +201,18 @@ class _Reader:
         return name
 
     def _operator(self, node: Any) -> Operator | None:
-        names = [self._root(name) for name in node.input if name]
-        attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-        if node.op_type == "Constant" or (
-            names and self.constants.issuperset(names) and "then_branch" not in attributes
-        ):
+        kind, names = node.op_type, [self._root(name) for name in node.input if name]
+        if kind == "Constant" or (names and self.constants.issuperset(names) and kind != "If"):
             self._keep_constant(node, names)
             return None
         shape = self.tensors[names[0]].shape if names else ()
-        if node.op_type == QUANTIZE and names[0] in self._entries:
+        if kind == QUANTIZE and names[0] in self._entries:
             self.tensors[node.output[0]] = Tensor(shape, 8, False)
-        elif node.op_type in (QUANTIZE, DEQUANTIZE) and node.output[0] not in self._exits:
+        elif kind in (QUANTIZE, DEQUANTIZE) and node.output[0] not in self._exits:
             self._same[node.output[0]] = names[0]
             self.tensors[names[0]] = Tensor(shape, 8, False)
             return None
+        attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         branches = tuple(
             _Reader(attributes.pop(key), self.tensors, self.constants, self._widths).graph()
             for key in ("then_branch", "else_branch")
@@ -228,7 +226,7 @@ class _Reader:
         seen = {name for branch in branches for o in branch.operators for name in o.inputs} & self._names
         reads = [*(name for name in names if name not in self.constants), *sorted(seen)]
         return Operator(
-            node.op_type,
+            kind,
             node.name,
             tuple(dict.fromkeys(reads)),
             tuple(name for name in node.output if name),

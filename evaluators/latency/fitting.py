@@ -33,6 +33,10 @@ GUIDANCE = 1.0
 WHOLE_BETA, NODE_BETA = 0.02, 0.1
 """Relative errors from which on an error counts linearly: outliers are other work on the machine."""
 SMALLEST_US = 0.3
+BLOCKS = "blocks-"
+"""How the names of networks of random blocks begin."""
+FEWEST_CALIBRATING = 50
+"""Number of networks from which on an interval is found on them alone."""
 LEAST_MS = 0.05
 """Latency from which on networks count among the held-out ones: below, a call takes the time."""
 
@@ -80,10 +84,9 @@ def fitted(
     latencies = data.latencies
     errors = np.abs(np.log(held_out / latencies))
     counted = latencies >= LEAST_MS if (latencies >= LEAST_MS).any() else np.ones(len(latencies), bool)
-    # Most members have seen a network, so their spread on it is too small; the median spread serves as the floor.
+    formats = sorted({network.format for network in networks})
     spread = predictions.std(axis=0)
-    floor = float(np.median(errors[counted]))
-    factor = float(np.quantile(errors[counted] / (spread[counted] + floor), 0.9))
+    interval = [_interval(errors, spread, _calibrating(networks, counted, name)) for name in formats]
     classes = data.read[:, AT["class"]].astype(int)
     low, high = np.zeros((2, len(CLASSES), len(MEASURES)))
     for at in np.unique(classes):
@@ -92,7 +95,7 @@ def fitted(
     whole = {
         "networks": len(networks),
         "macs_line": [float(v) for v in np.polyfit(np.log([n.macs for n in networks]), np.log(latencies), 1)],
-        "formats": sorted({network.format for network in networks}),
+        "formats": formats,
         "latency_ms": [float(latencies.min()), float(latencies.max())],
         "held_out": summary(held_out[counted], latencies[counted]),
         "held_out_table_sum": summary(by_table[counted], latencies[counted]),
@@ -103,8 +106,22 @@ def fitted(
     )
     tables = np.stack([member.table for member in members])
     return LatencyPredictor(
-        facts | whole, tables, data.mean, data.scale, weights, low, high, counts, (floor, max(factor, 1.0))
+        facts | whole, tables, data.mean, data.scale, weights, low, high, counts, np.array(interval)
     )
+
+
+def _calibrating(networks: Sequence[ProfiledNetwork], counted: NDArray[np.bool_], format_: str) -> NDArray[np.bool_]:
+    """Return which networks intervals of a number format are found on: the families' own where they are many."""
+    own = counted & np.array([network.format == format_ for network in networks])
+    of_families = own & np.array([not network.name.startswith(BLOCKS) for network in networks])
+    return next((some for some in (of_families, own) if some.sum() >= FEWEST_CALIBRATING), counted)
+
+
+def _interval(errors: Array, spread: Array, own: NDArray[np.bool_]) -> tuple[float, float]:
+    """Return the floor and the factor of an interval, with which it holds 90 % of some held-out networks."""
+    # Most members have seen a network, so their spread on it is too small; the median error serves as the floor.
+    floor = float(np.median(errors[own]))
+    return floor, max(1.0, float(np.quantile(errors[own] / (spread[own] + floor), 0.9)))
 
 
 def summary(predicted: Array, measured: Array) -> dict[str, float]:

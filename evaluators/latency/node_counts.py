@@ -2,10 +2,11 @@
 
 The counts follow how ONNX Runtime's kernels work: blocks of 16 channels, six positions of a row and four blocks of
 outputs at a time where numbers are blocked; products of matrices, whose sides are padded, elsewhere; integers in
-vectors of 16 with slower code for what is left over.
+vectors of 16 with slower code for what is left over, and in up to five tasks, each with a product for every group.
 
 Source:
-    ONNX Runtime 1.32, core/mlas/lib (snchwc.cpp, sgemm.cpp, qgemm.cpp, qdwconv.cpp, quantize.cpp).
+    ONNX Runtime 1.32, core/mlas/lib (snchwc.cpp, sgemm.cpp, qgemm.cpp, convsym.cpp, qdwconv.cpp, quantize.cpp) and
+    core/providers/cpu/quantization/qlinearconv.cc.
 """
 
 import numpy as np
@@ -22,6 +23,12 @@ FEWEST = 4
 """Results that must be under way in a step for arithmetic units not to wait."""
 ROWS, INTEGER_ROWS, COLUMNS = 12, 6, 32
 """Rows and columns of a product that one step computes."""
+PAGE = 1024
+"""Positions whose multiples lie at the same places of the first-level cache for all channels."""
+PRODUCT_VECTORS, SYMMETRIC_VECTORS = 3, 4
+"""Vectors of outputs of a product of integers, and of a symmetric convolution, that one step computes."""
+MOST_TASKS, LEAST_TASK_MACS = 5, 65536
+"""Parts into which the rows of a convolution of integers are cut for one thread, and their least size."""
 
 
 def counts_of(read: Array) -> dict[str, Array]:
@@ -39,18 +46,26 @@ def counts_of(read: Array) -> dict[str, Array]:
     rows = np.where(channels_first, m["columns"], m["rows"])
     columns = np.where(channels_first, m["rows"], m["columns"])
     plain = m["groups"] * m["depth"] * np.ceil(columns / COLUMNS) * _filled(rows, ROWS, FEWEST)
-    integers = m["groups"] * np.ceil(m["depth"] / 4) * np.ceil(columns / VECTOR) * _filled(rows, INTEGER_ROWS, 2)
-    unrolled = (m["window"] > 1) | (m["stride"] > 1) | integer
-    spread = (m["window"] > 1) | (m["class"] == AT_CLASS["grouped"])
-    pieces = np.where(integer, m["rows"] * m["window"], m["height"] * m["depth"]) * m["groups"] * spread
+    integers = _of_integers(m, is_convolution & integer)
+    unrolled = (m["window"] > 1) | (m["stride"] > 1)
+    is_plain = is_convolution & ~is_blocked
+    is_copied = is_plain & (integers.pop("in_place") == 0) & unrolled
+    copied = m["rows"] * m["depth"] * m["groups"]
+    # Channels last, a row of the window is one piece, unless groups divide it; channels first, a row of the output is.
+    windows = m["rows"] * m["window"] / np.where(m["groups"] > 1, 1, m["side"]) * counts["inside"]
+    pieces = np.where(integer, windows, m["height"] * m["depth"])
     return counts | {
         "macs": m["rows"] * m["columns"] * m["depth"] * m["groups"],
-        "steps": np.where(is_blocked, counts["steps"], np.where(integer, integers, plain)),
-        "unrolled": m["rows"] * m["depth"] * m["groups"] * (is_convolution & ~is_blocked & unrolled),
-        "copies": pieces * (is_convolution & ~is_blocked),
+        "steps": np.where(is_blocked, counts["steps"], np.where(integer, integers.pop("steps"), plain)),
+        "unrolled": copied * is_copied,
+        "strided": copied * (is_copied & ~integer & (m["stride"] > 1)),
+        "copies": pieces * m["groups"] * is_copied,
+        "windows": np.where(integer, m["rows"] * m["side"], m["depth"]) * m["groups"] * is_copied,
+        **integers,
+        "packed": np.where(channels_first, copied * is_plain, integers["packed"]),
         "runs": m["elements_out"] / np.maximum(m["run"], 1) * (m["run"] > 0),
         "pooled": m["elements_out"] * (m["window"] - 1) * ~is_convolution,
-        **_lines(m, is_convolution & ~is_blocked),
+        **_lines(m, is_plain),
     }
 
 
@@ -60,10 +75,42 @@ def _filled(rows: Array, most: int, fewest: int) -> Array:
     return rows - left + (left > 0) * np.maximum(left, fewest)
 
 
+def _of_integers(m: dict[str, Array], is_convolution: Flags) -> dict[str, Array]:
+    """Return the steps, tasks, products, packed numbers and pointers of products and convolutions of integers."""
+    symmetric = is_convolution & (m["class"] >= AT_CLASS["symmetric_convolution"])
+    by_channel = is_convolution & np.isin(m["class"], (AT_CLASS["depthwise"], AT_CLASS["symmetric_depthwise"]))
+    in_place = symmetric | by_channel
+    columns, groups = np.where(by_channel, m["channels_out"], m["columns"]), np.where(by_channel, 1, m["groups"])
+    depth = np.where(by_channel, m["window"], np.ceil(m["depth"] / 4))
+    at_once = np.where(symmetric, SYMMETRIC_VECTORS, PRODUCT_VECTORS)
+    vectors, all_rows = np.ceil(columns / VECTOR), np.full(len(columns), INTEGER_ROWS)
+    full, rest = vectors // at_once, vectors % at_once
+
+    def step(rows: Array) -> Array:
+        """Return what a step of some rows takes; two units multiply."""
+        whole, last = np.maximum(rows * at_once / 2, FEWEST), np.maximum(rows * rest / 2, FEWEST)
+        return np.asarray((rows > 0) * (full * whole + (rest > 0) * last))
+
+    weights = np.maximum(columns * np.where(by_channel, columns * m["window"], m["depth"]), 1)
+    task = np.ceil(np.ceil(LEAST_TASK_MACS / weights) / INTEGER_ROWS) * INTEGER_ROWS
+    longer = np.ceil(np.ceil(m["rows"] / MOST_TASKS) / INTEGER_ROWS) * INTEGER_ROWS
+    tasks = np.ceil(m["rows"] / np.maximum(np.maximum(task, longer), 1)) * is_convolution
+    is_product = (m["is_int8"] > 0) & (m["depth"] > 0) & ~in_place
+    is_spread = (m["window"] > 1) | (m["stride"] > 1) | by_channel
+    return {
+        "in_place": in_place.astype(float),
+        "steps": groups * depth * (m["rows"] // INTEGER_ROWS * step(all_rows) + step(m["rows"] % INTEGER_ROWS)),
+        "tasks": tasks,
+        "products": np.where(symmetric, tasks * np.ceil(vectors / SYMMETRIC_VECTORS), tasks * groups),
+        "packed": m["rows"] * np.ceil(m["depth"] / 4) * 4 * m["groups"] * is_product,
+        "pointers": m["rows"] * m["window"] * (in_place & is_spread),
+    }
+
+
 def _in_blocks(m: dict[str, Array], is_blocked: Flags) -> dict[str, Array]:
     """Return the steps, calls and passes over the output of convolutions on blocks of channels."""
     is_ = {name: m["class"] == at for name, at in AT_CLASS.items()}
-    depthwise, direct = is_["blocked_depthwise"], is_["direct"]
+    depthwise, direct = is_["blocked_depthwise"], is_["direct"] | is_["direct_pointwise"]
     out_blocks, in_blocks = np.ceil(m["channels_out"] / VECTOR), np.ceil(m["channels_in"] / VECTOR)
     padded = np.where(depthwise, 1, VECTOR * in_blocks) * m["window"]
     depth = np.where(direct | is_["blocked_grouped"], m["depth"], padded)
@@ -90,8 +137,12 @@ def _in_blocks(m: dict[str, Array], is_blocked: Flags) -> dict[str, Array]:
 
 def _lines(m: dict[str, Array], is_plain: Flags) -> dict[str, Array]:
     """Return what each line of the output is made of: whole vectors, and what is left over."""
-    integer, depthwise = m["is_int8"] > 0, m["class"] == AT_CLASS["depthwise"]
-    larger = np.where(m["class"] == AT_CLASS["global_pool"], m["elements_in"], m["elements_out"])
+    integer, depthwise = m["is_int8"] > 0, np.isin(m["class"], (AT_CLASS["depthwise"], AT_CLASS["symmetric_depthwise"]))
+    larger = np.where(
+        np.isin(m["class"], (AT_CLASS["global_pool"], AT_CLASS["blocked_global_pool"])),
+        m["elements_in"],
+        m["elements_out"],
+    )
     positions = larger / np.maximum(m["channels_out"], 1)
     is_product = is_plain | np.isin(m["class"], (AT_CLASS["linear"], AT_CLASS["product"]))
     own = np.where(integer, m["rows"], m["columns"]) * m["groups"]
@@ -100,6 +151,7 @@ def _lines(m: dict[str, Array], is_plain: Flags) -> dict[str, Array]:
     left = length % VECTOR
     return {
         "positions": positions,
+        "aliased": m["elements_out"] * (positions > 0) * (positions % PAGE == 0),
         "lines": lines,
         "vectors": lines * (length // VECTOR),
         "unaligned": lines * (length // VECTOR) * (left > 0),
@@ -115,6 +167,7 @@ LOGARITHMS = (
     *("rows", "columns", "depth", "groups", "width", "height", "channels_in", "channels_out"),
     *("elements_in", "elements_out", "smaller_in", "weights", "steps", "macs", "unrolled", "calls", "traffic"),
     *("lines", "vectors", "positions", "run", "runs", "copies"),
+    *("tasks", "products", "packed", "pointers", "strided", "windows", "aliased"),
     *("network_weight_bytes", "network_largest_bytes", "network_nodes"),
 )
 AS_THEY_ARE = ("adds", "is_int8", "is_half", "side", "stride", "is_first", "single", "inside")

@@ -20,8 +20,22 @@ CONVOLUTIONS = frozenset({"Conv", "FusedConv", "ConvTranspose", "QLinearConv"})
 PRODUCTS = frozenset({"Gemm", "MatMul", "FusedMatMul", "QGemm", "QLinearMatMul"})
 CLASSES = (
     *("convolution", "pointwise", "depthwise", "grouped"),
-    *("blocked_convolution", "blocked_pointwise", "blocked_depthwise", "blocked_grouped", "direct"),
-    *("linear", "product", "global_pool", "pool", "add", "multiply", "broadcast", "activation", "gelu", "softmax"),
+    *("symmetric_convolution", "symmetric_pointwise", "symmetric_depthwise"),
+    *("blocked_convolution", "blocked_pointwise", "blocked_depthwise", "blocked_grouped"),
+    *("direct_pointwise", "direct"),
+    *(
+        "linear",
+        "product",
+        "global_pool",
+        "blocked_global_pool",
+        "pool",
+        "add",
+        "multiply",
+        "broadcast",
+        "activation",
+        "gelu",
+        "softmax",
+    ),
     *(
         "bias_gelu",
         "layer_normalisation",
@@ -67,8 +81,10 @@ def class_of(graph: Graph, node: RuntimeNode) -> str:
         if groups > 1:
             name = "depthwise" if shape[1] == 1 and shape[0] == groups else "grouped"
         if not node.blocked:
-            return name
-        return "direct" if convolution_kind(graph, node.first) == "direct" else f"blocked_{name}"
+            return f"symmetric_{name}" if node.kind == "QLinearConv" and is_symmetric(shape, groups) else name
+        if convolution_kind(graph, node.first) == "direct":
+            return "direct_pointwise" if is_single else "direct"
+        return f"blocked_{name}"
     if node.kind in PRODUCTS:
         return "linear" if graph.weight(node.first) else "product"
     if node.kind in ("Concat", "Gather", "Slice", "Unsqueeze", "Squeeze") and node.outputs:
@@ -77,9 +93,25 @@ def class_of(graph: Graph, node: RuntimeNode) -> str:
             return "shape"
     name = OF_KIND.get(node.kind, "other")
     if name not in ("add", "multiply"):
-        return name
+        return "blocked_global_pool" if name == "global_pool" and node.blocked else name
     shapes = {graph.tensors[n].shape for n in (*node.inputs, *node.outputs)}
     return "broadcast" if len(shapes) > 1 or node.first.constants else name
+
+
+def is_symmetric(shape: Sequence[int], groups: int) -> bool:
+    """Return whether a convolution of integers reads its input in place and writes integers at once.
+
+    The others copy it into rows, multiply them group by group, and turn sums into integers afterwards. Weights have
+    zero points of 0, as those of `paredown.spaces.compression.quantization` do.
+
+    Args:
+        shape: Shape of its weights.
+        groups: Its groups.
+    """
+    outputs, inputs = shape[:2]
+    if groups > 1:
+        return inputs == 1 and outputs == groups and groups % 16 == 0
+    return outputs >= 16 and inputs % 4 == 0 and outputs % 4 == 0
 
 
 MEASURES = (
@@ -157,6 +189,8 @@ def _run(node: RuntimeNode, before: Tensor, after: Tensor) -> int:
     if node.kind in ("Gather", "Split", "Slice", "Concat", "QLinearConcat") and node.operators:
         axis = int(node.first.attributes.get("axis", 1))
         axis = axis % max(1, len(before.shape))
+        if node.kind == "QLinearConcat" and len(before.shape) == 4:  # channels are last
+            return before.shape[1]
         shape = before.shape if node.kind == "Gather" else after.shape
         return math.prod(shape[axis + (node.kind == "Gather") :])
     return 0

@@ -30,6 +30,9 @@ from paredown.evaluators.latency.table_sum import costs_of, groups_of, guessed_u
 
 BOUNDED = ("channels_in", "channels_out", "elements_in", "elements_out", "side", "stride", "groups", "weights")
 """Measures whose range in the profile a prediction keeps to."""
+COLUMNS = [AT[name] for name in BOUNDED]
+FLAGS = {"int8": "is_int8", "fp16": "is_half"}
+"""Measures that are not zero in networks of a number format."""
 MARGIN = 0.05
 FEWEST_NODES = 20
 """Nodes of a class in a profile below which nothing is known of it."""
@@ -70,8 +73,8 @@ class LatencyPredictor:
         low: Least value of each measure in each class of nodes.
         high: Largest value.
         counts: Number of nodes of each class in the profile.
-        interval: Standard deviation that is added to that of the members, and the factor of their sum, both of the
-            logarithm, with which intervals hold 90 % of held-out networks.
+        interval: For each number format, the standard deviation that is added to that of the members and the factor of
+            their sum, both of the logarithm, with which intervals hold 90 % of held-out networks.
     """
 
     facts: dict[str, Any]
@@ -82,7 +85,7 @@ class LatencyPredictor:
     low: Array
     high: Array
     counts: Array
-    interval: tuple[float, float]
+    interval: Array
 
     def predict(self, model: Path | bytes) -> LatencyPrediction:
         """Return the latency of a model.
@@ -96,10 +99,16 @@ class LatencyPredictor:
         graph = longest(read_graph(model, int(self.facts.get("batch_size", 1))))
         read = measures(graph, runtime_nodes(graph))
         members = np.log(self.nodes_us(read).sum(axis=1) / 1e3)
-        middle, (floor, factor) = float(members.mean()), self.interval
+        middle, (floor, factor) = float(members.mean()), self.interval[self._format_of(read)]
         reach = factor * (float(members.std()) + floor)
         value, low, high = (float(np.exp(middle + step)) for step in (0.0, -reach, reach))
         return LatencyPrediction(value, low, high, tuple(self._outside(read, value)))
+
+    def _format_of(self, read: Array) -> int:
+        """Return at which of the profiled number formats a network is computed; the first where at none of them."""
+        formats: list[str] = self.facts["formats"]
+        name = next((name for name, flag in FLAGS.items() if read[:, AT[flag]].any()), "fp32")
+        return formats.index(name) if name in formats else 0
 
     def nodes_us(self, read: Array) -> Array:
         """Return what each node takes by each member, in microseconds: `members x nodes`."""
@@ -121,17 +130,15 @@ class LatencyPredictor:
 
     def _outside(self, read: Array, value_ms: float) -> list[str]:
         classes, found = read[:, AT["class"]].astype(int), dict[str, None]()
-        for at in np.unique(classes):
-            name = CLASSES[at].replace("_", " ")
-            if self.counts[at] < FEWEST_NODES:
+        values, low, high = (each[:, COLUMNS] for each in (read, self.low[classes], self.high[classes]))
+        is_beyond = (values < low * (1 - MARGIN)) | (values > high * (1 + MARGIN))
+        is_known = self.counts[classes] >= FEWEST_NODES
+        for at in np.flatnonzero(~is_known | is_beyond.any(axis=1)):
+            name = CLASSES[classes[at]].replace("_", " ")
+            if is_known[at]:
+                found |= dict.fromkeys(f"{BOUNDED[which]} of a {name} layer" for which in np.flatnonzero(is_beyond[at]))
+            else:
                 found[f"{name} layers"] = None
-                continue
-            own = read[classes == at]
-            for measure in BOUNDED:
-                column = AT[measure]
-                below = own[:, column] < self.low[at, column] * (1 - MARGIN)
-                if (below | (own[:, column] > self.high[at, column] * (1 + MARGIN))).any():
-                    found[f"{measure} of a {name} layer"] = None
         least, most = self.facts["latency_ms"]
         if not least <= value_ms <= most:
             found[f"{value_ms:.3g} ms ({least:.3g} to {most:.3g} ms)"] = None
@@ -150,7 +157,7 @@ class LatencyPredictor:
             "counts": self.counts,
         }
         small = {name: values.astype(np.float32) for name, values in (layers | rest).items()}
-        np.savez_compressed(file, facts=facts, interval=np.array(self.interval), **small)  # type: ignore[arg-type]
+        np.savez_compressed(file, facts=facts, interval=self.interval, **small)  # type: ignore[arg-type]
 
 
 def inputs_of(seen: Array, guessed: Array, mean: Array, scale: Array) -> Array:
@@ -192,8 +199,7 @@ def load_predictor(file: Path) -> LatencyPredictor:
     tables, mean, scale, low, high, counts = (
         arrays[name].astype(float) for name in ("tables", "mean", "scale", "low", "high", "counts")
     )
-    floor, factor = arrays["interval"]
-    return LatencyPredictor(facts, tables, mean, scale, layers, low, high, counts, (float(floor), float(factor)))
+    return LatencyPredictor(facts, tables, mean, scale, layers, low, high, counts, arrays["interval"])
 
 
 def longest(graph: Graph) -> Graph:

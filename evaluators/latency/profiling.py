@@ -20,7 +20,7 @@ import numpy as np
 from paredown.evaluators.device import CPU_FILE, this_device
 from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.files.onnx_graph import read_graph
-from paredown.evaluators.latency.fitting import ProfiledNetwork, fitted
+from paredown.evaluators.latency.fitting import BLOCKS, ProfiledNetwork, fitted
 from paredown.evaluators.latency.kernels import macs_of
 from paredown.evaluators.latency.node_features import measures
 from paredown.evaluators.latency.node_times import marked, node_times
@@ -209,7 +209,7 @@ def _alternating(asked: Asked, families: "Callable[[int], Future[list[RandomNetw
             continue
         format_ = asked.formats[at % len(asked.formats)]
         model, shape = block_network(first + at, format_)
-        yield RandomNetwork(f"blocks-{first + at}", format_, shape, model)
+        yield RandomNetwork(f"{BLOCKS}{first + at}", format_, shape, model)
         at += 1
 
 

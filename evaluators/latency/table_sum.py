@@ -20,11 +20,16 @@ ROUNDS = 3
 """Fits of a class, each with weights by the one before: errors weigh by their share of measured and guessed alike."""
 WARM_BYTES, BUFFER_BYTES = 5e5, 3e5
 """Weights of a network, and results of a node, that the second-level cache holds beside what else it holds."""
+FAR_BYTES = 1.2e7
+"""Weights of a network that the third-level cache holds."""
+CACHE_BYTES = 1e6
+"""What a node reads and writes beyond which the second-level cache does not hold it."""
 SCALES = {
     **dict.fromkeys(("steps", "unrolled", "traffic", "pooled"), 1e4),
     **dict.fromkeys(("elements_out", "elements_in", "smaller_in", "weights"), 1e4),
     **dict.fromkeys(("lines", "vectors", "unaligned", "has_remainder", "eights", "fours", "ones"), 1e3),
-    **dict.fromkeys(("depth_remainder", "positions", "runs", "copies"), 1e3),
+    **dict.fromkeys(("depth_remainder", "positions", "runs", "copies", "pointers", "windows"), 1e3),
+    **{"packed": 1e4, "strided": 1e4, "aliased": 1e4, "products": 1e1, "tasks": 1.0},
     **{"macs": 1e5, "calls": 1e2, "channels_out": 1e2, "inputs": 1.0},
 }
 """Counts with a cost of their own, and what they are divided by, so that all costs are of one size."""
@@ -47,8 +52,10 @@ def costs_of(counts: dict[str, Array]) -> Array:
         *(elements * (counts["activation"] == at) for at in range(1, len(ACTIVATIONS))),
         counts["groups"] * (counts["groups"] > 1) * (counts["calls"] == 0) / 10,
         cold / 1e4,
+        weights * np.clip(1 - FAR_BYTES / np.maximum(counts["network_weight_bytes"], 1), 0, 1) / 1e4,
         np.maximum(0, moved - 4e4) / 1e4,
         np.maximum(0, 4 * counts["elements_out"] - BUFFER_BYTES) / 1e4,
+        np.maximum(0, moved - CACHE_BYTES) / 1e4,
         elements * counts["adds"],
         counts["is_first"] * counts["elements_in"] / 1e4,
     ]

@@ -1,5 +1,6 @@
 """The predictor learns a machine whose costs are known, says how sure it is, and survives its file."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -92,3 +93,18 @@ def test_far_predictions_are_told_apart_on_the_same_device_alone() -> None:
     assert "+25%" in apart(measured, Measurement("device_latency_ms", 1.25, device="here"))
     assert "-30%" in apart(measured, Measurement("device_latency_ms", 0.7, device="here"))
     assert apart(measured, Measurement("device_latency_ms", 2.0, device="f746")) == ""
+
+
+def test_intervals_are_found_for_each_number_format() -> None:
+    dice, networks = np.random.default_rng(0), []
+    for seed in range(2 * NETWORKS):
+        one, name = profiled(seed), ("fp32", "int8")[seed % 2]
+        noise = np.exp(dice.normal(0, 0.2 if name == "int8" else 0.0))
+        networks.append(replace(one, name=f"resnet-{seed}", format=name, latency_ms=one.latency_ms * noise))
+    found = fitted(networks, {"device": "a machine", "threads": 1, "batch_size": 1}, steps=60)
+    widths = []
+    for format_ in ("fp32", "int8"):
+        prediction = found.predict(block_network(2000, format_)[0])
+        widths.append(prediction.high_ms / prediction.low_ms)
+    assert found.interval.shape == (2, 2)
+    assert widths[1] > 1.3 * widths[0]
