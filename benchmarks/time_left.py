@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import yaml
+
 from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.search.api.run import run_study
 from paredown.search.listener import ProgressListener, SearchStart
@@ -35,8 +37,10 @@ AFTER = 10
 """Number of finished trials after which the time left is judged."""
 BUDGETS = range(20, TRIALS + 1, 10)
 TOLERANCE, SHARE = 0.2, 0.8
-FIRST_SEED = 3
-"""Seed of the first recordings; the constants of `SearchProgress` were chosen with others, of the seeds before."""
+KEPT = ("seconds", "trained_before")
+"""Facts of a trial that are recorded."""
+FIRST_SEED = 5
+"""Seed of the first recordings; the constants of `TrialDurations` were chosen with others, of the seeds before."""
 
 KNOBS = {
     "mbconv.scaling": "free",
@@ -48,15 +52,20 @@ KNOBS = {
     **dict.fromkeys(f"quantization.{knob}" for knob in ("activations", "calibration", "aware", "max_drop")),
 }
 """Networks that train within seconds."""
+QUICK: dict[str, Any] = {
+    "space": {"steps": ["channel_pruning", "quantization"], "knobs": KNOBS},
+    "training": {"epochs": 3, "finetune_epochs": 1, "learning_rate": 6e-3},
+}
 STUDIES: dict[str, dict[str, Any]] = {
-    "cost_aware": {},
-    "random": {"sampler": "random"},
-    "nsga2": {"sampler": "nsga2"},
-    "halving": {"sampler": "random", "halving": {"min_epochs": 1}},
-    "pruning alone": {
-        "space": {"steps": ["channel_pruning"], "knobs": {k: v for k, v in KNOBS.items() if v is not None}}
-    },
-    "supernet": {"training": {"mode": "inherit", "supernet_epochs": 4, "inherit_epochs": 2, "finetune_epochs": 1}},
+    "cost_aware": QUICK,
+    "random": QUICK | {"sampler": "random"},
+    "nsga2": QUICK | {"sampler": "nsga2"},
+    "halving": QUICK | {"sampler": "random", "halving": {"min_epochs": 1}},
+    "pruning alone": QUICK
+    | {"space": {"steps": ["channel_pruning"], "knobs": {k: v for k, v in KNOBS.items() if v is not None}}},
+    "supernet": QUICK
+    | {"training": {"mode": "inherit", "supernet_epochs": 4, "inherit_epochs": 2, "finetune_epochs": 1}},
+    "examples/digits.yaml": yaml.safe_load((Path(__file__).parents[1] / "examples" / "digits.yaml").read_text()),
 }
 """What is recorded, in turn with one worker and with two."""
 
@@ -66,14 +75,14 @@ class Recorder(ProgressListener):
 
     def __init__(self) -> None:
         self.events: list[list[Any]] = []
-        self.workers = 0
+        self.workers, self.stopped_share = 0, 0.0
 
     def _add(self, *event: Any) -> None:
         self.events.append([round(time.monotonic() - self._began, 3), *event])
 
     def search_started(self, start: SearchStart) -> None:
         """Begin."""
-        self._began, self.workers = time.monotonic(), start.workers
+        self._began, self.workers, self.stopped_share = time.monotonic(), start.workers, start.stopped_share
 
     def started(self, trial: PendingTrial) -> None:
         """Keep a start."""
@@ -85,7 +94,7 @@ class Recorder(ProgressListener):
 
     def finished(self, number: int, result: TrialResult) -> None:
         """Keep an end."""
-        self._add("finished", number, result.outcome)
+        self._add("finished", number, result.outcome, {key: result.facts[key] for key in KEPT if key in result.facts})
 
     def skipped(self) -> None:
         """Keep a known candidate."""
@@ -102,14 +111,7 @@ def record(minutes: float) -> None:
             continue
         recorder = Recorder()
         with tempfile.TemporaryDirectory() as folder:
-            training = {"epochs": 3, "finetune_epochs": 1, "learning_rate": 6e-3}
-            study = {
-                "study": "recorded",
-                "task": "digits",
-                "space": {"steps": ["channel_pruning", "quantization"], "knobs": KNOBS},
-                "training": training,
-                **STUDIES[name],
-            }
+            study = {"study": "recorded", "task": "digits"} | STUDIES[name]
             run_study(
                 study,
                 **{"trials": TRIALS, "workers": workers, "seed": seed, "timeout": max(1.0, end - time.monotonic())},
@@ -119,7 +121,8 @@ def record(minutes: float) -> None:
             )
         if time.monotonic() > end:
             return
-        recordings.append({"study": name, "workers": recorder.workers, "seed": seed, "events": recorder.events})
+        kept = {"study": name, "workers": recorder.workers, "seed": seed, "stopped_share": recorder.stopped_share}
+        recordings.append(kept | {"events": recorder.events})
         RECORDINGS.write_text("[\n" + ",\n".join(json.dumps(one) for one in recordings) + "\n]\n")
         print(f"{name}, {workers} at a time, seed {seed}: {recorder.events[-1][0]:.0f} s", flush=True)
 
@@ -134,7 +137,17 @@ def replayed(recording: Mapping[str, Any], trials: int) -> Iterator[tuple[int, f
     metrics = [EVALUATORS[name].metric for name in ("accuracy", "latency_ms", "size_bytes")]
     with mock.patch("time.monotonic", side_effect=lambda: now):
         progress.search_started(
-            SearchStart("", metrics, trials, None, (), {}, recording["workers"], _sampler(recording))
+            SearchStart(
+                "",
+                metrics,
+                trials,
+                None,
+                (),
+                {},
+                recording["workers"],
+                _sampler(recording),
+                stopped_share=recording["stopped_share"],
+            )
         )
         started = 0
         for now, kind, *what in recording["events"]:
@@ -146,7 +159,7 @@ def replayed(recording: Mapping[str, Any], trials: int) -> Iterator[tuple[int, f
             elif kind == "skipped":
                 progress.skipped()
             elif what[0] in progress.running:
-                progress.finished(what[0], TrialResult(what[1]))
+                progress.finished(what[0], TrialResult(what[1], facts=what[2]))
                 if what[1] in FINISHED:
                     yield progress.spent, now, progress.seconds_left
                 if progress.spent >= trials:

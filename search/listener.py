@@ -22,6 +22,7 @@ class SearchStart:
         workers: Number of trials at a time.
         sampler: Name of the sampler.
         objectives: Metrics that are optimised or limited, as far as their limits are known.
+        stopped_share: Share of the trials that successive halving stops in the end; 0 without it.
     """
 
     study: str
@@ -33,6 +34,7 @@ class SearchStart:
     workers: int = 1
     sampler: str = ""
     objectives: Sequence[Objective] = ()
+    stopped_share: float = 0.0
 
 
 class ProgressListener:

@@ -161,7 +161,15 @@ def _searched(
                 plan, workers = _divided(setup, room)
                 before = study.models(), study.counts()
                 start = SearchStart(
-                    study.name, metrics, config.trials, deadline, *before, workers, config.sampler, study.objectives
+                    study.name,
+                    metrics,
+                    config.trials,
+                    deadline,
+                    *before,
+                    workers,
+                    config.sampler,
+                    study.objectives,
+                    halving.stopped_share(plan.epochs(study.baseline_candidate)) if halving is not None else 0.0,
                 )
                 listener.search_started(start)
                 run_trials(queue, plan, workers)

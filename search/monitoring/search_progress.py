@@ -1,6 +1,5 @@
 """What a search has come to so far, in figures: what its display, its log and its status file show."""
 
-import statistics
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
@@ -8,21 +7,9 @@ from dataclasses import dataclass, field
 
 from paredown.evaluators.metrics.accuracy import METRIC as ACCURACY
 from paredown.search.listener import ProgressListener, SearchStart
+from paredown.search.monitoring.trial_durations import TrialDuration, TrialDurations
 from paredown.studies.result import MEASURED_BY, PARKED, TRAINED, PendingTrial, TrialResult
 
-RECENT_TRIALS = 20
-"""Number of latest trials from whose durations the time left follows."""
-HALF_LIFE_TRIALS = 12
-"""Number of trials after which a duration counts half as much: samplers and machines change."""
-LARGE_FIRST = {"cost_aware": 3}
-"""Sampler to the number of first trials that are larger than most: it begins near the baseline. With any other sampler
-these are two, the baseline and the mildest candidate. They count where no others do."""
-MIN_DURATIONS = 3
-LONGEST = 3.0
-"""Multiple of the median as which a longer duration counts: a machine that was suspended says nothing of others."""
-DRIFT = {"cost_aware": 0.2}
-"""Sampler to the power of the number of trials by which they become shorter: more and more of its candidates differ
-from known ones in compression alone, so that the cache holds the trained network."""
 RECENT_FAILURES = 5
 
 
@@ -73,8 +60,7 @@ class SearchProgress(ProgressListener):
         self.supernet = ""
         self._begun: dict[int, float] = {}
         self._free_since: list[float] = []
-        self._durations: deque[float] = deque(maxlen=RECENT_TRIALS)
-        self._first_durations: list[float] = []
+        self._durations = TrialDurations("")
         self._finished_here = 0
 
     def supernet_epoch(self, family: str, epoch: int, epochs: int) -> None:
@@ -88,6 +74,7 @@ class SearchProgress(ProgressListener):
     def search_started(self, start: SearchStart) -> None:
         """Begin with what earlier runs came to."""
         self.start, self.supernet = start, ""
+        self._durations = TrialDurations(start.sampler, start.stopped_share)
         self.counts = Counter({state: n for state, n in start.counts.items() if state not in ("running", "waiting")})
 
     def started(self, trial: PendingTrial) -> None:
@@ -120,8 +107,7 @@ class SearchProgress(ProgressListener):
             self.counts[PARKED] = max(0, self.counts[PARKED] - 1)
         self.counts["derived"] += len(result.derived)
         if not has_waited and result.outcome in TRAINED:
-            is_early = number < LARGE_FIRST.get(self.start.sampler, 2)
-            (self._first_durations if is_early else self._durations).append(now - begun)
+            self._durations.add(number, TrialDuration.of(result, now - begun))
             self._free_since.append(now)
             self._finished_here += 1
         elif not has_waited:
@@ -147,21 +133,7 @@ class SearchProgress(ProgressListener):
     @property
     def trial_s(self) -> float | None:
         """Mean seconds of the latest trials, the last ones weighing most; None before the first has ended."""
-        first = self._first_durations if len(self._durations) < MIN_DURATIONS else []
-        durations = [*first, *self._durations]
-        if not durations:
-            return None
-        longest = LONGEST * statistics.median(durations)
-        weights = [0.5 ** (age / HALF_LIFE_TRIALS) for age in reversed(range(len(durations)))]
-        return statistics.fmean([min(one, longest) for one in durations], weights)
-
-    @property
-    def _later_trial_s(self) -> float | None:
-        """Mean seconds of the trials that are left, by how trials of the sampler change in the course of a search."""
-        if self.trial_s is None or not self.spent:
-            return self.trial_s
-        halfway = self.spent + self.trials_left / 2
-        return float(self.trial_s * (halfway / self.spent) ** -DRIFT.get(self.start.sampler, 0.0))
+        return self._durations.trial_s
 
     @property
     def deadline_s(self) -> float | None:
@@ -176,11 +148,13 @@ class SearchProgress(ProgressListener):
     @property
     def needed_s(self) -> float | None:
         """Seconds that the trials left take, deadline or not; None as long as nothing tells."""
-        if self.trial_s is None or self._later_trial_s is None:
+        halfway = self.spent + self.trials_left / 2
+        later_trial_s = self._durations.later_trial_s(halfway / self.spent if self.spent else 1.0)
+        if self.trial_s is None or later_trial_s is None:
             return None
         begun = list(self._begun.values())[: self.trials_left]
         running = sum(max(0.0, self.trial_s - (time.monotonic() - since)) for since in begun)
-        waiting = self._later_trial_s * (self.trials_left - len(begun))
+        waiting = later_trial_s * (self.trials_left - len(begun))
         return self._share * (running + waiting) / max(1, min(self.start.workers, self.trials_left))
 
     @property

@@ -60,6 +60,15 @@ class Halving:
             at *= self._factor
         return rungs
 
+    def stopped_share(self, epochs: int) -> float:
+        """Return the share of the trials that are stopped once many have reached each rung.
+
+        Args:
+            epochs: Number of epochs planned for a trial.
+        """
+        going_on = [1 / self._factor ** len(self.rungs(number, epochs)) for number in range(self._brackets)]
+        return float(1.0 - sum(going_on) / self._brackets)
+
     def losses(self, values: Mapping[str, float]) -> list[float] | None:
         """Return all objectives, minimised; None where one is missing or not finite."""
         losses = [m.loss(values[m.name]) for m in self._metrics if m.name in values]
