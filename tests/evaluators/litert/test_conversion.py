@@ -82,6 +82,8 @@ LAYERS: dict[str, nn.Module] = {
     "maximum with padding": nn.Sequential(nn.Conv2d(3, 8, 1), nn.MaxPool2d(3, 2, 1)),
     "average": nn.Sequential(nn.Conv2d(3, 8, 1), nn.AvgPool2d(2)),
     "average that counts its padding": nn.Sequential(nn.Conv2d(3, 8, 1), nn.AvgPool2d(3, 1, 1)),
+    "mean of four pixels": nn.Sequential(nn.Conv2d(3, 8, 3, stride=5), nn.AdaptiveAvgPool2d(1)),
+    "mean of many pixels": nn.Sequential(nn.Conv2d(3, 8, 1), nn.AdaptiveAvgPool2d(1)),
     **{f"branches: {join}": Branches(join) for join in ("add", "mul", "concat", "slice")},
 }
 
@@ -180,6 +182,14 @@ def test_single_operators_are_at_most_one_step_apart() -> None:
     assert {name: row["outputs"] for name, row in found.items() if name in outputs} == outputs
     assert all(row["largest_steps"] <= 1 for row in found.values())
     assert 0 < found["HardSwish"]["above"] + found["HardSwish"]["below"] < 0.2
+
+
+def test_a_mean_of_few_pixels_is_rounded_once() -> None:
+    """MEAN of TensorFlow Lite would take one in eight outputs of four pixels away from zero."""
+    found = operator_steps(int8_file(classifier(LAYERS["mean of four pixels"]), SHAPE), images(SHAPE, 64))
+    row = found["GlobalAveragePool"]
+    assert (row["outputs"], row["largest_steps"] <= 1) == (64 * 8, True)
+    assert row["above"] + row["below"] < 0.03
 
 
 def test_constants_are_aligned_for_a_microcontroller() -> None:
