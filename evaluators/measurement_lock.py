@@ -14,8 +14,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-LOOK_S = 0.01
+LOOK_S = 0.02
 """Seconds between two looks at whether it is one's turn."""
+LOOKS_AT_LOCK = 50
+"""Looks at a ticket after each of which there is one at the lock, which costs as much."""
+PATIENCE = 5
+"""Looks in a row at a lock that nobody takes, after which one waits no longer for the ticket: its holder is stopped."""
 
 
 def lock_file() -> Path:
@@ -49,7 +53,7 @@ def _tickets() -> Path:
 @contextmanager
 def _drawing(folder: Path) -> Iterator[None]:
     """Let one process at a time add and remove tickets."""
-    with FileLock(folder.with_suffix(".lock"), mode=0o666).acquire(poll_interval=LOOK_S / 10):
+    with FileLock(folder.with_suffix(".lock"), mode=0o666).acquire(poll_interval=LOOK_S / 20):
         if not folder.is_dir():
             folder.mkdir()
             folder.chmod(0o777)  # all users of the machine wait in one line
@@ -67,11 +71,20 @@ def _turn() -> Iterator[None]:
         ticket.acquire()
     try:
         for each in earlier:
-            while _is_held(each):
-                time.sleep(LOOK_S)
+            _wait_for(each)
         yield
     finally:
         ticket.release()
+
+
+def _wait_for(ticket: Path) -> None:
+    """Wait until a ticket is given back, or its holder leaves the lock alone although it is free."""
+    looks = unused = 0
+    while unused < PATIENCE and _is_held(ticket):
+        time.sleep(LOOK_S)
+        looks += 1
+        if looks % LOOKS_AT_LOCK == 0:
+            unused = 0 if _is_held(lock_file()) else unused + 1
 
 
 def _held(folder: Path) -> list[Path]:

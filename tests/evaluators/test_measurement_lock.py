@@ -1,6 +1,7 @@
 """Who waits to measure gets the turn before the process that measures now gets it again."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -108,6 +109,20 @@ def test_the_first_who_waits_measures_when_the_one_that_measures_is_killed(tmp_p
         first.kill()
         second.wait_until_measuring()
         assert holder.log.read_text() == "Pab"
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="this system cannot stop a process")
+def test_one_that_is_stopped_while_it_waits_keeps_nobody_for_long(tmp_path: Path) -> None:
+    with measurers(tmp_path, "P", "a", "b") as (holder, first, second):
+        first.process.send_signal(signal.SIGSTOP)
+        holder.go_on()
+        second.wait_until_measuring()
+        first.process.send_signal(signal.SIGCONT)
+        for each in (second, first, holder):
+            each.go_on()
+        for each in (first, holder):  # in either order: the holder may have given up waiting too
+            each.wait_until_measuring()
+        assert holder.log.read_text() in ("PbaP", "PbPa")
 
 
 def test_files_that_others_have_left_are_no_tickets(tmp_path: Path) -> None:
