@@ -58,8 +58,8 @@ def _pool(lowering: Lowering, name: str, given: int, made: int, window: Window, 
 def mean_of_image(operation: Operation, output: Value, lowering: Lowering) -> None:
     """Write the mean over height and width: AVERAGE_POOL_2D on one grid, MEAN where the output has its own.
 
-    MEAN rounds the sum on the output's scale before it divides, which takes `1 / (2 * pixels)` of its outputs one step
-    away from zero. Of few pixels that is much, and a filter of one constant, which rounds once, takes its place.
+    MEAN rounds the sum on the output's scale before it divides, which takes some of its outputs one step away from
+    zero, the more the fewer pixels there are. A filter of one constant, which rounds once, takes its place then.
     """
     x = only_value(operation)
     if len(x.shape) != 4:
