@@ -121,17 +121,10 @@ def importances_figure(importances: dict[str, dict[str, float]]) -> go.Figure:
 
 def parallel_figure(models: Sequence[Model], metrics: Sequence[Metric]) -> go.Figure:
     """Return parallel coordinates of the metrics and of the knobs that vary."""
-    dimensions = [{"label": m.name, "values": [model[m.name] for model in models]} for m in metrics]
-    flat = [_flat(model) for model in models]
-    for knob in sorted({k for row in flat for k in row}):
-        values = [row.get(knob) for row in flat]
-        if len({str(value) for value in values if value is not None}) < 2:
-            continue
-        dimensions.append(_dimension(knob, values))
     colour = [model[metrics[0].name] for model in models]
     figure = go.Figure(
         go.Parcoords(
-            dimensions=dimensions[:MAX_AXES],
+            dimensions=parallel_axes(models, metrics),
             line={
                 "color": colour,
                 "colorscale": "Viridis",
@@ -143,6 +136,17 @@ def parallel_figure(models: Sequence[Model], metrics: Sequence[Metric]) -> go.Fi
     )
     figure.update_layout(height=520)
     return _styled(figure, top=130)
+
+
+def parallel_axes(models: Sequence[Model], metrics: Sequence[Metric]) -> list[dict[str, Any]]:
+    """Return the axes of parallel coordinates as Plotly takes them; those of choices have `ticktext`."""
+    axes: list[dict[str, Any]] = [{"label": m.name, "values": [model[m.name] for model in models]} for m in metrics]
+    flat = [_flat(model) for model in models]
+    for knob in sorted({k for row in flat for k in row}):
+        values = [row.get(knob) for row in flat]
+        if len({str(value) for value in values if value is not None}) > 1:
+            axes.append(_axis(knob, values))
+    return axes[:MAX_AXES]
 
 
 def curves_figure(
@@ -178,11 +182,13 @@ def _flat(model: Model) -> dict[str, Any]:
     return flat
 
 
-def _dimension(knob: str, values: Sequence[Any]) -> dict[str, Any]:
+def _axis(knob: str, values: Sequence[Any]) -> dict[str, Any]:
     label = knob.replace(".", "<br>", 1)
-    if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+    if all(_is_number(v) for v in values):
         return {"label": label, "values": list(values)}
-    names = sorted({("off" if v is None else str(v)) for v in values})
+    numbers = {str(v): v for v in values if _is_number(v)}
+    names = sorted(numbers, key=numbers.__getitem__)
+    names += sorted({("off" if v is None else str(v)) for v in values} - set(names))
     places = {name: at for at, name in enumerate(names)}
     return {
         "label": label,
@@ -190,6 +196,10 @@ def _dimension(knob: str, values: Sequence[Any]) -> dict[str, Any]:
         "tickvals": list(range(len(names))),
         "ticktext": names,
     }
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _styled(figure: go.Figure, top: int = 60) -> go.Figure:

@@ -53,7 +53,7 @@ def jobs(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
             [
                 one["study"],
                 one["owner"],
-                one["state"] + (f" ({one['stop_requested']} asked)" if one["stop_requested"] else ""),
+                _state(one),
                 str(one["position"] or ""),
                 f"{sum(one['counts'].get(state, 0) for state in FINISHED)} of {one['trials']}",
                 _left(one["estimate"]),
@@ -63,6 +63,11 @@ def jobs(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
             for one in studies
         ],
     )
+
+
+def _state(study: dict[str, Any]) -> str:
+    asked = study["stop_requested"]
+    return f"{study['state']} ({asked} asked)" if asked else str(study["state"])
 
 
 def _left(estimate: dict[str, Any] | None) -> str:
@@ -77,7 +82,7 @@ def cancel(study: Study, url: Url = DEFAULT_URL) -> None:
     """End a study of a server within a batch; what is finished stays."""
     opened = _client(url).open_study(study)
     opened.cancel()
-    typer.echo(f"{study}  {opened.state}")
+    typer.echo(f"{study}  {_state(opened.details())}")
 
 
 def logs(

@@ -43,6 +43,7 @@ MAX_BODY_BYTES = 1_000_000
 BODY_S = 30.0
 """Seconds within which a body must have come."""
 NEEDED = "needed: the header Authorization: Bearer TOKEN, with a token that is valid"
+UNKNOWN = "this token is unknown, expired or revoked"
 SESSION_ENDED = "JWT Expired: the session has ended; sign in again"
 """What a page is told that was open when its session ended; Dash looks for the first two words."""
 DATABASE_GONE = "the database does not answer now"
@@ -164,7 +165,8 @@ class Guard:
         if token is None and text and not self._failures.take(address):
             raise Refused(429, "too many requests without a valid token; try again in a minute")
         if token is None:
-            raise Refused(401, SESSION_ENDED if path.startswith(CALLBACKS) else NEEDED)
+            why = UNKNOWN if kind.lower() == "bearer" and text.strip() else NEEDED
+            raise Refused(401, SESSION_ENDED if path.startswith(CALLBACKS) else why)
         if not self._requests.take(token.key):
             raise Refused(429, "too many requests; try again in a second")
         return token

@@ -25,7 +25,8 @@ def model_archive(models: Path, trial: int, format_name: str = DEFAULT_FORMAT) -
     name = trial_folder(trial, format_name)
     folder = models / name
     if not folder.is_dir() or folder.resolve() != models.resolve() / name:
-        raise StudyNotFound(f"trial {trial} is not exported; the front is when the search ends, others by POST")
+        how = f"POST to models/{trial}/export of the study exports it"
+        raise StudyNotFound(f"trial {trial} is not exported; {how}, and the end of a search the models of its front")
     inside = folder.resolve()
     files = [one for one in sorted(folder.rglob("*")) if one.is_file() and one.resolve().is_relative_to(inside)]
     handle, target = tempfile.mkstemp(prefix="paredown-model-", suffix=".zip")

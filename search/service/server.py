@@ -146,7 +146,7 @@ def _hand_over(make: Callable[[], str], file: Path | None, say: Callable[[str], 
             opened.write(f"{make()}\n")
     except OSError as error:
         raise ConfigError(f"--token-file {file}: {error.strerror}") from error
-    say(f"admin token: {file}")
+    say(f"admin token, written to the file {file}")
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from paredown.studies.front import Model
 METRICS = [EVALUATORS[n].metric for n in ("accuracy", "size_bytes", "macs")]
 
 
-def model(trial: int, accuracy: float, size: float, **steps: dict[str, str]) -> Model:
+def model(trial: int, accuracy: float, size: float, **steps: dict[str, str | int]) -> Model:
     values = {"accuracy": accuracy, "size_bytes": size, "macs": 2 * size}
     measured = {name: Measurement(name, value, 0.5 if name == "accuracy" else 0.0) for name, value in values.items()}
     return Model(trial, Candidate("mbconv", {"width": trial}, steps), measured, "x")
@@ -49,6 +49,12 @@ def test_what_is_off_is_said_so() -> None:
     weights = next(d for d in dimensions if d.label == "quantization<br>weights")
     assert list(weights.ticktext) == ["fp16", "int8", "off"]
     assert list(weights.values) == [2, 1, 0]
+
+
+def test_choices_that_are_numbers_stand_in_their_order() -> None:
+    models = [BASE, *(model(n, 0.9, 60, low_rank={"rank": n}) for n in (10, 9))]
+    (ranks,) = [d for d in parallel_figure(models, METRICS).data[0].dimensions if d.label == "low_rank<br>rank"]
+    assert list(ranks.ticktext) == ["9", "10", "off"]
 
 
 def test_curves_begin_at_epoch_1_and_those_of_the_front_stand_out() -> None:

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from dash import Dash, Input, Output, State, dcc, html, no_update
 from dash.development.base_component import Component
+from dash.exceptions import PreventUpdate
 
 from paredown.search.errors import ConfigError
 from paredown.search.service.pages.candidate_text import in_words, knob_lines, read_knobs
@@ -60,22 +61,28 @@ def _extension(job: Job) -> Component:
 
 
 def _retry(reader: StudyReader | None) -> Component:
-    causes = {} if reader is None else reader.failures()
-    if not causes:
-        return panel("Failed trials again", html.P("No trial has failed.", className="note"))
-    options = [{"label": f"{cause} ({number:,})", "value": cause} for cause, number in causes.items() if cause]
+    options, note, is_hidden = _failed(reader)
+    ticks = dcc.Checklist(options, [], id="retry-causes", className="ticks")
     return panel(
         "Failed trials again",
-        html.Fieldset(
-            [
-                html.Legend("Causes", className="label"),
-                dcc.Checklist(options, [], id="retry-causes", className="ticks"),
-            ],
+        html.P(note, id="retry-note", className="note"),
+        html.Div(
+            [html.Fieldset([html.Legend("Causes", className="label"), ticks]), html.Button("Retry", id="retry")],
+            id="retry-form",
+            hidden=is_hidden,
         ),
-        html.Button("Retry", id="retry"),
         _place("retry-said"),
-        note=f"{sum(causes.values()):,} failed. Each runs again under a new number; with no cause ticked, all of them.",
     )
+
+
+def _failed(reader: StudyReader | None) -> tuple[list[dict[str, str]], str, bool]:
+    """Return the causes of failures to tick, what stands above them, and whether there are none."""
+    causes = {} if reader is None else reader.failures()
+    if not causes:
+        return [], "No trial has failed.", True
+    options = [{"label": f"{cause} ({number:,})", "value": cause} for cause, number in causes.items() if cause]
+    note = f"{sum(causes.values()):,} failed. Each runs again under a new number; with no cause ticked, all of them."
+    return options, note, False
 
 
 def _candidate(place: Place, reader: StudyReader | None) -> Component:
@@ -122,49 +129,56 @@ def _place(name: str) -> Component:
 
 
 def add_callbacks(dash: Dash, service: Service, snapshots: Snapshots) -> None:
-    """Add what the forms do."""
+    """Add what the forms do, and what keeps the failures up to date."""
+    _add_form(dash, service, "extend", extend, "extend-trials")
+    _add_form(dash, service, "retry", retry, "retry-causes")
+    _add_form(dash, service, "enqueue", enqueue, "enqueue-knobs", "enqueue-like")
 
     @dash.callback(
-        Output("extend-said", "children"),
-        Input("extend", "n_clicks"),
-        State("extend-trials", "value"),
-        State("study-name", "data"),
-        prevent_initial_call=True,
-        running=[(Output("extend", "disabled"), True, False)],
-    )
-    def extend_study(clicks: int | None, trials: Any, name: str) -> Any:
-        return _said(lambda: extend(service, name, trials)) if clicks else no_update
-
-    @dash.callback(
-        Output("retry-said", "children"),
-        Input("retry", "n_clicks"),
+        Output("retry-causes", "options"),
+        Output("retry-note", "children"),
+        Output("retry-form", "hidden"),
+        Output("retry-causes", "value"),
+        Input("study-tick", "n_intervals"),
+        State("retry-causes", "options"),
+        State("retry-note", "children"),
         State("retry-causes", "value"),
         State("study-name", "data"),
         prevent_initial_call=True,
-        running=[(Output("retry", "disabled"), True, False)],
     )
-    def retry_trials(clicks: int | None, causes: Sequence[str] | None, name: str) -> Any:
-        return _said(lambda: retry(service, name, causes or ())) if clicks else no_update
+    def look(ticks: int, shown: list[Any], note: str, ticked: list[str] | None, name: str) -> tuple[Any, ...]:
+        now = _failed(service.reader(service.find(asker(), name)))
+        if now[:2] == (shown, note):
+            raise PreventUpdate
+        return *now, [one["value"] for one in now[0] if one["value"] in (ticked or ())]
+
+
+def _add_form(dash: Dash, service: Service, name: str, change: Callable[..., Content], *fields: str) -> None:
+    """Add what the button of a form does, which says below it what came of it.
+
+    Args:
+        dash: Dash.
+        service: The service.
+        name: Id of the button.
+        change: Takes the service, the name of the study and the values of the fields, and returns what to say.
+        fields: Ids of the fields.
+    """
 
     @dash.callback(
-        Output("enqueue-said", "children"),
-        Input("enqueue", "n_clicks"),
-        State("enqueue-knobs", "value"),
-        State("enqueue-like", "value"),
+        Output(f"{name}-said", "children"),
+        Input(name, "n_clicks"),
         State("study-name", "data"),
+        *(State(field, "value") for field in fields),
         prevent_initial_call=True,
-        running=[(Output("enqueue", "disabled"), True, False)],
+        running=[(Output(name, "disabled"), True, False)],
     )
-    def enqueue_candidate(clicks: int | None, knobs: str | None, like: Any, name: str) -> Any:
-        return _said(lambda: enqueue(service, name, knobs or "", like)) if clicks else no_update
-
-
-def _said(change: Callable[[], Content]) -> Component:
-    """Make a change, and return what came of it as it stands below its form."""
-    try:
-        return html.P(change(), className="done")
-    except ParedownError as error:
-        return problem(str(error))
+    def press(clicks: int | None, study: str, *values: Any) -> Any:
+        if not clicks:
+            return no_update
+        try:
+            return html.P(change(service, study, *values), className="done")
+        except ParedownError as error:
+            return problem(str(error))
 
 
 def extend(service: Service, name: str, trials: object) -> Content:
@@ -186,7 +200,7 @@ def extend(service: Service, name: str, trials: object) -> Content:
     return f"{name} is in the queue again, and goes on to {total:,} trials."
 
 
-def retry(service: Service, name: str, causes: Sequence[str]) -> Content:
+def retry(service: Service, name: str, causes: Sequence[str] | None) -> Content:
     """Run failed trials of a study of whoever asks again, and return what to say.
 
     Args:
@@ -197,16 +211,17 @@ def retry(service: Service, name: str, causes: Sequence[str]) -> Content:
     Raises:
         ParedownError: It is not allowed, or not possible.
     """
+    given = tuple(map(str, causes or ()))
 
     def change() -> Job:
-        return service.retry(service.find(asker(), name), tuple(map(str, causes)))
+        return service.retry(service.find(asker(), name), given)
 
     changed(service, "submit", "POST", _path(name, "retry"), change)
-    which = f"with the cause {' or '.join(causes)} " if causes else ""
+    which = f"with the cause {' or '.join(given)} " if given else ""
     return f"{name} is in the queue again; its failed trials {which}come first."
 
 
-def enqueue(service: Service, name: str, knobs: str, like: object) -> Content:
+def enqueue(service: Service, name: str, knobs: str | None, like: object) -> Content:
     """Put a candidate first in line in a study of whoever asks, and return what to say.
 
     Args:
@@ -220,7 +235,7 @@ def enqueue(service: Service, name: str, knobs: str, like: object) -> Content:
     """
 
     def change() -> tuple[dict[str, Any], Job]:
-        job, named = service.find(asker(), name), read_knobs(knobs)
+        job, named = service.find(asker(), name), read_knobs(knobs or "")
         if like is not None and (not isinstance(like, int) or like < 0):
             raise ConfigError(f"like trial: {like!r} is not allowed; allowed: the number of a trial, or nothing")
         if len(named) > MAX_KNOBS:

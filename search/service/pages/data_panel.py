@@ -25,6 +25,7 @@ from paredown.studies.access.tokens import Token
 
 BUILT_IN = ("digits",)
 """Tasks whose data comes with the package: a look at it is free, and holds as long as the server lives."""
+EVERY_MS = 3000
 MAX_ROWS = 100
 """Maximum number of classes in the table."""
 MAX_PICTURED = 12
@@ -35,13 +36,17 @@ FILE = "study file"
 """How messages name the text, as the API's do."""
 
 
-def data_choice(place: Place) -> Component | None:
-    """Return the field that chooses an uploaded data set; None where there is none."""
-    names = [one["dataset"] for one in place.service.datasets.all(place.token) if one["owner"] == place.token.owner]
-    if not names:
-        return None
+def data_choice(place: Place) -> Component:
+    """Return the field that chooses an uploaded data set, which is hidden as long as there is none."""
+    names = _own(place.service, place.token)
     field = dcc.Dropdown(names, None, id="data-set", placeholder="as the text says")
-    return html.Div([dropdown_label("Data set of yours", "data-set"), field])
+    tick = dcc.Interval(id="data-tick", interval=EVERY_MS)
+    return html.Div([dropdown_label("Data set of yours", "data-set"), field, tick], id="data-choice", hidden=not names)
+
+
+def _own(service: Service, token: Token) -> list[str]:
+    """Return the names of the uploaded data sets of whoever looks."""
+    return [one["dataset"] for one in service.datasets.all(token) if one["owner"] == token.owner]
 
 
 def data_panel() -> Component:
@@ -67,10 +72,11 @@ def add_callbacks(dash: Dash, service: Service, snapshots: Snapshots) -> None:
         Output("data-shown", "data"),
         Input("study-text", "value"),
         Input("data-ask", "n_clicks"),
+        Input("data-set", "options"),
         State("data-shown", "data"),
         running=[(Output("data-ask", "disabled"), True, False)],
     )
-    def look(text: str | None, clicks: int | None, shown: str | None) -> tuple[Any, bool, str]:
+    def look(text: str | None, clicks: int | None, names: list[str], shown: str | None) -> tuple[Any, bool, str]:
         is_asked = ctx.triggered_id == "data-ask"
         try:
             task = top_level(text or "").get("task")
@@ -78,11 +84,24 @@ def add_callbacks(dash: Dash, service: Service, snapshots: Snapshots) -> None:
             if not is_asked and shown is not None:  # a text that is being written
                 raise PreventUpdate from None
             return problem(str(error)), True, ""
-        now = json.dumps(task, default=str)
+        now = json.dumps([task, dataset_named(task) in names], default=str)
         if now == shown and not is_asked:
             raise PreventUpdate
         content, can_ask = looks.shown(asker(), task, is_asked=is_asked)
         return content, not can_ask, now
+
+    @dash.callback(
+        Output("data-set", "options"),
+        Output("data-choice", "hidden"),
+        Input("data-tick", "n_intervals"),
+        State("data-set", "options"),
+        prevent_initial_call=True,
+    )
+    def refresh(ticks: int, shown: list[str]) -> tuple[list[str], bool]:
+        names = _own(service, asker())
+        if names == shown:
+            raise PreventUpdate
+        return names, not names
 
     @dash.callback(
         Output("study-text", "value", allow_duplicate=True),
@@ -141,8 +160,8 @@ class Looks:
         try:
             document = self._service.datasets.find(token, name)
         except DatasetNotFound as error:
-            own = [one["dataset"] for one in self._service.datasets.all(token) if one["owner"] == token.owner]
-            raise ConfigError(f"{error}; yours: {', '.join(own) or 'none; upload one first'}") from None
+            own = ", ".join(_own(self._service, token))
+            raise ConfigError(f"{error}; yours: {own or 'none; upload one first'}") from None
         numbers = {one: range(document["thumbnails"].get(one, 0)) for one in document["classes"][:MAX_PICTURED]}
         sources = {
             one: [address(self._service, "thumbnail", name, **{"class": one, "number": at}) for at in found]
@@ -221,5 +240,5 @@ def upload_help(server: str) -> list[Component]:
         html.Pre(curl, tabIndex=0),
         html.P("The same from Python:"),
         html.Pre(python, tabIndex=0),
-        html.P("Load this page again, and the data set can be chosen above."),
+        html.P("Seconds after that, it can be chosen as a data set of yours."),
     ]

@@ -107,7 +107,7 @@ def _waiting(job: Job) -> Component:
                 else ["The log shows what happens now."]
             ),
         )
-    return nothing("No model", f"The study is {job.state} and has none. Resume it, or look at its log.")
+    return nothing("No model", f"Of this study, which is {job.state}, no trial is done. Its log says why.")
 
 
 def _axes(place: Place, snapshot: Snapshot) -> Component:

@@ -5,6 +5,7 @@ from typing import Any
 
 from dash import Dash, Input, Output, State, dcc, html, no_update
 from dash.development.base_component import Component
+from dash.exceptions import PreventUpdate
 
 from paredown.search.errors import ConfigError
 from paredown.search.service.pages.changes import NotAllowed, changed
@@ -51,7 +52,14 @@ def layout(place: Place, snapshots: Snapshots) -> list[Component]:
         ),
         html.Div([data_choice(place), _warm_start(place, text)], className="fields"),
         html.Label("Text, in YAML", htmlFor="study-text"),
-        dcc.Textarea(id="study-text", value=text, rows=26, spellCheck=False),
+        dcc.Textarea(
+            id="study-text",
+            value=text,
+            rows=26,
+            spellCheck=False,
+            persistence=f"{place.token.key} {like or ''}",  # a session that ends loads the page anew
+            persistence_type="session",
+        ),
         html.Div(id="study-problem", role="alert"),
         dcc.Loading(
             html.Button("Submit", id="submit", className="primary", disabled=not can_submit), delay_show=200, type="dot"
@@ -119,6 +127,7 @@ def add_callbacks(dash: Dash, service: Service, snapshots: Snapshots) -> None:
     @dash.callback(
         Output("study-problem", "children"),
         Output("url", "href", allow_duplicate=True),
+        Output("study-text", "value", allow_duplicate=True),
         Input("submit", "n_clicks"),
         State("study-text", "value"),
         State("priority", "value"),
@@ -126,9 +135,9 @@ def add_callbacks(dash: Dash, service: Service, snapshots: Snapshots) -> None:
         prevent_initial_call=True,
         running=[(Output("submit", "disabled"), True, False)],
     )
-    def submit(clicks: int | None, text: str | None, priority: int | None, hours: float | None) -> tuple[Any, Any]:
+    def submit(clicks: int | None, text: str | None, priority: int | None, hours: float | None) -> tuple[Any, ...]:
         if not clicks:
-            return no_update, no_update
+            raise PreventUpdate
         options: dict[str, Any] = {
             "priority": max(-100, min(100, int(priority or 0))),
             "delay_s": max(0.0, min(720.0, hours or 0.0)) * 3600,
@@ -140,8 +149,9 @@ def add_callbacks(dash: Dash, service: Service, snapshots: Snapshots) -> None:
         except NotAllowed:
             raise
         except ParedownError as error:
-            return _refusal(str(error), text or "", schema), no_update
-        return None, address(service, "studies", name_of(asker(), job))
+            return _refusal(str(error), text or "", schema), no_update, no_update
+        # What the browser has kept of the text goes with it.
+        return None, address(service, "studies", name_of(asker(), job)), EXAMPLES[FIRST].read_text()
 
 
 def _refusal(message: str, text: str, schema: StudySchema) -> Component:

@@ -1,103 +1,108 @@
 """Parallel coordinates as plain lines: Plotly's own compile code in the browser, which the pages do not allow."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
 from paredown.evaluators.metrics.catalogue import known_metrics
-from paredown.search.service.pages.plots import GREY, LINES
+from paredown.search.service.pages.brushes import Axis, Brush, boxes, inside
+from paredown.search.service.pages.plots import GREY, LINES, on_page
 from paredown.search.service.pages.snapshot import Snapshot
-from paredown.studies.figures import BLUE, ORANGE, parallel_figure
-from paredown.studies.front import Model
+from paredown.studies.figures import BLUE, ORANGE
 from paredown.studies.report import thinned
 
 MAX_NAMES = 5
 """Maximum number of names of choices along an axis."""
+STYLES = {
+    "out of range": (GREY, 0.5, 0.12),
+    "other trials": (GREY, 0.6, 0.45),
+    "front": (BLUE, 1.6, 0.95),
+    "baseline": (ORANGE, 1.6, 0.95),
+}
+"""Colour, width and opacity of the lines of each group, from the back to the front."""
 
 
-def parallel_plot(snapshot: Snapshot) -> go.Figure:
-    """Return the metrics and the knobs that vary as axes side by side, with a line for each trial."""
+def can_draw(snapshot: Snapshot | None) -> bool:
+    """Return whether there is something to compare."""
+    return snapshot is not None and snapshot.baseline is not None and len(snapshot.models) > 1
+
+
+def parallel_plot(snapshot: Snapshot, brushes: Sequence[Brush] = ()) -> go.Figure:
+    """Return the metrics and the knobs that vary as axes side by side, with a line for each trial.
+
+    Args:
+        snapshot: Models of the study.
+        brushes: Ranges; the lines of trials outside are faint.
+    """
     assert snapshot.baseline is not None
-    models = thinned(snapshot.models, snapshot.best, snapshot.baseline)
-    axes = [axis.to_plotly_json() for axis in parallel_figure(models, snapshot.metrics).data[0].dimensions]
-    ranges = [_range(axis["values"]) for axis in axes]
+    axes, values = snapshot.axes
+    numbers = trials_inside(snapshot, brushes)
+    kept = None if numbers is None else set(numbers)
     best = {model.trial for model in snapshot.best}
-    groups: dict[str, tuple[str, list[int]]] = {
-        "other trials": (GREY, []),
-        "front": (BLUE, []),
-        "baseline": (ORANGE, []),
-    }
-    for at, model in enumerate(models):
-        is_baseline = model.trial == snapshot.baseline.trial
-        groups["baseline" if is_baseline else "front" if model.trial in best else "other trials"][1].append(at)
+    drawn = {model.trial for model in thinned(snapshot.models, snapshot.best, snapshot.baseline)}
+    groups: dict[str, list[int]] = {name: [] for name in STYLES}
+    for at, trial in enumerate(model.trial for model in snapshot.models):
+        if trial in drawn:
+            name = "baseline" if trial == snapshot.baseline.trial else "front" if trial in best else "other trials"
+            groups[name if kept is None or trial in kept else "out of range"].append(at)
     figure = go.Figure()
-    for name, (colour, places) in groups.items():
-        lines = [_line(models[at], axes, ranges, at) for at in places]
+    for name, (colour, width, opacity) in STYLES.items():
+        places = groups[name]
+        trials = [snapshot.models[at].trial for at in places]
+        lines = [[axis.height(along[at]) for axis, along in zip(axes, values, strict=True)] for at in places]
+        texts = [
+            [
+                f"trial {trial}<br>{axis.label.replace('<br>', '.')}: {_text(axis, along[at])}"
+                for axis, along in zip(axes, values, strict=True)
+            ]
+            for at, trial in zip(places, trials, strict=True)
+        ]
         figure.add_scatter(
             x=[x for _ in lines for x in [*range(len(axes)), None]],
-            y=[y for line in lines for y in [*line["y"], None]],
-            customdata=[line["trial"] for line in lines for _ in range(len(axes) + 1)],
-            text=[text for line in lines for text in [*line["text"], ""]],
+            y=[y for line in lines for y in [*line, None]],
+            text=[text for line in texts for text in [*line, ""]],
             hovertemplate="%{text}<extra></extra>",
             mode="lines+markers",
             name=name,
-            line={"color": colour, "width": 0.6 if name == "other trials" else 1.6},
+            line={"color": colour, "width": width},
             marker={"color": colour, "size": 5},
-            opacity=0.45 if name == "other trials" else 0.95,
+            opacity=opacity,
+            selected={"marker": {"opacity": 1}},
+            unselected={"marker": {"opacity": 1}},
+            showlegend=bool(places) or name != "out of range",
         )
-    for at, (axis, (low, high)) in enumerate(zip(axes, ranges, strict=True)):
+    for at, axis in enumerate(axes):
         figure.add_vline(at, line={"color": LINES, "width": 1}, layer="below")
-        for height, text in _names(axis, low, high):
+        for value in _named(axis):
             style = {"showarrow": False, "font": {"size": 10, "color": GREY}, "xanchor": "left", "xshift": 5}
-            figure.add_annotation(x=at, y=height, text=text, **style)
-    names = [axis["label"].replace("_", "<br>") if "<br>" in axis["label"] else axis["label"] for axis in axes]
+            figure.add_annotation(x=at, y=axis.height(value), text=_text(axis, value), **style)
+    labels = [axis.label.replace("_", "<br>") if "<br>" in axis.label else axis.label for axis in axes]
     figure.update_xaxes(
-        tickvals=list(range(len(axes))), ticktext=names, tickangle=0, tickfont={"size": 10.5}, side="top"
+        tickvals=list(range(len(axes))), ticktext=labels, tickangle=0, tickfont={"size": 10.5}, side="top"
     )
     figure.update_xaxes(range=[-0.2, len(axes) - 0.35], showgrid=False, zeroline=False)
     figure.update_yaxes(visible=False, range=[-0.07, 1.07])
     legend = {"orientation": "h", "y": -0.02, "x": 1, "xanchor": "right"}
-    return figure.update_layout(
-        dragmode="select", selectdirection="v", margin={"l": 20, "r": 20, "t": 64, "b": 30}, legend=legend
-    )
+    figure.update_layout(dragmode="select", margin={"l": 20, "r": 20, "t": 64, "b": 30}, legend=legend)
+    line = {"color": BLUE, "width": 1, "dash": "solid"}
+    figure.update_layout(selections=[{**box, "line": line} for box in boxes(brushes, axes)], editrevision=str(brushes))
+    return on_page(figure)
 
 
-def selected_trials(selected: Mapping[str, Any] | None) -> list[int] | None:
-    """Return the trials of the points that were selected; None where nothing is."""
-    if not selected or not selected.get("points"):
-        return None
-    return sorted({int(point["customdata"]) for point in selected["points"] if point.get("customdata") is not None})
+def trials_inside(snapshot: Snapshot, brushes: Sequence[Brush]) -> list[int] | None:
+    """Return the numbers of the trials in the ranges; None where there is no range."""
+    places = inside(brushes, *snapshot.axes)
+    return None if places is None else [snapshot.models[at].trial for at in places]
 
 
-def _line(
-    model: Model, axes: Sequence[Mapping[str, Any]], ranges: Sequence[tuple[float, float]], at: int
-) -> dict[str, Any]:
-    heights, texts = [], []
-    for axis, (low, high) in zip(axes, ranges, strict=True):
-        value = axis["values"][at]
-        heights.append(None if value is None else (value - low) / (high - low))
-        texts.append(f"trial {model.trial}<br>{axis['label'].replace('<br>', '.')}: {_text(axis, value)}")
-    return {"y": heights, "text": texts, "trial": model.trial}
+def _named(axis: Axis) -> list[float]:
+    """Return the values that are written along an axis."""
+    return [*range(len(axis.choices))] if 0 < len(axis.choices) <= MAX_NAMES else [axis.low, axis.high]
 
 
-def _range(values: Sequence[float | None]) -> tuple[float, float]:
-    known = [value for value in values if value is not None and math.isfinite(value)] or [0.0]
-    low, high = min(known), max(known)
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
-
-
-def _names(axis: Mapping[str, Any], low: float, high: float) -> list[tuple[float, str]]:
-    ticks = list(axis.get("tickvals", ()))
-    shown = ticks if ticks and len(ticks) <= MAX_NAMES else [low, high]
-    return [((value - low) / (high - low), _text(axis, value)) for value in shown]
-
-
-def _text(axis: Mapping[str, Any], value: float | None) -> str:
-    if value is None:
-        return "off"
-    if "ticktext" in axis:
-        return str(axis["ticktext"][int(value)])
-    metric = known_metrics().get(axis["label"])
+def _text(axis: Axis, value: float) -> Any:
+    if axis.choices:
+        return axis.choices[int(value)]
+    metric = known_metrics().get(axis.label)
     return f"{value:g}" if metric is None else metric.format(value)

@@ -15,6 +15,8 @@ from paredown.studies.front import Model
 from paredown.studies.report import thinned
 
 GREY, LINES, CHOSEN = "#7d8794", "rgba(125,135,148,.22)", "#e11d74"
+CAMERA = {"eye": {"x": 1.8, "y": 1.8, "z": 0.9}, "center": {"x": 0, "y": 0, "z": -0.2}}
+"""View of figures in space from which the titles of all axes are seen."""
 CONFIG: Any = {
     "displaylogo": False,
     "responsive": True,
@@ -54,7 +56,8 @@ def on_page(figure: go.Figure) -> go.Figure:
         figure.update_layout(margin={"t": 28, "l": 50, "r": 12})
     figure.update_xaxes(**axis)
     figure.update_yaxes(**axis)
-    figure.update_scenes({f"{one}axis": {**axis, "backgroundcolor": "rgba(0,0,0,0)"} for one in "xyz"})
+    lines = {**dict.fromkeys(axis, GREY), "showline": True, "gridwidth": 1, "backgroundcolor": "rgba(0,0,0,0)"}
+    figure.update_scenes({f"{one}axis": {**lines, "tickfont": {"size": 10}} for one in "xyz"}, camera=CAMERA)
     return figure
 
 

@@ -11,7 +11,9 @@ from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.evaluators.metrics.latency_again_ms import METRIC as AGAIN
 from paredown.evaluators.metrics.measurement import Metric, Objective
 from paredown.evaluators.metrics.test_accuracy import METRIC as TEST_ACCURACY
+from paredown.search.service.pages.brushes import Axis
 from paredown.search.service.service import Service
+from paredown.studies.figures import parallel_axes
 from paredown.studies.front import Model, front, hypervolume_history
 from paredown.studies.latency_remarks import Fp32Models
 from paredown.studies.queue.job import Job
@@ -55,6 +57,14 @@ class Snapshot:
         known, names = known_metrics(), {name for model in self.models for name in model.measurements}
         names -= {TEST_ACCURACY.name, AGAIN.name, *(metric.name for metric in self.metrics)}
         return (*self.metrics, *(metric for name, metric in known.items() if name in names))
+
+    @cached_property
+    def axes(self) -> tuple[list[Axis], list[list[float]]]:
+        """The metrics and the knobs that vary as axes, and the values of all models along each."""
+        found = parallel_axes(self.models, self.metrics)
+        values = [list(map(float, one["values"])) for one in found]
+        axes = [Axis.of(one["label"], along, one.get("ticktext", ())) for one, along in zip(found, values, strict=True)]
+        return axes, values
 
     @cached_property
     def fp32_models(self) -> Fp32Models:

@@ -23,6 +23,7 @@ from paredown.studies.figures import BLUE, curves_figure
 from paredown.studies.front import Model
 from paredown.studies.latency_remarks import latency_remarks
 from paredown.studies.queue.job import Job
+from paredown.studies.result import RETRIED_AS
 
 
 def layout(place: Place, snapshots: Snapshots) -> list[Component]:
@@ -73,8 +74,14 @@ def _about(place: Place, row: Mapping[str, Any], snapshot: Snapshot, model: Mode
             " without training. ",
         ]
     )
+    other = row["facts"].get(RETRIED_AS)
+    again = (
+        None
+        if other is None
+        else ["It runs again as ", link(f"trial {other}", place.href("studies", name, "trials", other)), "."]
+    )
     return [
-        panel("Why it is not done", html.Pre(cause + row["reason"])) if row["reason"] else None,
+        panel("Why it is not done", html.Pre(cause + row["reason"]), note=again) if row["reason"] else None,
         panel(
             "Candidate",
             html.Pre(in_words(row["candidate"]).replace(" + ", "\n+ ")),
@@ -114,7 +121,7 @@ def _curve(snapshot: Snapshot, row: Mapping[str, Any]) -> Component:
         why = (
             "It was not trained: its weights come from another trial."
             if row["parent"] is not None
-            else "It has no epoch yet."
+            else "No epoch of it has ended."
         )
         return panel("Learning curve", html.P(why, className="note"))
     drawn = curves_figure(curves, {row["trial"]}, {row["trial"]} if row["state"] == "stopped" else set())

@@ -1,16 +1,20 @@
 """All trials of a study: parallel coordinates, and a table whose rows come from SQL as it is scrolled."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import dash_ag_grid as dag
-from dash import Dash, Input, Output, State, dcc, html, no_update
+import plotly.graph_objects as go
+from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.development.base_component import Component
+from dash.exceptions import PreventUpdate
 
+from paredown.search.service.pages.brushes import Axis, Brush, brushes_after
 from paredown.search.service.pages.candidate_text import in_words
 from paredown.search.service.pages.dash_server import asker
 from paredown.search.service.pages.elements import dropdown_label, nothing, panel
-from paredown.search.service.pages.parallel import parallel_plot, selected_trials
+from paredown.search.service.pages.parallel import can_draw, parallel_plot, trials_inside
 from paredown.search.service.pages.place import Place, address
 from paredown.search.service.pages.plots import graph
 from paredown.search.service.pages.snapshot import Snapshot, Snapshots
@@ -23,13 +27,15 @@ BLOCK = 100
 """Number of rows that one request brings."""
 REASON = 140
 """Maximum number of characters of a reason in the table; the page of a trial has all of it."""
-RELOAD = """version => {
+RELOAD = """(version, ranges, state) => {
     if (version && document.getElementById("grid")) {
-        dash_ag_grid.getApiAsync("grid").then(grid => grid.refreshInfiniteCache());
+        const isSame = dash_clientside.callback_context.triggered_id === "trials-version";
+        const reload = isSame ? "refreshInfiniteCache" : "purgeInfiniteCache";
+        dash_ag_grid.getApiAsync("grid").then(grid => grid[reload]());
     }
 }"""
-"""Lets the grid read its rows again where they are, which no property of Dash's does: a new grid would forget how far
-it was scrolled, how it was sorted, and which cell has the focus."""
+"""Lets the grid read its rows again, which no property of Dash's does: a new grid would forget how it was sorted, and
+where only new trials have come, how far it was scrolled and which cell has the focus."""
 ALIGNED = {"textAlign": "right", "fontVariantNumeric": "tabular-nums"}
 
 
@@ -37,11 +43,28 @@ def layout(place: Place, snapshots: Snapshots) -> list[Component]:
     """Return the page."""
     job = place.job()
     head, snapshot = study_head(place, job, "trials"), snapshots.of(job)
+    figure, axes, is_hidden = _drawn(snapshot, [])
+    label = "Metrics and knobs of the trials side by side; the table below holds them"
+    note = (
+        "Drag a box over an axis to keep a range, and with the shift key one more: the table below shows the trials "
+        "that are in a range of each such axis. A double click keeps all."
+    )
+    side_by_side = panel("Side by side", html.Div(graph("parallel", figure, label, 400), className="broad"), note=note)
     return [
         *head,
+        html.Div(side_by_side, id="parallel-place", hidden=is_hidden),
         html.Div(_trials(place, job, snapshot), id="trials"),
         dcc.Store(id="trials-version", data=None if snapshot is None else _version(place.service, job)),
+        dcc.Store(id="brushes", data=[]),
+        dcc.Store(id="parallel-axes", data=axes),
     ]
+
+
+def _drawn(snapshot: Snapshot | None, brushes: list[Brush]) -> tuple[go.Figure, list[dict[str, Any]], bool]:
+    """Return the parallel coordinates, their axes as plain data, and whether there is nothing to show."""
+    if snapshot is None or not can_draw(snapshot):
+        return go.Figure(), [], True
+    return parallel_plot(snapshot, brushes), [asdict(axis) for axis in snapshot.axes[0]], False
 
 
 def _version(service: Service, job: Job) -> str:
@@ -59,39 +82,39 @@ def _trials(place: Place, job: Job, snapshot: Snapshot | None) -> list[Component
         className="narrow",
     )
     return [
-        *_parallel(snapshot),
         panel(
             "Trials",
             html.Div(chooser, className="fields"),
-            html.Div(_grid(snapshot.reader), id="grid-place"),
-            html.P(id="grid-count", className="note", role="status"),
+            _grid(snapshot.reader),
+            html.P(id="grid-count", className="note under", role="status"),
             note="A click on a row, or the space bar, opens the trial; a click on a head sorts. "
             "New trials come by themselves.",
         ),
-        dcc.Store(id="kept-numbers"),
     ]
-
-
-def _parallel(snapshot: Snapshot) -> list[Component]:
-    if snapshot.baseline is None or len(snapshot.models) < 2:
-        return []
-    figure = parallel_plot(snapshot)
-    label = "Metrics and knobs of the trials side by side; the table below holds them"
-    note = (
-        "Drag a box over an axis to keep a range: the table below shows the trials in it. A double click keeps all. "
-        "The lines are those of the trials that were there when this page was opened."
-    )
-    return [panel("Side by side", html.Div(graph("parallel", figure, label, 400), className="broad"), note=note)]
 
 
 def _grid(reader: StudyReader) -> Component:
     right = {"cellStyle": ALIGNED, "type": "rightAligned"}
     columns: list[dict[str, Any]] = [{"field": "number", "headerName": "Trial", "width": 90, **right}]
-    columns += [{"field": "state", "headerName": "State", "width": 160}]
+    columns += [{"field": "state", "headerName": "State", "width": 200}]
     columns += [{"field": m.name, "headerName": m.name, "width": 150, **right} for m in reader.optimised_metrics]
     columns += [
-        {"field": "candidate", "headerName": "Candidate", "flex": 2, "minWidth": 320, "sortable": False},
-        {"field": "reason", "headerName": "Reason", "flex": 1, "minWidth": 200, "sortable": False},
+        {
+            "field": "candidate",
+            "headerName": "Candidate",
+            "flex": 2,
+            "minWidth": 320,
+            "sortable": False,
+            "tooltipField": "candidate",
+        },
+        {
+            "field": "reason",
+            "headerName": "Reason",
+            "flex": 1,
+            "minWidth": 200,
+            "sortable": False,
+            "tooltipField": "reason",
+        },
     ]
     grid: Component = dag.AgGrid(
         id="grid",
@@ -121,18 +144,19 @@ def add_callbacks(dash: Dash, service: Service, snapshots: Snapshots) -> None:
         Input("grid", "getRowsRequest"),
         State("study-name", "data"),
         State("state", "value"),
-        State("kept-numbers", "data"),
+        State("brushes", "data"),
     )
-    def rows(asked: Mapping[str, Any] | None, name: str, state: str | None, kept: list[int] | None) -> tuple[Any, Any]:
+    def rows(asked: Mapping[str, Any] | None, name: str, state: str | None, brushes: list[Brush]) -> tuple[Any, Any]:
         if asked is None:
             return no_update, no_update
-        reader = service.begun(service.find(asker(), name))
+        job = service.find(asker(), name)
+        reader, snapshot = service.begun(job), snapshots.of(job) if brushes else None
         sorting = (asked.get("sortModel") or [{}])[0]
         allowed = (*SORTED_BY, *(metric.name for metric in reader.optimised_metrics))
         total, page = reader.page(
             states=() if state is None else ("done",) if state == "infeasible" else (state,),
             feasible=False if state == "infeasible" else None,
-            numbers=kept,
+            numbers=None if snapshot is None else trials_inside(snapshot, brushes),
             sort=sorting.get("colId") if sorting.get("colId") in allowed else "number",
             descending=sorting.get("sort") == "desc" if sorting else True,
             offset=max(0, int(asked["startRow"])),
@@ -143,15 +167,32 @@ def add_callbacks(dash: Dash, service: Service, snapshots: Snapshots) -> None:
         return {"rowData": found, "rowCount": total}, said
 
     @dash.callback(
-        Output("kept-numbers", "data"),
-        Output("grid-place", "children"),
-        Input("state", "value"),
-        Input("parallel", "selectedData", allow_optional=True),
+        Output("parallel", "figure"),
+        Output("parallel-axes", "data"),
+        Output("parallel-place", "hidden"),
+        Output("brushes", "data"),
+        Input("parallel", "relayoutData"),
+        Input("trials-version", "data"),
+        State("brushes", "data"),
+        State("parallel-axes", "data"),
         State("study-name", "data"),
         prevent_initial_call=True,
     )
-    def narrow(state: str | None, selected: Mapping[str, Any] | None, name: str) -> tuple[Any, Any]:
-        return selected_trials(selected), _grid(service.begun(service.find(asker(), name)))
+    def draw(
+        event: Mapping[str, Any] | None,
+        version: str | None,
+        brushes: list[Brush],
+        axes: list[dict[str, Any]],
+        name: str,
+    ) -> tuple[Any, Any, Any, Any]:
+        changed = None
+        if ctx.triggered_id == "parallel":
+            changed = brushes_after(event or {}, brushes, [Axis(**axis) for axis in axes])
+            if changed is None:
+                raise PreventUpdate
+        snapshot = snapshots.of(service.find(asker(), name))
+        drawn = _drawn(snapshot, brushes if changed is None else changed)
+        return *drawn, no_update if changed is None else changed
 
     @dash.callback(
         Output("trials-version", "data"),
@@ -170,8 +211,8 @@ def add_callbacks(dash: Dash, service: Service, snapshots: Snapshots) -> None:
             return (None, no_update) if snapshot is None else (now, _trials(place, job, snapshot))
         return no_update if now == version else now, no_update
 
-    reload = Input("trials-version", "data")
-    dash.clientside_callback(RELOAD, reload, prevent_initial_call=True)  # type: ignore[no-untyped-call]
+    news = (Input("trials-version", "data"), Input("brushes", "data"), Input("state", "value", allow_optional=True))
+    dash.clientside_callback(RELOAD, *news, prevent_initial_call=True)  # type: ignore[no-untyped-call]
 
     @dash.callback(
         Output("url", "href", allow_duplicate=True),

@@ -234,3 +234,5 @@ def test_an_owner_may_let_a_thousand_studies_wait(service: Service, guarded: Hel
 def test_refusals_say_why(guarded: HeldUploads) -> None:
     status, body = ask(guarded, "GET", "/v1/studies")
     assert (status, detail(body)) == (401, "needed: the header Authorization: Bearer TOKEN, with a token that is valid")
+    status, body = ask(guarded, "GET", "/v1/studies", "pd_mistyped")
+    assert (status, detail(body)) == (401, "this token is unknown, expired or revoked")

@@ -128,6 +128,12 @@ def test_every_page_is_drawn_in_each_width_and_scheme(
             assert visitor.page.locator("#said .problem").count() == 0
         assert visitor.problems == []
         visitor.page.context.close()
+    admin = Visitor(browser, running, 400).sign_in(running.token("root", "admin"), "/tokens")
+    admin.page.locator("#tokens").wait_for()
+    admin.picture(folder, "tokens-400-light")
+    assert admin.page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
+    tabs = admin.page.locator("#header nav")
+    assert tabs.evaluate("one => one.firstChild.scrollWidth - one.clientWidth") <= 0, "all pages are named"
 
 
 def test_the_table_of_trials_sorts_in_sql_and_opens_a_trial(browser: Any, running: Running, study: str) -> None:
