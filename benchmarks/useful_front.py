@@ -38,7 +38,7 @@ def main() -> None:
     """Run every arm with every seed, write the scores, and print them with what they come to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5, help="number of seeds, from 0")
-    parser.add_argument("--arms", default="before,region", help="comma-separated")
+    parser.add_argument("--arms", default="before,region", help="comma-separated; the runs of others are kept")
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--runs", type=Path, default=ROOT / "paredown-out/useful_front", help="folder of the studies")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/useful_front.json")
@@ -47,7 +47,8 @@ def main() -> None:
     if unknown := set(arms) - {"before", "region"}:
         parser.error(f"--arms: {unknown.pop()!r} is not allowed; allowed: before, region")
     runs.mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, Any]] = []
+    earlier = json.loads(options.out.read_text())["runs"] if options.out.exists() else []
+    rows: list[dict[str, Any]] = [row for row in earlier if row["arm"] not in arms]
     for seed in range(options.seeds):
         for arm in arms:
             code = _clone(runs) if arm == "before" else ROOT

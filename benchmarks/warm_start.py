@@ -37,6 +37,7 @@ from paredown.search.bench.share import full_volume, shares
 from paredown.search.bench.table import read_table
 from paredown.search.samplers.cost_aware import CostAwareSampler
 from paredown.search.samplers.domain import KnobDomain
+from paredown.search.samplers.ranking import hypervolume_order
 from paredown.search.samplers.sampler import Params, Problem, Sister
 
 ROOT = Path(__file__).parents[1]
@@ -112,9 +113,8 @@ def sister_of(
     losses = np.array([[g.loss(v) for g, v in zip(landscape.goals, values, strict=True)] for _, values in evaluated])
     costs = np.empty((len(params), 0)) if landscape.costs is None else landscape.costs.count(params)
     front = np.flatnonzero(moocore.is_nondominated(losses))
-    front = front[np.argsort(losses[front, 0], kind="stable")]
-    places = np.linspace(0, len(front) - 1, min(most, len(front))).round().astype(int)
-    return Sister(params, losses, costs), [params[int(front[at])] for at in places]
+    first = hypervolume_order(losses[front], losses.max(0), most)
+    return Sister(params, losses, costs), [params[int(front[at])] for at in first]
 
 
 def compared(landscape: Landscape, kind: str, seeds: Sequence[int], trials: int, sister_trials: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 from paredown.evaluators.build import COUNTED
 from paredown.evaluators.metrics.measurement import broken_limits, resolved_objectives
 from paredown.search.errors import ConfigError
+from paredown.search.samplers.ranking import hypervolume_order
 from paredown.search.samplers.sampler import Sister
 from paredown.search.study_file.objectives import stored_objectives
 from paredown.search.study_file.setup import Setup
@@ -92,7 +93,7 @@ def _read(setup: Setup, name: str, study: Study | None, known: Mapping[str, Any]
     models = [model for model in study.models() if model.trial < last]
     shared = {model.trial: values for model in models if (values := _values_here(setup, model)) is not None}
     usable = [model for model in models if model.trial in shared]
-    first = [shared[model.trial] for model in _spread(_front_here(setup, study, usable), most)]
+    first = [shared[model.trial] for model in _first(setup, study, usable, most)]
     stored = {
         "study": name,
         "made_at": study.made_at,
@@ -121,20 +122,22 @@ def _values_here(setup: Setup, model: Model) -> dict[str, Value] | None:
     return values if is_same and needed <= model.measurements.keys() else None
 
 
-def _front_here(setup: Setup, study: Study, models: Sequence[Model]) -> list[Model]:
-    """Return the front of a sister's networks inside this study's limits; the sister's baseline is the reference."""
-    baseline, objectives = study.baseline(), setup.plan.objectives
+def _first(setup: Setup, study: Study, models: Sequence[Model], most: int) -> list[Model]:
+    """Return networks of a sister's front inside this study's limits; the sister's baseline is the reference.
+
+    They are those that bring most hypervolume, one after the other.
+    """
+    baseline, objectives, metrics = study.baseline(), setup.plan.objectives, setup.plan.optimised_metrics
     if baseline is not None:
         objectives = resolved_objectives(objectives, baseline.values)
-    judged = [replace(model, feasible=not broken_limits(objectives, model.values)) for model in models]
-    best = front(judged, setup.plan.optimised_metrics)
-    return [model for model in best if model.candidate.digest != setup.space.baseline.digest]
-
-
-def _spread(models: Sequence[Model], most: int) -> list[Model]:
-    """Return the given number of models, evenly spread over a front that is in order of its first metric."""
-    places = np.linspace(0, len(models) - 1, min(most, len(models))).round().astype(int)
-    return [models[int(at)] for at in places]
+    inside = [replace(model, feasible=True) for model in models if not broken_limits(objectives, model.values)]
+    best = [model for model in front(inside, metrics) if model.candidate.digest != setup.space.baseline.digest]
+    if not best:
+        return []
+    limits = {one.metric: one.metric.loss(one.limit) for one in objectives if one.limit is not None}
+    worst = losses(inside, metrics).max(0)
+    reference = np.array([limits.get(metric, most_lost) for metric, most_lost in zip(metrics, worst, strict=True)])
+    return [best[at] for at in hypervolume_order(losses(best, metrics), reference, most)]
 
 
 def _sister(setup: Setup, models: Sequence[Model], params: Sequence[Mapping[str, Value]]) -> Sister:

@@ -1,4 +1,4 @@
-"""Ranks networks by domination, and by crowding distance within a rank."""
+"""Ranks networks by domination, by crowding distance within a rank, and by the hypervolume that each one adds."""
 
 import moocore
 import numpy as np
@@ -41,3 +41,23 @@ def crowding_order(losses: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the rows, best first: by rank, within a rank by falling crowding distance, then by age."""
     rank = ranks(losses)
     return np.lexsort((-crowding(losses, rank), rank))
+
+
+def hypervolume_order(losses: NDArray[np.float64], reference: NDArray[np.float64], most: int) -> list[int]:
+    """Return at most a given number of rows, one after the other the one that adds most hypervolume to those before.
+
+    Args:
+        losses: Objectives, minimised, `n x m`.
+        reference: Reference point, `m`.
+        most: Maximum number of rows.
+
+    Source:
+        Guerreiro, Fonseca, Paquete, Greedy Hypervolume Subset Selection in Low Dimensions, Evolutionary Computation
+        2016.
+    """
+    chosen: list[int] = []
+    left = list(range(len(losses)))
+    while left and len(chosen) < most:
+        reached = [moocore.hypervolume(losses[[*chosen, row]], ref=reference) for row in left]
+        chosen.append(left.pop(int(np.argmax(reached))))
+    return chosen

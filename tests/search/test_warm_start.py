@@ -17,7 +17,7 @@ from paredown.search.study_file.objectives import stored_objectives
 from paredown.search.study_file.schema import StudyConfig
 from paredown.search.warm_start import read_warm_start
 from paredown.studies.errors import StudyError
-from paredown.studies.front import Model, front
+from paredown.studies.front import Model, front, losses
 from paredown.studies.housekeeping.deleting import delete_study
 from paredown.studies.study import Study
 
@@ -67,6 +67,18 @@ def test_the_best_networks_of_a_sister_are_asked_after_the_baseline(tmp_path: Pa
     expected = {"study": "a", "made_at": sister.made_at, "trials": SISTER_TRIALS}
     assert stored == expected | {"networks": SISTER_TRIALS, "used": SISTER_TRIALS, "asked_first": count}
     assert [said for said in listener.said if "of the 10 networks of study 'a'" in said]
+
+
+@pytest.mark.parametrize("limit", ["none", 5_000])
+def test_the_network_that_brings_most_hypervolume_is_asked_first(tmp_path: Path, limit: str | int) -> None:
+    sister = searched(tmp_path, "a", trials=SISTER_TRIALS, seed=3, limits={"size_bytes": limit, "accuracy": "none"})
+    setup = toy_trials.toy_setup(tmp_path / "b", study="b", warm_start=["a"], limits={"accuracy": "none"})
+    warm = read_warm_start(setup, address(tmp_path), None, "b.yaml")
+    points = losses(sister.models(), sister.optimised_metrics)
+    brought = (points.max(0) - points).prod(1)
+    best = [model.candidate.digest for model in sister.models() if model.candidate != sister.baseline_candidate]
+    brought = brought[[model.candidate != sister.baseline_candidate for model in sister.models()]]
+    assert setup.space.candidate(warm.first[0]).digest == best[int(brought.argmax())]
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "evolution"])

@@ -23,7 +23,7 @@ from paredown.search.samplers.evolution import EvolutionSampler, population_size
 from paredown.search.samplers.history import STOPPED_KEY, History, read_history
 from paredown.search.samplers.local_search import LocalSearchSampler
 from paredown.search.samplers.polish import PolishedSampler
-from paredown.search.samplers.ranking import crowding_order, ranks
+from paredown.search.samplers.ranking import crowding_order, hypervolume_order, ranks
 from paredown.search.samplers.reinforce import ReinforceSampler, trial_rewards
 from paredown.search.samplers.sampler import Cost, Params, Problem
 
@@ -226,6 +226,12 @@ def test_ranks_and_crowding() -> None:
     assert ranks(losses).tolist()[:5] == [0, 0, 0, 0, 1]
     assert set(crowding_order(losses)[:2]) == {0, 3}
     assert crowding_order(losses)[-1] == 4
+
+
+def test_the_order_by_hypervolume_begins_with_the_knee_and_leaves_out_what_adds_little() -> None:
+    losses = np.array([[0.0, 4.0], [1.0, 1.0], [1.2, 0.9], [4.0, 0.0], [0.5, 1.5]])
+    assert hypervolume_order(losses, np.array([5.0, 5.0]), 3) == [1, 4, 3]
+    assert hypervolume_order(losses[:1], np.array([5.0, 5.0]), 3) == [0]
 
 
 def test_history_keeps_the_order_of_all_finished_trials() -> None:
