@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from paredown.evaluators.device import this_device
 from paredown.evaluators.files.onnx_model import export, slimmed
+from paredown.evaluators.measurement_lock import measurement_lock
 from paredown.evaluators.metrics.evaluation_input import EvaluationInput
-from paredown.evaluators.metrics.latency_ms import measurement_lock, median_with_interval, paired_ratios, runner
+from paredown.evaluators.metrics.latency_ms import median_with_interval, paired_ratios, runner
 from paredown.evaluators.metrics.macs import MACS
 from paredown.spaces.compression.quantization import QUANTIZATION
 from paredown.spaces.compression.step import RewriteContext

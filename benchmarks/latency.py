@@ -24,10 +24,10 @@ from onnx import compose
 
 from paredown.evaluators.device import this_device
 from paredown.evaluators.latency.block_networks import block_network
+from paredown.evaluators.measurement_lock import measurement_lock
 from paredown.evaluators.metrics.latency_ms import (
     PAIRS,
     clock,
-    measurement_lock,
     median_with_interval,
     paired_times,
     runner,

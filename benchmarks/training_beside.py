@@ -22,7 +22,8 @@ import numpy as np
 
 from paredown.evaluators.device import this_device
 from paredown.evaluators.latency.block_networks import block_network
-from paredown.evaluators.metrics.latency_ms import PAIRS, clock, measurement_lock, paired_times, runner
+from paredown.evaluators.measurement_lock import measurement_lock
+from paredown.evaluators.metrics.latency_ms import PAIRS, clock, paired_times, runner
 
 RESULTS = Path(__file__).parent / "results"
 REFERENCE = 5

@@ -6,8 +6,9 @@ from pathlib import Path
 from paredown.evaluators.build import input_shape
 from paredown.evaluators.device import this_device
 from paredown.evaluators.files.names import MODEL_FILE
+from paredown.evaluators.measurement_lock import measurement_lock
 from paredown.evaluators.metrics.latency_again_ms import METRIC as AGAIN
-from paredown.evaluators.metrics.latency_ms import METRIC, measurement_lock, runner, side_by_side
+from paredown.evaluators.metrics.latency_ms import METRIC, runner, side_by_side
 from paredown.evaluators.metrics.measurement import Measurement
 from paredown.evaluators.tasks.task import Task
 from paredown.search.trial.plan import TrialPlan, attaching

@@ -1,18 +1,23 @@
 """The models of a study as a device sees them: with its costs and limits, and without those that it cannot run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from paredown.evaluators.devices import energy
 from paredown.evaluators.devices.costs import DeviceCosts, device_costs
 from paredown.evaluators.devices.latency import predicts
 from paredown.evaluators.devices.profile import DeviceProfile
 from paredown.evaluators.files.names import MODEL_FILE
 from paredown.evaluators.metrics.catalogue import known_metrics
-from paredown.evaluators.metrics.measurement import Objective
+from paredown.evaluators.metrics.measurement import Measurement, Objective
 from paredown.studies.front import Model
 from paredown.studies.region import worst_violation
 from paredown.studies.study import Study
+
+DEVICE_METRICS = {"ram_bytes", "flash_bytes", "npu_cycles", "npu_sram_bytes", "device_latency_ms", "device_energy_uj"}
+"""Metrics whose value holds for one device alone."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +66,37 @@ def on_device(
     """
     able, refused = [], {}
     for model in models:
-        costs = _costs(Path(study.folder, model.artifact, MODEL_FILE), model, profile)
+        costs = _costs(_file(study, model), model, profile)
         if costs.refusal:
             refused[model.trial] = costs.refusal
         else:
-            able.append(replace(model, measurements={**model.measurements, **costs.measurements}))
+            able.append(with_costs(model, costs.measurements, study.objectives))
         on_progress()
     return DeviceModels(profile, tuple(able), refused)
+
+
+def with_costs(model: Model, costs: Mapping[str, Measurement], objectives: Sequence[Objective]) -> Model:
+    """Return a model with what it costs on a device, and without what it costs on that of its study.
+
+    Objectives keep the value of the study's device where this one has none, since models are ranked by them.
+
+    Args:
+        model: The model.
+        costs: By metric, on the device.
+        objectives: Objectives of its study.
+    """
+    foreign = DEVICE_METRICS - {objective.metric.name for objective in objectives}
+    kept = {name: found for name, found in model.measurements.items() if name not in foreign}
+    return replace(model, measurements={**kept, **costs})
+
+
+def energy_on(study: Study, profile: DeviceProfile, model: Model) -> dict[str, Any] | None:
+    """Return the energy of one run of a model on a device as plain data; None where it cannot be predicted."""
+    return energy.described(profile, _file(study, model))
+
+
+def _file(study: Study, model: Model) -> Path:
+    return Path(study.folder, model.artifact, MODEL_FILE)
 
 
 def _costs(file: Path, model: Model, profile: DeviceProfile) -> DeviceCosts:

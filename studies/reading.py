@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 from optuna.storages import RDBStorage
@@ -32,6 +32,18 @@ SHOWN = (
     TrialRow.facts[CAUSE].as_string().label("cause"),
 )
 """Columns of a trial on a page."""
+
+
+class DoneTrials(NamedTuple):
+    """The trials of a study that are done, at one moment.
+
+    Attributes:
+        feasible: Whether each keeps every limit, by number; None where that is not known.
+        measurements: Number of measurements of all of them.
+    """
+
+    feasible: dict[int, bool | None]
+    measurements: int
 
 
 class StudyReader(Records):
@@ -68,18 +80,15 @@ class StudyReader(Records):
                     found[metric.name] = value
         return found
 
-    def feasible_by_number(self) -> tuple[dict[int, bool | None], int]:
-        """Return whether each trial that is done keeps every limit, by number, and their number of measurements.
-
-        Both are of one moment, as they come from one statement.
-        """
+    def done_trials(self) -> DoneTrials:
+        """Return what tells whether finished trials have changed, read in one statement."""
         done = (TrialRow.study_id == self._id, TrialRow.state == "done")
         ids = select(TrialRow.id).where(*done)
         count = select(func.count()).select_from(MeasurementRow).where(MeasurementRow.trial_id.in_(ids))
         query = select(TrialRow.number, TrialRow.feasible, count.scalar_subquery()).where(*done)
         with Session(self._storage.engine) as session:
             rows = session.execute(query).all()
-        return {number: feasible for number, feasible, _ in rows}, rows[0][2] if rows else 0
+        return DoneTrials({number: feasible for number, feasible, _ in rows}, rows[0][2] if rows else 0)
 
     def failures(self) -> dict[str, int]:
         """Return the number of failed trials by cause, the most frequent first; an empty text where none is known."""

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from paredown.evaluators.device import this_device
 from paredown.evaluators.errors import DeviceError
 from paredown.evaluators.latency.apart import apart
+from paredown.evaluators.measurement_lock import measurement_lock
 from paredown.evaluators.metrics.latency_ms import (
     PAIRS,
     batched,
     clock,
-    measurement_lock,
     median_with_interval,
     paired_times,
     with_sessions,

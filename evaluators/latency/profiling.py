@@ -27,7 +27,8 @@ from paredown.evaluators.latency.node_times import marked, node_times
 from paredown.evaluators.latency.predictor import LatencyPredictor
 from paredown.evaluators.latency.runtime_nodes import runtime_nodes
 from paredown.evaluators.latency.undisturbed import ratio_to, shortest
-from paredown.evaluators.metrics.latency_ms import clock, measurement_lock, runner
+from paredown.evaluators.measurement_lock import measurement_lock
+from paredown.evaluators.metrics.latency_ms import clock, runner
 
 if TYPE_CHECKING:
     from paredown.evaluators.latency.random_networks import RandomNetwork

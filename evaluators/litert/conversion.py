@@ -1,6 +1,6 @@
 """From an int8 ONNX file to the int8 TensorFlow Lite file that computes with the same integers."""
 
-from paredown.evaluators.litert.integer_graph import read_integer_graph
+from paredown.evaluators.litert.integer_graph import IntegerGraph, read_integer_graph
 from paredown.evaluators.litert.operators.catalogue import OPERATORS
 from paredown.evaluators.litert.operators.lowering import Lowering
 from paredown.evaluators.litert.operators.shapes import reshaped
@@ -18,7 +18,11 @@ def tflite_model(model: bytes, granularity: Granularity = "channel") -> bytes:
     Raises:
         NoIntegerFile: A part of the file is not int8, or an operator has no counterpart.
     """
-    graph = read_integer_graph(model, OPERATORS)
+    return lowered(read_integer_graph(model, OPERATORS), granularity)[0]
+
+
+def lowered(graph: IntegerGraph, granularity: Granularity = "channel") -> tuple[bytes, Lowering]:
+    """Return the file of an integer graph, and where each of its tensors is in it."""
     lowering = Lowering(TfliteFile(), granularity)
     given = lowering.tensor(graph.input)
     for operation, output in graph.operations():
@@ -26,4 +30,4 @@ def tflite_model(model: bytes, granularity: Granularity = "channel") -> bytes:
     shape, grid = graph.output.shape, graph.output.grid
     logits = lowering.file.tensor(shape, scales=[grid.scale], zero_point=grid.zero_point)
     reshaped(lowering, lowering.tensor(graph.output), logits, shape)
-    return lowering.file.written(given, logits)
+    return lowering.file.written(given, logits), lowering

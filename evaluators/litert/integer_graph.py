@@ -18,6 +18,8 @@ from paredown.spaces.errors import InfeasibleCandidate
 
 UINT8_SHIFT = 128
 """Difference of a zero point in uint8 and the same zero point in int8."""
+SIXTH, SLACK = 1 / 6, 1e-6
+"""Slope of the hard sigmoid of a hard swish, and how far from it one may be."""
 FUSED = ("Relu", "Clip")
 """Operators that may follow another one in float32: they bound its output."""
 ALLOWED = (
@@ -69,11 +71,13 @@ class Value:
     """An int8 tensor that the model takes or an operation makes.
 
     Attributes:
+        name: Name of the integers in the ONNX file.
         shape: Its shape in ONNX, `1 x c x h x w` for images.
         grid: Its grid.
         made_by: The operation; None for the model's input.
     """
 
+    name: str
     shape: tuple[int, ...]
     grid: Grid
     made_by: "Operation | None" = None
@@ -100,6 +104,18 @@ class Operation:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     parameters: tuple[NDArray[Any] | None, ...] = ()
     bounds: tuple[float, float] = (-np.inf, np.inf)
+
+    @property
+    def folded(self) -> "Operation":
+        """The same as HardSwish where it is the product of x and its hard sigmoid, which need not be computed then."""
+        if self.kind == "Mul" and len(self.inputs) == 2 and self.bounds == (-np.inf, np.inf):
+            for x, gate in (self.inputs, self.inputs[::-1]):
+                made = gate.made_by if isinstance(gate, Value) else None
+                if made is None or made.kind != "HardSigmoid" or made.inputs != (x,):
+                    continue
+                if abs(made.attributes.get("alpha", 0.2) - SIXTH) < SLACK:
+                    return replace(self, kind="HardSwish", inputs=(x,))
+        return self
 
     def refused(self, reason: str) -> NoIntegerFile:
         """Return the error that this operation cannot be written; the caller raises it."""
@@ -209,11 +225,11 @@ class _Reader:
             if before.grid == grid:
                 return before
             operation = Operation("Requantize", "QuantizeLinear", (before,), before.shape)
-            return Value(before.shape, grid, operation)
+            return Value(node.output[0], before.shape, grid, operation)
         if name in self._pending:
-            made = Value(self._pending[name].shape, grid, self._pending[name])
+            made = Value(node.output[0], self._pending[name].shape, grid, self._pending[name].folded)
         elif name == self._graph.input[0].name:
-            made = Value(self._shapes[name], grid)
+            made = Value(node.output[0], self._shapes[name], grid)
         else:
             raise NoIntegerFile(f"no int8 TensorFlow Lite file: {name} is quantised before it is computed")
         self._made[name] = made

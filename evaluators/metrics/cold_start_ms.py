@@ -23,7 +23,8 @@ METRIC = Metric("cold_start_ms", "ms", "measured", decimals=2, untrained_toleran
 
 def _measure(inputs: EvaluationInput) -> Measurement:
     from paredown.evaluators.device import this_device
-    from paredown.evaluators.metrics.latency_ms import absolute, measurement_lock
+    from paredown.evaluators.measurement_lock import measurement_lock
+    from paredown.evaluators.metrics.latency_ms import absolute
 
     if inputs.file is None:
         raise EvaluationError("cold_start_ms: there is no exported file yet")

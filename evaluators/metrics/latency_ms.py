@@ -16,7 +16,6 @@ of each exit's images, weighted by the share of all validation images that leave
 
 import math
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,11 +24,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from paredown.evaluators.device import this_device
 from paredown.evaluators.errors import EvaluationError
+from paredown.evaluators.measurement_lock import measurement_lock
 from paredown.evaluators.metrics.evaluation_input import Baseline, EvaluationInput, Evaluator
 from paredown.evaluators.metrics.measurement import Measurement, Metric
 
@@ -65,11 +64,6 @@ def clock(threads: int) -> Clock:
     """
     fine = time.get_clock_info("thread_time").resolution <= 1e-6
     return time.thread_time if threads == 1 and fine else time.perf_counter
-
-
-def measurement_lock() -> FileLock:
-    """Return the lock under which a machine measures one model at a time."""
-    return FileLock(Path(tempfile.gettempdir(), "paredown-measurement.lock"), mode=0o666)
 
 
 def median_with_interval(values: NDArray[np.float64]) -> tuple[float, float]:

@@ -30,7 +30,8 @@ METRIC = Metric(
 def _measure(inputs: EvaluationInput) -> Measurement:
     from paredown.evaluators.device import this_device
     from paredown.evaluators.files.onnx_session import open_session
-    from paredown.evaluators.metrics.latency_ms import absolute, batched, measurement_lock
+    from paredown.evaluators.measurement_lock import measurement_lock
+    from paredown.evaluators.metrics.latency_ms import absolute, batched
 
     if inputs.file is None:
         raise EvaluationError("throughput_ips: there is no exported file yet")

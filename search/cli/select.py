@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # --help must not load what reads studies
     from paredown.studies.front import Model
 
 OPTIONS = ("--max", "--min")
+SHOWN_COSTS = ("ram_bytes", "flash_bytes", "device_latency_ms")
+"""Costs on a device that the matrix shows beside the objectives of the study and the energy."""
 
 
 def select(
@@ -217,31 +219,34 @@ def _matrix(opened: "Study", limits: Sequence["Objective"], by: str, weights: di
     """Print the best model for each device of the catalogue."""
     from paredown.evaluators.devices.catalogue import device_ids, device_profile
     from paredown.studies.choice import choose
+    from paredown.studies.device_models import energy_on
     from paredown.studies.errors import NothingFits
 
     objectives, rows, found = opened.stored.objectives, [], []
+    names = list(dict.fromkeys([*(m.name for m in opened.stored.optimised_metrics), *SHOWN_COSTS]))
     for name in device_ids():
         seen = _looked_at(opened, device_profile(name))
-        document: dict[str, Any] = {"device": name, "trial": None, "metrics": {}, "reason": ""}
+        document: dict[str, Any] = {"device": name, "trial": None, "metrics": {}, "reason": "", "energy": None}
         try:
             model = choose(seen.models, objectives, [*limits, *seen.limits_beside(limits)], by, weights).model
         except NothingFits as error:
             document["reason"] = str(error) if seen.models else _none_runs(seen).partition(": ")[2]
         else:
             document |= {"trial": model.trial, "metrics": {key: m.value for key, m in model.measurements.items()}}
+            document["energy"] = energy_on(opened.stored, seen.profile, model)
         found.append(document)
-        rows.append(_matrix_row(opened, document))
+        rows.append(_matrix_row(names, document))
     if as_json:
         print_json({"study": opened.name, "devices": found})
         return
-    names = [metric.name for metric in opened.stored.optimised_metrics]
-    print_table(["device", "trial", *names, "ram_bytes", "flash_bytes", "device_latency_ms", "reason"], rows)
+    print_table(["device", "trial", *names, "energy", "reason"], rows)
 
 
-def _matrix_row(opened: "Study", document: dict[str, Any]) -> list[str]:
+def _matrix_row(names: Sequence[str], document: dict[str, Any]) -> list[str]:
+    from paredown.evaluators.devices.energy import energy_text
     from paredown.evaluators.metrics.catalogue import known_metrics
 
     metrics, values = known_metrics(), document["metrics"]
-    names = [*(m.name for m in opened.stored.optimised_metrics), "ram_bytes", "flash_bytes", "device_latency_ms"]
     cells = [metrics[name].format(values[name]) if name in values and name in metrics else "" for name in names]
-    return [document["device"], "" if document["trial"] is None else str(document["trial"]), *cells, document["reason"]]
+    trial = "" if document["trial"] is None else str(document["trial"])
+    return [document["device"], trial, *cells, energy_text(document["energy"]), document["reason"]]

@@ -8,7 +8,6 @@ import json
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,7 +15,7 @@ from paredown.evaluators.metrics.measurement import Metric
 from paredown.studies.front import Model, front
 from paredown.studies.latency_remarks import Fp32Models
 from paredown.studies.queue.job import Job
-from paredown.studies.reading import StudyReader
+from paredown.studies.reading import DoneTrials, StudyReader
 from paredown.studies.shortlist import Shortlist
 from paredown.studies.summary import front_summary
 
@@ -39,8 +38,7 @@ class Known:
         models: Finished trials, in order of number.
         best: The front.
         baseline: The reference; None as long as it has not finished.
-        feasible: Whether it keeps every limit, by number of each trial that is done.
-        measured: Number of measurements of these trials.
+        done: What was known of the trials that are done.
         fp32_models: Models with which remarks compare those in int8; it grows with what is read later.
     """
 
@@ -48,8 +46,7 @@ class Known:
     models: tuple[Model, ...]
     best: tuple[Model, ...]
     baseline: Model | None
-    feasible: Mapping[int, bool | None]
-    measured: int
+    done: DoneTrials
     fp32_models: Fp32Models
 
     @cached_property
@@ -117,26 +114,27 @@ class _Study:
 
 
 def _updated(known: Known | None, reader: StudyReader) -> Known:
-    feasible, measured = reader.feasible_by_number()
-    if known is not None and (feasible, measured) == (known.feasible, known.measured):
+    done = reader.done_trials()
+    if known is not None and done == known.done:
         return known
-    if known is not None and (added := _added(known, reader, feasible, measured)) is not None:
+    if known is not None and (added := _added(known, reader, done)) is not None:
         return added
     models = reader.models()
     best = front(models, reader.optimised_metrics)
-    return Known(reader, tuple(models), tuple(best), reader.baseline(), feasible, measured, Fp32Models(models))
+    return Known(reader, tuple(models), tuple(best), reader.baseline(), done, Fp32Models(models))
 
 
-def _added(known: Known, reader: StudyReader, feasible: Mapping[int, bool | None], measured: int) -> Known | None:
+def _added(known: Known, reader: StudyReader, done: DoneTrials) -> Known | None:
     """Return the models with those that are new; None where more has changed than that."""
-    new = feasible.keys() - known.feasible.keys()
-    if len(new) > MAX_NEW or not known.feasible.items() <= feasible.items():
+    before = known.done
+    new = done.feasible.keys() - before.feasible.keys()
+    if len(new) > MAX_NEW or not before.feasible.items() <= done.feasible.items():
         return None
     added = reader.models_among(new)
-    if known.measured + sum(len(model.measurements) for model in added) != measured:
+    if before.measurements + sum(len(model.measurements) for model in added) != done.measurements:
         return None
     models = tuple(sorted((*known.models, *added), key=lambda model: model.trial))
     best = front([*known.best, *added], reader.optimised_metrics)  # what a model beats, a better one beats
     baseline = known.baseline or reader.baseline()
     known.fp32_models.add(added)
-    return Known(reader, models, tuple(best), baseline, feasible, measured, known.fp32_models)
+    return Known(reader, models, tuple(best), baseline, done, known.fp32_models)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import torch
 
-from paredown.evaluators.metrics.latency_ms import measurement_lock
+from paredown.evaluators.measurement_lock import lock_file
 
 LONGEST_SHARE = 0.5
 """Share of a trial's time that may be spent waiting: `paredown device profile` measures for minutes almost without a
@@ -30,7 +30,7 @@ def is_measuring() -> bool:
     import fcntl
 
     try:
-        file = os.open(measurement_lock().lock_file, os.O_RDONLY | os.O_CLOEXEC)
+        file = os.open(lock_file(), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:  # nothing was ever measured here
         return False
     try:

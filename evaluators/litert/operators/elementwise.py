@@ -8,32 +8,15 @@ from paredown.evaluators.litert.operators.padding import PIXEL
 KINDS = {"Add": "ADD", "Mul": "MUL"}
 LOGISTIC_GRID = Grid(1 / 256, -128)
 """The only grid that LOGISTIC of TensorFlow Lite writes."""
-SIXTH = 1 / 6
 
 
 def two_tensors(operation: Operation, output: Value, lowering: Lowering) -> None:
-    """Write a sum or a product; `x * hard_sigmoid(x)` becomes HARD_SWISH."""
-    if operation.kind == "Mul" and (x := _swished(operation)) is not None:
-        lowering.file.operator("HARD_SWISH", [lowering.tensor(x)], lowering.tensor(output))
-        return
+    """Write a sum or a product."""
     if len(operation.inputs) != 2:
         raise operation.refused("an operand is float32")
     activation = lowering.activation(operation, output.grid)
     inputs = [lowering.tensor(one) for one in operation.inputs]
     lowering.file.operator(KINDS[operation.kind], inputs, lowering.tensor(output), fusedActivationFunction=activation)
-
-
-def _swished(operation: Operation) -> Value | None:
-    """Return x where the product is `x * hard_sigmoid(x)`."""
-    if not within(Grid(1.0, 0), operation.bounds):
-        return None
-    for x, gate in (operation.inputs, operation.inputs[::-1]):
-        if isinstance(x, Value) and isinstance(gate, Value) and gate.made_by is not None:
-            made = gate.made_by
-            slope = made.attributes.get("alpha", 0.2)
-            if made.kind == "HardSigmoid" and made.inputs == (x,) and abs(slope - SIXTH) < 1e-6:
-                return x
-    return None
 
 
 def hard_swish(operation: Operation, output: Value, lowering: Lowering) -> None:

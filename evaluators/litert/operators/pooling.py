@@ -7,6 +7,8 @@ from paredown.evaluators.litert.operators.constant_filter import constant_filter
 from paredown.evaluators.litert.operators.lowering import Lowering, only_value
 from paredown.evaluators.litert.operators.padding import VALID, Window, padded, padding
 
+FEW_PIXELS = 4
+"""Pixels up to which a mean is a filter, whose constants take a byte a pixel and channel."""
 LEAST = -128
 """The least int8, which a maximum never takes from the padding."""
 
@@ -54,16 +56,23 @@ def _pool(lowering: Lowering, name: str, given: int, made: int, window: Window, 
 
 
 def mean_of_image(operation: Operation, output: Value, lowering: Lowering) -> None:
-    """Write the mean over height and width: AVERAGE_POOL_2D on one grid, MEAN where the output has its own."""
+    """Write the mean over height and width: AVERAGE_POOL_2D on one grid, MEAN where the output has its own.
+
+    MEAN rounds the sum on the output's scale before it divides, which takes some of its outputs one step away from
+    zero, the more the fewer pixels there are. A filter of one constant, which rounds once, takes its place then.
+    """
     x = only_value(operation)
     if len(x.shape) != 4:
         raise operation.refused(f"its input has {len(x.shape)} axes; allowed: 4")
     if operation.kind == "ReduceMean" and _axes(operation) != [2, 3]:
         raise operation.refused("a mean over other axes than height and width")
+    side = (x.shape[2], x.shape[3])
+    window, pixels = Window(side, (1, 1), (1, 1), ((0, 0), (0, 0))), side[0] * side[1]
     if x.grid == output.grid:
-        side = (x.shape[2], x.shape[3])
-        window = Window(side, (1, 1), (1, 1), ((0, 0), (0, 0)))
         _pool(lowering, "AVERAGE_POOL_2D", lowering.tensor(x), lowering.tensor(output), window, VALID)
+        return
+    if pixels <= FEW_PIXELS:
+        constant_filter(lowering, x, output, window, 1 / pixels)
         return
     inputs = [lowering.tensor(x), lowering.integers([1, 2])]
     lowering.file.operator("MEAN", inputs, lowering.tensor(output), keepDims=True)

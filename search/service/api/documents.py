@@ -182,6 +182,26 @@ class DeviceList(BaseModel):
     devices: list[dict[str, Any]]
 
 
+class DeviceEnergy(BaseModel):
+    """Energy of one run of a model: power of the board times latency.
+
+    Attributes:
+        value_uj: Median, in uJ.
+        low_uj: Lower end of the 90 % interval.
+        high_uj: Upper end.
+        how: How it was found: predicted.
+        power_mw: Power of the board, in mW.
+        power_kind: How the power was found: measured, emulated, predicted or published.
+    """
+
+    value_uj: float
+    low_uj: float
+    high_uj: float
+    how: str
+    power_mw: float
+    power_kind: str
+
+
 class DeviceRow(BaseModel):
     """The best model of a study for a device.
 
@@ -190,12 +210,14 @@ class DeviceRow(BaseModel):
         trial: Number of the trial; null where no model fits.
         metrics: Values of the model, those on the device included.
         reason: Why no model fits; empty where one does.
+        energy: Energy of one run; null where the device states no power or no latency is predicted.
     """
 
     device: str
     trial: int | None
     metrics: dict[str, float]
     reason: str
+    energy: DeviceEnergy | None
 
 
 class DeviceMatrix(BaseModel):
@@ -206,7 +228,9 @@ class DeviceMatrix(BaseModel):
             "examples": [
                 {
                     "study": "digits",
-                    "devices": [{"device": "f746", "trial": 3, "metrics": {"accuracy": 0.9583}, "reason": ""}],
+                    "devices": [
+                        {"device": "f746", "trial": 3, "metrics": {"accuracy": 0.9583}, "reason": "", "energy": None}
+                    ],
                 }
             ]
         }

@@ -7,6 +7,7 @@ from dash import Dash, Input, Output, State, dcc, html, no_update
 from dash.development.base_component import Component
 
 from paredown.evaluators.devices.catalogue import device_ids, device_profile
+from paredown.evaluators.devices.energy import energy_text
 from paredown.evaluators.devices.profile import DeviceProfile, Figure
 from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.search.cli.device import size
@@ -130,10 +131,18 @@ def add_callbacks(dash: Dash, service: Service, snapshots: Snapshots) -> None:
         assert snapshot is not None
         command = ("select", job.stored_name, "--all-devices", "--json")
         found = json.loads(snapshots.answer(job, snapshot, "all devices", lambda: service.command(*command)))
-        return _table(place, name, found, [metric.name for metric in snapshot.metrics])
+        return matrix_table(place, name, found, [metric.name for metric in snapshot.metrics])
 
 
-def _table(place: Place, name: str, found: dict[str, Any], objectives: list[str]) -> Component:
+def matrix_table(place: Place, name: str, found: dict[str, Any], objectives: list[str]) -> Component:
+    """Return the best model of a study for each device.
+
+    Args:
+        place: Where the browser is.
+        name: The study, as the user reaches it.
+        found: The document of `paredown select --all-devices --json`.
+        objectives: Names of the objectives of the study.
+    """
     known = known_metrics()
     shown = [*objectives, *(cost for cost in COSTS if cost in known and cost not in objectives)]
     rows: list[list[Any]] = []
@@ -141,7 +150,10 @@ def _table(place: Place, name: str, found: dict[str, Any], objectives: list[str]
         trial, values = one["trial"], one["metrics"]
         cells = [known[metric].format(values[metric]) if metric in values else "-" for metric in shown]
         model = "none" if trial is None else link(f"trial {trial}", place.href("studies", name, "trials", trial))
-        rows.append([one["device"], model, *cells, one["reason"]])
+        rows.append([one["device"], model, *cells, energy_text(one["energy"]) or "-", one["reason"]])
     return table(
-        ["Device", "Model", *shown, "Why none"], rows, f"The best model of {name} for each device", (1, len(shown) + 2)
+        ["Device", "Model", *shown, "Energy of one run", "Why none"],
+        rows,
+        f"The best model of {name} for each device",
+        (1, len(shown) + 2, len(shown) + 3),
     )

@@ -16,6 +16,7 @@ from paredown.search.service.pages.place import Place
 from paredown.search.service.pages.snapshot import Snapshot, Snapshots
 from paredown.search.service.service import Service
 from paredown.studies.choice import Choice, choose
+from paredown.studies.device_models import with_costs
 from paredown.studies.errors import NothingFits
 from paredown.studies.front import Model
 from paredown.studies.queue.job import Job
@@ -158,7 +159,7 @@ def on_device(service: Service, snapshots: Snapshots, job: Job, device: str) -> 
         for model in snapshot.models:
             if (costs := found["costs"].get(str(model.trial))) is not None:
                 measured = {name: Measurement(name, value, device=device) for name, value in costs.items()}
-                models.append(replace(model, feasible=True, measurements={**model.measurements, **measured}))
+                models.append(with_costs(replace(model, feasible=True), measured, snapshot.objectives))
         limits = tuple(Objective(known[name], False, limit) for name, limit in found["limits"].items())
         return OnDevice(tuple(models), tuple(found["refused"].values()), limits)
 

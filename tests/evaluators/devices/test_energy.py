@@ -11,7 +11,7 @@ from torch import nn
 
 from paredown.evaluators.devices.board_latency import REFERENCES, Interval, predict
 from paredown.evaluators.devices.catalogue import FOLDER, device_ids, device_profile
-from paredown.evaluators.devices.energy import energy_uj, predicted, predicts
+from paredown.evaluators.devices.energy import described, energy_text, energy_uj, predicted, predicts
 from paredown.evaluators.devices.operator_macs import operator_macs
 from paredown.evaluators.devices.profile import Calibration, DeviceProfile, Figure
 from paredown.evaluators.errors import EvaluationError
@@ -67,6 +67,20 @@ def test_the_metric_reports_the_interval_of_a_file(conv_file: Path) -> None:
     assert found.spread > 45 * (time.high_ms - time.low_ms) / 2
     assert (found.how, found.device) == ("predicted", "l4r5")
     assert f"at 45 mW and {time}" in found.note
+
+
+def test_an_energy_is_described_with_its_interval_and_how_the_power_was_found(conv_file: Path) -> None:
+    board = device_profile("l4r5")
+    assert board.power_mw is not None
+    value, low, high = energy_uj(board.power_mw, predict(board, operator_macs(conv_file)))
+    found = described(board, conv_file)
+    interval = {"value_uj": value, "low_uj": low, "high_uj": high}
+    assert found == {**interval, "how": "predicted", "power_mw": 45, "power_kind": "published"}
+    assert described(device_profile("f746"), conv_file) is None
+    assert energy_text({**found, "value_uj": 123456, "low_uj": 0.012345, "high_uj": 1e6}) == (
+        "123000 uJ (0.0123 to 1000000), predicted"
+    )
+    assert energy_text(None) == ""
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import onnx
 import pytest
 import torch
 from int8_models import INT8, RESNET8, family_file, images, int8_file
+from operator_steps import operator_steps
 from tflite_micro.tensorflow.lite.micro.python import schema_py_generated as schema
 from torch import Tensor, nn
 
@@ -81,6 +82,8 @@ LAYERS: dict[str, nn.Module] = {
     "maximum with padding": nn.Sequential(nn.Conv2d(3, 8, 1), nn.MaxPool2d(3, 2, 1)),
     "average": nn.Sequential(nn.Conv2d(3, 8, 1), nn.AvgPool2d(2)),
     "average that counts its padding": nn.Sequential(nn.Conv2d(3, 8, 1), nn.AvgPool2d(3, 1, 1)),
+    "mean of four pixels": nn.Sequential(nn.Conv2d(3, 8, 3, stride=5), nn.AdaptiveAvgPool2d(1)),
+    "mean of many pixels": nn.Sequential(nn.Conv2d(3, 8, 1), nn.AdaptiveAvgPool2d(1)),
     **{f"branches: {join}": Branches(join) for join in ("add", "mul", "concat", "slice")},
 }
 
@@ -158,6 +161,35 @@ def test_the_integers_are_those_of_the_onnx_file() -> None:
         assert len(tensor.quantization.scale) == tensor.shape[0]
         assert not np.any(tensor.quantization.zeroPoint)
     assert kept == len(filters) == 10
+
+
+def test_a_hard_swish_is_one_operator_and_its_gate_is_not_computed() -> None:
+    def kinds(layer: nn.Module) -> list[str]:
+        file = tflite_model(int8_file(classifier(layer), SHAPE))
+        model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(file, 0))
+        names = {code: name for name, code in vars(schema.BuiltinOperator).items()}
+        used = [model.operatorCodes[one.opcodeIndex].builtinCode for one in model.subgraphs[0].operators]
+        return [names[code] for code in used]
+
+    assert kinds(LAYERS["hard swish"]) == ["CONV_2D", "HARD_SWISH", "TRANSPOSE", "RESHAPE", "CONV_2D", "RESHAPE"]
+    assert "DEPTHWISE_CONV_2D" in kinds(LAYERS["hard gate"])
+
+
+def test_single_operators_are_at_most_one_step_apart() -> None:
+    network = nn.Sequential(LAYERS["hard swish"], nn.AdaptiveAvgPool2d(1))
+    found = operator_steps(int8_file(classifier(network), SHAPE), images(SHAPE))
+    outputs = {"Conv": 16 * 8 * 9 * 8, "HardSwish": 16 * 8 * 9 * 8, "GlobalAveragePool": 16 * 8, "Gemm": 16 * 6}
+    assert {name: row["outputs"] for name, row in found.items() if name in outputs} == outputs
+    assert all(row["largest_steps"] <= 1 for row in found.values())
+    assert 0 < found["HardSwish"]["above"] + found["HardSwish"]["below"] < 0.2
+
+
+def test_a_mean_of_few_pixels_is_rounded_once() -> None:
+    """MEAN of TensorFlow Lite would take one in eight outputs of four pixels away from zero."""
+    found = operator_steps(int8_file(classifier(LAYERS["mean of four pixels"]), SHAPE), images(SHAPE, 64))
+    row = found["GlobalAveragePool"]
+    assert (row["outputs"], row["largest_steps"] <= 1) == (64 * 8, True)
+    assert row["above"] + row["below"] < 0.03
 
 
 def test_constants_are_aligned_for_a_microcontroller() -> None:

@@ -109,7 +109,20 @@ def test_all_devices_are_answered_from_one_study(found: Path, capsys: pytest.Cap
     assert matrix["rp2040"]["trial"] is not None
     assert matrix["jetson-nano"]["trial"] == 0  # the baseline: it executes float32, and no int8
     assert matrix["ethos-u55"]["metrics"]["npu_cycles"] > 0
-    assert "trial" in Said(capsys, "select", "mcu", "--all-devices").out
+    energy = matrix["h7a3"]["energy"]
+    assert energy["low_uj"] < energy["value_uj"] < energy["high_uj"]
+    assert energy["value_uj"] == pytest.approx(140 * matrix["h7a3"]["metrics"]["device_latency_ms"])
+    assert (energy["how"], energy["power_mw"], energy["power_kind"]) == ("predicted", 140, "published")
+    assert {name for name, row in matrix.items() if row["energy"]} == {"h7a3", "l4r5", "u575"}
+    assert "device_latency_ms" not in matrix["ethos-u55"]["metrics"], "that of the study's device is not its own"
+    head, *rows = Said(capsys, "select", "mcu", "--all-devices").out.splitlines()
+    assert head.split() == [
+        *("device", "trial", "accuracy", "ram_bytes", "flash_bytes", "device_latency_ms", "energy", "reason")
+    ]
+    shown = {row.split()[0]: row for row in rows}
+    assert " uJ (" in shown["h7a3"]
+    assert "), predicted" in shown["h7a3"]
+    assert " uJ (" not in shown["f746"]
 
 
 def test_check_ends_with_1_where_a_limit_is_broken(found: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from paredown.studies.front import front
 from paredown.studies.latency_remarks import Fp32Models
 from paredown.studies.queue.job import Job
 from paredown.studies.queue.jobs import JobQueue
-from paredown.studies.reading import StudyReader
+from paredown.studies.reading import DoneTrials, StudyReader
 from paredown.studies.study import Study
 from paredown.studies.summary import front_summary
 from paredown.studies.tables import MeasurementRow, TrialRow
@@ -118,15 +118,15 @@ def test_what_is_old_is_never_shown_while_another_request_reads(
     toy_study.run(served.study, 1)
     monkeypatch.setattr(known_models, "KEPT_S", -1.0)
     begun, may_end = threading.Event(), threading.Event()
-    read = StudyReader.feasible_by_number
+    read = StudyReader.done_trials
 
-    def slowly(self: StudyReader) -> tuple[dict[int, bool | None], int]:
+    def slowly(self: StudyReader) -> DoneTrials:
         begun.set()
         assert may_end.wait(60)
         return read(self)
 
     with ThreadPoolExecutor(2) as pool:
-        monkeypatch.setattr(StudyReader, "feasible_by_number", slowly)
+        monkeypatch.setattr(StudyReader, "done_trials", slowly)
         first = pool.submit(served.models.of, served.job, served.reader)
         assert begun.wait(60)
         assert served.models.of(served.job, served.reader) is before, "a moment old: it need not wait"

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(not CAN_LOOK, reason="this system cannot tell wh
 CPU = torch.device("cpu")
 MEASURES = """
 import time
-from paredown.evaluators.metrics.latency_ms import measurement_lock
+from paredown.evaluators.measurement_lock import measurement_lock
 with measurement_lock():
     print("measuring", flush=True)
     time.sleep(300)

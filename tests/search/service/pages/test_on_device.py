@@ -11,10 +11,14 @@ pytest.importorskip("dash")
 from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.evaluators.metrics.measurement import Measurement, Objective
 from paredown.search.errors import ConfigError
+from paredown.search.service.pages.devices_page import matrix_table
+from paredown.search.service.pages.place import Place
 from paredown.search.service.pages.snapshot import Snapshot, Snapshots
 from paredown.search.service.pages.which_model import OnDevice, answer_on_device, on_device
 from paredown.search.service.service import Service
 from paredown.search.service.settings import Settings
+from paredown.studies.access.tokens import Token
+from paredown.studies.device_models import with_costs
 from paredown.studies.errors import NothingFits
 from paredown.studies.queue.job import Job
 from paredown.studies.study import Study
@@ -100,3 +104,26 @@ def test_a_device_that_runs_nothing_says_why(served: Served) -> None:
 def test_a_device_is_one_of_the_catalogue(served: Served, device: str) -> None:
     with pytest.raises(ConfigError, match="device"):
         on_device(served.service, served.snapshots, served.job, device)
+
+
+def test_a_model_keeps_no_cost_of_another_device_but_what_it_is_ranked_by(served: Served) -> None:
+    model = served.snapshot.models[0]
+    other = {name: Measurement(name, 1.0) for name in ("ram_bytes", "device_latency_ms", "device_energy_uj")}
+    costs = {"ram_bytes": Measurement("ram_bytes", 2.0)}
+    searched = replace(model, measurements={**model.measurements, **other})
+    seen = with_costs(searched, costs, served.snapshot.objectives)
+    assert seen.values == model.values | {"ram_bytes": 2.0}
+    latency = Objective(known_metrics()["device_latency_ms"])
+    assert with_costs(searched, {}, [latency]).values == model.values | {"device_latency_ms": 1.0}
+
+
+def test_the_matrix_shows_the_energy_where_a_device_has_one(served: Served) -> None:
+    energy = {"value_uj": 1234.5, "low_uj": 905.2, "high_uj": 1680, "how": "predicted"}
+    rows = [
+        {"device": "u575", "trial": 1, "metrics": {"accuracy": 0.9}, "reason": "", "energy": energy},
+        {"device": "f746", "trial": None, "metrics": {}, "reason": "too large", "energy": None},
+    ]
+    place = Place(served.service, Token("key", "test", "alice", ("read",), 0.0, None, None), ("devices",))
+    shown = str(matrix_table(place, "mine", {"devices": rows}, ["accuracy"]))
+    assert shown.count("Energy of one run") == 1
+    assert "1230 uJ (905 to 1680), predicted" in shown
