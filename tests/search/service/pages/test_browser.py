@@ -140,7 +140,7 @@ def test_the_table_of_trials_sorts_in_sql_and_opens_a_trial(browser: Any, runnin
     visitor = Visitor(browser, running).sign_in(running.token("alice", "read"), f"/studies/{study}/trials")
     page = visitor.page
     page.locator(".ag-row[row-index='0']").wait_for()
-    assert page.locator("#grid-count").inner_text() == "4 trials"
+    wait_until(lambda: page.locator("#grid-count").inner_text() == "4 trials", "counted")
     page.locator(".ag-header-cell", has_text="size_bytes").click()
     smallest = min(
         running.client("alice").open_study(study).trials()["trials"], key=lambda one: one["metrics"]["size_bytes"]
@@ -265,7 +265,7 @@ def test_a_running_study_is_watched_changed_paused_and_cancelled_with_the_keyboa
     before = count.inner_text()
     wait_until(lambda: count.inner_text() != before, "more trials, without a click")
     assert page.locator("#grid").get_attribute("data-mark") == "the same", "not a new table"
-    assert first.inner_text() == "0", "sorted as before"
+    wait_until(lambda: first.inner_text() == "0", "sorted as before")
 
     wait_until(lambda: long.counts.get("done", 0) >= 1, "the baseline")
     visitor.go("/studies/long/change?like=0")
