@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import toy_trials
 from commands import Said
+from database_contents import contents
 from third_driver import IN_TURN
 
 from paredown.evaluators.metrics.measurement import Measurement
@@ -282,7 +283,7 @@ def test_a_study_is_looked_at_through_a_database_that_may_not_be_written(
     project: Path, capsys: pytest.CaptureFixture[str], form: str
 ) -> None:
     run("sqlite:///toy.db", 3)
-    before = Path("toy.db").read_bytes()
+    before = contents(Path("toy.db"))
     storage = ("--storage", form.format("toy.db"))
     for command in (["front"], ["show"], ["select", "--max", "size_bytes=1G"], ["status"], ["report", "-o", "r.html"]):
         said = Said(capsys, command[0], "toy", *command[1:], *storage)
@@ -294,7 +295,7 @@ def test_a_study_is_looked_at_through_a_database_that_may_not_be_written(
         assert said.code == 2
         assert said.err.count("can only be looked at") == 1
         assert "Traceback" not in said.err
-    assert Path("toy.db").read_bytes() == before
+    assert contents(Path("toy.db")) == before
 
 
 def test_a_network_of_the_user_moves_with_its_project(

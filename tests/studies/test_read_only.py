@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from commands import Said
+from database_contents import contents
 from toy_study import CONFIG, objectives, open_study, run
 
 from paredown.studies.database_address import read_address
@@ -60,11 +61,11 @@ def test_mode_ro_opens_a_study_to_look_at(made: Path, form: int, checkpointed: b
         with sqlite3.connect(made) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.close()
-    before = made.read_bytes()
+    before = contents(made)
     study = opened(addresses(made)[form])
     assert len(study.models()) == 3
     assert study.is_read_only
-    assert made.read_bytes() == before
+    assert contents(made) == before
 
 
 @pytest.mark.parametrize("form", [0, 1])
