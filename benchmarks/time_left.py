@@ -16,7 +16,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -174,6 +174,27 @@ def errors(recording: Mapping[str, Any], trials: int) -> list[float]:
     return [(left or 0.0) / (end - now) - 1 for _, now, left in judged]
 
 
+def others(recordings: Sequence[Mapping[str, Any]], trials: int) -> list[float]:
+    """Return the errors of a guess that no search can make: the mean time of the same rest with all other seeds.
+
+    It says how much of an error is chance: which networks a seed brings.
+    """
+    found = []
+    rests = [shown[-1][1] - shown[0][1] for shown in (_judged(one, trials) for one in recordings)]
+    for one, rest in zip(recordings, rests, strict=True):
+        alike = [
+            time_s
+            for other, time_s in zip(recordings, rests, strict=True)
+            if other is not one and all(other[key] == one[key] for key in ("study", "workers"))
+        ]
+        found.append(statistics.fmean(alike) / rest - 1)
+    return found
+
+
+def _judged(recording: Mapping[str, Any], trials: int) -> list[tuple[int, float, float | None]]:
+    return [one for one in replayed(recording, trials) if one[0] >= AFTER]
+
+
 def replay() -> None:
     """Print the share of the searches whose time left was right, and write it."""
     recordings = json.loads(RECORDINGS.read_text())
@@ -192,6 +213,9 @@ def replay() -> None:
         "share_within": _share(first),
         f"share_within_of_{TRIALS}_trials": _share(whole),
         "share_within_at_all_later_trials": _share(later),
+        "share_within_by_the_mean_of_other_seeds": _share(
+            [abs(error) for trials in BUDGETS for error in others(recordings, trials)]
+        ),
         "median_error": round(statistics.median(first), 3),
         "holds": _share(first) >= SHARE,
         "worst": [

@@ -135,12 +135,11 @@ def test_a_data_set_can_be_chosen_as_soon_as_it_is_there_and_a_draft_outlives_th
     page.context.clear_cookies()  # as after twelve hours, or a restart of the server
     page.get_by_label("Access token").fill(token)
     page.get_by_role("button", name="Sign in").click()
-    text.wait_for()
-    assert text.input_value().startswith("study: flowers")
+    wait_until(lambda: text.input_value().startswith("study: flowers"), "the draft")
     text.fill("study: drafted\ntask: digits\nobjectives: [accuracy, macs]\ntrials: 1\nsampler: random\n")
     page.get_by_role("button", name="Submit").click()
     page.wait_for_url("**/studies/drafted")
     visitor.go("/new")
-    assert "study: digits" in text.input_value(), "what was submitted is no draft"
+    wait_until(lambda: "study: digits" in text.input_value(), "what was submitted is no draft")
     running.client("bob").open_study("drafted").cancel()
     assert visitor.problems == []
