@@ -10,7 +10,7 @@ keep the cookie from it (SameSite=Strict), its requests name it as their origin,
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from ipaddress import ip_address
 from typing import Any
 
@@ -117,7 +117,7 @@ class Guard:
             scope["state"]["token"] = token
             body = b"" if scope["method"] in READING else await self._body(headers, receive)
         except Refused as refused:
-            if refused.status == 401 and _is_page(scope, headers):
+            if refused.status == 401 and is_page(scope, headers):
                 scope["state"]["wanted"], scope["path"] = scope["path"], SIGN_IN
                 await self._application(scope, receive, answer.send)
             else:
@@ -204,7 +204,7 @@ def _is_below(path: str, folder: str) -> bool:
     return path == folder or path.startswith(f"{folder}/")
 
 
-def _is_page(scope: Scope, headers: dict[str, str]) -> bool:
+def is_page(scope: Scope, headers: Mapping[str, str]) -> bool:
     """Return whether a browser wants to show the answer as a page, to which a form to sign in is an answer."""
     return scope["method"] == "GET" and "text/html" in headers.get("accept", "") and not _is_below(scope["path"], API)
 

@@ -1,12 +1,13 @@
 """Dash on the FastAPI application: what its own connection to FastAPI does otherwise than this service needs.
 
 Dash runs callbacks where the requests of all others wait, answers every unknown path with its page, and opens a
-WebSocket. Here a callback runs in a thread, unknown paths stay unknown, and there is no WebSocket.
+WebSocket. Here a callback runs in a thread, unknown paths have the status 404, and there is no WebSocket.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from http import HTTPStatus
 from typing import Any
 
 from anyio.to_thread import run_sync
@@ -14,11 +15,16 @@ from dash import Dash
 from dash.backends._fastapi import FastAPIDashServer, reset_current_request, set_current_request
 from dash.exceptions import DependencyException, InvalidResourceError
 from fastapi import FastAPI, Request, Response
+from fastapi.exception_handlers import http_exception_handler
+from starlette.exceptions import HTTPException
 
+from paredown.search.service.guard import is_page
 from paredown.studies.access.tokens import Token
 
 ASKER: ContextVar[tuple[Token, str]] = ContextVar("asker")
 """Token and address of whoever asks, while a callback runs."""
+UNKNOWN_PATH = HTTPStatus.NOT_FOUND.phrase
+"""What FastAPI says of a path that no route has."""
 
 
 class PagesServer(FastAPIDashServer):
@@ -79,7 +85,7 @@ def new_dash(application: FastAPI, **options: Any) -> Dash:
 
 
 def add_index(application: FastAPI, dash: Dash, paths: list[str], headers: dict[str, str]) -> None:
-    """Answer paths with the page that Dash fills.
+    """Answer paths with the page that Dash fills, and with the same where a browser asks for a page that does not exist.
 
     Args:
         application: FastAPI.
@@ -96,5 +102,15 @@ def add_index(application: FastAPI, dash: Dash, paths: list[str], headers: dict[
             reset_current_request(current)  # type: ignore[no-untyped-call]
         return Response(page, media_type="text/html", headers=headers)
 
+    async def lost(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        is_signed_in = getattr(request.state, "token", None) is not None  # files of the form to sign in need no token
+        if error.detail != UNKNOWN_PATH or not is_signed_in or not is_page(request.scope, request.headers):
+            return await http_exception_handler(request, error)
+        answer = await index(request)
+        answer.status_code = 404
+        return answer
+
     for path in paths:
         application.add_api_route(path, index, methods=["GET"], include_in_schema=False)
+    application.add_exception_handler(404, lost)

@@ -103,6 +103,20 @@ def test_what_needs_no_session_holds_nothing_private(running: Running) -> None:
     assert running.ask("/v1/studies", **HTML).headers["content-type"] == "application/json", "the API stays an API"
 
 
+def test_a_page_that_does_not_exist_is_a_page_to_a_browser_and_json_to_a_program(running: Running) -> None:
+    cookie = {"Cookie": session(running, running.token("alice", "read"))}
+    for path in ("/nowhere", "/studies/a/b/c/d", "/v2"):
+        page = running.ask(path, **cookie, **HTML)
+        assert (page.status, "DashRenderer" in page.text) == (404, True), path
+        assert "script-src 'self'" in page.headers["content-security-policy"]
+        assert running.ask(path, **cookie).text == '{"detail":"Not Found"}'
+    owner = {"Authorization": f"Bearer {running.token('alice', 'read')}"}
+    assert running.ask("/v1/nowhere", **owner, **HTML).text == '{"detail":"Not Found"}'
+    download = running.ask("/download/nowhere/report", **cookie, **HTML)
+    assert (download.status, "no study 'nowhere'" in download.text) == (404, True), "what was said before is kept"
+    assert "DashRenderer" not in running.ask("/assets/nowhere.js", **HTML).text, "nobody has signed in"
+
+
 def test_a_session_has_a_cookie_that_scripts_and_other_sites_cannot_use(running: Running) -> None:
     token = running.token("alice", "read")
     answer = signed_in(running, token, "/sign-in?next=%2Fqueue")

@@ -243,6 +243,8 @@ def test_a_study_of_someone_else_is_none(browser: Any, running: Running, study: 
         for part in ("", "/trials", "/trials/0", "/analysis", "/compare", "/log", "/file"):
             mallory.go(f"/studies/{name}{part}")
             page.locator("#page", has_text=re.compile(rf"^no study '{re.escape(name)}'\.")).wait_for()
+    page.goto(running.url + "/nowhere")
+    page.locator("#page .problem", has_text="There is no such page.").wait_for()
     for path in ("report", "trials.csv", "models/0/onnx"):
         assert page.request.get(f"{running.url}/download/{study}/{path}").status == 404
     admin = Visitor(browser, running).sign_in(running.token("root", "admin"), f"/studies/alice.{study}")
