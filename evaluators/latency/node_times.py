@@ -25,7 +25,7 @@ from paredown.evaluators.latency.runtime_node import RuntimeNode
 
 MARK = re.compile(r"k(\d+)\.")
 """Name of a node and of its outputs in a model that is profiled; the runtime's names of fused nodes hold it."""
-SHORTEST_RUNS, LONGEST_RUNS = 8, 40
+SHORTEST_RUNS, LONGEST_RUNS = 8, 24
 
 
 def marked(model: bytes) -> bytes:

@@ -7,6 +7,7 @@ run in a process of their own on the other cores, or between measurements where 
 import multiprocessing
 import os
 import platform
+import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -35,15 +36,19 @@ if TYPE_CHECKING:
 
 AHEAD = 8
 """Networks of families that are exported ahead; while none is ready, one of blocks is measured instead."""
-WHOLE_S, NODES_S = 0.2, 0.05
+WHOLE_S, NODES_S = 0.15, 0.05
 """Seconds that a network is measured, and that its nodes are."""
-FIT_SHARE = 0.2
+FIT_SHARE = 0.15
 """Share of the time that is kept for training the predictor."""
+MOST_EXPORTERS = 4
 FEWEST_NETWORKS = 20
-REFERENCE_SEED, REFERENCE_RUNS, REFERENCE_S = 5, 20, 2.0
-"""The network beside which all others are measured, and the seconds for which it is measured itself."""
+REFERENCES = ((5, "fp32"), (6, "fp32"), (9, "fp32"), (4, "int8"), (10, "int8"), (12, "int8"))
+"""Seeds and formats of networks of blocks that take 0.1 to 0.7 ms; all others are measured beside the first. Each is a
+percent faster or slower in one process than in another, so all of them tell what the first is worth in this one."""
+REFERENCE_RUNS, REFERENCE_S = 20, 3.0
+"""Runs of a slice of a reference, and the seconds for which all of them are measured."""
 DRIFT = 0.03
-"""Change of the reference above which a profile says that the machine was unsteady."""
+"""Change of the references above which a profile says that the machine was unsteady."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class Asked:
         seed: Draws the networks.
     """
 
-    minutes: float = 8.0
+    minutes: float = 9.0
     threads: int = 1
     batch_size: int = 1
     formats: tuple[str, ...] = ("fp32", "int8")
@@ -109,44 +114,48 @@ class Bench:
     """Measures networks on this machine, beside a reference.
 
     Attributes:
-        reference_ms: Latency of the reference, on whose clock all others are told.
-        drift_before: By what share the reference took longer when the bench was set up.
+        reference_ms: Geometric mean of the latencies of the references, on whose clock all others are told.
+        drift_before: By what share the references took longer when the bench was set up.
     """
 
     def __init__(self, asked: Asked, reference_ms: float | None = None) -> None:
-        """Measure the reference.
+        """Measure the references.
 
         Args:
             asked: What is measured.
-            reference_ms: Latency of the reference by an earlier bench, which then holds for this one; None for its own.
+            reference_ms: Latency of the references by an earlier bench, which then holds for this one; None for its
+                own.
         """
         from paredown.evaluators.latency.block_networks import block_network
 
         self._asked = asked
-        model, shape = block_network(REFERENCE_SEED, "fp32")
-        self._reference = runner(model, shape, asked.threads, asked.batch_size)
+        models = [block_network(seed, format_) for seed, format_ in REFERENCES]
+        self._references = [runner(*model, asked.threads, asked.batch_size) for model in models]
         with measurement_lock(), _on_own_cores(asked.threads):
-            now = self._reference_now()
+            first_ms, now = self._references_now()
         self.reference_ms = now if reference_ms is None else reference_ms
         self.drift_before = now / self.reference_ms - 1
+        self._first_ms = first_ms * self.reference_ms / now
 
-    def _reference_now(self) -> float:
-        now, found, end = clock(self._asked.threads), list[float](), time.perf_counter() + REFERENCE_S
+    def _references_now(self) -> tuple[float, float]:
+        """Return the latency of the first reference and the geometric mean of all."""
+        now, end = clock(self._asked.threads), time.perf_counter() + REFERENCE_S
+        least = [shortest(run, REFERENCE_RUNS, now) for run in self._references]
         while time.perf_counter() < end:
-            found.append(shortest(self._reference, REFERENCE_RUNS, now))
-        return 1e3 * min(found)
+            least = [min(t, shortest(run, REFERENCE_RUNS, now)) for t, run in zip(least, self._references, strict=True)]
+        return 1e3 * least[0], 1e3 * statistics.geometric_mean(least)
 
     def drift(self) -> float:
-        """Return by what share the reference takes longer than `reference_ms`."""
+        """Return by what share the references take longer than `reference_ms`."""
         with measurement_lock(), _on_own_cores(self._asked.threads):
-            return self._reference_now() / self.reference_ms - 1
+            return self._references_now()[1] / self.reference_ms - 1
 
     def latency_ms(self, network: "RandomNetwork", seconds: float = WHOLE_S) -> float:
         """Return the latency of a network."""
         threads = self._asked.threads
         with measurement_lock(), _on_own_cores(threads):
             run = runner(network.model, network.shape, threads, self._asked.batch_size)
-            return self.reference_ms * ratio_to(self._reference, run, threads, seconds)
+            return self._first_ms * ratio_to(self._references[0], run, threads, seconds)
 
     def profiled(self, network: "RandomNetwork") -> ProfiledNetwork:
         """Return a network with its latency and the times of its nodes."""
@@ -184,7 +193,7 @@ def _networks(asked: Asked) -> "Iterator[Iterator[RandomNetwork]]":
         yield _alternating(asked, lambda seed: _finished(_families(seed, asked.formats)))
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context, _stay_on, (spare,)) as pool:
+    with ProcessPoolExecutor(min(len(spare), MOST_EXPORTERS), context, _stay_on, (spare,)) as pool:
         try:
             yield _alternating(asked, lambda seed: pool.submit(_families, seed, asked.formats))
         finally:

@@ -20,7 +20,7 @@ SHORTEST_MIN, LONGEST_MIN = 0.5, 60.0
 @device.command()
 def profile(
     out: Annotated[Path, typer.Option("-o", "--out", help="Device file to write.")] = Path("host.toml"),
-    minutes: Annotated[float, typer.Option(help="Time to spend: more networks, better predictions.")] = 8.0,
+    minutes: Annotated[float, typer.Option(help="Time to spend: more networks, better predictions.")] = 9.0,
     threads: Annotated[int, typer.Option(min=1, help="Threads that execute one model.")] = 1,
     batch_size: Annotated[int, typer.Option(min=1, help="Images of one run.")] = 1,
     formats: Annotated[
@@ -105,5 +105,5 @@ def profile_lines(facts: dict[str, Any]) -> list[str]:
         f"{least:.3g} to {most:.3g} ms, on {facts['device']}",
         f"held-out error    median {held_out['median_error']:.1%}; within 5 % {held_out['within_5_percent']:.0%}, "
         f"within 10 % {held_out['within_10_percent']:.0%}; Kendall's tau {held_out['kendall_tau']:.3f}",
-        f"reference         drifted by {facts['reference_drift']:+.1%} meanwhile",
+        f"references        drifted by {facts['reference_drift']:+.1%} meanwhile",
     ]

@@ -85,7 +85,7 @@ def new_dash(application: FastAPI, **options: Any) -> Dash:
 
 
 def add_index(application: FastAPI, dash: Dash, paths: list[str], headers: dict[str, str]) -> None:
-    """Answer paths with the page that Dash fills, and with the same where a browser asks for a page that does not exist.
+    """Answer paths with the page that Dash fills, and so browsers that ask for a page that does not exist.
 
     Args:
         application: FastAPI.
