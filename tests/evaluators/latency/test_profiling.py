@@ -3,7 +3,10 @@
 from concurrent.futures import Future
 from itertools import islice
 
-from paredown.evaluators.latency.profiling import AHEAD, Asked, _alternating, _finished
+import pytest
+
+from paredown.evaluators.latency.block_networks import block_network
+from paredown.evaluators.latency.profiling import AHEAD, Asked, Bench, _alternating, _finished
 from paredown.evaluators.latency.random_networks import RandomNetwork
 
 
@@ -37,3 +40,14 @@ def test_blocks_fill_the_gaps_and_families_that_do_not_fit_end_nothing() -> None
     waiting[-1].set_result(exported(7))
     assert [next(networks).format for _ in range(2)] == ["fp32", "int8"]
     assert next(networks).name == "blocks-4"
+
+
+@pytest.mark.slow
+def test_a_later_bench_tells_latencies_on_the_clock_of_the_earlier_one() -> None:
+    model, shape = block_network(11, "fp32")
+    network = RandomNetwork("blocks-11", "fp32", shape, model)
+    own = Bench(Asked())
+    later = Bench(Asked(), 2 * own.reference_ms)
+    assert later.reference_ms == 2 * own.reference_ms
+    assert later.drift_before == pytest.approx(-0.5, abs=0.15)
+    assert later.latency_ms(network) / own.latency_ms(network) == pytest.approx(2, rel=0.3)
