@@ -1,7 +1,7 @@
 """Profiles this machine: measures random networks for some minutes and trains the predictor of its latencies.
 
 One network is measured at a time, under the machine's lock, on cores that nothing else of this program uses: exports
-run in a process of their own on the other cores, or between measurements where there are none.
+run in processes of their own on the other cores, or between measurements where there are none.
 """
 
 import multiprocessing
@@ -41,6 +41,7 @@ WHOLE_S, NODES_S = 0.15, 0.05
 FIT_SHARE = 0.15
 """Share of the time that is kept for training the predictor."""
 MOST_EXPORTERS = 4
+"""Processes that export; measuring takes about as long as one of them does, so few are ever needed."""
 FEWEST_NETWORKS = 20
 REFERENCES = ((5, "fp32"), (6, "fp32"), (9, "fp32"), (4, "int8"), (10, "int8"), (12, "int8"))
 """Seeds and formats of networks of blocks that take 0.1 to 0.7 ms; all others are measured beside the first. Each is a
