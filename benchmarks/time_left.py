@@ -135,7 +135,7 @@ def replayed(recording: Mapping[str, Any], trials: int) -> Iterator[tuple[int, f
     """
     progress, now = SearchProgress(), 0.0
     metrics = [EVALUATORS[name].metric for name in ("accuracy", "latency_ms", "size_bytes")]
-    # SearchProgress reads the clock of the machine, as it does in a search; a replay takes no time, so it brings its own.
+    # SearchProgress reads the clock of the machine; a replay takes no time, so it brings its own.
     with mock.patch("time.monotonic", side_effect=lambda: now):
         progress.search_started(
             SearchStart(
