@@ -1,6 +1,7 @@
 """The commands `paredown device ...`: devices for which models are searched, and what is known of them."""
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -96,7 +97,7 @@ def calibrate(
         return
     typer.echo(f"predicted before  {predicted['before']}")
     typer.echo(f"predicted now     {predicted['after']}")
-    typer.echo(f"device file       {target}: write `device: {target}` in a study file, or `select --device {target}`")
+    typer.echo(written_line(target))
 
 
 def network_file(model: Path, where: str) -> Path:
@@ -169,3 +170,8 @@ def _consequences(profile: "DeviceProfile") -> list[str]:
     if profile.weight_granularity == "tensor":
         lines.append("Int8 weights take one scale a tensor.")
     return lines
+
+
+def written_line(file: Path) -> str:
+    """Return where a device file was written, and what to do with it."""
+    return f"device file       {file}: write `device: {file}` in a study file, or `select --device {quote(str(file))}`"

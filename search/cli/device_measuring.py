@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paredown.search.cli.device import device, network_file
+from paredown.search.cli.device import device, network_file, written_line
 from paredown.search.cli.options import AsJson
 from paredown.search.cli.output import print_json, progress_console
 from paredown.search.errors import ConfigError
@@ -53,7 +53,7 @@ def profile(
         return
     for line in profile_lines(predictor.facts):
         typer.echo(line)
-    typer.echo(f"device file       {out}: write `device: {out}` in a study file, or `select --device {out}`")
+    typer.echo(written_line(out))
 
 
 @device.command()

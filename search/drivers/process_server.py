@@ -57,7 +57,8 @@ def main_module_hidden() -> Iterator[None]:
     """
     names: dict[str, Any] = vars(sys.modules["__main__"])
     hidden: dict[str, Any] = {name: names[name] for name in ("__spec__", "__file__") if name in names}
-    names.update(dict.fromkeys(hidden))
+    names["__spec__"] = None
+    names.pop("__file__", None)  # None instead of no file breaks `inspect`, which other threads may use meanwhile
     try:
         yield
     finally:

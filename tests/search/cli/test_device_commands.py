@@ -151,6 +151,8 @@ def test_one_latency_of_the_users_board_narrows_the_prediction(found: Path, caps
     model = Said(capsys, "select", "mcu", "--device", "f746", "--export", "cal", "--json").document()["model"][
         "exported"
     ]
+    spaced = Said(capsys, "device", "calibrate", "f746", "--model", model, "--ms", "2.0", "-o", "my board.toml")
+    assert "`select --device 'my board.toml'`" in spaced.out, "as a shell reads it"
     said = Said(capsys, "device", "calibrate", "f746", "--model", model, "--ms", "2.0", "-o", "mine.toml", "--json")
     before, after = (said.document()["predicted"][key] for key in ("before", "after"))
     assert after["high_ms"] / after["low_ms"] < before["high_ms"] / before["low_ms"]

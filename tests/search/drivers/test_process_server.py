@@ -1,5 +1,6 @@
 """The server of which workers are forks: nothing waits for it in vain, and Ctrl-C does not reach it."""
 
+import inspect
 import os
 import signal
 import subprocess
@@ -9,6 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from paredown.search.drivers.process_server import main_module_hidden
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers start from nothing")
 
@@ -72,3 +75,13 @@ def test_ctrl_c_while_the_server_loads_says_one_sentence(after_s: float) -> None
     _, said = process.communicate(timeout=120)  # standard error is closed when the server is gone too
     assert process.returncode == 3
     assert said == "paredown: stopped; all that is finished is saved, the same command goes on\n"
+
+
+def test_what_looks_for_sources_meanwhile_finds_them() -> None:
+    main = sys.modules["__main__"]
+    before = main.__file__
+    inspect.getmodule(sys._getframe(), "nowhere.py")  # it remembers the file of each module
+    with main_module_hidden():
+        assert not hasattr(main, "__file__")
+        assert inspect.getmodule(sys._getframe(), "nowhere.py") is None
+    assert main.__file__ == before
