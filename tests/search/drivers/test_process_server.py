@@ -77,11 +77,11 @@ def test_ctrl_c_while_the_server_loads_says_one_sentence(after_s: float) -> None
     assert said == "paredown: stopped; all that is finished is saved, the same command goes on\n"
 
 
-def test_what_looks_for_sources_meanwhile_finds_them() -> None:
+def test_what_looks_for_sources_meanwhile_finds_them(monkeypatch: pytest.MonkeyPatch) -> None:
     main = sys.modules["__main__"]
-    before = main.__file__
+    monkeypatch.setattr(main, "__file__", "/program.py", raising=False)
     inspect.getmodule(sys._getframe(), "nowhere.py")  # it remembers the file of each module
     with main_module_hidden():
         assert not hasattr(main, "__file__")
         assert inspect.getmodule(sys._getframe(), "nowhere.py") is None
-    assert main.__file__ == before
+    assert main.__file__ == "/program.py"
