@@ -23,6 +23,8 @@ FEWEST = 4
 """Results that must be under way in a step for arithmetic units not to wait."""
 ROWS, INTEGER_ROWS, COLUMNS = 12, 6, 32
 """Rows and columns of a product that one step computes."""
+NEAR_BYTES = 32768
+"""Weights of a call that the first-level cache holds."""
 PAGE = 1024
 """Positions whose multiples lie at the same places of the first-level cache for all channels."""
 PRODUCT_VECTORS, SYMMETRIC_VECTORS = 3, 4
@@ -65,7 +67,7 @@ def counts_of(read: Array) -> dict[str, Array]:
         "packed": np.where(channels_first, copied * is_plain, integers["packed"]),
         "runs": m["elements_out"] / np.maximum(m["run"], 1) * (m["run"] > 0),
         "pooled": m["elements_out"] * (m["window"] - 1) * ~is_convolution,
-        **_lines(m, is_plain),
+        **_lines(m, is_plain, is_blocked),
     }
 
 
@@ -108,50 +110,83 @@ def _of_integers(m: dict[str, Array], is_convolution: Flags) -> dict[str, Array]
 
 
 def _in_blocks(m: dict[str, Array], is_blocked: Flags) -> dict[str, Array]:
-    """Return the steps, calls and passes over the output of convolutions on blocks of channels."""
+    """Return the steps, waits, tiles and passes over the output of convolutions on blocks of channels."""
     is_ = {name: m["class"] == at for name, at in AT_CLASS.items()}
     depthwise, direct = is_["blocked_depthwise"], is_["direct"] | is_["direct_pointwise"]
-    out_blocks, in_blocks = np.ceil(m["channels_out"] / VECTOR), np.ceil(m["channels_in"] / VECTOR)
-    padded = np.where(depthwise, 1, VECTOR * in_blocks) * m["window"]
-    depth = np.where(direct | is_["blocked_grouped"], m["depth"], padded)
-    pad, stride = (m["side"] - 1) // 2, m["stride"]
-    border = np.ceil(pad / stride) + np.ceil(np.maximum(pad - stride + 1, 0) / stride)
-    border = np.where(is_blocked, np.minimum(border, m["width"]), 0)
-    many, single = (m["width"] - border) // AT_ONCE, (m["width"] - border) % AT_ONCE + border
-    full, rest = out_blocks // FILTERS, out_blocks % FILTERS
-    some = rest > 0
-    half = AT_ONCE / 2  # two arithmetic units
-    by_row = many * (FILTERS * half * full + some * np.maximum(half * rest, FEWEST)) + FEWEST * single * (full + some)
-    by_row = np.where(depthwise, FEWEST * out_blocks * (many + single), by_row)
-    inside = np.clip(1 - pad * (pad + 1) / stride / np.maximum(m["height"] * m["side"], 1), 1 / m["side"], 1)
-    calls = np.where(depthwise, out_blocks, np.where(direct, 1, in_blocks) * (full + some))
-    passes = np.where(is_["blocked_pointwise"], np.ceil(in_blocks / 8), in_blocks)
+    pointwise, groups = is_["blocked_pointwise"], np.where(is_["blocked_grouped"], m["groups"], 1)
+    in_blocks = np.where(depthwise, 1, np.ceil(m["channels_in"] / groups / VECTOR))
+    out_blocks = np.ceil(m["channels_out"] / groups / VECTOR)
+    # A call of the kernel computes a line, for up to four blocks of outputs, from one block of inputs: of a pointwise
+    # convolution all lines at once, from eight blocks, and of an image that is not blocked from one channel.
+    is_whole = pointwise & (m["stride"] == 1)
+    lines, width = np.where(is_whole, 1, m["height"]), np.where(is_whole, m["rows"], m["width"])
+    passes = np.where(direct, m["channels_in"], np.where(pointwise, np.ceil(in_blocks / 8), in_blocks))
+    passes = np.where(depthwise, 1, passes)
+    vertical = m["window"] / m["side"]
+    pad = (vertical - 1) // 2
+    inside = np.clip(1 - pad * (pad + 1) / m["stride"] / np.maximum(m["height"] * vertical, 1), 1 / vertical, 1)
+    depth = np.where(direct, m["channels_in"], np.where(depthwise, 1, VECTOR * in_blocks)) * vertical * inside
+    border, seen = _borders(m, width)
+    inner = width - border
+    left = inner % AT_ONCE
+    tiles = {AT_ONCE: inner // AT_ONCE, 3: left // 3, 2: left % 3 // 2, 1: left % 3 % 2}
+    full, rest = np.where(depthwise, 0, out_blocks // FILTERS), np.where(depthwise, 1, out_blocks % FILTERS)
+    steps, waits, all_tiles, streamed = (np.zeros(len(width)) for _ in range(4))
+    for filters, often in ((np.full(len(rest), FILTERS), full), (rest, rest > 0)):
+        often = often * np.where(depthwise, out_blocks, 1)
+        for positions, count in (*((n, m["side"] * c) for n, c in tiles.items()), (1, seen)):
+            busy = np.where(depthwise, (positions + 1) / 2, filters * positions / 2)  # two arithmetic units
+            is_waiting = (busy < FEWEST) & ~depthwise
+            steps += often * count * busy * ~is_waiting
+            waits += often * count * np.where(is_waiting | depthwise, FEWEST, 0)
+        each = often * (sum(tiles.values()) + border)
+        weights = filters * np.where(direct, 1, VECTOR) * m["window"] * VECTOR
+        all_tiles += each
+        streamed += each * weights * (4 * weights > NEAR_BYTES) * ~(depthwise | pointwise)
+    of_all = lines * groups * is_blocked
     return {
-        "steps": m["height"] * depth * by_row * inside,
-        "calls": m["height"] * calls * is_blocked,
-        "traffic": m["rows"] * VECTOR * out_blocks * np.where(depthwise | direct, 1, passes) * is_blocked,
-        "single": single * is_blocked,
+        "steps": steps * depth * of_all,
+        "waits": waits * depth * of_all,
+        "tiles": all_tiles * passes * of_all,
+        "streamed": streamed * passes * of_all,
+        "calls": passes * np.where(depthwise, out_blocks, full + (rest > 0)) * of_all,
+        "traffic": m["rows"] * VECTOR * out_blocks * groups * passes * is_blocked,
+        "single": border * is_blocked,
         "inside": inside,
     }
 
 
-def _lines(m: dict[str, Array], is_plain: Flags) -> dict[str, Array]:
+def _borders(m: dict[str, Array], width: Array) -> tuple[Array, Array]:
+    """Return how many positions of a line touch its padding, and how many columns of the window they see in all."""
+    side, stride = m["side"], m["stride"]
+    pad, before = (side - 1) // 2, m["width"] * stride
+    inner = np.where(before >= side, (before - side) // stride + 1, 0)
+    with_left = np.where(before + pad >= side, (before + pad - side) // stride + 1, width)
+    left = np.where(pad > 0, np.maximum(with_left - inner, 1), 0)
+    right = np.where(pad > 0, np.maximum(width - with_left, 0), 0)
+    over = np.maximum((m["width"] - 1) * stride - pad + side - before, 0)
+    seen = [n * (side - most) + stride * n * (n - 1) / 2 for n, most in ((left, pad), (right, over))]
+    border = np.minimum(left + right, width)
+    return border, np.clip(seen[0] + seen[1], border, border * np.minimum(side, before))
+
+
+def _lines(m: dict[str, Array], is_plain: Flags, is_blocked: Flags) -> dict[str, Array]:
     """Return what each line of the output is made of: whole vectors, and what is left over."""
-    integer, depthwise = m["is_int8"] > 0, np.isin(m["class"], (AT_CLASS["depthwise"], AT_CLASS["symmetric_depthwise"]))
-    larger = np.where(
-        np.isin(m["class"], (AT_CLASS["global_pool"], AT_CLASS["blocked_global_pool"])),
-        m["elements_in"],
-        m["elements_out"],
-    )
-    positions = larger / np.maximum(m["channels_out"], 1)
-    is_product = is_plain | np.isin(m["class"], (AT_CLASS["linear"], AT_CLASS["product"]))
+    is_ = {name: m["class"] == at for name, at in AT_CLASS.items()}
+    integer, depthwise = m["is_int8"] > 0, is_["depthwise"] | is_["symmetric_depthwise"]
+    pooled = is_["global_pool"] | is_["blocked_global_pool"]
+    positions = np.where(pooled, m["elements_in"], m["elements_out"]) / np.maximum(m["channels_out"], 1)
+    is_image, is_spanned = m["width"] < np.maximum(m["elements_out"], 2), is_["broadcast"] | is_["global_pool"]
+    is_product = is_plain | is_["linear"] | is_["product"]
     own = np.where(integer, m["rows"], m["columns"]) * m["groups"]
-    lines = np.where(is_product, np.where(depthwise, m["rows"] * m["window"], own), positions)
+    lines = ~is_blocked * np.where(is_product, np.where(depthwise, m["rows"] * m["window"], own), positions)
     length = np.where(is_product & ~depthwise, np.where(integer, m["columns"], m["rows"]), m["channels_out"])
     left = length % VECTOR
     return {
         "positions": positions,
         "aliased": m["elements_out"] * (positions > 0) * (positions % PAGE == 0),
+        "spans": np.where(is_image & ~(m["is_last"] > 0), m["channels_out"], positions) * is_spanned,
+        "scattered": m["elements_out"] * m["window"] * is_["pool"] * integer * ~(m["is_last"] > 0),
         "lines": lines,
         "vectors": lines * (length // VECTOR),
         "unaligned": lines * (length // VECTOR) * (left > 0),
@@ -166,11 +201,12 @@ def _lines(m: dict[str, Array], is_plain: Flags) -> dict[str, Array]:
 LOGARITHMS = (
     *("rows", "columns", "depth", "groups", "width", "height", "channels_in", "channels_out"),
     *("elements_in", "elements_out", "smaller_in", "weights", "steps", "macs", "unrolled", "calls", "traffic"),
+    *("waits", "tiles", "streamed", "spans", "scattered"),
     *("lines", "vectors", "positions", "run", "runs", "copies"),
     *("tasks", "products", "packed", "pointers", "strided", "windows", "aliased"),
     *("network_weight_bytes", "network_largest_bytes", "network_nodes"),
 )
-AS_THEY_ARE = ("adds", "is_int8", "is_half", "side", "stride", "is_first", "single", "inside")
+AS_THEY_ARE = ("adds", "is_int8", "is_half", "is_last", "side", "stride", "is_first", "single", "inside")
 REMAINDERS = (
     *(("channels_in", 4), ("channels_in", 16), ("channels_out", 4), ("channels_out", 8), ("channels_out", 16)),
     *(("columns", 4), ("columns", 8), ("columns", 16), ("rows", 16), ("depth", 4), ("depth", 16)),

@@ -115,7 +115,7 @@ def is_symmetric(shape: Sequence[int], groups: int) -> bool:
 
 
 MEASURES = (
-    *("class", "activation", "adds", "is_int8", "is_half", "inputs", "outputs"),
+    *("class", "activation", "adds", "is_int8", "is_half", "is_last", "inputs", "outputs"),
     *("rows", "columns", "depth", "groups", "window", "side", "stride"),
     *("height", "width", "channels_in", "channels_out", "elements_in", "elements_out", "smaller_in"),
     *("weights", "is_first", "sources", "run"),
@@ -169,7 +169,7 @@ def _measured(graph: Graph, node: RuntimeNode) -> list[float]:
     activation = node.activation if node.activation in ACTIVATIONS else "other"
     integer = any(t.bits == 8 and not t.is_float for t in (*inputs[:1], *outputs[:1]))
     return [
-        *(AT_CLASS[name], ACTIVATIONS.index(activation), node.adds, integer, before.bits == 16),
+        *(AT_CLASS[name], ACTIVATIONS.index(activation), node.adds, integer, before.bits == 16, node.channels_last),
         *(len(inputs), len(outputs), rows, columns, depth, groups, window, side, stride),
         *(height, width, channels_in, channels_out, sum(t.elements for t in inputs)),
         *(sum(t.elements for t in outputs) or after.elements, min((t.elements for t in inputs), default=0)),

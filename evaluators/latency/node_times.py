@@ -10,7 +10,7 @@ import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,9 @@ from paredown.evaluators.latency.runtime_node import RuntimeNode
 MARK = re.compile(r"k(\d+)\.")
 """Name of a node and of its outputs in a model that is profiled; the runtime's names of fused nodes hold it."""
 SHORTEST_RUNS, LONGEST_RUNS = 8, 24
+KERNEL = "_kernel_time"
+TIMED = re.compile(rf'"dur" *: *(\d+), *"ts" *: *\d+, *"ph" *: *"X", *"name" *: *"([^"]*{KERNEL})"')
+"""What the profiler writes of a node that ran: its duration in whole microseconds, and its name."""
 
 
 def marked(model: bytes) -> bytes:
@@ -85,8 +88,8 @@ def node_times(
         each = statistics.median(_timed(lambda: session.run(None, inputs)) for _ in range(3))
         for _ in range(int(np.clip(seconds / max(each, 1e-6), SHORTEST_RUNS, LONGEST_RUNS))):
             session.run(None, inputs)
-        events = json.loads(Path(session.end_profiling()).read_text())
-    return _times(events, nodes, read)
+        ran = _ran(Path(session.end_profiling()).read_text())
+    return _times(ran, nodes, read)
 
 
 def _timed(run: Callable[[], object]) -> float:
@@ -104,19 +107,32 @@ class _Ran:
     time_us: float
 
 
-def _times(events: list[dict[str, Any]], nodes: Sequence[RuntimeNode], read: Array) -> NodeTimes:
+def _ran(text: str) -> dict[str, list[_Ran]]:
+    """Return the nodes of each kind that ran, by what the profiler wrote: one line for each node of each run.
+
+    Nodes run in one order, so the first run says which they are; of the others, whose lines hold much else, the
+    durations are read alone.
+    """
+    timed = TIMED.findall(text)
+    names = [name for _, name in timed]
+    each = next((n for n in _divisors(len(timed)) if names == names[:n] * (len(timed) // n)), len(timed))
+    durations = np.array([float(duration) for duration, _ in timed]).reshape(-1, each or 1)
+    found: dict[str, list[_Ran]] = defaultdict(list)
+    lines = (line for line in text.splitlines() if KERNEL in line)
+    for line, times in zip(lines, durations.T, strict=False):
+        event = json.loads(line.rstrip(","))
+        facts = event["args"]
+        size = (int(facts.get("output_size") or 0), int(facts.get("parameter_size") or 0))
+        found[facts["op_name"]].append(_Ran(event["name"], size, _undisturbed(times)))
+    return found
+
+
+def _divisors(number: int) -> Iterator[int]:
+    return (n for n in range(1, number + 1) if number % n == 0)
+
+
+def _times(ran: dict[str, list[_Ran]], nodes: Sequence[RuntimeNode], read: Array) -> NodeTimes:
     """Match what ran with the nodes: by name, and by kind and size where a node's name tells nothing."""
-    durations: dict[tuple[str, str], list[float]] = defaultdict(list)
-    facts: dict[tuple[str, str], dict[str, Any]] = {}
-    for event in events:
-        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-            key = (str(event["args"].get("node_index")), event["name"])
-            durations[key].append(float(event["dur"]))
-            facts[key] = event["args"]
-    ran: dict[str, list[_Ran]] = defaultdict(list)
-    for key, times in durations.items():
-        size = (int(facts[key].get("output_size") or 0), int(facts[key].get("parameter_size") or 0))
-        ran[facts[key]["op_name"]].append(_Ran(key[1], size, _undisturbed(times)))
     waiting: dict[str, dict[int, set[str]]] = defaultdict(dict)
     for at, node in enumerate(nodes):
         waiting[_name_of(node, ran)][at] = {mark for o in node.operators for mark in MARK.findall(o.name)}
@@ -145,9 +161,9 @@ def _name_of(node: RuntimeNode, ran: dict[str, list[_Ran]]) -> str:
     return "NhwcMaxPool" if node.kind == "MaxPool" and "MaxPool" not in ran else node.kind
 
 
-def _undisturbed(times: list[float]) -> float:
+def _undisturbed(times: Array) -> float:
     """Return the mean of the faster half; the profiler cuts off what is beyond whole microseconds."""
-    return statistics.fmean(sorted(times)[: max(1, len(times) // 2)]) + 0.5
+    return float(np.sort(times)[: max(1, len(times) // 2)].mean()) + 0.5
 
 
 def divided(times: Sequence[NodeTimes], latencies_ms: Array) -> list[Array]:

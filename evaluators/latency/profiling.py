@@ -9,6 +9,7 @@ import os
 import platform
 import statistics
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -34,8 +35,12 @@ from paredown.evaluators.metrics.latency_ms import clock, runner
 if TYPE_CHECKING:
     from paredown.evaluators.latency.random_networks import RandomNetwork
 
+Exported = tuple[list["RandomNetwork"], list["RandomNetwork"]]
+"""The network of a seed in its number formats, and the same on images of other sizes."""
 AHEAD = 8
-"""Networks of families that are exported ahead; while none is ready, one of blocks is measured instead."""
+"""Networks of families that are exported ahead; while none is ready, one on other images or of blocks is measured."""
+MOST_RESIZED = 32
+"""Networks on other images that wait to be measured; older ones are dropped."""
 WHOLE_S, NODES_S = 0.15, 0.05
 """Seconds that a network is measured, and that its nodes are."""
 FIT_SHARE = 0.15
@@ -201,12 +206,13 @@ def _networks(asked: Asked) -> "Iterator[Iterator[RandomNetwork]]":
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _alternating(asked: Asked, families: "Callable[[int], Future[list[RandomNetwork]]]") -> "Iterator[RandomNetwork]":
+def _alternating(asked: Asked, families: "Callable[[int], Future[Exported]]") -> "Iterator[RandomNetwork]":
     from paredown.evaluators.latency.block_networks import block_network
     from paredown.evaluators.latency.random_networks import RandomNetwork
 
     first = asked.seed * 100_000
-    waiting, ready = list[Future[list[RandomNetwork]]](), list[RandomNetwork]()
+    waiting, ready = list[Future[Exported]](), list[RandomNetwork]()
+    resized: deque[RandomNetwork] = deque(maxlen=MOST_RESIZED)
     next_family = at = 0
     while True:
         while len(ready) + len(waiting) < AHEAD:
@@ -214,25 +220,30 @@ def _alternating(asked: Asked, families: "Callable[[int], Future[list[RandomNetw
             next_family += 1
         for future in [f for f in waiting if f.done()]:
             waiting.remove(future)
-            ready += future.result()
+            own, others = future.result()
+            ready += own
+            resized += others
         if ready:
             yield ready.pop(0)
-            continue
-        format_ = asked.formats[at % len(asked.formats)]
-        model, shape = block_network(first + at, format_)
-        yield RandomNetwork(f"{BLOCKS}{first + at}", format_, shape, model)
-        at += 1
+        elif resized:
+            yield resized.popleft()
+        else:
+            format_ = asked.formats[at % len(asked.formats)]
+            model, shape = block_network(first + at, format_)
+            yield RandomNetwork(f"{BLOCKS}{first + at}", format_, shape, model)
+            at += 1
 
 
-def _families(seed: int, formats: Sequence[str]) -> "list[RandomNetwork]":
-    from paredown.evaluators.latency.random_networks import random_networks
+def _families(seed: int, formats: Sequence[str]) -> Exported:
+    from paredown.evaluators.latency.random_networks import on_other_images, random_networks
 
-    return random_networks(seed, formats)
+    own = random_networks(seed, formats)
+    return own, [other for network in own for other in on_other_images(network)]
 
 
-def _finished(networks: "list[RandomNetwork]") -> "Future[list[RandomNetwork]]":
-    future: Future[list[RandomNetwork]] = Future()
-    future.set_result(networks)
+def _finished(exported: Exported) -> "Future[Exported]":
+    future: Future[Exported] = Future()
+    future.set_result(exported)
     return future
 
 

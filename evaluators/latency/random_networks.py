@@ -6,11 +6,13 @@ They are untrained: no runtime's time depends on the values of weights, as long 
 import random
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import onnx
 
 from paredown.spaces.families.family import ImageShape
+from paredown.spaces.knob import Range
 
 LARGEST_PARAMETERS = 4_000_000
 """Parameters above which a network is left out: a search on a machine such as the profiled one finds smaller ones."""
@@ -22,6 +24,12 @@ FORMATS = {"fp32": 1, "int8": 3, "fp16": 1}
 """Number formats with how often each is drawn beside fp32."""
 CLASSES = (2, 10, 100)
 CALIBRATION_IMAGES = 2
+OTHER_SIZES = 2
+"""Other sizes of images that a network is profiled on; it takes a second to export, and milliseconds to change."""
+
+
+SIDES = Range(8, 96, 4)
+"""Sides of images in pixels."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +37,7 @@ class RandomNetwork:
     """A network to be profiled.
 
     Attributes:
-        name: Family and seed.
+        name: Family and seed; also that of its kin in other number formats and on other images.
         format: Number format.
         shape: Channels, height, width of one input.
         model: ONNX.
@@ -57,7 +65,6 @@ def random_networks(seed: int, formats: Sequence[str] = tuple(FORMATS)) -> list[
     from paredown.spaces.compression.catalogue import STEPS as KNOWN
     from paredown.spaces.errors import InfeasibleCandidate
     from paredown.spaces.families.catalogue import PUBLISHED
-    from paredown.spaces.knob import Range
     from paredown.spaces.space import joint_space
 
     torch.set_num_threads(1)
@@ -66,7 +73,7 @@ def random_networks(seed: int, formats: Sequence[str] = tuple(FORMATS)) -> list[
     family = dice.choice(list(PUBLISHED))
     steps = dice.sample(STEPS, k=dice.choice((0, 0, 1, 1, 2)))
     own = {name: step for name, step in KNOWN.items() if name in steps}
-    candidate = joint_space({family: PUBLISHED[family]}, own, Range(8, 96, 4), {}, {}).draw(seed)
+    candidate = joint_space({family: PUBLISHED[family]}, own, SIDES, {}, {}).draw(seed)
     side = PUBLISHED[family].resolution(candidate.knobs)
     shape = (dice.choice((1, 3)), side, side)
     try:
@@ -88,6 +95,43 @@ def random_networks(seed: int, formats: Sequence[str] = tuple(FORMATS)) -> list[
         ]
     except InfeasibleCandidate:
         return []
+
+
+def on_other_images(network: RandomNetwork, sizes: int = OTHER_SIZES) -> list[RandomNetwork]:
+    """Return the network for images of other sizes, which takes milliseconds; none where it needs those of its own.
+
+    Args:
+        network: What `random_networks` returned.
+        sizes: Number of other sizes.
+    """
+    from paredown.evaluators.files.onnx_graph import read_graph
+    from paredown.evaluators.latency.kernels import macs_of
+
+    channels, own, _ = network.shape
+    every = range(int(SIDES.low), int(SIDES.high) + 1, int(SIDES.step))
+    proto, found = onnx.load_from_string(network.model), list[RandomNetwork]()
+    for side in random.Random(f"{network.name} {own}").sample([n for n in every if n != own], sizes):
+        for dimension in proto.graph.input[0].type.tensor_type.shape.dim[2:]:
+            dimension.dim_value = side
+        other = replace(network, shape=(channels, side, side), model=bytes(proto.SerializeToString()))
+        graph = read_graph(other.model)
+        if sum(macs_of(graph, operator) for operator in graph.operators) <= LARGEST_MACS and _runs(other):
+            found.append(other)
+    return found
+
+
+def _runs(network: RandomNetwork) -> bool:
+    """Return whether the runtime can run a network; one with position embeddings needs as many patches as these."""
+    from onnxruntime.capi.onnxruntime_pybind11_state import Fail, RuntimeException
+
+    from paredown.evaluators.errors import EvaluationError
+    from paredown.evaluators.metrics.latency_ms import runner
+
+    try:
+        runner(network.model, network.shape)()
+    except (EvaluationError, Fail, RuntimeException):
+        return False
+    return True
 
 
 def in_format(model: bytes, format_: str, shape: ImageShape) -> bytes:

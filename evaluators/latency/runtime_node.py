@@ -19,6 +19,7 @@ class RuntimeNode:
         activation: Activation that is fused into it.
         adds: Whether a sum is fused into it.
         blocked: Whether it runs on blocks of channels.
+        channels_last: Whether it runs on integers whose channels are last.
     """
 
     kind: str
@@ -28,6 +29,7 @@ class RuntimeNode:
     activation: str = ""
     adds: bool = False
     blocked: bool = False
+    channels_last: bool = False
 
     @property
     def first(self) -> Operator:

@@ -1,7 +1,7 @@
 """First guess of a node's time: a table of costs by class, for its call, steps, bytes and what is left over.
 
-Each class has one row of costs for integers and one for floating-point numbers, none below zero, found by least squares
-on relative errors. The sum over a network's nodes is what look-up tables promise, and
+Each class has a row of costs for floating-point numbers and one for each layout of integers, none below zero, found by
+least squares on relative errors. The sum over a network's nodes is what look-up tables promise, and
 `paredown.evaluators.latency.predictor` corrects it.
 
 Source:
@@ -16,6 +16,8 @@ from paredown.evaluators.latency.node_features import ACTIVATIONS, CLASSES, Arra
 
 SHORTEST_US = 0.15
 FEWEST = 5
+ROWS = 3
+"""Rows of a class: floating-point numbers, integers whose channels are first, and integers whose channels are last."""
 ROUNDS = 3
 """Fits of a class, each with weights by the one before: errors weigh by their share of measured and guessed alike."""
 WARM_BYTES, BUFFER_BYTES = 5e5, 3e5
@@ -25,19 +27,20 @@ FAR_BYTES = 1.2e7
 CACHE_BYTES = 1e6
 """What a node reads and writes beyond which the second-level cache does not hold it."""
 SCALES = {
-    **dict.fromkeys(("steps", "unrolled", "traffic", "pooled"), 1e4),
+    **dict.fromkeys(("steps", "waits", "streamed", "unrolled", "traffic", "pooled", "scattered"), 1e4),
     **dict.fromkeys(("elements_out", "elements_in", "smaller_in", "weights"), 1e4),
     **dict.fromkeys(("lines", "vectors", "unaligned", "has_remainder", "eights", "fours", "ones"), 1e3),
-    **dict.fromkeys(("depth_remainder", "positions", "runs", "copies", "pointers", "windows"), 1e3),
+    **dict.fromkeys(("depth_remainder", "positions", "runs", "copies", "pointers", "windows", "spans"), 1e3),
     **{"packed": 1e4, "strided": 1e4, "aliased": 1e4, "products": 1e1, "tasks": 1.0},
-    **{"macs": 1e5, "calls": 1e2, "channels_out": 1e2, "inputs": 1.0},
+    **{"macs": 1e5, "calls": 1e2, "tiles": 1e2, "channels_out": 1e2, "inputs": 1.0},
 }
 """Counts with a cost of their own, and what they are divided by, so that all costs are of one size."""
 
 
 def groups_of(counts: dict[str, Array]) -> NDArray[np.int64]:
     """Return which row of the table each node belongs to."""
-    return np.asarray(counts["class"] * 2 + counts["is_int8"], dtype=np.int64)
+    row = (counts["is_int8"] > 0) * (1 + (counts["is_last"] > 0))
+    return np.asarray(counts["class"] * ROWS + row, dtype=np.int64)
 
 
 def costs_of(counts: dict[str, Array]) -> Array:
@@ -56,6 +59,7 @@ def costs_of(counts: dict[str, Array]) -> Array:
         np.maximum(0, moved - 4e4) / 1e4,
         np.maximum(0, 4 * counts["elements_out"] - BUFFER_BYTES) / 1e4,
         np.maximum(0, moved - CACHE_BYTES) / 1e4,
+        np.maximum(0, weights - WARM_BYTES) / 1e4,
         elements * counts["adds"],
         counts["is_first"] * counts["elements_in"] / 1e4,
     ]
@@ -63,22 +67,25 @@ def costs_of(counts: dict[str, Array]) -> Array:
 
 
 def fitted_table(costs: Array, groups: NDArray[np.int64], nodes_us: Array) -> Array:
-    """Return the table: `2 x classes` rows of costs.
+    """Return the table: `3 x classes` rows of costs.
 
     Args:
         costs: What `costs_of` says of nodes.
         groups: Row of the table of each.
         nodes_us: What each of them took.
     """
-    table = np.zeros((2 * len(CLASSES), costs.shape[1]))
-    for group in np.unique(groups):
+    table = np.zeros((ROWS * len(CLASSES), costs.shape[1]))
+    known = np.bincount(groups, minlength=len(table)) >= FEWEST
+    for group in np.flatnonzero(known):
         own = groups == group
-        if own.sum() >= FEWEST:
-            measured = guessed = nodes_us[own]
-            for _ in range(ROUNDS):
-                weight = 1 / (np.sqrt(measured * np.maximum(guessed, 0.1 * measured)) + 0.5)
-                table[group] = nnls(costs[own] * weight[:, None], measured * weight)[0]
-                guessed = costs[own] @ table[group]
+        measured = guessed = nodes_us[own]
+        for _ in range(ROUNDS):
+            weight = 1 / (np.sqrt(measured * np.maximum(guessed, 0.1 * measured)) + 0.5)
+            table[group] = nnls(costs[own] * weight[:, None], measured * weight)[0]
+            guessed = costs[own] @ table[group]
+    first, last = (np.arange(at, len(table), ROWS) for at in (1, 2))
+    for few, other in ((first, last), (last, first)):  # one layout of integers tells of the other
+        table[few[~known[few]]] = table[other[~known[few]]]
     return table
 
 

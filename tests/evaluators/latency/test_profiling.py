@@ -6,26 +6,32 @@ from itertools import islice
 import pytest
 
 from paredown.evaluators.latency.block_networks import block_network
-from paredown.evaluators.latency.profiling import AHEAD, Asked, Bench, _alternating, _finished
-from paredown.evaluators.latency.random_networks import RandomNetwork
+from paredown.evaluators.latency.profiling import AHEAD, Asked, Bench, Exported, _alternating, _finished
+from paredown.evaluators.latency.random_networks import RandomNetwork, on_other_images, random_networks
+from paredown.evaluators.metrics.latency_ms import runner
 
 
-def exported(seed: int) -> list[RandomNetwork]:
-    return [RandomNetwork(f"mbconv-{seed}", format_, (3, 8, 8), b"") for format_ in ("fp32", "int8")]
+def network(seed: int, format_: str, side: int = 8) -> RandomNetwork:
+    return RandomNetwork(f"mbconv-{seed}", format_, (3, side, side), b"")
+
+
+def exported(seed: int) -> Exported:
+    own = [network(seed, format_) for format_ in ("fp32", "int8")]
+    return own, [network(seed, one.format, side) for one in own for side in (16, 24)]
 
 
 def test_families_are_measured_as_long_as_they_are_exported() -> None:
-    networks = islice(_alternating(Asked(), lambda seed: _finished(exported(seed))), 100)
-    names = [network.name for network in networks]
-    assert not [name for name in names if name.startswith("blocks-")]
-    assert len(set(names)) == 50, "each seed once, in two number formats"
+    networks = list(islice(_alternating(Asked(), lambda seed: _finished(exported(seed))), 100))
+    assert not [one.name for one in networks if one.name.startswith("blocks-")]
+    assert len({one.name for one in networks}) == 50, "each seed once, in two number formats"
+    assert {one.shape for one in networks} == {(3, 8, 8)}, "other sizes fill gaps alone"
 
 
-def test_blocks_fill_the_gaps_and_families_that_do_not_fit_end_nothing() -> None:
-    waiting: list[Future[list[RandomNetwork]]] = []
+def test_other_images_and_blocks_fill_the_gaps_and_families_that_do_not_fit_end_nothing() -> None:
+    waiting: list[Future[Exported]] = []
 
-    def families(seed: int) -> Future[list[RandomNetwork]]:
-        future: Future[list[RandomNetwork]] = Future()
+    def families(seed: int) -> Future[Exported]:
+        future: Future[Exported] = Future()
         waiting.append(future)
         return future
 
@@ -33,21 +39,34 @@ def test_blocks_fill_the_gaps_and_families_that_do_not_fit_end_nothing() -> None
     assert [next(networks).name for _ in range(2)] == ["blocks-0", "blocks-1"]
     assert len(waiting) == AHEAD
     for future in waiting[:AHEAD]:
-        future.set_result([])  # too large, or the steps do not fit
+        future.set_result(([], []))  # too large, or the steps do not fit
     assert next(networks).name == "blocks-2"
     assert next(networks).name == "blocks-3"
     assert len(waiting) == 2 * AHEAD, "as many more are asked for"
     waiting[-1].set_result(exported(7))
-    assert [next(networks).format for _ in range(2)] == ["fp32", "int8"]
+    assert [next(networks).shape[1] for _ in range(6)] == [8, 8, 16, 24, 16, 24]
     assert next(networks).name == "blocks-4"
+
+
+@pytest.mark.slow
+def test_a_network_runs_on_images_of_other_sizes_unless_it_has_position_embeddings() -> None:
+    found = {name.partition("-")[0]: others for name, others in map(_on_others, range(40)) if name}
+    assert found.pop("vit") == []
+    assert {len({one.shape for one in others}) for others in found.values()} <= {1, 2}
+    assert all(runner(one.model, one.shape)() for others in found.values() for one in others)
+
+
+def _on_others(seed: int) -> tuple[str, list[RandomNetwork]]:
+    own = random_networks(seed, ("fp32",))
+    return (own[0].name, on_other_images(own[0])) if own else ("", [])
 
 
 @pytest.mark.slow
 def test_a_later_bench_tells_latencies_on_the_clock_of_the_earlier_one() -> None:
     model, shape = block_network(11, "fp32")
-    network = RandomNetwork("blocks-11", "fp32", shape, model)
+    one = RandomNetwork("blocks-11", "fp32", shape, model)
     own = Bench(Asked())
     later = Bench(Asked(), 2 * own.reference_ms)
     assert later.reference_ms == 2 * own.reference_ms
     assert later.drift_before == pytest.approx(-0.5, abs=0.15)
-    assert later.latency_ms(network) / own.latency_ms(network) == pytest.approx(2, rel=0.3)
+    assert later.latency_ms(one) / own.latency_ms(one) == pytest.approx(2, rel=0.3)

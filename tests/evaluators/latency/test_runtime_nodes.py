@@ -23,6 +23,8 @@ from paredown.spaces.families.catalogue import PUBLISHED
 SHAPE = (3, 8, 8)
 FAMILY_SEEDS = (0, 2, 4, 7, 53, 24)
 """Seeds of one network of each family."""
+INTEGER_SEEDS = (0, 2, 4, 7, 53)
+"""Seeds of networks that pool integers channels first, channels last and both."""
 ALIKE = {"NhwcMaxPool": "MaxPool", "FusedConv": "Conv"}
 
 
@@ -72,6 +74,19 @@ def test_families_run_as_the_runtime_says(tmp_path: Path) -> None:
     assert {network.name.split("-")[0] for network in networks} == set(PUBLISHED)
     for network in networks:
         assert ours(network.model) == optimised(network.model, tmp_path), f"{network.name}, {network.format}"
+
+
+def test_integers_are_laid_out_as_the_runtime_does(tmp_path: Path) -> None:
+    for seed in INTEGER_SEEDS:
+        model = marked(next(one.model for one in random_networks(seed, ("fp32", "int8")) if one.format == "int8"))
+        optimised(model, tmp_path)
+        pools = [
+            n for n in onnx.load(tmp_path / "optimised.onnx").graph.node if n.op_type == "QLinearGlobalAveragePool"
+        ]
+        nodes = [node for node in runtime_nodes(read_graph(model)) if node.kind == "QLinearGlobalAveragePool"]
+        assert {node.first.name.partition(".")[0]: node.channels_last for node in nodes} == {
+            n.name.partition(".")[0]: any(a.name == "channels_last" and a.i == 1 for a in n.attribute) for n in pools
+        }, f"network {seed}"
 
 
 def test_measures_by_hand(model: bytes) -> None:

@@ -1,0 +1,65 @@
+"""What convolutions on blocks of channels do, counted by hand from ONNX Runtime's kernels for AVX-512."""
+
+import numpy as np
+import pytest
+
+from paredown.evaluators.latency.node_counts import counts_of
+from paredown.evaluators.latency.node_features import AT, AT_CLASS, MEASURES
+
+
+def counted(
+    name: str, side: int, channels: tuple[int, int], window: tuple[int, int], stride: int = 1
+) -> dict[str, float]:
+    """Return the counts of a convolution whose output is `side x side`."""
+    given = {
+        **{"class": AT_CLASS[name], "groups": 1, "window": window[0] * window[1], "side": window[1], "stride": stride},
+        **{"height": side, "width": side, "rows": side * side, "columns": channels[1]},
+        **{"channels_in": channels[0], "channels_out": channels[1], "depth": channels[0] * window[0] * window[1]},
+        **{"elements_out": channels[1] * side * side},
+    }
+    read = np.zeros((1, len(MEASURES)))
+    for key, value in given.items():
+        read[0, AT[key]] = value
+    return {key: float(values[0]) for key, values in counts_of(read).items()}
+
+
+def test_positions_are_computed_by_six_three_two_and_one() -> None:
+    counts = counted("blocked_pointwise", 38, (16, 32), (1, 1))
+    # 38 x 38 = 240 times six positions and four more: three, and one; two blocks of outputs, 16 channels deep
+    assert counts["tiles"] == 242
+    assert counts["steps"] == 240 * 6 * 16, "six positions of two blocks on two units"
+    assert counts["waits"] == 2 * 4 * 16, "what is left takes as long as its results wait for each other"
+    assert counts["calls"] == 1, "all lines at once"
+
+
+def test_each_line_is_a_call_where_positions_are_skipped() -> None:
+    assert counted("blocked_pointwise", 10, (16, 32), (1, 1), stride=2)["calls"] == 10
+
+
+def test_a_line_ends_in_positions_that_see_less_of_the_window() -> None:
+    counts = counted("blocked_convolution", 14, (16, 64), (3, 3))
+    inside = 1 - 2 / 42  # of the first and last line, a row of the window is outside
+    assert counts["single"] == 2
+    assert counts["tiles"] == 14 * (2 + 2)
+    assert counts["steps"] == pytest.approx(14 * 16 * 3 * inside * (2 * 3 * 12))
+    assert counts["waits"] == pytest.approx(14 * 16 * 3 * inside * (2 * 2 * 4)), (
+        "two positions see two of three columns"
+    )
+
+
+def test_a_vertical_window_has_no_padding_beside_a_line() -> None:
+    counts = counted("blocked_convolution", 12, (16, 32), (3, 1))
+    assert (counts["single"], counts["waits"]) == (0, 0)
+    assert counts["steps"] == pytest.approx(12 * 16 * 3 * (1 - 2 / 36) * 2 * 6)
+
+
+def test_an_image_that_is_not_blocked_is_read_channel_by_channel() -> None:
+    counts = counted("direct", 12, (3, 16), (3, 3))
+    assert counts["calls"] == 12 * 3
+    assert counts["traffic"] == 144 * 16 * 3, "each of them adds to the results so far"
+
+
+def test_weights_that_no_first_level_cache_holds_are_read_for_each_tile() -> None:
+    assert counted("blocked_convolution", 14, (16, 32), (3, 3))["streamed"] == 0
+    counts = counted("blocked_convolution", 14, (16, 64), (3, 3))
+    assert counts["streamed"] == counts["tiles"] * 64 * 16 * 9
