@@ -29,6 +29,8 @@ PAGE = 1024
 """Positions whose multiples lie at the same places of the first-level cache for all channels."""
 PRODUCT_VECTORS, SYMMETRIC_VECTORS = 3, 4
 """Vectors of outputs of a product of integers, and of a symmetric convolution, that one step computes."""
+OF_BLOCKS = ("steps", "waits", "tiles", "streamed", "calls", "traffic", "single")
+"""What is counted of convolutions on blocks of channels alone."""
 MOST_TASKS, LEAST_TASK_MACS = 5, 65536
 """Parts into which the rows of a convolution of integers are cut for one thread, and their least size."""
 
@@ -42,7 +44,8 @@ def counts_of(read: Array) -> dict[str, Array]:
     m = {name: read[:, at] for at, name in enumerate(MEASURES)}
     is_convolution, integer = m["class"] <= AT_CLASS["direct"], m["is_int8"] > 0
     is_blocked = is_convolution & (m["class"] >= AT_CLASS["blocked_convolution"])
-    counts = m | _in_blocks(m, is_blocked)
+    inside = _inside(m)
+    counts = m | _in_blocks(m, is_blocked, inside) | {"inside": inside}
     # Channels are the rows of a product, positions its columns; for integers it is the other way round.
     channels_first = is_convolution & ~integer
     rows = np.where(channels_first, m["columns"], m["rows"])
@@ -54,7 +57,7 @@ def counts_of(read: Array) -> dict[str, Array]:
     is_copied = is_plain & (integers.pop("in_place") == 0) & unrolled
     copied = m["rows"] * m["depth"] * m["groups"]
     # Channels last, a row of the window is one piece, unless groups divide it; channels first, a row of the output is.
-    windows = m["rows"] * m["window"] / np.where(m["groups"] > 1, 1, m["side"]) * counts["inside"]
+    windows = m["rows"] * m["window"] / np.where(m["groups"] > 1, 1, m["side"]) * inside
     pieces = np.where(integer, windows, m["height"] * m["depth"])
     return counts | {
         "macs": m["rows"] * m["columns"] * m["depth"] * m["groups"],
@@ -69,6 +72,11 @@ def counts_of(read: Array) -> dict[str, Array]:
         "pooled": m["elements_out"] * (m["window"] - 1) * ~is_convolution,
         **_lines(m, is_plain, is_blocked),
     }
+
+
+def _is(m: dict[str, Array], *names: str) -> Flags:
+    """Return which nodes are of one of some classes."""
+    return np.asarray(np.logical_or.reduce([m["class"] == AT_CLASS[name] for name in names]))
 
 
 def _filled(rows: Array, most: int, fewest: int) -> Array:
@@ -109,11 +117,20 @@ def _of_integers(m: dict[str, Array], is_convolution: Flags) -> dict[str, Array]
     }
 
 
-def _in_blocks(m: dict[str, Array], is_blocked: Flags) -> dict[str, Array]:
+def _inside(m: dict[str, Array]) -> Array:
+    """Return the share of a window's rows that lie on the image, in the mean over all lines."""
+    vertical = m["window"] / m["side"]
+    pad = (vertical - 1) // 2
+    outside = pad * (pad + 1) / m["stride"] / np.maximum(m["height"] * vertical, 1)
+    return np.asarray(np.clip(1 - outside, 1 / vertical, 1))
+
+
+def _in_blocks(m: dict[str, Array], is_blocked: Flags, inside: Array) -> dict[str, Array]:
     """Return the steps, waits, tiles and passes over the output of convolutions on blocks of channels."""
-    is_ = {name: m["class"] == at for name, at in AT_CLASS.items()}
-    depthwise, direct = is_["blocked_depthwise"], is_["direct"] | is_["direct_pointwise"]
-    pointwise, groups = is_["blocked_pointwise"], np.where(is_["blocked_grouped"], m["groups"], 1)
+    if not is_blocked.any():
+        return dict.fromkeys(OF_BLOCKS, np.zeros(len(is_blocked)))
+    depthwise, direct = _is(m, "blocked_depthwise"), _is(m, "direct", "direct_pointwise")
+    pointwise, groups = _is(m, "blocked_pointwise"), np.where(_is(m, "blocked_grouped"), m["groups"], 1)
     in_blocks = np.where(depthwise, 1, np.ceil(m["channels_in"] / groups / VECTOR))
     out_blocks = np.ceil(m["channels_out"] / groups / VECTOR)
     # A call of the kernel computes a line, for up to four blocks of outputs, from one block of inputs: of a pointwise
@@ -122,10 +139,8 @@ def _in_blocks(m: dict[str, Array], is_blocked: Flags) -> dict[str, Array]:
     lines, width = np.where(is_whole, 1, m["height"]), np.where(is_whole, m["rows"], m["width"])
     passes = np.where(direct, m["channels_in"], np.where(pointwise, np.ceil(in_blocks / 8), in_blocks))
     passes = np.where(depthwise, 1, passes)
-    vertical = m["window"] / m["side"]
-    pad = (vertical - 1) // 2
-    inside = np.clip(1 - pad * (pad + 1) / m["stride"] / np.maximum(m["height"] * vertical, 1), 1 / vertical, 1)
-    depth = np.where(direct, m["channels_in"], np.where(depthwise, 1, VECTOR * in_blocks)) * vertical * inside
+    depth = np.where(direct, m["channels_in"], np.where(depthwise, 1, VECTOR * in_blocks))
+    depth = depth * m["window"] / m["side"] * inside
     border, seen = _borders(m, width)
     inner = width - border
     left = inner % AT_ONCE
@@ -152,7 +167,6 @@ def _in_blocks(m: dict[str, Array], is_blocked: Flags) -> dict[str, Array]:
         "calls": passes * np.where(depthwise, out_blocks, full + (rest > 0)) * of_all,
         "traffic": m["rows"] * VECTOR * out_blocks * groups * passes * is_blocked,
         "single": border * is_blocked,
-        "inside": inside,
     }
 
 
@@ -172,12 +186,11 @@ def _borders(m: dict[str, Array], width: Array) -> tuple[Array, Array]:
 
 def _lines(m: dict[str, Array], is_plain: Flags, is_blocked: Flags) -> dict[str, Array]:
     """Return what each line of the output is made of: whole vectors, and what is left over."""
-    is_ = {name: m["class"] == at for name, at in AT_CLASS.items()}
-    integer, depthwise = m["is_int8"] > 0, is_["depthwise"] | is_["symmetric_depthwise"]
-    pooled = is_["global_pool"] | is_["blocked_global_pool"]
+    integer, depthwise = m["is_int8"] > 0, _is(m, "depthwise", "symmetric_depthwise")
+    pooled = _is(m, "global_pool", "blocked_global_pool")
     positions = np.where(pooled, m["elements_in"], m["elements_out"]) / np.maximum(m["channels_out"], 1)
-    is_image, is_spanned = m["width"] < np.maximum(m["elements_out"], 2), is_["broadcast"] | is_["global_pool"]
-    is_product = is_plain | is_["linear"] | is_["product"]
+    is_image, is_spanned = m["width"] < np.maximum(m["elements_out"], 2), _is(m, "broadcast", "global_pool")
+    is_product = is_plain | _is(m, "linear", "product")
     own = np.where(integer, m["rows"], m["columns"]) * m["groups"]
     lines = ~is_blocked * np.where(is_product, np.where(depthwise, m["rows"] * m["window"], own), positions)
     length = np.where(is_product & ~depthwise, np.where(integer, m["columns"], m["rows"]), m["channels_out"])
@@ -186,7 +199,7 @@ def _lines(m: dict[str, Array], is_plain: Flags, is_blocked: Flags) -> dict[str,
         "positions": positions,
         "aliased": m["elements_out"] * (positions > 0) * (positions % PAGE == 0),
         "spans": np.where(is_image & ~(m["is_last"] > 0), m["channels_out"], positions) * is_spanned,
-        "scattered": m["elements_out"] * m["window"] * is_["pool"] * integer * ~(m["is_last"] > 0),
+        "scattered": m["elements_out"] * m["window"] * _is(m, "pool") * integer * ~(m["is_last"] > 0),
         "lines": lines,
         "vectors": lines * (length // VECTOR),
         "unaligned": lines * (length // VECTOR) * (left > 0),
