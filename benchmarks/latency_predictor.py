@@ -36,7 +36,7 @@ from paredown.evaluators.files.onnx_graph import read_graph
 from paredown.evaluators.latency.fitting import LEAST_MS, summary
 from paredown.evaluators.latency.kernels import macs_of
 from paredown.evaluators.latency.predictor import LatencyPredictor, load_predictor
-from paredown.evaluators.latency.profiling import Asked, Bench, predictor_file, profiled
+from paredown.evaluators.latency.profiling import Asked, Bench, latencies_ms, predictor_file, profiled
 from paredown.evaluators.latency.random_networks import RandomNetwork, random_networks
 
 RESULTS = Path(__file__).parent / "results" / "latency_predictor.json"
@@ -75,13 +75,6 @@ def predictor_of(device: Path | None, minutes: float) -> LatencyPredictor:
         return load_predictor(Path(found))
 
 
-def measured(asked: Asked, reference_ms: float, networks: list[RandomNetwork], seed: int) -> list[float]:
-    """Return the latency of each network in ms, measured in an order of its own."""
-    bench, order = Bench(asked, reference_ms), np.random.default_rng(seed).permutation(len(networks))
-    latencies = {int(at): bench.latency_ms(networks[at], MEASURED_S) for at in order}
-    return [latencies[at] for at in range(len(networks))]
-
-
 def main() -> None:
     """Profile, predict, measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -104,7 +97,11 @@ def main() -> None:
     drift, rounds = bench.drift(), [first]
     for seed in range(1, ROUNDS):
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as own_process:
-            rounds.append(own_process.submit(measured, asked, facts["reference_ms"], networks, seed).result())
+            order = np.random.default_rng(seed).permutation(len(networks))
+            own = own_process.submit(
+                latencies_ms, asked, facts["reference_ms"], [networks[at] for at in order], MEASURED_S
+            )
+            rounds.append([own.result()[at] for at in np.argsort(order)])
         print(f"round {seed + 1} of {ROUNDS} is measured", file=sys.stderr)
     truth = np.median(rounds, axis=0)
     seconds, predictions = [], []

@@ -4,6 +4,7 @@ One network is measured at a time, under the machine's lock, on cores that nothi
 run in processes of their own on the other cores, or between measurements where there are none.
 """
 
+import math
 import multiprocessing
 import os
 import platform
@@ -13,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ import numpy as np
 from paredown.evaluators.device import CPU_FILE, this_device
 from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.files.onnx_graph import read_graph
-from paredown.evaluators.latency.fitting import BLOCKS, ProfiledNetwork, fitted
+from paredown.evaluators.latency.fitting import BLOCKS, LEAST_MS, ProfiledNetwork, fitted
 from paredown.evaluators.latency.kernels import macs_of
 from paredown.evaluators.latency.node_features import measures
 from paredown.evaluators.latency.node_times import marked, node_times
@@ -45,6 +46,9 @@ WHOLE_S, NODES_S = 0.15, 0.05
 """Seconds that a network is measured, and that its nodes are."""
 FIT_SHARE = 0.15
 """Share of the time that is kept for training the predictor."""
+AGAIN_SHARE, AGAIN_EVERY, FEWEST_AGAIN, OTHER_PROCESSES = 0.06, 40, 10, 2
+"""Share of the time in which every so many networks, if they are enough, are measured again in so many other processes:
+all networks of one process are up to a percent faster or slower than those of another."""
 MOST_EXPORTERS = 4
 """Processes that export; measuring takes about as long as one of them does, so few are ever needed."""
 FEWEST_NETWORKS = 20
@@ -87,13 +91,16 @@ def profiled(asked: Asked, tell: Callable[[str], None] = lambda text: None) -> L
         EvaluationError: The time is too short for a profile.
     """
     start = time.monotonic()
-    end = start + 60 * asked.minutes * (1 - FIT_SHARE)
+    end = start + 60 * asked.minutes * (1 - FIT_SHARE - AGAIN_SHARE)
     found: list[ProfiledNetwork] = []
+    again: list[tuple[RandomNetwork, float]] = []
     with ExitStack() as stack:
         networks = stack.enter_context(_networks(asked))
         bench = Bench(asked)
         for network in networks:
             found.append(bench.profiled(network))
+            if len(found) % AGAIN_EVERY == 0 and found[-1].latency_ms >= LEAST_MS:
+                again.append((network, found[-1].latency_ms))
             if len(found) % 20 == 0:
                 tell(f"{len(found)} networks in {(time.monotonic() - start) / 60:.1f} of {asked.minutes:g} minutes")
             if time.monotonic() > end:
@@ -103,13 +110,17 @@ def profiled(asked: Asked, tell: Callable[[str], None] = lambda text: None) -> L
             f"{len(found)} networks in {asked.minutes:g} minutes are too few for a profile; needed: {FEWEST_NETWORKS}, "
             "with more --minutes"
         )
-    tell(f"{len(found)} networks are measured; the predictor is trained")
+    tell(f"{len(found)} networks are measured; some of them are measured again in other processes")
+    scale = _scale(asked, bench.reference_ms, again, 60 * asked.minutes * AGAIN_SHARE)
+    found = [replace(one, latency_ms=scale * one.latency_ms) for one in found]
+    tell("the predictor is trained")
     facts: dict[str, Any] = {
         "device": str(this_device(asked.threads, asked.batch_size)),
         "threads": asked.threads,
         "batch_size": asked.batch_size,
         "reference_ms": bench.reference_ms,
         "reference_drift": bench.drift(),
+        "scale_between_processes": scale,
     }
     predictor = fitted(found, facts, 60 * asked.minutes * FIT_SHARE)
     predictor.facts["seconds"] = round(time.monotonic() - start)
@@ -175,6 +186,26 @@ class Bench:
             times = node_times(model, nodes, read, images, self._asked.threads, NODES_S)
         macs = sum(macs_of(graph, operator) for operator in graph.operators)
         return ProfiledNetwork(network.name, network.format, read, times, latency_ms, macs)
+
+
+def _scale(asked: Asked, reference_ms: float, known: "Sequence[tuple[RandomNetwork, float]]", seconds: float) -> float:
+    """Return what latencies of this process are to be multiplied by to be those of several processes in the mean."""
+    logs, start = [0.0], time.monotonic()
+    for _ in range(OTHER_PROCESSES if len(known) >= FEWEST_AGAIN else 0):
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as other:
+            found = other.submit(latencies_ms, asked, reference_ms, [network for network, _ in known]).result()
+        logs.append(statistics.median(math.log(a / b) for a, (_, b) in zip(found, known, strict=True)))
+        if time.monotonic() - start > seconds / 2:
+            break
+    return math.exp(statistics.fmean(logs))
+
+
+def latencies_ms(
+    asked: Asked, reference_ms: float, networks: "Sequence[RandomNetwork]", seconds: float = WHOLE_S
+) -> list[float]:
+    """Return the latencies of networks on the clock of an earlier bench, measured by a bench of this process."""
+    bench = Bench(asked, reference_ms)
+    return [bench.latency_ms(network, seconds) for network in networks]
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from itertools import islice
 import pytest
 
 from paredown.evaluators.latency.block_networks import block_network
-from paredown.evaluators.latency.profiling import AHEAD, Asked, Bench, Exported, _alternating, _finished
+from paredown.evaluators.latency.profiling import AHEAD, Asked, Bench, Exported, _alternating, _finished, _scale
 from paredown.evaluators.latency.random_networks import RandomNetwork, on_other_images, random_networks
 from paredown.evaluators.metrics.latency_ms import runner
 
@@ -70,3 +70,16 @@ def test_a_later_bench_tells_latencies_on_the_clock_of_the_earlier_one() -> None
     assert later.reference_ms == 2 * own.reference_ms
     assert later.drift_before == pytest.approx(-0.5, abs=0.15)
     assert later.latency_ms(one) / own.latency_ms(one) == pytest.approx(2, rel=0.3)
+
+
+@pytest.mark.slow
+def test_a_profile_takes_the_mean_of_several_processes() -> None:
+    bench = Bench(Asked())
+    few = [
+        RandomNetwork(f"blocks-{seed}", "fp32", shape, model)
+        for seed in range(20, 30)
+        for model, shape in [block_network(seed, "fp32")]
+    ]
+    known = [(one, 2 * bench.latency_ms(one, 0.05)) for one in few]
+    assert _scale(Asked(), bench.reference_ms, known[:5], 60) == 1, "too few tell nothing"
+    assert _scale(Asked(), bench.reference_ms, known, 60) == pytest.approx(0.5 ** (2 / 3), rel=0.1)
