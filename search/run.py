@@ -46,6 +46,7 @@ from paredown.search.warm_start import COLD, WarmStart, read_warm_start
 from paredown.studies.front import worst_cost
 from paredown.studies.outputs import write_mark
 from paredown.studies.ownership import LEASE_S
+from paredown.studies.reconnecting import DATABASE_ERRORS, is_away
 from paredown.studies.result import PARKED, TrialResult
 from paredown.studies.study import Study
 
@@ -153,7 +154,7 @@ def _searched(
     if config.halving is not None:
         halving = resume(Halving(metrics, **config.halving.model_dump()), study, setup.plan)
     budget = Budget(config.trials, deadline, config.max_failures, config.patience_trials)
-    begin, lost = time.monotonic(), ""
+    begin, lost, is_database_away = time.monotonic(), "", False
     with stop_on_signals() as stop, study.runner.alive():
         queue = TrialQueue(study, setup.space, budget, listener, halving, costs.counted, stop, trouble, bench)
         try:
@@ -179,9 +180,13 @@ def _searched(
             lost = str(error)
         except KeyboardInterrupt:  # of a listener, or in a thread, where signals raise no flag
             queue.stopped = STOPPED
+        except DATABASE_ERRORS as error:
+            is_database_away = is_away(error)  # it was waited for already; what this search holds lapses
+            raise
         finally:
             try:
-                study.leave()
+                if not is_database_away:
+                    study.leave()
             finally:
                 listener.search_ended()
     reason = lost or queue.stopped

@@ -108,6 +108,9 @@ class Runner:
     @reconnecting
     def renew(self) -> None:
         """Show that this runner lives: renew its lease and those of its trials."""
+        self._renew()
+
+    def _renew(self) -> None:
         held = TrialRow.state.in_(("running", UNNUMBERED))
         with self.transaction() as session:
             self._register(session)
@@ -183,7 +186,7 @@ class Runner:
         def beat() -> None:
             while not ended.wait(self.lease_s / 3):
                 try:
-                    self.renew()
+                    self._renew()
                     self.trouble = ""
                 except (
                     SQLAlchemyError,
