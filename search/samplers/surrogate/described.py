@@ -20,7 +20,6 @@ class DescribedCandidates:
         self._space = space
         self._candidate = lru_cache(MAX_KEPT)(self._make)
         self._values = lru_cache(MAX_KEPT)(lambda items: space.values(self._candidate(items)))
-        self._uncompressed = lru_cache(MAX_KEPT)(lambda items: space.values(self._candidate(items).uncompressed))
 
     def candidate(self, params: Params) -> Candidate:
         """Return the candidate that knobs describe."""
@@ -29,10 +28,6 @@ class DescribedCandidates:
     def canonical(self, params: Params) -> Params:
         """Return the same knobs for all descriptions of one candidate."""
         return self._values(tuple(params.items()))
-
-    def uncompressed(self, params: Params) -> Params:
-        """Return the knobs of the same network without compression."""
-        return self._uncompressed(tuple(params.items()))
 
     def _make(self, items: Items) -> Candidate:
         return self._space.candidate(dict(items))

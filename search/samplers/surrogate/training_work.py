@@ -41,12 +41,10 @@ class TrainingWork:
     def __call__(self, params: Sequence[Params], trained: Sequence[Params]) -> Array:
         """Return the work of each candidate, `n`, in units of the baseline's training."""
         known = {self._key_of(one) for one in trained}
-        # Many candidates are one network that is compressed in different ways.
-        keys = [tuple(self._costs.described.uncompressed(one).items()) for one in params]
-        networks = list(dict.fromkeys(keys))
-        macs = dict(zip(networks, self._costs.estimate([dict(key) for key in networks])[:, MACS], strict=True))
+        candidate = self._costs.described.candidate
+        uncompressed = [self._space.values(candidate(one).uncompressed) for one in params]
         baseline = self._costs.count([self._space.values(self._space.baseline)])[0, MACS]
-        share = np.array([macs[key] for key in keys]) / baseline
+        share = self._costs.estimate(uncompressed)[:, MACS] / baseline
         epochs = np.array([0.0 if self._key_of(one) in known else 1 - self._finetuning for one in params])
         return np.asarray(FIXED + share * (epochs + self._finetuning))
 
