@@ -110,8 +110,12 @@ def profiled(asked: Asked, tell: Callable[[str], None] = lambda text: None) -> L
             f"{len(found)} networks in {asked.minutes:g} minutes are too few for a profile; needed: {FEWEST_NETWORKS}, "
             "with more --minutes"
         )
-    tell(f"{len(found)} networks are measured; some of them are measured again in other processes")
-    scale = _scale(asked, bench.reference_ms, again, 60 * asked.minutes * AGAIN_SHARE)
+    known = again if len(again) >= FEWEST_AGAIN else []
+    tell(
+        f"{len(found)} networks are measured"
+        + (f"; {len(known)} are measured again by other processes" if known else "")
+    )
+    scale = _scale(asked, bench.reference_ms, known, 60 * asked.minutes * AGAIN_SHARE)
     found = [replace(one, latency_ms=scale * one.latency_ms) for one in found]
     tell("the predictor is trained")
     facts: dict[str, Any] = {
@@ -191,7 +195,7 @@ class Bench:
 def _scale(asked: Asked, reference_ms: float, known: "Sequence[tuple[RandomNetwork, float]]", seconds: float) -> float:
     """Return what latencies of this process are to be multiplied by to be those of several processes in the mean."""
     logs, start = [0.0], time.monotonic()
-    for _ in range(OTHER_PROCESSES if len(known) >= FEWEST_AGAIN else 0):
+    for _ in range(OTHER_PROCESSES if known else 0):
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as other:
             found = other.submit(latencies_ms, asked, reference_ms, [network for network, _ in known]).result()
         logs.append(statistics.median(math.log(a / b) for a, (_, b) in zip(found, known, strict=True)))
