@@ -17,7 +17,9 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 
+from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.files.onnx_graph import sort_nodes
 from paredown.evaluators.files.onnx_session import open_session
 from paredown.evaluators.latency.node_features import AT, Array
@@ -114,6 +116,11 @@ def _ran(text: str) -> dict[str, list[_Ran]]:
     durations are read alone.
     """
     timed = TIMED.findall(text)
+    if not timed or len(timed) != text.count(f'{KERNEL}"'):
+        raise EvaluationError(
+            f"ONNX Runtime {onnxruntime.__version__} writes its profiles in a form that is not known: "
+            f"{len(timed)} of {text.count(KERNEL)} nodes are read; install the version that paredown names"
+        )
     names = [name for _, name in timed]
     each = next((n for n in _divisors(len(timed)) if names == names[:n] * (len(timed) // n)), len(timed))
     durations = np.array([float(duration) for duration, _ in timed]).reshape(-1, each or 1)

@@ -10,12 +10,13 @@ import pytest
 import torch
 from gated_network import Gated
 
+from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.files.onnx_graph import read_graph
 from paredown.evaluators.files.onnx_model import export
 from paredown.evaluators.latency.block_networks import block_network
 from paredown.evaluators.latency.node_counts import FEATURES, counts_of, features
 from paredown.evaluators.latency.node_features import AT, CLASSES, measures
-from paredown.evaluators.latency.node_times import NodeTimes, divided, marked, node_times
+from paredown.evaluators.latency.node_times import NodeTimes, _ran, divided, marked, node_times
 from paredown.evaluators.latency.random_networks import in_format, random_networks
 from paredown.evaluators.latency.runtime_nodes import runtime_nodes
 from paredown.spaces.families.catalogue import PUBLISHED
@@ -125,6 +126,19 @@ def test_nodes_of_networks_of_blocks_are_timed(format_: str) -> None:
         assert times.count > 0
         if format_ != "fp16":  # which a processor without float16 computes between casts
             assert (times.nodes_us[is_heavy] > 0).all(), "each convolution takes time"
+
+
+def test_each_node_has_the_durations_of_all_runs() -> None:
+    line = '{{"cat" : "Node","dur" :{},"ts" :9,"ph" : "X","name" :"{}_kernel_time","args" : {{"op_name" : "{}"}}}},'
+    runs = [[4, 20], [2, 10], [2, 30], [8, 10]]
+    text = "\n".join(
+        line.format(us, *of) for run in runs for us, of in zip(run, (("a", "Conv"), ("b", "Add")), strict=True)
+    )
+    found = _ran(f"[\n{text}\n]")
+    # the mean of the faster half, and half a microsecond, since whole ones are written
+    assert {kind: [one.time_us for one in nodes] for kind, nodes in found.items()} == {"Conv": [2.5], "Add": [10.5]}
+    with pytest.raises(EvaluationError, match="0 of 8 nodes are read"):
+        _ran(text.replace('"dur"', '"duration"'))
 
 
 def test_what_the_profiler_takes_is_taken_off() -> None:

@@ -45,7 +45,7 @@ INTERRUPTED = """
     end_at_once()
     begin_loading()
     print("begun", flush=True)
-    time.sleep(60)
+    time.sleep(60)  # until it is interrupted
 """
 
 
@@ -70,7 +70,7 @@ def test_ctrl_c_while_the_server_loads_says_one_sentence(after_s: float) -> None
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "begun\n"
-    time.sleep(after_s)
+    time.sleep(after_s)  # the moment is what is tried: early and late in loading
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=120)  # standard error is closed when the server is gone too
     assert process.returncode == 3
