@@ -46,9 +46,10 @@ POLICY = (
 this server or have one of the hashes."""
 RENDERER = (
     "var renderer = new DashRenderer({layout_pre: null, layout_post: null, request_pre: null, request_post: null, "
-    "callback_resolved: null, request_refresh_jwt: () => { location.reload(); return null; }});"
+    "callback_resolved: null, request_refresh_jwt: () => { location.reload(); return new Promise(() => {}); }});"
 )
-"""Dash's own start, with its hook for sessions that have ended: the page loads anew, and asks to sign in."""
+"""Dash's own start, with its hook for sessions that have ended: the page loads anew, and asks to sign in. The promise
+stays open, since Dash would read the answer that it refused a second time, which is an error of the page."""
 NAVIGATION = (("Studies", ()), ("New study", ("new",)), ("Queue", ("queue",)), ("Devices", ("devices",)))
 
 

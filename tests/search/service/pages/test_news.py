@@ -132,6 +132,8 @@ def test_a_data_set_can_be_chosen_as_soon_as_it_is_there_and_a_draft_outlives_th
     page.get_by_role("option", name="flowers").wait_for()
     page.locator("#data-look", has_text="12 train").wait_for()
 
+    slow = f"{running.url}/new"  # the page that comes anew is slow, so that the old one lives on for a while
+    page.route(slow, lambda route: (page.wait_for_timeout(500), route.continue_()))
     page.context.clear_cookies()  # as after twelve hours, or a restart of the server
     page.get_by_label("Access token").fill(token)
     page.get_by_role("button", name="Sign in").click()
