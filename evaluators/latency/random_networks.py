@@ -98,7 +98,7 @@ def random_networks(seed: int, formats: Sequence[str] = tuple(FORMATS)) -> list[
 
 
 def on_other_images(network: RandomNetwork, sizes: int = OTHER_SIZES) -> list[RandomNetwork]:
-    """Return the network for images of other sizes, which takes milliseconds; none where it needs those of its own.
+    """Return the network for images of other sizes, which takes milliseconds; without those that no runtime accepts.
 
     Args:
         network: What `random_networks` returned.
@@ -111,17 +111,38 @@ def on_other_images(network: RandomNetwork, sizes: int = OTHER_SIZES) -> list[Ra
     every = range(int(SIDES.low), int(SIDES.high) + 1, int(SIDES.step))
     proto, found = onnx.load_from_string(network.model), list[RandomNetwork]()
     for side in random.Random(f"{network.name} {own}").sample([n for n in every if n != own], sizes):
-        for dimension in proto.graph.input[0].type.tensor_type.shape.dim[2:]:
+        resized = onnx.ModelProto()
+        resized.CopyFrom(proto)
+        for dimension in resized.graph.input[0].type.tensor_type.shape.dim[2:]:
             dimension.dim_value = side
-        other = replace(network, shape=(channels, side, side), model=bytes(proto.SerializeToString()))
+        _resize_positions(resized.graph, own, side)
+        other = replace(network, shape=(channels, side, side), model=bytes(resized.SerializeToString()))
         graph = read_graph(other.model)
         if sum(macs_of(graph, operator) for operator in graph.operators) <= LARGEST_MACS and _runs(other):
             found.append(other)
     return found
 
 
+def _resize_positions(graph: onnx.GraphProto, own: int, side: int) -> None:
+    """Give position embeddings, `patches x width`, as many rows as an image of another side has patches."""
+    added = {name for node in graph.node if node.op_type == "Add" for name in node.input}
+    added |= {node.input[0] for node in graph.node if node.op_type == "DequantizeLinear" and node.output[0] in added}
+    for constant in graph.initializer:
+        if constant.name in added and len(constant.dims) == 2 and constant.dims[0] == _patches(graph, own):
+            values = onnx.numpy_helper.to_array(constant)
+            rows = np.resize(values, (_patches(graph, side), values.shape[1]))
+            constant.CopyFrom(onnx.numpy_helper.from_array(rows, constant.name))
+
+
+def _patches(graph: onnx.GraphProto, side: int) -> int:
+    """Return how many patches the convolutions in front of a transformer make of an image; they have no others."""
+    for sizes in ({a.name: a.ints for a in node.attribute} for node in graph.node if node.op_type == "Conv"):
+        side = (side + sizes["pads"][0] + sizes["pads"][2] - sizes["kernel_shape"][0]) // sizes["strides"][0] + 1
+    return max(0, side) ** 2
+
+
 def _runs(network: RandomNetwork) -> bool:
-    """Return whether the runtime can run a network; one with position embeddings needs as many patches as these."""
+    """Return whether the runtime can run a network: not one whose images are smaller than a patch."""
     from onnxruntime.capi.onnxruntime_pybind11_state import Fail, RuntimeException
 
     from paredown.evaluators.errors import EvaluationError
