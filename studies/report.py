@@ -151,9 +151,16 @@ def _summary(study: Study, best: Sequence[Model], baseline: Model | None, metric
     cards.append(("models on the front", str(len(best))))
     if baseline is not None and best:
         for metric in metrics:
-            model = min(best, key=lambda m: metric.loss(m[metric.name]))
-            cards.append((f"best {metric.name}", metric.format(model[metric.name]) + _change(metric, model, baseline)))
+            cards.append((f"best {metric.name}", _best(metric, best, baseline)))
     return "".join(f"<div class=card><b>{value}</b><span>{html.escape(label)}</span></div>" for label, value in cards)
+
+
+def _best(metric: Metric, best: Sequence[Model], baseline: Model) -> str:
+    """Return the best value of a front; below the floor of a metric no value is better than another."""
+    value = min((model[metric.name] for model in best), key=metric.loss)
+    counted = metric.counted_as(value)
+    least = "at most " if counted > value else ""
+    return least + metric.format(counted) + _change(metric, counted, metric.counted_as(baseline[metric.name]))
 
 
 def _limits(study: Study, out_of_reach: str) -> str:
@@ -183,15 +190,13 @@ def _cell(metric: Metric, model: Model, baseline: Model) -> str:
     if metric.name not in model.measurements:
         return "<td></td>"
     measurement = model.measurements[metric.name]
-    change = "" if model is baseline else _change(metric, model, baseline)
+    is_compared = model is not baseline and metric.name in baseline.measurements
+    change = _change(metric, measurement.value, baseline[metric.name]) if is_compared else ""
     return f"<td>{metric.format(measurement.value, measurement.spread)}{change}</td>"
 
 
-def _change(metric: Metric, model: Model, baseline: Model) -> str:
-    """Return the change of a metric in the colour of its comparison; an empty text where the baseline lacks it."""
-    if metric.name not in baseline.measurements:
-        return ""
-    value, reference = model[metric.name], baseline[metric.name]
+def _change(metric: Metric, value: float, reference: float) -> str:
+    """Return the change to a value from the baseline's, in the colour of their comparison."""
     text = metric.format_change(value, reference)
     return f"<small class={metric.compare(value, reference)}>{text}</small>"
 

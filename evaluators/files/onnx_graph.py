@@ -39,12 +39,14 @@ class Tensor:
         bits: Bits of one element.
         is_float: Whether its elements are floating-point numbers.
         narrowest_bits: Bits that hold the values of a constant of integers; 0 for other tensors.
+        grid: Scale and zero point of its integers; None where it has none, one for each channel, or none that is known.
     """
 
     shape: tuple[int, ...] = ()
     bits: int = 32
     is_float: bool = True
     narrowest_bits: int = 0
+    grid: tuple[float, int] | None = None
 
     @property
     def grid_bits(self) -> int:
@@ -180,6 +182,7 @@ class _Reader:
         self._names: set[str] = set()
         self._entries = {value.name for value in graph.input}
         self._exits = {value.name for value in graph.output}
+        self._scalars = {t.name: t for t in graph.initializer if not t.dims}
 
     def graph(self) -> Graph:
         """Return the graph."""
@@ -207,10 +210,10 @@ class _Reader:
             return None
         shape = self.tensors[names[0]].shape if names else ()
         if kind == QUANTIZE and names[0] in self._entries:
-            self.tensors[node.output[0]] = Tensor(shape, 8, False)
+            self.tensors[node.output[0]] = Tensor(shape, 8, False, grid=self._grid(node))
         elif kind in (QUANTIZE, DEQUANTIZE) and node.output[0] not in self._exits:
             self._same[node.output[0]] = names[0]
-            self.tensors[names[0]] = Tensor(shape, 8, False)
+            self.tensors[names[0]] = Tensor(shape, 8, False, grid=self._grid(node))
             return None
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         branches = tuple(
@@ -235,6 +238,14 @@ class _Reader:
             branches,
             weights[0] if weights else -1,
         )
+
+    def _grid(self, node: Any) -> tuple[float, int] | None:
+        """Return the scale and the zero point of a conversion."""
+        ends = [self._scalars.get(name) for name in node.input[1:3]]
+        if None in ends or len(ends) < 2:
+            return None
+        scale, zero = (onnx.numpy_helper.to_array(end).item() for end in ends)
+        return float(scale), int(zero)
 
     def _keep_constant(self, node: Any, names: list[str]) -> None:
         """Note the outputs of a node whose inputs are all constants; a weight keeps the bits that are stored."""

@@ -214,7 +214,7 @@ def _lines(m: dict[str, Array], is_plain: Flags, is_blocked: Flags) -> dict[str,
 LOGARITHMS = (
     *("rows", "columns", "depth", "groups", "width", "height", "channels_in", "channels_out"),
     *("elements_in", "elements_out", "smaller_in", "weights", "steps", "macs", "unrolled", "calls", "traffic"),
-    *("waits", "tiles", "streamed", "spans", "scattered"),
+    *("waits", "tiles", "streamed", "spans", "scattered", "recoded"),
     *("lines", "vectors", "positions", "run", "runs", "copies"),
     *("tasks", "products", "packed", "pointers", "strided", "windows", "aliased"),
     *("network_weight_bytes", "network_largest_bytes", "network_nodes"),

@@ -118,7 +118,7 @@ MEASURES = (
     *("class", "activation", "adds", "is_int8", "is_half", "is_last", "inputs", "outputs"),
     *("rows", "columns", "depth", "groups", "window", "side", "stride"),
     *("height", "width", "channels_in", "channels_out", "elements_in", "elements_out", "smaller_in"),
-    *("weights", "is_first", "sources", "run"),
+    *("weights", "is_first", "sources", "run", "recoded"),
     *("network_weight_bytes", "network_largest_bytes", "network_nodes"),
 )
 """What is read of each node, sizes in elements; `rows x depth` times `depth x columns` in each group is its product."""
@@ -167,7 +167,7 @@ def _measured(graph: Graph, node: RuntimeNode) -> list[float]:
         window, side = math.prod(sides), int(sides[-1])
         stride = int((first.attributes.get("strides") or [1])[-1])
     activation = node.activation if node.activation in ACTIVATIONS else "other"
-    integer = any(t.bits == 8 and not t.is_float for t in (*inputs[:1], *outputs[:1]))
+    integer = not node.is_float and any(t.bits == 8 and not t.is_float for t in (*inputs[:1], *outputs[:1]))
     return [
         *(AT_CLASS[name], ACTIVATIONS.index(activation), node.adds, integer, before.bits == 16, node.channels_last),
         *(len(inputs), len(outputs), rows, columns, depth, groups, window, side, stride),
@@ -175,6 +175,7 @@ def _measured(graph: Graph, node: RuntimeNode) -> list[float]:
         *(sum(t.elements for t in outputs) or after.elements, min((t.elements for t in inputs), default=0)),
         sum(tensors[n].elements for n in first.constants) if first and name != "shape" else 0,
         *(any(n in graph.inputs for n in node.inputs), len(node.operators), _run(node, before, after)),
+        sum(t.elements for t in inputs if t.grid != after.grid) if node.kind == "QLinearConcat" else 0,
     ]
 
 

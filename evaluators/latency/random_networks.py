@@ -1,18 +1,23 @@
 """Random networks of the product's own families, with structural steps, in one of the number formats: what is profiled.
 
-They are untrained: no runtime's time depends on the values of weights, as long as none is denormal.
+They are untrained: no runtime's time depends on the values of weights, as long as none is denormal and the grids of
+integers differ as those of trained networks do.
 """
 
 import random
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 
 from paredown.spaces.families.family import ImageShape
 from paredown.spaces.knob import Range
+
+if TYPE_CHECKING:
+    from torch import nn
 
 LARGEST_PARAMETERS = 4_000_000
 """Parameters above which a network is left out: a search on a machine such as the profiled one finds smaller ones."""
@@ -83,6 +88,7 @@ def random_networks(seed: int, formats: Sequence[str] = tuple(FORMATS)) -> list[
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             network = apply_structural_steps(network, candidate, shape, values=False, owned=True).network.eval()
+            _without_zeros(network)
             model = export(network, shape)
         graph = read_graph(model)
         if len(graph.operators) > MOST_OPERATORS or sum(macs_of(graph, o) for o in graph.operators) > LARGEST_MACS:
@@ -95,6 +101,18 @@ def random_networks(seed: int, formats: Sequence[str] = tuple(FORMATS)) -> list[
         ]
     except InfeasibleCandidate:
         return []
+
+
+def _without_zeros(network: "nn.Module") -> None:
+    """Draw the weights that steps without values leave at zero: behind them all integers would lie on one grid.
+
+    Where grids differ, as in trained networks, a concatenation converts each number instead of copying it.
+    """
+    from torch import nn
+
+    for parameter in network.parameters():
+        if parameter.dim() > 1 and not parameter.any():
+            nn.init.kaiming_normal_(parameter)
 
 
 def on_other_images(network: RandomNetwork, sizes: int = OTHER_SIZES) -> list[RandomNetwork]:

@@ -20,6 +20,7 @@ class RuntimeNode:
         adds: Whether a sum is fused into it.
         blocked: Whether it runs on blocks of channels.
         channels_last: Whether it runs on integers whose channels are last.
+        is_float: Whether it only moves numbers, and does so on floating-point ones between two conversions.
     """
 
     kind: str
@@ -30,6 +31,7 @@ class RuntimeNode:
     adds: bool = False
     blocked: bool = False
     channels_last: bool = False
+    is_float: bool = False
 
     @property
     def first(self) -> Operator:

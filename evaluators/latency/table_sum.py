@@ -27,7 +27,7 @@ FAR_BYTES = 1.2e7
 CACHE_BYTES = 1e6
 """What a node reads and writes beyond which the second-level cache does not hold it."""
 SCALES = {
-    **dict.fromkeys(("steps", "waits", "streamed", "unrolled", "traffic", "pooled", "scattered"), 1e4),
+    **dict.fromkeys(("steps", "waits", "streamed", "unrolled", "traffic", "pooled", "scattered", "recoded"), 1e4),
     **dict.fromkeys(("elements_out", "elements_in", "smaller_in", "weights"), 1e4),
     **dict.fromkeys(("lines", "vectors", "unaligned", "has_remainder", "eights", "fours", "ones"), 1e3),
     **dict.fromkeys(("depth_remainder", "positions", "runs", "copies", "pointers", "windows", "spans"), 1e3),

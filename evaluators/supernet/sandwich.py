@@ -24,6 +24,7 @@ from paredown.evaluators.tasks.images import Images
 from paredown.evaluators.tasks.task import Task, normalisation_at, split_at
 from paredown.evaluators.training.data import augmented
 from paredown.evaluators.training.fit import OnBatch, TrainingPlan, go_on
+from paredown.evaluators.training.freed_memory import keep_freed_memory
 from paredown.evaluators.training.optimizer import adamw
 from paredown.spaces.families.family import longer_side
 
@@ -59,6 +60,7 @@ def train(
         TrialInterrupted: `on_batch` raised it.
         EvaluationError: A loss is not finite.
     """
+    keep_freed_memory()
     for tensor in supernet.tensors.values():
         tensor.data = tensor.data.to(plan.device)
     optimizer = adamw(supernet.tensors.values(), plan.weight_decay)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from paredown.evaluators.errors import NotFinite, TrialStopped
 from paredown.evaluators.training.best_epoch import BestEpoch
 from paredown.evaluators.training.data import DeviceImages, TrainingData, augmented
+from paredown.evaluators.training.freed_memory import keep_freed_memory
 from paredown.evaluators.training.inference import score
 from paredown.evaluators.training.loss_terms import LossTerms, TrainingLoss, training_loss
 from paredown.evaluators.training.optimizer import adamw
@@ -146,6 +147,7 @@ def fit(
     best = BestEpoch(model, plan.patience)
     done, start, curve = 0, time.monotonic(), list[tuple[int, dict[str, float]]]()
     if epochs:
+        keep_freed_memory()
         model.to(memory_format=layout(model))  # type: ignore[call-overload]
         images = DeviceImages(data.train.images, data.normalise, plan.device)
         labels = torch.from_numpy(data.train.labels).to(plan.device)

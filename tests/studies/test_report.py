@@ -9,10 +9,15 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from toy_study import open_study, run, sample
+from toy_study import CONFIG, open_study, outcome, run, sample
 
+from paredown.evaluators.metrics.catalogue import EVALUATORS
+from paredown.evaluators.metrics.measurement import Objective
+from paredown.search.samplers.catalogue import SAMPLERS
+from paredown.search.samplers.sampler import Problem
 from paredown.studies.report import write_report
 from paredown.studies.result import TrialResult
+from paredown.studies.study import Study
 
 
 def page(folder: Path, trials: int) -> str:
@@ -50,6 +55,21 @@ def test_the_page_shows_all_and_needs_no_network(tmp_path: Path) -> None:
     assert not re.search(r"<(script|link|img)[^>]+(src|href)=.https?:", text)
     assert "{{" not in text.partition("<script")[0]
     assert "Failed and rejected" in text
+
+
+@pytest.mark.parametrize(("first", "second", "shown"), [(0.05, 0.0115, ">-60%<"), (0.012, 0.0115, ">+0%<")])
+def test_the_best_latency_is_no_less_than_the_floor(tmp_path: Path, first: float, second: float, shown: str) -> None:
+    objectives = [Objective(EVALUATORS[name].metric) for name in ("accuracy", "latency_ms")]
+    study = Study.create(f"sqlite:///{tmp_path / 'studies.db'}", "toy", CONFIG, objectives, str(tmp_path / "out"))
+    study.use(SAMPLERS["random"](Problem(0, 20)))
+    for latency_ms in (first, second):
+        asked = study.ask(sample)
+        assert asked is not None
+        study.tell(asked.number, outcome(asked.candidate, latency_ms=latency_ms))
+    write_report(study, tmp_path / "report.html")
+    (tile,) = re.findall(r"<b>([^/]*)</small></b><span>best latency_ms", (tmp_path / "report.html").read_text())
+    assert tile.startswith("at most 0.0200 ms")
+    assert shown in tile + "<"
 
 
 def test_reasons_cannot_run(tmp_path: Path) -> None:
