@@ -33,10 +33,11 @@ import numpy as np
 from paredown.evaluators.devices.catalogue import device_profile
 from paredown.evaluators.devices.profiled_file import write_profiled
 from paredown.evaluators.files.onnx_graph import read_graph
+from paredown.evaluators.latency.bench import Asked, Bench, latencies_ms
 from paredown.evaluators.latency.fitting import LEAST_MS, summary
 from paredown.evaluators.latency.kernels import macs_of
 from paredown.evaluators.latency.predictor import LatencyPredictor, load_predictor
-from paredown.evaluators.latency.profiling import Asked, Bench, latencies_ms, predictor_file, profiled
+from paredown.evaluators.latency.profiling import predictor_file, profiled
 from paredown.evaluators.latency.random_networks import RandomNetwork, random_networks
 
 RESULTS = Path(__file__).parent / "results" / "latency_predictor.json"

@@ -33,7 +33,8 @@ def profile(
 ) -> None:
     """Profile this machine: measure random networks, and write a device file that predicts latency."""
     from paredown.evaluators.devices.profiled_file import write_profiled
-    from paredown.evaluators.latency.profiling import Asked, number_formats, predictor_file, profiled
+    from paredown.evaluators.latency.bench import Asked
+    from paredown.evaluators.latency.profiling import number_formats, predictor_file, profiled
 
     names = number_formats() if formats is None else tuple(dict.fromkeys(n.strip() for n in formats.split(",")))
     if unknown := [name for name in names if name not in NUMBER_FORMATS]:

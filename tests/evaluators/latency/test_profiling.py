@@ -5,8 +5,9 @@ from itertools import islice
 
 import pytest
 
+from paredown.evaluators.latency.bench import Asked, Bench
 from paredown.evaluators.latency.block_networks import block_network
-from paredown.evaluators.latency.profiling import AHEAD, Asked, Bench, Exported, _alternating, _finished, _scale
+from paredown.evaluators.latency.profiling import AHEAD, Exported, _alternating, _finished, _scale
 from paredown.evaluators.latency.random_networks import RandomNetwork, on_other_images, random_networks
 from paredown.evaluators.metrics.latency_ms import runner
 from paredown.spaces.families.catalogue import PUBLISHED
@@ -71,6 +72,19 @@ def test_a_later_bench_tells_latencies_on_the_clock_of_the_earlier_one() -> None
     assert later.reference_ms == 2 * own.reference_ms
     assert later.drift_before == pytest.approx(-0.5, abs=0.15)
     assert later.latency_ms(one) / own.latency_ms(one) == pytest.approx(2, rel=0.3)
+
+
+@pytest.mark.slow
+def test_a_look_at_the_references_in_a_disturbed_time_does_not_count() -> None:
+    bench = Bench(Asked())
+    ((first, every),) = bench._looks
+    bench._looks = [(1.05 * first, every), (first, every), (first, 1.1 * every), (first, every), (first, every)]
+    bench._first_ms = 1.05 * first  # as it was told after the first look
+    assert bench.settled() == pytest.approx(1 / 1.05)
+    assert bench.reference_ms == pytest.approx(every)
+    assert bench.settled() == pytest.approx(1), "all is told as it is settled"
+    bench.look(0.1)
+    assert len(bench._looks) == 6
 
 
 @pytest.mark.slow

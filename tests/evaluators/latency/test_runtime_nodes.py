@@ -13,7 +13,14 @@ from gated_network import Gated
 from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.files.onnx_graph import read_graph
 from paredown.evaluators.files.onnx_model import export
-from paredown.evaluators.latency.block_networks import block_network
+from paredown.evaluators.latency.block_networks import (
+    OPSET,
+    ZERO,
+    Feature,
+    NetworkWriter,
+    block_network,
+    convolution,
+)
 from paredown.evaluators.latency.node_counts import FEATURES, counts_of, features
 from paredown.evaluators.latency.node_features import AT, CLASSES, measures
 from paredown.evaluators.latency.node_times import NodeTimes, _ran, divided, marked, node_times
@@ -24,7 +31,10 @@ from paredown.spaces.families.catalogue import PUBLISHED
 SHAPE = (3, 8, 8)
 FAMILY_SEEDS = (0, 2, 4, 7, 53, 24)
 """Seeds of one network of each family."""
-INTEGER_SEEDS = (0, 2, 4, 7, 53)
+UNUSUAL_SEEDS = (110_000_023, 110_000_067, 110_000_088, 110_000_108)
+"""Seeds of networks whose images end as one pixel, whose channels are shuffled between grids, and whose last block
+splits channels: what is cheap for larger images is not worth a transpose there."""
+INTEGER_SEEDS = (0, 2, 4, 7, 53, *UNUSUAL_SEEDS)
 """Seeds of networks that pool integers channels first, channels last and both."""
 ALIKE = {"NhwcMaxPool": "MaxPool", "FusedConv": "Conv"}
 
@@ -75,6 +85,40 @@ def test_families_run_as_the_runtime_says(tmp_path: Path) -> None:
     assert {network.name.split("-")[0] for network in networks} == set(PUBLISHED)
     for network in networks:
         assert ours(network.model) == optimised(network.model, tmp_path), f"{network.name}, {network.format}"
+
+
+def test_unusual_integers_run_as_the_runtime_says(tmp_path: Path) -> None:
+    for seed in UNUSUAL_SEEDS:
+        network = next(one for one in random_networks(seed, ("fp32", "int8")) if one.format == "int8")
+        assert ours(network.model) == optimised(network.model, tmp_path), network.name
+
+
+def test_a_concatenation_converts_what_lies_on_another_grid() -> None:
+    nodes, elements = concatenated(second_scale=0.04)
+    assert (nodes, elements) == ([("QLinearConcat", True)], 64)
+    assert concatenated(second_scale=0.05) == ([("QLinearConcat", True)], 0), "it copies"
+
+
+def concatenated(second_scale: float) -> tuple[list[tuple[str, bool]], float]:
+    """Return the concatenations of two convolutions whose integers lie on two grids, and what they convert."""
+    writer = NetworkWriter(is_int8=True)
+    image = Feature(writer.pair("image"), 3, 4)
+    parts = [writer.pair(convolution(writer, image, 4, 3).name)]
+    ends = [writer.constant(np.float32(second_scale)), writer.constant(ZERO)]
+    second = writer.node("QuantizeLinear", [convolution(writer, image, 4, 3).name, *ends])
+    parts.append(writer.node("DequantizeLinear", [second, *ends]))
+    joined = writer.pair(writer.node("Concat", parts, axis=1))
+    writer.node("Conv", [joined, *writer.layer((4, 8, 1, 1))], kernel_shape=[1, 1])
+    values = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in (("image", (1, 3, 4, 4)), (writer.nodes[-1].output[0], (1, 4, 4, 4)))
+    ]
+    graph = onnx.helper.make_graph(writer.nodes, "joined", values[:1], values[1:], writer.weights)
+    opsets = [onnx.helper.make_opsetid("", OPSET)]
+    read = read_graph(onnx.helper.make_model(graph, opset_imports=opsets).SerializeToString())
+    found = runtime_nodes(read)
+    rows = measures(read, found)[:, AT["recoded"]]
+    return [(n.kind, n.channels_last) for n in found if "Concat" in n.kind], float(rows.sum())
 
 
 def test_integers_are_laid_out_as_the_runtime_does(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from paredown.evaluators.device import this_device
 from paredown.evaluators.devices.catalogue import device_profile
 from paredown.evaluators.devices.costs import device_costs
 from paredown.evaluators.devices.profiled_file import write_profiled
+from paredown.evaluators.latency.bench import Asked, Bench
 from paredown.evaluators.latency.block_networks import block_network
 from paredown.evaluators.latency.fitting import fitted
-from paredown.evaluators.latency.profiling import Asked, Bench
 from paredown.evaluators.latency.random_networks import RandomNetwork
 from paredown.evaluators.metrics.device_latency_ms import DEVICE_LATENCY_MS
 from paredown.evaluators.metrics.evaluation_input import EvaluationInput

@@ -1,0 +1,156 @@
+"""Measures networks one after the other on the machine itself, each beside a reference that is measured with it.
+
+One network is measured at a time, under the machine's lock, on cores that nothing else of this program uses.
+"""
+
+import os
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from paredown.evaluators.files.onnx_graph import read_graph
+from paredown.evaluators.latency.fitting import ProfiledNetwork
+from paredown.evaluators.latency.kernels import macs_of
+from paredown.evaluators.latency.node_features import measures
+from paredown.evaluators.latency.node_times import marked, node_times
+from paredown.evaluators.latency.runtime_nodes import runtime_nodes
+from paredown.evaluators.latency.undisturbed import ratio_to, shortest
+from paredown.evaluators.measurement_lock import measurement_lock
+from paredown.evaluators.metrics.latency_ms import clock, runner
+
+if TYPE_CHECKING:
+    from paredown.evaluators.latency.random_networks import RandomNetwork
+
+WHOLE_S, NODES_S = 0.15, 0.05
+"""Seconds that a network is measured, and that its nodes are."""
+REFERENCES = ((5, "fp32"), (6, "fp32"), (9, "fp32"), (4, "int8"), (10, "int8"), (12, "int8"))
+"""Seeds and formats of networks of blocks that take 0.1 to 0.7 ms; all others are measured beside the first. Each is a
+percent faster or slower in one process than in another, so all of them tell what the first is worth in this one."""
+REFERENCE_RUNS, REFERENCE_S, AGAIN_S = 20, 3.0, 1.0
+"""Runs of a slice of a reference, and the seconds for which all of them are measured, first and later."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a profile is made for.
+
+    Attributes:
+        minutes: Time that all of it may take.
+        threads: Threads that execute one model.
+        batch_size: Images of one run.
+        formats: Number formats, fp32 among them.
+        seed: Draws the networks.
+    """
+
+    minutes: float = 9.0
+    threads: int = 1
+    batch_size: int = 1
+    formats: tuple[str, ...] = ("fp32", "int8")
+    seed: int = 0
+
+
+class Bench:
+    """Measures networks on this machine, beside a reference.
+
+    Attributes:
+        reference_ms: Geometric mean of the latencies of the references, on whose clock all others are told.
+        drift_before: By what share the references took longer when the bench was set up.
+    """
+
+    def __init__(self, asked: Asked, reference_ms: float | None = None) -> None:
+        """Measure the references.
+
+        Args:
+            asked: What is measured.
+            reference_ms: Latency of the references by an earlier bench, which then holds for this one; None for its
+                own.
+        """
+        from paredown.evaluators.latency.block_networks import block_network
+
+        self._asked, self._has_own_clock = asked, reference_ms is None
+        models = [block_network(seed, format_) for seed, format_ in REFERENCES]
+        self._references = [runner(*model, asked.threads, asked.batch_size) for model in models]
+        self._looks: list[tuple[float, float]] = []
+        self.look(REFERENCE_S)
+        first_ms, now = self._looks[0]
+        self.reference_ms = now if reference_ms is None else reference_ms
+        self.drift_before = now / self.reference_ms - 1
+        self._first_ms = first_ms * self.reference_ms / now
+
+    def look(self, seconds: float = AGAIN_S) -> None:
+        """Measure the references, and note the latency of the first one and the geometric mean of all."""
+        with measurement_lock(), _on_own_cores(self._asked.threads):
+            now, end = clock(self._asked.threads), time.perf_counter() + seconds
+            least = [shortest(run, REFERENCE_RUNS, now) for run in self._references]
+            while time.perf_counter() < end:
+                again = [shortest(run, REFERENCE_RUNS, now) for run in self._references]
+                least = [min(pair) for pair in zip(least, again, strict=True)]
+        self._looks.append((1e3 * least[0], 1e3 * statistics.geometric_mean(least)))
+
+    def settled(self) -> float:
+        """Return what latencies told so far are to be multiplied by, now that the references are known better.
+
+        What the first reference is worth beside the others, and on a clock of its own what all are, is the median of
+        all looks: a single one may fall into a time when others disturb the machine.
+        """
+        if self._has_own_clock:
+            self.reference_ms = statistics.median(every for _, every in self._looks)
+        before, self._first_ms = (
+            self._first_ms,
+            self.reference_ms * statistics.median(first / every for first, every in self._looks),
+        )
+        return self._first_ms / before
+
+    def drift(self) -> float:
+        """Return by what share the references take longer than `reference_ms`."""
+        self.look(REFERENCE_S)
+        return self._looks[-1][1] / self.reference_ms - 1
+
+    def latency_ms(self, network: "RandomNetwork", seconds: float = WHOLE_S) -> float:
+        """Return the latency of a network."""
+        threads = self._asked.threads
+        with measurement_lock(), _on_own_cores(threads):
+            run = runner(network.model, network.shape, threads, self._asked.batch_size)
+            return self._first_ms * ratio_to(self._references[0], run, threads, seconds)
+
+    def profiled(self, network: "RandomNetwork") -> ProfiledNetwork:
+        """Return a network with its latency and the times of its nodes."""
+        model = marked(network.model)
+        graph = read_graph(model, self._asked.batch_size)
+        nodes = runtime_nodes(graph)
+        read = measures(graph, nodes)
+        latency_ms = self.latency_ms(network)
+        images = {graph.inputs[0]: np.zeros((self._asked.batch_size, *network.shape), np.float32)}
+        with measurement_lock(), _on_own_cores(self._asked.threads):
+            times = node_times(model, nodes, read, images, self._asked.threads, NODES_S)
+        macs = sum(macs_of(graph, operator) for operator in graph.operators)
+        return ProfiledNetwork(network.name, network.format, read, times, latency_ms, macs)
+
+
+def latencies_ms(
+    asked: Asked, reference_ms: float, networks: "Sequence[RandomNetwork]", seconds: float = WHOLE_S
+) -> list[float]:
+    """Return the latencies of networks on the clock of an earlier bench, measured by a bench of this process."""
+    bench = Bench(asked, reference_ms)
+    found = [bench.latency_ms(network, seconds) for network in networks]
+    bench.look()
+    return [bench.settled() * latency_ms for latency_ms in found]
+
+
+@contextmanager
+def _on_own_cores(threads: int) -> Iterator[None]:
+    """Keep this thread on the last cores of the machine, as many as a model is executed on; exports use the others."""
+    if not hasattr(os, "sched_setaffinity"):  # macOS and Windows
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[-threads:])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
