@@ -3,14 +3,13 @@
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from multiprocessing.pool import ExceptionWithTraceback  # type: ignore[attr-defined]  # not in the stubs
-from multiprocessing.process import parent_process
 from typing import Any, NoReturn
 
+from paredown.evaluators.owner import end_with_owner
 from paredown.search.drivers.process_server import main_module_hidden, worker_context
 
 Tell = Callable[[Any], None]
@@ -78,7 +77,7 @@ class SideProcess:
 def _run(pipe: "Connection[Any, Any]", work: Work, arguments: tuple[Any, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the search decides what Ctrl-C means
     signal.signal(signal.SIGTERM, _leave)
-    threading.Thread(target=_end_with_the_search, daemon=True).start()
+    end_with_owner()
     os.dup2(2, 1)  # standard output is for results
     try:
         work(lambda content: pipe.send((TOLD, content)), *arguments)
@@ -88,9 +87,3 @@ def _run(pipe: "Connection[Any, Any]", work: Work, arguments: tuple[Any, ...]) -
 
 def _leave(number: int, frame: Any) -> NoReturn:
     sys.exit(0)
-
-
-def _end_with_the_search() -> None:
-    if (search := parent_process()) is not None:
-        wait([search.sentinel])
-        os._exit(1)

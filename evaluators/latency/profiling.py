@@ -23,6 +23,7 @@ from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.latency.bench import Asked, Bench, latencies_ms
 from paredown.evaluators.latency.fitting import BLOCKS, LEAST_MS, ProfiledNetwork, fitted
 from paredown.evaluators.latency.predictor import LatencyPredictor
+from paredown.evaluators.owner import end_with_owner
 
 if TYPE_CHECKING:
     from paredown.evaluators.latency.random_networks import RandomNetwork
@@ -106,7 +107,7 @@ def _scale(asked: Asked, reference_ms: float, known: "Sequence[tuple[RandomNetwo
     """Return what latencies of this process are to be multiplied by to be those of several processes in the mean."""
     logs, start = [0.0], time.monotonic()
     for _ in range(OTHER_PROCESSES if known else 0):
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as other:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), end_with_owner) as other:
             found = other.submit(latencies_ms, asked, reference_ms, [network for network, _ in known]).result()
         logs.append(statistics.median(math.log(a / b) for a, (_, b) in zip(found, known, strict=True)))
         if time.monotonic() - start > seconds / 2:
@@ -171,6 +172,7 @@ def _finished(exported: Exported) -> "Future[Exported]":
 
 
 def _stay_on(cores: Sequence[int]) -> None:
+    end_with_owner()
     os.sched_setaffinity(0, cores)
 
 

@@ -24,6 +24,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
+from paredown.evaluators.owner import end_with_owner
 from paredown.search.bench.entries import sampler_named
 from paredown.search.bench.landscape import Landscape
 from paredown.search.errors import ConfigError
@@ -161,6 +162,7 @@ def _start(landscape: Landscape) -> None:
 
     global _landscape
     _landscape = landscape
+    end_with_owner()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process ends its workers
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 

@@ -4,17 +4,15 @@ A worker that crashes, hangs or holds too much memory costs its trial and nothin
 """
 
 import contextlib
-import multiprocessing
-import os
 import signal
-import threading
 import time
 from dataclasses import replace
 from functools import partial
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from typing import Any
 
 from paredown.evaluators.errors import TrialInterrupted
+from paredown.evaluators.owner import end_with_owner
 from paredown.search.drivers.driver import Job, RunTrial
 from paredown.search.drivers.memory import held_bytes
 from paredown.search.drivers.process_server import main_module_hidden, worker_context
@@ -134,7 +132,7 @@ def must_be_replaced(result: TrialResult) -> bool:
 def _work(pipe: "Connection[Any, Any]", run: RunTrial) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the owner decides what Ctrl-C means
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with_the_owner, daemon=True).start()
+    end_with_owner()
     while True:
         try:
             job: Job = pipe.recv()
@@ -157,14 +155,6 @@ def _outcome(run: RunTrial, job: Job, pipe: "Connection[Any, Any]") -> tuple[Any
         return (CUT,)
     except Exception as error:  # of a trial function that lets its errors out
         return RESULT, failure(error, {}, ())
-
-
-def _end_with_the_owner() -> None:
-    """End this process as soon as that of its owner has ended, whatever a trial is doing."""
-    owner = multiprocessing.parent_process()
-    if owner is not None:
-        wait([owner.sentinel])
-        os._exit(1)
 
 
 def _report(pipe: "Connection[Any, Any]", judged: bool, epoch: int, metrics: dict[str, float]) -> str:
