@@ -25,8 +25,8 @@ CHANNELS_FIRST = frozenset({"Gather", "BatchNormalization", "Reshape", "Flatten"
     "Shape"
 }
 """Operators before which a tensor that was channels last is transposed back."""
-UNMOVED = frozenset({"BatchNormalization", "Flatten"})
-"""Operators of which the optimizer of transposes knows nothing: one that such an operator reads stays where it is."""
+UNMOVED = frozenset({"Flatten"})
+"""Operators on integers of which the optimizer of transposes knows nothing: what they read is transposed anyway."""
 
 
 @dataclass
