@@ -8,12 +8,12 @@ MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
 """Parameters of glibc's `mallopt`: size from which a block is mapped on its own; free memory that is given back."""
 LARGEST_BLOCK_BYTES = 2**25
 """The largest threshold that glibc allows on machines of 64 bits."""
-KEPT_BYTES = 2**29
+KEPT_BYTES = 2**27
 
 
 @cache
 def keep_freed_memory() -> None:
-    """Let this process keep up to 512 MiB of freed memory; without effect where its C library is not glibc.
+    """Let this process keep up to 128 MiB of freed memory; without effect where its C library is not glibc.
 
     By default every tensor of more than 128 kB may come from the system anew, page by page: 5 to 6 % of the processor
     time of training a small network (`benchmarks/freed_memory.py`).

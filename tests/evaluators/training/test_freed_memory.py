@@ -1,0 +1,37 @@
+"""Memory that is freed and asked for again does not come from the system anew."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+STEPS = """
+import resource, sys
+import torch
+from paredown.evaluators.training.freed_memory import keep_freed_memory
+
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+    keep_freed_memory()  # once is enough
+
+def step():
+    tensors = [torch.zeros(1_000_000) for _ in range(10)]  # 4 MB each
+
+step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no mallopt")
+def test_a_step_finds_the_memory_of_the_step_before() -> None:
+    assert pages("kept") < pages("returned") / 5
+
+
+def pages(way: str) -> int:
+    """Return how many pages twenty steps ask the system for."""
+    found = subprocess.run([sys.executable, "-c", STEPS, way], capture_output=True, text=True, check=True)
+    return int(found.stdout)
