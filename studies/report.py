@@ -159,7 +159,7 @@ def _best(metric: Metric, best: Sequence[Model], baseline: Model) -> str:
     """Return the best value of a front; below the floor of a metric no value is better than another."""
     value = min((model[metric.name] for model in best), key=metric.loss)
     counted = metric.counted_as(value)
-    least = "at most " if counted > value else ""
+    least = "≤ " if counted > value else ""
     return least + metric.format(counted) + _change(metric, counted, metric.counted_as(baseline[metric.name]))
 
 

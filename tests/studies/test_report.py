@@ -68,7 +68,7 @@ def test_the_best_latency_is_no_less_than_the_floor(tmp_path: Path, first: float
         study.tell(asked.number, outcome(asked.candidate, latency_ms=latency_ms))
     write_report(study, tmp_path / "report.html")
     (tile,) = re.findall(r"<b>([^/]*)</small></b><span>best latency_ms", (tmp_path / "report.html").read_text())
-    assert tile.startswith("at most 0.0200 ms")
+    assert tile.startswith("≤ 0.0200 ms")
     assert shown in tile + "<"
 
 
