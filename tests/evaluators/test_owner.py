@@ -29,13 +29,12 @@ if __name__ == "__main__":
 )
 def test_what_exports_for_a_profile_ends_when_the_profile_is_killed(tmp_path: Path) -> None:
     (tmp_path / "profile.py").write_text(PROFILE)
-    owner = subprocess.Popen([sys.executable, tmp_path / "profile.py"], stdout=subprocess.PIPE, text=True)
-    assert owner.stdout is not None
-    helpers = [Path("/proc", pid) for pid in owner.stdout.readline().split()]
-    assert helpers
-    assert all(helper.exists() for helper in helpers)
-    owner.send_signal(signal.SIGKILL)
-    owner.wait()
+    with subprocess.Popen([sys.executable, tmp_path / "profile.py"], stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        helpers = [Path("/proc", pid) for pid in owner.stdout.readline().split()]
+        assert helpers
+        assert all(helper.exists() for helper in helpers)
+        owner.send_signal(signal.SIGKILL)
     end = time.monotonic() + 60  # one that still loads what it needs looks after its owner a few seconds later
     while any(helper.exists() for helper in helpers) and time.monotonic() < end:
         time.sleep(0.1)
