@@ -15,7 +15,7 @@ KEPT_BYTES = 2**27
 def keep_freed_memory() -> None:
     """Let this process keep up to 128 MiB of freed memory; without effect where its C library is not glibc.
 
-    By default every tensor of more than 128 kB may come from the system anew, page by page: 5 to 6 % of the processor
+    By default every tensor of more than 128 kB may come from the system anew, page by page: 4 to 6 % of the processor
     time of training a small network (`benchmarks/freed_memory.py`).
 
     Source:
