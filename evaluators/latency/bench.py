@@ -93,17 +93,15 @@ class Bench:
         self._looks.append((1e3 * least[0], 1e3 * statistics.geometric_mean(least)))
 
     def settled(self) -> float:
-        """Return what latencies told so far are to be multiplied by, now that the references are known better.
+        """Return what latencies told so far are to be multiplied by, now that the references are known better; then 1.
 
         What the first reference is worth beside the others, and on a clock of its own what all are, is the median of
         all looks: a single one may fall into a time when others disturb the machine.
         """
         if self._has_own_clock:
             self.reference_ms = statistics.median(every for _, every in self._looks)
-        before, self._first_ms = (
-            self._first_ms,
-            self.reference_ms * statistics.median(first / every for first, every in self._looks),
-        )
+        before = self._first_ms
+        self._first_ms = self.reference_ms * statistics.median(first / every for first, every in self._looks)
         return self._first_ms / before
 
     def drift(self) -> float:
@@ -139,7 +137,8 @@ def latencies_ms(
     bench = Bench(asked, reference_ms)
     found = [bench.latency_ms(network, seconds) for network in networks]
     bench.look()
-    return [bench.settled() * latency_ms for latency_ms in found]
+    settled = bench.settled()
+    return [settled * latency_ms for latency_ms in found]
 
 
 @contextmanager

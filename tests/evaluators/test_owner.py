@@ -19,7 +19,7 @@ if __name__ == "__main__":
         while not multiprocessing.active_children():
             next(networks)
         print(*(child.pid for child in multiprocessing.active_children()), flush=True)
-        time.sleep(120)
+        time.sleep(120)  # until it is killed
 """
 
 
@@ -37,5 +37,5 @@ def test_what_exports_for_a_profile_ends_when_the_profile_is_killed(tmp_path: Pa
         owner.send_signal(signal.SIGKILL)
     end = time.monotonic() + 60  # one that still loads what it needs looks after its owner a few seconds later
     while any(helper.exists() for helper in helpers) and time.monotonic() < end:
-        time.sleep(0.1)
+        time.sleep(0.1)  # then it is looked for again
     assert not [helper for helper in helpers if helper.exists()]

@@ -3,7 +3,9 @@
 from concurrent.futures import Future
 from itertools import islice
 
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from paredown.evaluators.latency.bench import Asked, Bench
 from paredown.evaluators.latency.block_networks import block_network
@@ -11,6 +13,9 @@ from paredown.evaluators.latency.profiling import AHEAD, Exported, _alternating,
 from paredown.evaluators.latency.random_networks import RandomNetwork, on_other_images, random_networks
 from paredown.evaluators.metrics.latency_ms import runner
 from paredown.spaces.families.catalogue import PUBLISHED
+
+LOW_RANK_SEEDS = (3, 11, 14)
+"""Seeds of networks some of whose factors have no values of their own."""
 
 
 def network(seed: int, format_: str, side: int = 8) -> RandomNetwork:
@@ -56,6 +61,15 @@ def test_a_network_runs_on_images_of_other_sizes_its_position_embeddings_with_it
     assert set(found) == set(PUBLISHED)
     assert {len({one.shape for one in others}) for others in found.values()} <= {1, 2}
     assert all(runner(one.model, one.shape)() for others in found.values() for one in others)
+
+
+@pytest.mark.slow
+def test_no_weights_are_left_at_zero_behind_which_all_integers_would_lie_on_one_grid() -> None:
+    networks = [network for seed in LOW_RANK_SEEDS for network in random_networks(seed, ("fp32",))]
+    assert len(networks) == len(LOW_RANK_SEEDS)
+    for network in networks:
+        weights = [w for w in onnx.load_from_string(network.model).graph.initializer if len(w.dims) > 1]
+        assert all(numpy_helper.to_array(weight).any() for weight in weights), network.name
 
 
 def _on_others(seed: int) -> tuple[str, list[RandomNetwork]]:
