@@ -6,6 +6,7 @@ bits of its elements.
 """
 
 import math
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -26,6 +27,8 @@ BITS = {
 }
 FLOATS = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16})
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+PACKED = {TensorProto.FLOAT: "<f", TensorProto.INT8: "<b", TensorProto.UINT8: "<B"}
+"""How scales and zero points are stored."""
 SMALL = 64
 """Number of elements up to which a constant may be a shape or an axis, whose values shape inference needs."""
 
@@ -183,6 +186,7 @@ class _Reader:
         self._entries = {value.name for value in graph.input}
         self._exits = {value.name for value in graph.output}
         self._scalars = {t.name: t for t in graph.initializer if not t.dims}
+        self._grids: dict[tuple[str, ...], tuple[float, int] | None] = {}
 
     def graph(self) -> Graph:
         """Return the graph."""
@@ -192,7 +196,7 @@ class _Reader:
             self.constants.add(tensor.name)
         for value in (*self._graph.input, *self._graph.value_info, *self._graph.output):
             kind = value.type.tensor_type
-            self.tensors[value.name] = _tensor(tuple(d.dim_value or 1 for d in kind.shape.dim), kind.elem_type)
+            self.tensors[value.name] = _tensor(tuple([d.dim_value or 1 for d in kind.shape.dim]), kind.elem_type)
         self._names = set(self._entries)
         operators = tuple(filter(None, map(self._operator, self._graph.node)))
         inputs = tuple(value.name for value in self._graph.input if value.name not in self.constants)
@@ -204,7 +208,8 @@ class _Reader:
         return name
 
     def _operator(self, node: Any) -> Operator | None:
-        kind, names = node.op_type, [self._root(name) for name in node.input if name]
+        kind, same = node.op_type, self._same
+        names = [self._root(name) if name in same else name for name in node.input if name]
         if kind == "Constant" or (names and self.constants.issuperset(names) and kind != "If"):
             self._keep_constant(node, names)
             return None
@@ -240,12 +245,12 @@ class _Reader:
         )
 
     def _grid(self, node: Any) -> tuple[float, int] | None:
-        """Return the scale and the zero point of a conversion."""
-        ends = [self._scalars.get(name) for name in node.input[1:3]]
-        if None in ends or len(ends) < 2:
-            return None
-        scale, zero = (onnx.numpy_helper.to_array(end).item() for end in ends)
-        return float(scale), int(zero)
+        """Return the scale and the zero point of a conversion; what reads a tensor names those that wrote it."""
+        ends = tuple(node.input[1:3])
+        if ends not in self._grids:
+            found = [_scalar(self._scalars[name]) for name in ends if name in self._scalars]
+            self._grids[ends] = (float(found[0]), int(found[1])) if len(found) == 2 else None
+        return self._grids[ends]
 
     def _keep_constant(self, node: Any, names: list[str]) -> None:
         """Note the outputs of a node whose inputs are all constants; a weight keeps the bits that are stored."""
@@ -261,6 +266,12 @@ class _Reader:
 @lru_cache(maxsize=4096)
 def _tensor(shape: tuple[int, ...], kind: int, narrowest_bits: int = 0) -> Tensor:
     return Tensor(shape, BITS.get(kind, 32), kind in FLOATS or not kind, narrowest_bits)
+
+
+def _scalar(tensor: Any) -> float:
+    """Return the value of a tensor without axes; most are read without NumPy."""
+    packed = PACKED.get(tensor.data_type) if tensor.raw_data else None
+    return float(struct.unpack(packed, tensor.raw_data)[0] if packed else onnx.numpy_helper.to_array(tensor).item())
 
 
 def _width(tensor: Any) -> int:

@@ -1,4 +1,4 @@
-"""Measures networks one after the other on the machine itself, each beside a reference that is measured with it.
+"""Measures networks on the machine itself, each beside a reference that is measured with it, in visits seconds apart.
 
 One network is measured at a time, under the machine's lock, on cores that nothing else of this program uses.
 """
@@ -6,7 +6,8 @@ One network is measured at a time, under the machine's lock, on cores that nothi
 import os
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from paredown.evaluators.latency.kernels import macs_of
 from paredown.evaluators.latency.node_features import measures
 from paredown.evaluators.latency.node_times import marked, node_times
 from paredown.evaluators.latency.runtime_nodes import runtime_nodes
-from paredown.evaluators.latency.undisturbed import ratio_to, shortest
+from paredown.evaluators.latency.undisturbed import Visited, shortest
 from paredown.evaluators.measurement_lock import measurement_lock
 from paredown.evaluators.metrics.latency_ms import clock, runner
 
@@ -28,11 +29,14 @@ if TYPE_CHECKING:
 
 WHOLE_S, NODES_S = 0.15, 0.05
 """Seconds that a network is measured, and that its nodes are."""
+VISITS, VISIT_EVERY = 5, 8
+"""Visits in which a network is measured, and the networks that come between two of them: some seconds."""
 REFERENCES = ((5, "fp32"), (6, "fp32"), (9, "fp32"), (4, "int8"), (10, "int8"), (12, "int8"))
 """Seeds and formats of networks of blocks that take 0.1 to 0.7 ms; all others are measured beside the first. Each is a
 percent faster or slower in one process than in another, so all of them tell what the first is worth in this one."""
-REFERENCE_RUNS, REFERENCE_S, AGAIN_S = 20, 3.0, 1.0
-"""Runs of a slice of a reference, and the seconds for which all of them are measured, first and later."""
+REFERENCE_RUNS, REFERENCE_S, AGAIN_S, LOOK_EVERY = 20, 3.0, 0.5, 50
+"""Runs of a slice of a reference, the seconds for which all of them are measured, first and later, and the networks
+after which they are measured again."""
 
 
 @dataclass(frozen=True)
@@ -109,25 +113,54 @@ class Bench:
         self.look(REFERENCE_S)
         return self._looks[-1][1] / self.reference_ms - 1
 
-    def latency_ms(self, network: "RandomNetwork", seconds: float = WHOLE_S) -> float:
-        """Return the latency of a network."""
-        threads = self._asked.threads
-        with measurement_lock(), _on_own_cores(threads):
-            run = runner(network.model, network.shape, threads, self._asked.batch_size)
-            return self._first_ms * ratio_to(self._references[0], run, threads, seconds)
+    def latencies_ms(
+        self, networks: "Iterable[RandomNetwork]", seconds: float = WHOLE_S
+    ) -> "Iterator[tuple[RandomNetwork, float]]":
+        """Yield networks with their latencies, each after its last visit; those that are left when no more come too.
 
-    def profiled(self, network: "RandomNetwork") -> ProfiledNetwork:
-        """Return a network with its latency and the times of its nodes."""
-        model = marked(network.model)
-        graph = read_graph(model, self._asked.batch_size)
-        nodes = runtime_nodes(graph)
-        read = measures(graph, nodes)
-        latency_ms = self.latency_ms(network)
-        images = {graph.inputs[0]: np.zeros((self._asked.batch_size, *network.shape), np.float32)}
+        Args:
+            networks: What is measured, in order; asked for one at a time.
+            seconds: Time to spend on each, in all visits.
+        """
+        waiting: deque[tuple[RandomNetwork, Visited]] = deque()
+        for at, network in enumerate(networks):
+            if at % LOOK_EVERY == LOOK_EVERY - 1:
+                self.look()
+            waiting.append((network, self._opened(network)))
+            for _, one in list(waiting)[::-VISIT_EVERY]:
+                self._visit(one, seconds / VISITS)
+            if waiting[0][1].visits == VISITS:
+                first, one = waiting.popleft()
+                yield first, self._first_ms * one.ratio
+        for first, one in waiting:
+            while one.visits < VISITS:
+                for _, other in waiting:
+                    if other.visits < VISITS:
+                        self._visit(other, seconds / VISITS)
+            yield first, self._first_ms * one.ratio
+
+    def _opened(self, network: "RandomNetwork") -> Visited:
+        threads = self._asked.threads
+        with measurement_lock(), _on_own_cores(threads):  # threads of the runtime stay where they begin
+            run = runner(network.model, network.shape, threads, self._asked.batch_size)
+        return Visited(self._references[0], run, threads)
+
+    def _visit(self, one: Visited, seconds: float) -> None:
         with measurement_lock(), _on_own_cores(self._asked.threads):
-            times = node_times(model, nodes, read, images, self._asked.threads, NODES_S)
-        macs = sum(macs_of(graph, operator) for operator in graph.operators)
-        return ProfiledNetwork(network.name, network.format, read, times, latency_ms, macs)
+            one.visit(seconds)
+
+    def profiled(self, networks: "Iterable[RandomNetwork]") -> "Iterator[tuple[RandomNetwork, ProfiledNetwork]]":
+        """Yield networks with their latencies and the times of their nodes."""
+        for network, latency_ms in self.latencies_ms(networks):
+            model = marked(network.model)
+            graph = read_graph(model, self._asked.batch_size)
+            nodes = runtime_nodes(graph)
+            read = measures(graph, nodes)
+            images = {graph.inputs[0]: np.zeros((self._asked.batch_size, *network.shape), np.float32)}
+            with measurement_lock(), _on_own_cores(self._asked.threads):
+                times = node_times(model, nodes, read, images, self._asked.threads, NODES_S)
+            macs = sum(macs_of(graph, operator) for operator in graph.operators)
+            yield network, ProfiledNetwork(network.name, network.format, read, times, latency_ms, macs)
 
 
 def latencies_ms(
@@ -135,7 +168,7 @@ def latencies_ms(
 ) -> list[float]:
     """Return the latencies of networks on the clock of an earlier bench, measured by a bench of this process."""
     bench = Bench(asked, reference_ms)
-    found = [bench.latency_ms(network, seconds) for network in networks]
+    found = [latency_ms for _, latency_ms in bench.latencies_ms(networks, seconds)]
     bench.look()
     settled = bench.settled()
     return [settled * latency_ms for latency_ms in found]

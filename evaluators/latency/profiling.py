@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,8 +43,6 @@ all networks of one process are up to a percent faster or slower than those of a
 MOST_EXPORTERS = 4
 """Processes that export; measuring takes about as long as one of them does, so few are ever needed."""
 FEWEST_NETWORKS = 20
-LOOK_EVERY = 100
-"""Networks after which the references are measured again."""
 DRIFT = 0.03
 """Change of the references above which a profile says that the machine was unsteady."""
 
@@ -65,16 +64,12 @@ def profiled(asked: Asked, tell: Callable[[str], None] = lambda text: None) -> L
     with ExitStack() as stack:
         networks = stack.enter_context(_networks(asked))
         bench = Bench(asked)
-        for network in networks:
-            found.append(bench.profiled(network))
-            if len(found) % AGAIN_EVERY == 0 and found[-1].latency_ms >= LEAST_MS:
-                again.append((network, found[-1].latency_ms))
-            if len(found) % LOOK_EVERY == 0:
-                bench.look()
+        for network, one in bench.profiled(takewhile(lambda _: time.monotonic() < end, networks)):
+            found.append(one)
+            if len(found) % AGAIN_EVERY == 0 and one.latency_ms >= LEAST_MS:
+                again.append((network, one.latency_ms))
             if len(found) % 20 == 0:
                 tell(f"{len(found)} networks in {(time.monotonic() - start) / 60:.1f} of {asked.minutes:g} minutes")
-            if time.monotonic() > end:
-                break
     if len(found) < FEWEST_NETWORKS:
         raise EvaluationError(
             f"{len(found)} networks in {asked.minutes:g} minutes are too few for a profile; needed: {FEWEST_NETWORKS}, "

@@ -4,6 +4,9 @@ Latency as users see it is a median of wall-clock times (`paredown.evaluators.me
 from thousands of short measurements instead, often beside other work, so what it learns is the fastest run: on one
 thread by the processor time of that thread, in which waiting for a core does not count. Slices of some milliseconds
 alternate with slices of the reference, so that caches are warm within one, and a clock that drifts does so for both.
+
+What others do to the caches of a machine lasts for a tenth of a second and longer, so the slices of one run are spread
+over several visits, seconds apart.
 """
 
 import time
@@ -14,8 +17,7 @@ from paredown.evaluators.metrics.latency_ms import clock
 SLICE_S = 0.003
 REFERENCE_SLICE_S = 0.002
 FEWEST_RUNS = 3
-WARM_UP_RUNS = 5
-FEWEST_SLICES = 6
+WARM_UP_RUNS = 2
 
 
 def shortest(run: Callable[[], object], runs: int, now: Callable[[], float]) -> float:
@@ -28,24 +30,40 @@ def shortest(run: Callable[[], object], runs: int, now: Callable[[], float]) -> 
     return least
 
 
-def ratio_to(reference: Callable[[], object], run: Callable[[], object], threads: int, seconds: float) -> float:
-    """Return the ratio of the time of a run to that of the reference.
+class Visited:
+    """The shortest time of a run beside that of a reference, over all visits.
 
-    Args:
-        reference: Runs the reference.
-        run: Runs what is measured.
-        threads: Threads on which both run.
-        seconds: Seconds to spend, if that is enough for a few slices.
+    Attributes:
+        visits: Number of visits so far.
     """
-    now = clock(threads)
-    own, other = (shortest(each, WARM_UP_RUNS, now) for each in (run, reference))
-    runs, reference_runs = (
-        max(FEWEST_RUNS, round(length / max(least, 1e-7)))
-        for length, least in ((SLICE_S, own), (REFERENCE_SLICE_S, other))
-    )
-    end, slices = time.perf_counter() + seconds, 0
-    while time.perf_counter() < end or slices < FEWEST_SLICES:
-        own = min(own, shortest(run, runs, now))
-        other = min(other, shortest(reference, reference_runs, now))
-        slices += 1
-    return own / other
+
+    def __init__(self, reference: Callable[[], object], run: Callable[[], object], threads: int) -> None:
+        """Measure nothing yet.
+
+        Args:
+            reference: Runs the reference.
+            run: Runs what is measured.
+            threads: Threads on which both run.
+        """
+        self.visits = 0
+        self._now, self._runs, self._least = clock(threads), (run, reference), [float("inf")] * 2
+
+    def visit(self, seconds: float) -> None:
+        """Measure for some seconds, if that is enough for one slice of each."""
+        times = [shortest(run, WARM_UP_RUNS, self._now) for run in self._runs]
+        often = [
+            max(FEWEST_RUNS, round(length / max(least, 1e-7)))
+            for length, least in zip((SLICE_S, REFERENCE_SLICE_S), times, strict=True)
+        ]
+        end, slices = time.perf_counter() + seconds, 0
+        while time.perf_counter() < end or not slices:
+            for at, run in enumerate(self._runs):
+                self._least[at] = min(self._least[at], shortest(run, often[at], self._now))
+            slices += 1
+        self.visits += 1
+
+    @property
+    def ratio(self) -> float:
+        """Ratio of the time of the run to that of the reference."""
+        own, other = self._least
+        return own / other

@@ -1,16 +1,17 @@
 """The supply of networks that a profile measures: families first, without running dry, and blocks in the gaps."""
 
 from concurrent.futures import Future
-from itertools import islice
+from itertools import islice, pairwise
 
 import onnx
 import pytest
 from onnx import numpy_helper
 
-from paredown.evaluators.latency.bench import Asked, Bench
+from paredown.evaluators.latency.bench import VISIT_EVERY, VISITS, Asked, Bench
 from paredown.evaluators.latency.block_networks import block_network
 from paredown.evaluators.latency.profiling import AHEAD, Exported, _alternating, _finished, _scale
 from paredown.evaluators.latency.random_networks import RandomNetwork, on_other_images, random_networks
+from paredown.evaluators.latency.undisturbed import Visited
 from paredown.evaluators.metrics.latency_ms import runner
 from paredown.spaces.families.catalogue import PUBLISHED
 
@@ -85,7 +86,24 @@ def test_a_later_bench_tells_latencies_on_the_clock_of_the_earlier_one() -> None
     later = Bench(Asked(), 2 * own.reference_ms)
     assert later.reference_ms == 2 * own.reference_ms
     assert later.drift_before == pytest.approx(-0.5, abs=0.15)
-    assert later.latency_ms(one) / own.latency_ms(one) == pytest.approx(2, rel=0.3)
+    ((_, twice),), ((_, once),) = later.latencies_ms([one]), own.latencies_ms([one])
+    assert twice / once == pytest.approx(2, rel=0.3)
+
+
+@pytest.mark.slow
+def test_each_network_is_measured_in_visits_between_which_others_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, models = Bench(Asked()), {seed: block_network(seed, "fp32") for seed in range(3)}
+    networks = [RandomNetwork(str(at), "fp32", models[at % 3][1], models[at % 3][0]) for at in range(50)]
+    visits: list[Visited] = []
+    real = Visited.visit
+    monkeypatch.setattr(Visited, "visit", lambda one, seconds: (visits.append(one), real(one, 0.0)))
+    found = list(bench.latencies_ms(networks))
+    assert [network for network, _ in found] == networks
+    assert all(latency_ms > 0 for _, latency_ms in found)
+    places = [[at for at, one in enumerate(visits) if one is each] for each in dict.fromkeys(visits)]
+    assert [len(own) for own in places] == [VISITS] * len(networks)
+    assert all(b - a >= VISIT_EVERY for own in places[:10] for a, b in pairwise(own))
+    assert len(bench._looks) == 2, "the references are looked at again on the way"
 
 
 @pytest.mark.slow
@@ -109,6 +127,6 @@ def test_a_profile_takes_the_mean_of_several_processes() -> None:
         for seed in range(20, 30)
         for model, shape in [block_network(seed, "fp32")]
     ]
-    known = [(one, 2 * bench.latency_ms(one, 0.05)) for one in few]
+    known = [(one, 2 * latency_ms) for one, latency_ms in bench.latencies_ms(few, 0.05)]
     assert _scale(Asked(), bench.reference_ms, [], 60) == 1
     assert _scale(Asked(), bench.reference_ms, known, 60) == pytest.approx(0.5 ** (2 / 3), rel=0.1)

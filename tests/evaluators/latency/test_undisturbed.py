@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from paredown.evaluators.latency import undisturbed
-from paredown.evaluators.latency.undisturbed import FEWEST_SLICES, WARM_UP_RUNS, ratio_to
+from paredown.evaluators.latency.undisturbed import FEWEST_RUNS, WARM_UP_RUNS, Visited
 
 
 class Clock:
@@ -35,7 +35,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return found
 
 
-def test_the_shortest_run_is_told_beside_the_shortest_of_the_reference(clock: Clock) -> None:
-    reference, run = clock.run(*[0.003] * (WARM_UP_RUNS + 1), 0.002), clock.run(0.008, 0.005, 0.016)
-    assert ratio_to(reference, run, 1, 0.0) == pytest.approx(2.5)
-    assert clock.runs[reference] >= WARM_UP_RUNS + FEWEST_SLICES, "the reference has as many slices"
+def test_the_shortest_run_of_all_visits_is_told_beside_the_shortest_of_the_reference(clock: Clock) -> None:
+    reference, run = clock.run(*[0.003] * (WARM_UP_RUNS + 1), 0.002), clock.run(*[0.008] * 7, 0.005, 0.016)
+    visited = Visited(reference, run, 1)
+    visited.visit(0.0)
+    assert visited.ratio == pytest.approx(0.008 / 0.002)
+    visited.visit(0.0)
+    assert (visited.ratio, visited.visits) == (pytest.approx(0.005 / 0.002), 2)
+    assert clock.runs[run] == clock.runs[reference] == 2 * (WARM_UP_RUNS + FEWEST_RUNS)

@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a device file of this machine, made from few networks, and a model."""
     folder = tmp_path_factory.mktemp("host")
     bench = Bench(Asked())
-    found = [bench.profiled(network(seed)) for seed in range(8)]
+    found = [one for _, one in bench.profiled(map(network, range(8)))]
     facts = {"device": str(this_device()), "threads": 1, "batch_size": 1, "reference_drift": 0.0}
     write_profiled(fitted(found, facts, steps=20), folder / "host.toml", folder / "host.latency.npz")
     (folder / "model.onnx").write_bytes(network(5).model)
