@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 WHOLE_S, NODES_S = 0.15, 0.05
 """Seconds that a network is measured, and that its nodes are."""
-VISITS, VISIT_EVERY = 5, 8
+VISITS, VISIT_EVERY = 3, 8
 """Visits in which a network is measured, and the networks that come between two of them: some seconds."""
 REFERENCES = ((5, "fp32"), (6, "fp32"), (9, "fp32"), (4, "int8"), (10, "int8"), (12, "int8"))
 """Seeds and formats of networks of blocks that take 0.1 to 0.7 ms; all others are measured beside the first. Each is a
@@ -126,28 +126,24 @@ class Bench:
         for at, network in enumerate(networks):
             if at % LOOK_EVERY == LOOK_EVERY - 1:
                 self.look()
-            waiting.append((network, self._opened(network)))
-            for _, one in list(waiting)[::-VISIT_EVERY]:
-                self._visit(one, seconds / VISITS)
+            waiting.append((network, Visited(self._references[0], self._asked.threads)))
+            for each in list(waiting)[::-VISIT_EVERY]:
+                self._visit(*each, seconds / VISITS)
             if waiting[0][1].visits == VISITS:
-                first, one = waiting.popleft()
-                yield first, self._first_ms * one.ratio
-        for first, one in waiting:
-            while one.visits < VISITS:
-                for _, other in waiting:
-                    if other.visits < VISITS:
-                        self._visit(other, seconds / VISITS)
-            yield first, self._first_ms * one.ratio
+                first, times = waiting.popleft()
+                yield first, self._first_ms * times.ratio
+        for first, times in waiting:
+            while times.visits < VISITS:
+                for each in waiting:
+                    if each[1].visits < VISITS:
+                        self._visit(*each, seconds / VISITS)
+            yield first, self._first_ms * times.ratio
 
-    def _opened(self, network: "RandomNetwork") -> Visited:
+    def _visit(self, network: "RandomNetwork", times: Visited, seconds: float) -> None:
+        """Measure a network; it is opened for each visit, since a process with many open ones grows slower."""
         threads = self._asked.threads
-        with measurement_lock(), _on_own_cores(threads):  # threads of the runtime stay where they begin
-            run = runner(network.model, network.shape, threads, self._asked.batch_size)
-        return Visited(self._references[0], run, threads)
-
-    def _visit(self, one: Visited, seconds: float) -> None:
-        with measurement_lock(), _on_own_cores(self._asked.threads):
-            one.visit(seconds)
+        with measurement_lock(), _on_own_cores(threads):
+            times.visit(runner(network.model, network.shape, threads, self._asked.batch_size), seconds)
 
     def profiled(self, networks: "Iterable[RandomNetwork]") -> "Iterator[tuple[RandomNetwork, ProfiledNetwork]]":
         """Yield networks with their latencies and the times of their nodes."""

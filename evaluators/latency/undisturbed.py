@@ -5,8 +5,8 @@ from thousands of short measurements instead, often beside other work, so what i
 thread by the processor time of that thread, in which waiting for a core does not count. Slices of some milliseconds
 alternate with slices of the reference, so that caches are warm within one, and a clock that drifts does so for both.
 
-What others do to the caches of a machine lasts for a tenth of a second and longer, so the slices of one run are spread
-over several visits, seconds apart.
+What others do to the caches of a machine lasts for a tenth of a second and longer, so the slices are spread over
+several visits, seconds apart.
 """
 
 import time
@@ -17,7 +17,7 @@ from paredown.evaluators.metrics.latency_ms import clock
 SLICE_S = 0.003
 REFERENCE_SLICE_S = 0.002
 FEWEST_RUNS = 3
-WARM_UP_RUNS = 2
+WARM_UP_RUNS = 5
 
 
 def shortest(run: Callable[[], object], runs: int, now: Callable[[], float]) -> float:
@@ -37,28 +37,27 @@ class Visited:
         visits: Number of visits so far.
     """
 
-    def __init__(self, reference: Callable[[], object], run: Callable[[], object], threads: int) -> None:
+    def __init__(self, reference: Callable[[], object], threads: int) -> None:
         """Measure nothing yet.
 
         Args:
             reference: Runs the reference.
-            run: Runs what is measured.
-            threads: Threads on which both run.
+            threads: Threads on which it runs, and what is measured.
         """
         self.visits = 0
-        self._now, self._runs, self._least = clock(threads), (run, reference), [float("inf")] * 2
+        self._now, self._reference, self._least = clock(threads), reference, [float("inf")] * 2
 
-    def visit(self, seconds: float) -> None:
-        """Measure for some seconds, if that is enough for one slice of each."""
-        times = [shortest(run, WARM_UP_RUNS, self._now) for run in self._runs]
+    def visit(self, run: Callable[[], object], seconds: float) -> None:
+        """Measure a run for some seconds, if that is enough for one slice of it and of the reference."""
+        both = (run, self._reference)
         often = [
-            max(FEWEST_RUNS, round(length / max(least, 1e-7)))
-            for length, least in zip((SLICE_S, REFERENCE_SLICE_S), times, strict=True)
+            max(FEWEST_RUNS, round(length / max(shortest(each, WARM_UP_RUNS, self._now), 1e-7)))
+            for each, length in zip(both, (SLICE_S, REFERENCE_SLICE_S), strict=True)
         ]
         end, slices = time.perf_counter() + seconds, 0
         while time.perf_counter() < end or not slices:
-            for at, run in enumerate(self._runs):
-                self._least[at] = min(self._least[at], shortest(run, often[at], self._now))
+            for at, each in enumerate(both):
+                self._least[at] = min(self._least[at], shortest(each, often[at], self._now))
             slices += 1
         self.visits += 1
 

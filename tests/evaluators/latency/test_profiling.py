@@ -96,7 +96,7 @@ def test_each_network_is_measured_in_visits_between_which_others_come(monkeypatc
     networks = [RandomNetwork(str(at), "fp32", models[at % 3][1], models[at % 3][0]) for at in range(50)]
     visits: list[Visited] = []
     real = Visited.visit
-    monkeypatch.setattr(Visited, "visit", lambda one, seconds: (visits.append(one), real(one, 0.0)))
+    monkeypatch.setattr(Visited, "visit", lambda one, run, seconds: (visits.append(one), real(one, run, 0.0)))
     found = list(bench.latencies_ms(networks))
     assert [network for network, _ in found] == networks
     assert all(latency_ms > 0 for _, latency_ms in found)

@@ -36,10 +36,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_the_shortest_run_of_all_visits_is_told_beside_the_shortest_of_the_reference(clock: Clock) -> None:
-    reference, run = clock.run(*[0.003] * (WARM_UP_RUNS + 1), 0.002), clock.run(*[0.008] * 7, 0.005, 0.016)
-    visited = Visited(reference, run, 1)
-    visited.visit(0.0)
+    reference, run = clock.run(*[0.003] * (WARM_UP_RUNS + 1), 0.002), clock.run(*[0.008] * 13, 0.005, 0.016)
+    visited = Visited(reference, 1)
+    visited.visit(run, 0.0)
     assert visited.ratio == pytest.approx(0.008 / 0.002)
-    visited.visit(0.0)
+    visited.visit(run, 0.0)
     assert (visited.ratio, visited.visits) == (pytest.approx(0.005 / 0.002), 2)
     assert clock.runs[run] == clock.runs[reference] == 2 * (WARM_UP_RUNS + FEWEST_RUNS)
