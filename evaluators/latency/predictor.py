@@ -26,6 +26,7 @@ from paredown.evaluators.files.onnx_graph import Graph, read_graph
 from paredown.evaluators.latency.node_counts import FEATURES, counts_of, features
 from paredown.evaluators.latency.node_features import AT, CLASSES, MEASURES, Array, measures
 from paredown.evaluators.latency.runtime_nodes import runtime_nodes
+from paredown.evaluators.latency.single_precision import in_single_precision
 from paredown.evaluators.latency.table_sum import costs_of, groups_of, guessed_us
 
 BOUNDED = ("channels_in", "channels_out", "elements_in", "elements_out", "side", "stride", "groups", "weights")
@@ -96,13 +97,19 @@ class LatencyPredictor:
         Raises:
             EvaluationError: It is no ONNX model.
         """
-        graph = longest(read_graph(model, int(self.facts.get("batch_size", 1))))
-        read = measures(graph, runtime_nodes(graph))
+        read, was_half = self._read(model)
         members = np.log(self.nodes_us(read).sum(axis=1) / 1e3)
         middle, (floor, factor) = float(members.mean()), self.interval[self._format_of(read)]
         reach = factor * (float(members.std()) + floor)
         value, low, high = (float(np.exp(middle + step)) for step in (0.0, -reach, reach))
-        return LatencyPrediction(value, low, high, tuple(self._outside(read, value)))
+        outside = [*self._outside(read, value), *(["fp16, which runs as fp32 here"] if was_half else [])]
+        return LatencyPrediction(value, low, high, tuple(outside))
+
+    def _read(self, model: Path | bytes) -> tuple[Array, bool]:
+        """Return the measures of the nodes that run, and whether fp16 runs as fp32: where a profile has none of it."""
+        graph = longest(read_graph(model, int(self.facts.get("batch_size", 1))))
+        run = graph if "fp16" in self.facts["formats"] else in_single_precision(graph)
+        return measures(run, runtime_nodes(run)), run is not graph
 
     def _format_of(self, read: Array) -> int:
         """Return at which of the profiled number formats a network is computed; the first where at none of them."""
@@ -123,8 +130,7 @@ class LatencyPredictor:
 
     def table_sum_ms(self, model: Path | bytes) -> float:
         """Return the latency of a model by the tables alone, in ms."""
-        graph = longest(read_graph(model, int(self.facts.get("batch_size", 1))))
-        counts = counts_of(measures(graph, runtime_nodes(graph)))
+        counts = counts_of(self._read(model)[0])
         costs, groups = costs_of(counts), groups_of(counts)
         return float(np.mean([guessed_us(costs, groups, table).sum() for table in self.tables]) / 1e3)
 

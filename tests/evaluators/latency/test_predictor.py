@@ -5,9 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from gated_network import Gated
 
 from paredown.evaluators.errors import DeviceError
 from paredown.evaluators.files.onnx_graph import read_graph
+from paredown.evaluators.files.onnx_model import export
 from paredown.evaluators.latency.apart import apart
 from paredown.evaluators.latency.block_networks import block_network
 from paredown.evaluators.latency.fitting import ProfiledNetwork, fitted
@@ -16,6 +19,7 @@ from paredown.evaluators.latency.node_counts import counts_of
 from paredown.evaluators.latency.node_features import AT, measures
 from paredown.evaluators.latency.node_times import NodeTimes
 from paredown.evaluators.latency.predictor import LatencyPredictor, load_predictor
+from paredown.evaluators.latency.random_networks import in_format
 from paredown.evaluators.latency.runtime_nodes import runtime_nodes
 from paredown.evaluators.metrics.measurement import Measurement
 
@@ -78,6 +82,16 @@ def test_what_was_not_profiled_is_marked(predictor: LatencyPredictor) -> None:
     read[0, AT["side"]] = 31
     assert any("side of a " in reason for reason in predictor._outside(read, 1.0))
     assert any(" ms (" in reason for reason in predictor._outside(read, 1e6))
+
+
+def test_fp16_runs_as_fp32_where_it_was_not_profiled(predictor: LatencyPredictor) -> None:
+    torch.manual_seed(0)
+    model = export(Gated().eval(), (3, 8, 8))
+    single, half = predictor.predict(model), predictor.predict(in_format(model, "fp16", (3, 8, 8)))
+    assert half.value_ms == pytest.approx(single.value_ms)
+    assert half.outside == (*single.outside, "fp16, which runs as fp32 here")
+    with_half = replace(predictor, facts={**predictor.facts, "formats": ["fp32", "fp16"]}, interval=np.ones((2, 2)))
+    assert with_half.predict(in_format(model, "fp16", (3, 8, 8))).value_ms != pytest.approx(single.value_ms)
 
 
 @pytest.mark.parametrize("text", ["", "no archive"])

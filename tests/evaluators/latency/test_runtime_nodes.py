@@ -24,8 +24,10 @@ from paredown.evaluators.latency.block_networks import (
 from paredown.evaluators.latency.node_counts import FEATURES, counts_of, features
 from paredown.evaluators.latency.node_features import AT, CLASSES, measures
 from paredown.evaluators.latency.node_times import NodeTimes, _ran, divided, marked, node_times
+from paredown.evaluators.latency.profiling import number_formats
 from paredown.evaluators.latency.random_networks import in_format, random_networks
 from paredown.evaluators.latency.runtime_nodes import runtime_nodes
+from paredown.evaluators.latency.single_precision import in_single_precision
 from paredown.spaces.families.catalogue import PUBLISHED
 
 SHAPE = (3, 8, 8)
@@ -85,6 +87,17 @@ def test_families_run_as_the_runtime_says(tmp_path: Path) -> None:
     assert {network.name.split("-")[0] for network in networks} == set(PUBLISHED)
     for network in networks:
         assert ours(network.model) == optimised(network.model, tmp_path), f"{network.name}, {network.format}"
+
+
+@pytest.mark.skipif(not has_avx512() or "fp16" in number_formats(), reason="float16 is computed, or blocks are smaller")
+def test_half_floats_run_as_single_ones_where_the_machine_has_none(model: bytes, tmp_path: Path) -> None:
+    half = in_format(model, "fp16", SHAPE)
+    run = Counter(node.kind for node in runtime_nodes(in_single_precision(read_graph(half))))
+    assert run == ours(model)
+    assert run != ours(half)
+    found = optimised(half, tmp_path)
+    assert 0 < found.pop("Cast") <= 2
+    assert run == found
 
 
 def test_unusual_integers_run_as_the_runtime_says(tmp_path: Path) -> None:
