@@ -20,15 +20,16 @@ def in_single_precision(graph: Graph) -> Graph:
     Args:
         graph: The graph, without alternatives.
     """
-    tensors = graph.tensors
-    if not any(
-        _is_half(tensors[name]) for operator in graph.operators for name in (*operator.inputs, *operator.outputs)
-    ):
+    tensors, unknown = graph.tensors, Tensor()
+    used = {name for operator in graph.operators for name in (*operator.inputs, *operator.outputs)}
+    if not any(_is_half(tensors.get(name, unknown)) for name in used):
         return graph
     same, operators = dict[str, str](), list[Operator]()
     for operator in graph.operators:
         inputs = tuple(same.get(name, name) for name in operator.inputs)
-        if operator.kind == "Cast" and all(tensors[name].is_float for name in (*inputs, *operator.outputs)):
+        if operator.kind == "Cast" and all(
+            tensors.get(name, unknown).is_float for name in (*inputs, *operator.outputs)
+        ):
             same[operator.outputs[0]] = inputs[0]
         else:
             operators.append(replace(operator, inputs=inputs))
