@@ -1,4 +1,4 @@
-"""Measures networks on the machine itself, each beside a reference that is measured with it, in visits seconds apart.
+"""Measures networks in this process, each beside a reference that is measured with it, in visits seconds apart.
 
 One network is measured at a time, under the machine's lock, on cores that nothing else of this program uses.
 """
@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from paredown.evaluators.files.onnx_graph import read_graph
-from paredown.evaluators.latency.fitting import ProfiledNetwork
 from paredown.evaluators.latency.kernels import macs_of
-from paredown.evaluators.latency.node_features import measures
-from paredown.evaluators.latency.node_times import marked, node_times
+from paredown.evaluators.latency.node_features import Array, measures
+from paredown.evaluators.latency.node_times import NodeTimes, marked, node_times
 from paredown.evaluators.latency.runtime_nodes import runtime_nodes
 from paredown.evaluators.latency.undisturbed import Visited, shortest
 from paredown.evaluators.measurement_lock import measurement_lock
@@ -26,6 +25,7 @@ from paredown.evaluators.metrics.latency_ms import clock, runner
 
 if TYPE_CHECKING:
     from paredown.evaluators.latency.random_networks import RandomNetwork
+    from paredown.spaces.families.family import ImageShape
 
 WHOLE_S, NODES_S = 0.15, 0.05
 """Seconds that a network is measured, and that its nodes are."""
@@ -66,28 +66,28 @@ class Bench:
         drift_before: By what share the references took longer when the bench was set up.
     """
 
-    def __init__(self, asked: Asked, reference_ms: float | None = None) -> None:
+    def __init__(self, asked: Asked, reference_ms: float | None = None, seconds: float = REFERENCE_S) -> None:
         """Measure the references.
 
         Args:
             asked: What is measured.
             reference_ms: Latency of the references by an earlier bench, which then holds for this one; None for its
                 own.
+            seconds: Time to spend on them.
         """
         from paredown.evaluators.latency.block_networks import block_network
 
-        self._asked, self._has_own_clock = asked, reference_ms is None
+        self._asked = asked
         models = [block_network(seed, format_) for seed, format_ in REFERENCES]
         self._references = [runner(*model, asked.threads, asked.batch_size) for model in models]
         self._looks: list[tuple[float, float]] = []
-        self.look(REFERENCE_S)
-        first_ms, now = self._looks[0]
+        first_ms, now = self.look(seconds)
         self.reference_ms = now if reference_ms is None else reference_ms
         self.drift_before = now / self.reference_ms - 1
         self._first_ms = first_ms * self.reference_ms / now
 
-    def look(self, seconds: float = AGAIN_S) -> None:
-        """Measure the references, and note the latency of the first one and the geometric mean of all."""
+    def look(self, seconds: float = AGAIN_S) -> tuple[float, float]:
+        """Measure the references, and note and return the latency of the first one and the geometric mean of all."""
         with measurement_lock(), _on_own_cores(self._asked.threads):
             now, end = clock(self._asked.threads), time.perf_counter() + seconds
             least = [shortest(run, REFERENCE_RUNS, now) for run in self._references]
@@ -95,15 +95,14 @@ class Bench:
                 again = [shortest(run, REFERENCE_RUNS, now) for run in self._references]
                 least = [min(pair) for pair in zip(least, again, strict=True)]
         self._looks.append((1e3 * least[0], 1e3 * statistics.geometric_mean(least)))
+        return self._looks[-1]
 
     def settled(self) -> float:
         """Return what latencies told so far are to be multiplied by, now that the references are known better; then 1.
 
-        What the first reference is worth beside the others, and on a clock of its own what all are, is the median of
-        all looks: a single one may fall into a time when others disturb the machine.
+        What the first reference is worth beside the others is the median of all looks: a single one may fall into a
+        time when others disturb the machine.
         """
-        if self._has_own_clock:
-            self.reference_ms = statistics.median(every for _, every in self._looks)
         before = self._first_ms
         self._first_ms = self.reference_ms * statistics.median(first / every for first, every in self._looks)
         return self._first_ms / before
@@ -127,36 +126,43 @@ class Bench:
             if at % LOOK_EVERY == LOOK_EVERY - 1:
                 self.look()
             waiting.append((network, Visited(self._references[0], self._asked.threads)))
-            for each in list(waiting)[::-VISIT_EVERY]:
-                self._visit(*each, seconds / VISITS)
+            for each, times in list(waiting)[::-VISIT_EVERY]:
+                self.visit(each.model, each.shape, seconds / VISITS, times)
             if waiting[0][1].visits == VISITS:
                 first, times = waiting.popleft()
                 yield first, self._first_ms * times.ratio
-        for first, times in waiting:
-            while times.visits < VISITS:
-                for each in waiting:
-                    if each[1].visits < VISITS:
-                        self._visit(*each, seconds / VISITS)
-            yield first, self._first_ms * times.ratio
+        for _ in range(VISITS):
+            for each, times in waiting:
+                if times.visits < VISITS:
+                    self.visit(each.model, each.shape, seconds / VISITS, times)
+        for each, times in waiting:
+            yield each, self._first_ms * times.ratio
 
-    def _visit(self, network: "RandomNetwork", times: Visited, seconds: float) -> None:
-        """Measure a network; it is opened for each visit, since a process with many open ones grows slower."""
+    def visit(self, model: bytes, shape: "ImageShape", seconds: float, times: Visited | None = None) -> Visited:
+        """Measure a model; it is opened for each visit, since a process with many open ones grows slower.
+
+        Args:
+            model: ONNX.
+            shape: Channels, height, width of one input.
+            seconds: Time to spend.
+            times: What earlier visits found.
+        """
         threads = self._asked.threads
+        times = times or Visited(self._references[0], threads)
         with measurement_lock(), _on_own_cores(threads):
-            times.visit(runner(network.model, network.shape, threads, self._asked.batch_size), seconds)
+            times.visit(runner(model, shape, threads, self._asked.batch_size), seconds)
+        return times
 
-    def profiled(self, networks: "Iterable[RandomNetwork]") -> "Iterator[tuple[RandomNetwork, ProfiledNetwork]]":
-        """Yield networks with their latencies and the times of their nodes."""
-        for network, latency_ms in self.latencies_ms(networks):
-            model = marked(network.model)
-            graph = read_graph(model, self._asked.batch_size)
-            nodes = runtime_nodes(graph)
-            read = measures(graph, nodes)
-            images = {graph.inputs[0]: np.zeros((self._asked.batch_size, *network.shape), np.float32)}
-            with measurement_lock(), _on_own_cores(self._asked.threads):
-                times = node_times(model, nodes, read, images, self._asked.threads, NODES_S)
-            macs = sum(macs_of(graph, operator) for operator in graph.operators)
-            yield network, ProfiledNetwork(network.name, network.format, read, times, latency_ms, macs)
+    def nodes(self, model: bytes, shape: "ImageShape") -> tuple[Array, NodeTimes, float]:
+        """Return the measures of a model's nodes, their times, and its multiply-accumulates."""
+        named = marked(model)
+        graph = read_graph(named, self._asked.batch_size)
+        nodes = runtime_nodes(graph)
+        read = measures(graph, nodes)
+        images = {graph.inputs[0]: np.zeros((self._asked.batch_size, *shape), np.float32)}
+        with measurement_lock(), _on_own_cores(self._asked.threads):
+            times = node_times(named, nodes, read, images, self._asked.threads, NODES_S)
+        return read, times, sum(macs_of(graph, operator) for operator in graph.operators)
 
 
 def latencies_ms(

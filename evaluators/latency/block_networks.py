@@ -16,8 +16,6 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from paredown.evaluators.latency.random_networks import in_format
-
 OPSET, IR_VERSION = 17, 8
 ACTIVATIONS = ("relu", "relu6", "silu", "hardswish")
 BLOCKS = ("inverted", "inverted", "separable", "basic", "basic", "bottleneck", "plain", "grouped")
@@ -200,7 +198,11 @@ def block_network(seed: int, format_: str) -> tuple[bytes, tuple[int, int, int]]
         model, shape, macs = _network(dice, format_ == "int8")
         if SMALLEST_MACS <= macs <= LARGEST_MACS:
             break
-    return in_format(model, format_ if format_ == "fp16" else "fp32", shape), shape
+    if format_ == "fp16":
+        from paredown.evaluators.latency.random_networks import in_format
+
+        model = in_format(model, format_, shape)
+    return model, shape
 
 
 def _network(dice: random.Random, is_int8: bool) -> tuple[bytes, tuple[int, int, int], float]:

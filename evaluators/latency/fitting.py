@@ -5,8 +5,11 @@ the intervals. A member learns from the latencies of whole networks and from how
 """
 
 import math
+import multiprocessing
+import os
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +22,7 @@ from paredown.evaluators.latency.node_features import AT, CLASSES, MEASURES, Arr
 from paredown.evaluators.latency.node_times import NodeTimes, divided
 from paredown.evaluators.latency.predictor import LatencyPredictor, corrected_us, inputs_of
 from paredown.evaluators.latency.table_sum import costs_of, fitted_table, groups_of, guessed_us
+from paredown.evaluators.owner import end_with_owner
 
 FOLDS = 5
 WIDTH = 64
@@ -37,6 +41,8 @@ BLOCKS = "blocks-"
 """How the names of networks of random blocks begin."""
 FEWEST_CALIBRATING = 50
 """Number of networks from which on an interval is found on them alone."""
+FEWEST_IN_PARALLEL = 200
+"""Number of networks from which on members are trained on all cores: processes take seconds to start."""
 LEAST_MS = 0.05
 """Latency from which on networks count among the held-out ones: below, a call takes the time."""
 
@@ -74,12 +80,12 @@ def fitted(
         steps: Maximum number of steps of training of each member.
     """
     data = _Data.of(networks)
-    members, held_out, by_table = [], np.zeros(len(networks)), np.zeros(len(networks))
-    for fold in range(FOLDS):
+    members = _members(data, seconds, steps)
+    held_out, by_table = np.zeros(len(networks)), np.zeros(len(networks))
+    for fold, member in enumerate(members):
         own = data.folds == fold
-        members.append(_trained(data, np.flatnonzero(~own), fold, seconds / FOLDS, steps))
-        held_out[own] = _predicted(data, members[-1])[own]
-        by_table[own] = _table_sum(data, members[-1])[own]
+        held_out[own] = _predicted(data, member)[own]
+        by_table[own] = _table_sum(data, member)[own]
     predictions = np.log([_predicted(data, member) for member in members])
     latencies = data.latencies
     errors = np.abs(np.log(held_out / latencies))
@@ -192,6 +198,16 @@ def _table_sum(data: _Data, member: _Member) -> Array:
     return np.bincount(data.owner, guessed, len(data.latencies)) / 1e3
 
 
+def _members(data: _Data, seconds: float, steps: int) -> list[_Member]:
+    """Return one member for each fold, trained on the other ones; on as many cores as there are, one each."""
+    cores = min(FOLDS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    if cores == 1 or len(data.latencies) < FEWEST_IN_PARALLEL:
+        return [_trained(data, fold, seconds / FOLDS, steps) for fold in range(FOLDS)]
+    each = seconds / math.ceil(FOLDS / cores)
+    with ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"), end_with_owner) as pool:
+        return list(pool.map(_trained, *zip(*((data, fold, each, steps) for fold in range(FOLDS)), strict=True)))
+
+
 def _one_cycle(done: float) -> float:
     """Return the share of the learning rate that holds after a share of the training."""
     if done < WARM_UP:
@@ -199,14 +215,16 @@ def _one_cycle(done: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP)))
 
 
-def _trained(data: _Data, members: NDArray[np.int64], seed: int, seconds: float, steps: int) -> _Member:
-    """Return a table and what corrects it, found on some of the networks."""
+def _trained(data: _Data, fold: int, seconds: float, steps: int) -> _Member:
+    """Return a table and what corrects it, found on the networks of the other folds."""
     import torch
     from torch import nn
     from torch.nn import functional as F
 
-    torch.manual_seed(seed)
-    dice = np.random.default_rng(seed)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the products are small
+    torch.manual_seed(fold)
+    dice, members = np.random.default_rng(fold), np.flatnonzero(data.folds != fold)
     is_known = np.isfinite(data.nodes_us)
     used = np.isin(data.owner, members) & is_known
     table = fitted_table(data.costs[used], data.groups[used], data.nodes_us[used])
@@ -245,6 +263,7 @@ def _trained(data: _Data, members: NDArray[np.int64], seed: int, seconds: float,
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+    torch.set_num_threads(threads)
     layers = [layer for layer in model if isinstance(layer, nn.Linear)]
     found = [(a.weight.detach().numpy().T.astype(float), a.bias.detach().numpy().astype(float)) for a in layers]
     return _Member(table, found)

@@ -29,7 +29,7 @@ PAGE = 1024
 """Positions whose multiples lie at the same places of the first-level cache for all channels."""
 PRODUCT_VECTORS, SYMMETRIC_VECTORS = 3, 4
 """Vectors of outputs of a product of integers, and of a symmetric convolution, that one step computes."""
-OF_BLOCKS = ("steps", "waits", "tiles", "streamed", "calls", "traffic", "single")
+OF_BLOCKS = ("steps", "waits", "tiles", "streamed", "calls", "traffic", "single", "checked")
 """What is counted of convolutions on blocks of channels alone."""
 MOST_TASKS, LEAST_TASK_MACS = 5, 65536
 """Parts into which the rows of a convolution of integers are cut for one thread, and their least size."""
@@ -159,14 +159,16 @@ def _in_blocks(m: dict[str, Array], is_blocked: Flags, inside: Array) -> dict[st
         all_tiles += each
         streamed += each * weights * (4 * weights > NEAR_BYTES) * ~(depthwise | pointwise)
     of_all = lines * groups * is_blocked
+    calls = passes * np.where(depthwise, out_blocks, full + (rest > 0)) * of_all
     return {
         "steps": steps * depth * of_all,
         "waits": waits * depth * of_all,
         "tiles": all_tiles * passes * of_all,
         "streamed": streamed * passes * of_all,
-        "calls": passes * np.where(depthwise, out_blocks, full + (rest > 0)) * of_all,
+        "calls": calls,
         "traffic": m["rows"] * VECTOR * out_blocks * groups * passes * is_blocked,
         "single": border * is_blocked,
+        "checked": border * m["window"] * inside * calls,
     }
 
 
@@ -192,8 +194,12 @@ def _lines(m: dict[str, Array], is_plain: Flags, is_blocked: Flags) -> dict[str,
     is_image, is_spanned = m["width"] < np.maximum(m["elements_out"], 2), _is(m, "broadcast", "global_pool")
     is_product = is_plain | _is(m, "linear", "product")
     own = np.where(integer, m["rows"], m["columns"]) * m["groups"]
-    lines = ~is_blocked * np.where(is_product, np.where(depthwise, m["rows"] * m["window"], own), positions)
-    length = np.where(is_product & ~depthwise, np.where(integer, m["columns"], m["rows"]), m["channels_out"])
+    is_by_channel = is_image & ~(m["is_last"] > 0)
+    others, of_others = (
+        np.where(is_by_channel, *each) for each in ((m["channels_out"], positions), (positions, m["channels_out"]))
+    )
+    lines = ~is_blocked * np.where(is_product, np.where(depthwise, m["rows"] * m["window"], own), others)
+    length = np.where(is_product & ~depthwise, np.where(integer, m["columns"], m["rows"]), of_others)
     left = length % VECTOR
     return {
         "positions": positions,
@@ -214,7 +220,7 @@ def _lines(m: dict[str, Array], is_plain: Flags, is_blocked: Flags) -> dict[str,
 LOGARITHMS = (
     *("rows", "columns", "depth", "groups", "width", "height", "channels_in", "channels_out"),
     *("elements_in", "elements_out", "smaller_in", "weights", "steps", "macs", "unrolled", "calls", "traffic"),
-    *("waits", "tiles", "streamed", "spans", "scattered", "recoded"),
+    *("waits", "tiles", "streamed", "checked", "spans", "scattered", "recoded"),
     *("lines", "vectors", "positions", "run", "runs", "copies"),
     *("tasks", "products", "packed", "pointers", "strided", "windows", "aliased"),
     *("network_weight_bytes", "network_largest_bytes", "network_nodes"),

@@ -4,42 +4,35 @@ Exports run in processes of their own, on cores that nothing is measured on, or 
 none.
 """
 
-import math
 import multiprocessing
 import os
 import platform
-import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from contextlib import closing, contextmanager
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paredown.evaluators.device import CPU_FILE, this_device
 from paredown.evaluators.errors import EvaluationError
-from paredown.evaluators.latency.bench import Asked, Bench, latencies_ms
-from paredown.evaluators.latency.fitting import BLOCKS, LEAST_MS, ProfiledNetwork, fitted
+from paredown.evaluators.latency.bench import Asked
+from paredown.evaluators.latency.bench_processes import BenchProcesses, MeasuredNetwork
+from paredown.evaluators.latency.fitting import BLOCKS, fitted
 from paredown.evaluators.latency.predictor import LatencyPredictor
 from paredown.evaluators.owner import end_with_owner
 
 if TYPE_CHECKING:
     from paredown.evaluators.latency.random_networks import RandomNetwork
 
-Exported = tuple[list["RandomNetwork"], list["RandomNetwork"]]
-"""The network of a seed in its number formats, and the same on images of other sizes."""
 AHEAD = 8
 """Networks of families that are exported ahead; while none is ready, one on other images or of blocks is measured."""
-MOST_RESIZED = 32
-"""Networks on other images that wait to be measured; older ones are dropped."""
-FIT_SHARE = 0.15
+MOST_RESIZED = 16
+"""Networks that wait to be measured on other images; older ones are dropped."""
+FIT_SHARE = 0.12
 """Share of the time that is kept for training the predictor."""
-AGAIN_SHARE, AGAIN_EVERY, FEWEST_AGAIN, OTHER_PROCESSES = 0.06, 40, 10, 2
-"""Share of the time in which every so many networks, if they are enough, are measured again in so many other processes:
-all networks of one process are up to a percent faster or slower than those of another."""
 MOST_EXPORTERS = 4
 """Processes that export; measuring takes about as long as one of them does, so few are ever needed."""
 FEWEST_NETWORKS = 20
@@ -58,56 +51,32 @@ def profiled(asked: Asked, tell: Callable[[str], None] = lambda text: None) -> L
         EvaluationError: The time is too short for a profile.
     """
     start = time.monotonic()
-    end = start + 60 * asked.minutes * (1 - FIT_SHARE - AGAIN_SHARE)
-    found: list[ProfiledNetwork] = []
-    again: list[tuple[RandomNetwork, float]] = []
-    with ExitStack() as stack:
-        networks = stack.enter_context(_networks(asked))
-        bench = Bench(asked)
-        for network, one in bench.profiled(takewhile(lambda _: time.monotonic() < end, networks)):
-            found.append(one)
-            if len(found) % AGAIN_EVERY == 0 and one.latency_ms >= LEAST_MS:
-                again.append((network, one.latency_ms))
-            if len(found) % 20 == 0:
-                tell(f"{len(found)} networks in {(time.monotonic() - start) / 60:.1f} of {asked.minutes:g} minutes")
-    if len(found) < FEWEST_NETWORKS:
-        raise EvaluationError(
-            f"{len(found)} networks in {asked.minutes:g} minutes are too few for a profile; needed: {FEWEST_NETWORKS}, "
-            "with more --minutes"
-        )
-    known = again if len(again) >= FEWEST_AGAIN else []
-    tell(
-        f"{len(found)} networks are measured"
-        + (f"; {len(known)} are measured again by other processes" if known else "")
-    )
-    settled = bench.settled()
-    known = [(network, settled * latency_ms) for network, latency_ms in known]
-    scale = _scale(asked, bench.reference_ms, known, 60 * asked.minutes * AGAIN_SHARE)
-    found = [replace(one, latency_ms=settled * scale * one.latency_ms) for one in found]
-    tell("the predictor is trained")
+    end = start + 60 * asked.minutes * (1 - FIT_SHARE)
+    measured = list[MeasuredNetwork]()
+    with closing(BenchProcesses(asked)) as bench:
+        with _networks(asked) as networks:
+            for one in bench.measured(takewhile(lambda _: time.monotonic() < end, networks)):
+                measured.append(one)
+                if len(measured) % 20 == 0:
+                    minutes = (time.monotonic() - start) / 60
+                    tell(f"{len(measured)} networks in {minutes:.1f} of {asked.minutes:g} minutes")
+        if len(measured) < FEWEST_NETWORKS:
+            raise EvaluationError(
+                f"{len(measured)} networks in {asked.minutes:g} minutes are too few for a profile; needed: "
+                f"{FEWEST_NETWORKS}, with more --minutes"
+            )
+        drift = bench.drift()
+    tell(f"{len(measured)} networks are measured; the predictor is trained")
     facts: dict[str, Any] = {
         "device": str(this_device(asked.threads, asked.batch_size)),
         "threads": asked.threads,
         "batch_size": asked.batch_size,
         "reference_ms": bench.reference_ms,
-        "reference_drift": bench.drift(),
-        "scale_between_processes": scale,
+        "reference_drift": drift,
     }
-    predictor = fitted(found, facts, 60 * asked.minutes * FIT_SHARE)
+    predictor = fitted(bench.profiled(measured), facts, 60 * asked.minutes * FIT_SHARE)
     predictor.facts["seconds"] = round(time.monotonic() - start)
     return predictor
-
-
-def _scale(asked: Asked, reference_ms: float, known: "Sequence[tuple[RandomNetwork, float]]", seconds: float) -> float:
-    """Return what latencies of this process are to be multiplied by to be those of several processes in the mean."""
-    logs, start = [0.0], time.monotonic()
-    for _ in range(OTHER_PROCESSES if known else 0):
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), end_with_owner) as other:
-            found = other.submit(latencies_ms, asked, reference_ms, [network for network, _ in known]).result()
-        logs.append(statistics.median(math.log(a / b) for a, (_, b) in zip(found, known, strict=True)))
-        if time.monotonic() - start > seconds / 2:
-            break
-    return math.exp(statistics.fmean(logs))
 
 
 @contextmanager
@@ -125,13 +94,14 @@ def _networks(asked: Asked) -> "Iterator[Iterator[RandomNetwork]]":
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _alternating(asked: Asked, families: "Callable[[int], Future[Exported]]") -> "Iterator[RandomNetwork]":
+def _alternating(asked: Asked, families: "Callable[[int], Future[list[RandomNetwork]]]") -> "Iterator[RandomNetwork]":
     from paredown.evaluators.latency.block_networks import block_network
-    from paredown.evaluators.latency.random_networks import RandomNetwork
+    from paredown.evaluators.latency.random_networks import RandomNetwork, on_other_images
 
     first = asked.seed * 100_000
-    waiting, ready = list[Future[Exported]](), list[RandomNetwork]()
-    resized: deque[RandomNetwork] = deque(maxlen=MOST_RESIZED)
+    waiting, ready = list[Future[list[RandomNetwork]]](), list[RandomNetwork]()
+    measured: deque[RandomNetwork] = deque(maxlen=MOST_RESIZED)
+    resized: deque[RandomNetwork] = deque()
     next_family = at = 0
     while True:
         while len(ready) + len(waiting) < AHEAD:
@@ -139,11 +109,12 @@ def _alternating(asked: Asked, families: "Callable[[int], Future[Exported]]") ->
             next_family += 1
         for future in [f for f in waiting if f.done()]:
             waiting.remove(future)
-            own, others = future.result()
-            ready += own
-            resized += others
+            ready += future.result()
+        while measured and not ready and not resized:
+            resized += on_other_images(measured.popleft())
         if ready:
-            yield ready.pop(0)
+            measured.append(ready.pop(0))
+            yield measured[-1]
         elif resized:
             yield resized.popleft()
         else:
@@ -153,15 +124,14 @@ def _alternating(asked: Asked, families: "Callable[[int], Future[Exported]]") ->
             at += 1
 
 
-def _families(seed: int, formats: Sequence[str]) -> Exported:
-    from paredown.evaluators.latency.random_networks import on_other_images, random_networks
+def _families(seed: int, formats: Sequence[str]) -> "list[RandomNetwork]":
+    from paredown.evaluators.latency.random_networks import random_networks
 
-    own = random_networks(seed, formats)
-    return own, [other for network in own for other in on_other_images(network)]
+    return random_networks(seed, formats)
 
 
-def _finished(exported: Exported) -> "Future[Exported]":
-    future: Future[Exported] = Future()
+def _finished(exported: "list[RandomNetwork]") -> "Future[list[RandomNetwork]]":
+    future: Future[list[RandomNetwork]] = Future()
     future.set_result(exported)
     return future
 

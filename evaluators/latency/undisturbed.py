@@ -62,6 +62,12 @@ class Visited:
         self.visits += 1
 
     @property
+    def least(self) -> tuple[float, float]:
+        """Shortest time of the run, and of the reference, in seconds."""
+        own, other = self._least
+        return own, other
+
+    @property
     def ratio(self) -> float:
         """Ratio of the time of the run to that of the reference."""
         own, other = self._least

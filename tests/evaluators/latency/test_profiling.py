@@ -9,7 +9,7 @@ from onnx import numpy_helper
 
 from paredown.evaluators.latency.bench import VISIT_EVERY, VISITS, Asked, Bench
 from paredown.evaluators.latency.block_networks import block_network
-from paredown.evaluators.latency.profiling import AHEAD, Exported, _alternating, _finished, _scale
+from paredown.evaluators.latency.profiling import AHEAD, _alternating, _finished
 from paredown.evaluators.latency.random_networks import RandomNetwork, on_other_images, random_networks
 from paredown.evaluators.latency.undisturbed import Visited
 from paredown.evaluators.metrics.latency_ms import runner
@@ -19,27 +19,27 @@ LOW_RANK_SEEDS = (3, 11, 14)
 """Seeds of networks some of whose factors have no values of their own."""
 
 
-def network(seed: int, format_: str, side: int = 8) -> RandomNetwork:
-    return RandomNetwork(f"mbconv-{seed}", format_, (3, side, side), b"")
+def network(seed: int, format_: str) -> RandomNetwork:
+    model, shape = block_network(seed, format_)
+    return RandomNetwork(f"mbconv-{seed}", format_, shape, model)
 
 
-def exported(seed: int) -> Exported:
-    own = [network(seed, format_) for format_ in ("fp32", "int8")]
-    return own, [network(seed, one.format, side) for one in own for side in (16, 24)]
+def exported(seed: int) -> list[RandomNetwork]:
+    return [network(seed, format_) for format_ in ("fp32", "int8")]
 
 
 def test_families_are_measured_as_long_as_they_are_exported() -> None:
     networks = list(islice(_alternating(Asked(), lambda seed: _finished(exported(seed))), 100))
     assert not [one.name for one in networks if one.name.startswith("blocks-")]
     assert len({one.name for one in networks}) == 50, "each seed once, in two number formats"
-    assert {one.shape for one in networks} == {(3, 8, 8)}, "other sizes fill gaps alone"
+    assert all(one.shape == network(seed, "fp32").shape for seed, one in enumerate(networks[::2])), "none is resized"
 
 
 def test_other_images_and_blocks_fill_the_gaps_and_families_that_do_not_fit_end_nothing() -> None:
-    waiting: list[Future[Exported]] = []
+    waiting: list[Future[list[RandomNetwork]]] = []
 
-    def families(seed: int) -> Future[Exported]:
-        future: Future[Exported] = Future()
+    def families(seed: int) -> Future[list[RandomNetwork]]:
+        future: Future[list[RandomNetwork]] = Future()
         waiting.append(future)
         return future
 
@@ -47,12 +47,15 @@ def test_other_images_and_blocks_fill_the_gaps_and_families_that_do_not_fit_end_
     assert [next(networks).name for _ in range(2)] == ["blocks-0", "blocks-1"]
     assert len(waiting) == AHEAD
     for future in waiting[:AHEAD]:
-        future.set_result(([], []))  # too large, or the steps do not fit
+        future.set_result([])  # too large, or the steps do not fit
     assert next(networks).name == "blocks-2"
     assert next(networks).name == "blocks-3"
     assert len(waiting) == 2 * AHEAD, "as many more are asked for"
     waiting[-1].set_result(exported(7))
-    assert [next(networks).shape[1] for _ in range(6)] == [8, 8, 16, 24, 16, 24]
+    found = [next(networks) for _ in range(6)]
+    assert {one.name for one in found} == {"mbconv-7"}
+    assert [one.format for one in found] == ["fp32", "int8", "fp32", "fp32", "int8", "int8"]
+    assert len({(one.format, one.shape) for one in found}) == 6, "each on two other sizes"
     assert next(networks).name == "blocks-4"
 
 
@@ -113,20 +116,6 @@ def test_a_look_at_the_references_in_a_disturbed_time_does_not_count() -> None:
     bench._looks = [(1.05 * first, every), (first, every), (first, 1.1 * every), (first, every), (first, every)]
     bench._first_ms = 1.05 * first  # as it was told after the first look
     assert bench.settled() == pytest.approx(1 / 1.05)
-    assert bench.reference_ms == pytest.approx(every)
     assert bench.settled() == pytest.approx(1), "all is told as it is settled"
     bench.look(0.1)
     assert len(bench._looks) == 6
-
-
-@pytest.mark.slow
-def test_a_profile_takes_the_mean_of_several_processes() -> None:
-    bench = Bench(Asked())
-    few = [
-        RandomNetwork(f"blocks-{seed}", "fp32", shape, model)
-        for seed in range(20, 30)
-        for model, shape in [block_network(seed, "fp32")]
-    ]
-    known = [(one, 2 * latency_ms) for one, latency_ms in bench.latencies_ms(few, 0.05)]
-    assert _scale(Asked(), bench.reference_ms, [], 60) == 1
-    assert _scale(Asked(), bench.reference_ms, known, 60) == pytest.approx(0.5 ** (2 / 3), rel=0.1)

@@ -1,5 +1,6 @@
 """`device profile` and `device measure`, as users meet them; a short profile of this machine."""
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from paredown.evaluators.device import this_device
 from paredown.evaluators.devices.catalogue import device_profile
 from paredown.evaluators.devices.costs import device_costs
 from paredown.evaluators.devices.profiled_file import write_profiled
-from paredown.evaluators.latency.bench import Asked, Bench
+from paredown.evaluators.latency.bench import Asked
+from paredown.evaluators.latency.bench_processes import BenchProcesses
 from paredown.evaluators.latency.block_networks import block_network
 from paredown.evaluators.latency.fitting import fitted
 from paredown.evaluators.latency.random_networks import RandomNetwork
@@ -30,8 +32,8 @@ def network(seed: int) -> RandomNetwork:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a device file of this machine, made from few networks, and a model."""
     folder = tmp_path_factory.mktemp("host")
-    bench = Bench(Asked())
-    found = [one for _, one in bench.profiled(map(network, range(8)))]
+    with closing(BenchProcesses(Asked())) as bench:
+        found = bench.profiled(list(bench.measured(map(network, range(8)))))
     facts = {"device": str(this_device()), "threads": 1, "batch_size": 1, "reference_drift": 0.0}
     write_profiled(fitted(found, facts, steps=20), folder / "host.toml", folder / "host.latency.npz")
     (folder / "model.onnx").write_bytes(network(5).model)

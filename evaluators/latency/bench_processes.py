@@ -1,0 +1,174 @@
+"""Measures networks in several processes by turns: each is visited in two of them, twice in each.
+
+Where the buffers of a process lie in memory makes it slower or faster than others, by a percent for all networks, and
+by up to 6 % for those with some kernels: convolutions of integers that have groups, above all. A process is replaced
+after some hundreds of visits, so what is peculiar to one is a small part of a profile.
+"""
+
+import math
+import multiprocessing
+import statistics
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING
+
+from paredown.evaluators.latency.bench import LOOK_EVERY, VISIT_EVERY, WHOLE_S, Asked, Bench
+from paredown.evaluators.latency.fitting import ProfiledNetwork
+from paredown.evaluators.latency.node_features import Array
+from paredown.evaluators.latency.node_times import NodeTimes
+from paredown.evaluators.owner import end_with_owner
+
+if TYPE_CHECKING:
+    from paredown.evaluators.latency.random_networks import RandomNetwork
+    from paredown.spaces.families.family import ImageShape
+
+PROCESSES, VISITS = 2, 4
+"""Processes at a time, and visits of a network, in each of them by turns."""
+LIFE = 400
+"""Visits after which a process is replaced; the first one ends earlier, so that not all are replaced at once."""
+FIRST_LOOK_S, LOOK_S = 1.5, 0.3
+"""Seconds for which a process measures the references at first, and later."""
+
+
+@dataclass
+class MeasuredNetwork:
+    """A network that was measured, before all is told on one clock.
+
+    Attributes:
+        network: The network.
+        times: Time of the network and of the first reference in each visit, in seconds, with the place of the process.
+        nodes: What the profiler says of its nodes: their measures, their times, and its multiply-accumulates.
+    """
+
+    network: "RandomNetwork"
+    times: list[tuple[int, tuple[float, float]]] = field(default_factory=list)
+    nodes: tuple[Array, NodeTimes, float] | None = None
+
+
+@dataclass
+class _Process:
+    place: int
+    pool: ProcessPoolExecutor
+    life: int
+    looks: list[tuple[float, float]]
+    visits: int = 0
+
+
+class BenchProcesses:
+    """Measures networks on this machine, in several processes by turns."""
+
+    def __init__(self, asked: Asked) -> None:
+        """Start nothing yet.
+
+        Args:
+            asked: What is measured.
+        """
+        self._asked = asked
+        self._looks: list[list[tuple[float, float]]] = []
+        self._open: list[_Process] = []
+
+    def measured(self, networks: "Iterable[RandomNetwork]", seconds: float = WHOLE_S) -> Iterator[MeasuredNetwork]:
+        """Yield networks that were measured, each after its last visit; those that are left when no more come too.
+
+        Args:
+            networks: What is measured, in order; asked for one at a time.
+            seconds: Time to spend on each, in all visits.
+        """
+        waiting = deque[MeasuredNetwork]()
+        for network in networks:
+            waiting.append(MeasuredNetwork(network))
+            for each in list(waiting)[::-VISIT_EVERY]:
+                self._visit(each, seconds / VISITS)
+            if waiting[0].nodes is not None:
+                yield waiting.popleft()
+        for _ in range(VISITS):
+            for each in waiting:
+                if each.nodes is None:
+                    self._visit(each, seconds / VISITS)
+        yield from waiting
+
+    def profiled(self, measured: Sequence[MeasuredNetwork]) -> list[ProfiledNetwork]:
+        """Return networks as they are profiled, their latencies on the clock of all processes that measured."""
+        every, found = self.reference_ms, list[ProfiledNetwork]()
+        first = [statistics.median(first / all_ for first, all_ in looks) for looks in self._looks]
+        for one in measured:
+            assert one.nodes is not None, "it was visited as often as all are"
+            read, times, macs = one.nodes
+            least = dict[int, list[tuple[float, float]]]()
+            for place, both in one.times:
+                least.setdefault(place, []).append(both)
+            ratios = [
+                first[place] * min(own for own, _ in those) / min(beside for _, beside in those)
+                for place, those in least.items()
+            ]
+            latency_ms = every * statistics.geometric_mean(ratios)
+            found.append(ProfiledNetwork(one.network.name, one.network.format, read, times, latency_ms, macs))
+        return found
+
+    @property
+    def reference_ms(self) -> float:
+        """Geometric mean of the latencies of the references, in the median of all looks of all processes."""
+        return statistics.median(every for looks in self._looks for _, every in looks)
+
+    def drift(self) -> float:
+        """Return by what share the references take longer now than `reference_ms`, by all open processes."""
+        logs = [math.log(self._look(process, FIRST_LOOK_S)[1] / self.reference_ms) for process in self._open]
+        return math.exp(statistics.fmean(logs)) - 1
+
+    def close(self) -> None:
+        """End all processes."""
+        while self._open:
+            self._open.pop().pool.shutdown()
+
+    def _visit(self, one: MeasuredNetwork, seconds: float) -> None:
+        """Measure a network in the process whose turn it is, and its nodes at the last visit."""
+        process = self._process(len(one.times) % PROCESSES)
+        network = one.network
+        visit = process.pool.submit(_visited, self._asked, network.model, network.shape, seconds)
+        one.times.append((process.place, visit.result()))
+        if len(one.times) == VISITS:
+            one.nodes = process.pool.submit(_nodes, self._asked, network.model, network.shape).result()
+        process.visits += 1
+        if process.visits % LOOK_EVERY == 0:
+            self._look(process, LOOK_S)
+
+    def _process(self, turn: int) -> _Process:
+        """Return the process that has a turn, a new one where there is none or the last one has served its time."""
+        if turn == len(self._open):
+            self._open.append(self._started(LIFE * (turn + 1) // PROCESSES))
+        elif self._open[turn].visits == self._open[turn].life:
+            self._open[turn].pool.shutdown()
+            self._open[turn] = self._started(LIFE)
+        return self._open[turn]
+
+    def _started(self, life: int) -> _Process:
+        pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), end_with_owner)
+        process = _Process(len(self._looks), pool, life, [])
+        self._looks.append(process.looks)
+        self._look(process, FIRST_LOOK_S)
+        return process
+
+    def _look(self, process: _Process, seconds: float) -> tuple[float, float]:
+        process.looks.append(process.pool.submit(_look, self._asked, seconds).result())
+        return process.looks[-1]
+
+
+@cache
+def _bench(asked: Asked) -> Bench:
+    """Return the bench of this process."""
+    return Bench(asked, seconds=0.0)
+
+
+def _look(asked: Asked, seconds: float) -> tuple[float, float]:
+    return _bench(asked).look(seconds)
+
+
+def _visited(asked: Asked, model: bytes, shape: "ImageShape", seconds: float) -> tuple[float, float]:
+    return _bench(asked).visit(model, shape, seconds).least
+
+
+def _nodes(asked: Asked, model: bytes, shape: "ImageShape") -> tuple[Array, NodeTimes, float]:
+    return _bench(asked).nodes(model, shape)
