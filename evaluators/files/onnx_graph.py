@@ -161,15 +161,8 @@ def sort_nodes(graph: Any) -> None:
         if len(later) == len(waiting):
             raise EvaluationError("the model's operators wait for each other")
         waiting = later
-    nodes = [_copy(node) for node in ordered]
-    del graph.node[:]
-    graph.node.extend(nodes)
-
-
-def _copy(node: Any) -> Any:
-    copied = onnx.NodeProto()
-    copied.CopyFrom(node)
-    return copied
+    places = {tuple(node.output): at for at, node in enumerate(ordered)}
+    graph.node.sort(key=lambda node: places[tuple(node.output)])
 
 
 class _Reader:

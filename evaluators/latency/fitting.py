@@ -20,7 +20,7 @@ from scipy.stats import kendalltau
 from paredown.evaluators.latency.node_counts import counts_of, features
 from paredown.evaluators.latency.node_features import AT, CLASSES, MEASURES, Array
 from paredown.evaluators.latency.node_times import NodeTimes, divided
-from paredown.evaluators.latency.predictor import LatencyPredictor, corrected_us, inputs_of
+from paredown.evaluators.latency.predictor import LatencyPredictor, corrected_us, inputs_of, standardised
 from paredown.evaluators.latency.table_sum import costs_of, fitted_table, groups_of, guessed_us
 from paredown.evaluators.owner import end_with_owner
 
@@ -152,7 +152,7 @@ class _Data:
     read: Array
     costs: Array
     groups: NDArray[np.int64]
-    seen: Array
+    standard: Array
     owner: NDArray[np.int64]
     nodes_us: Array
     latencies: Array
@@ -167,17 +167,18 @@ class _Data:
         latencies = np.array([n.latency_ms for n in networks])
         counts = counts_of(read)
         seen = features(counts)
+        mean, scale = seen.mean(axis=0), seen.std(axis=0) + 1e-3
         return cls(
             read,
             costs_of(counts),
             groups_of(counts),
-            seen,
+            standardised(seen, mean, scale),
             np.concatenate([np.full(len(n.read), at) for at, n in enumerate(networks)]),
             np.concatenate(divided([n.times for n in networks], latencies)),
             latencies,
             np.array([names[n.name] for n in networks]),
-            seen.mean(axis=0),
-            seen.std(axis=0) + 1e-3,
+            mean,
+            scale,
         )
 
 
@@ -189,7 +190,7 @@ class _Member:
 
 def _predicted(data: _Data, member: _Member) -> Array:
     guessed = guessed_us(data.costs, data.groups, member.table)
-    nodes = corrected_us(guessed, inputs_of(data.seen, guessed, data.mean, data.scale), member.layers)
+    nodes = corrected_us(guessed, inputs_of(data.standard, guessed), member.layers)
     return np.bincount(data.owner, nodes, len(data.latencies)) / 1e3
 
 
@@ -230,7 +231,7 @@ def _trained(data: _Data, fold: int, seconds: float, steps: int) -> _Member:
     table = fitted_table(data.costs[used], data.groups[used], data.nodes_us[used])
     guess = guessed_us(data.costs, data.groups, table)
     nodes_us = np.where(is_known, data.nodes_us, 1.0)
-    values = (inputs_of(data.seen, guess, data.mean, data.scale), guess, nodes_us, 1e3 * data.latencies, is_known)
+    values = (inputs_of(data.standard, guess), guess, nodes_us, 1e3 * data.latencies, is_known)
     inputs, guessed, nodes, whole, known = (torch.tensor(v, dtype=torch.float32) for v in values)
     model = nn.Sequential(
         *(nn.Linear(inputs.shape[1], WIDTH), nn.SiLU(), nn.Dropout(DROPOUT)),

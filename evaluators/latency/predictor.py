@@ -121,11 +121,11 @@ class LatencyPredictor:
         """Return what each node takes by each member, in microseconds: `members x nodes`."""
         counts = counts_of(read)
         costs, groups, seen = costs_of(counts), groups_of(counts), features(counts)
-        found = []
+        found, standard = [], standardised(seen, self.mean, self.scale)
         for at, table in enumerate(self.tables):
             guessed = guessed_us(costs, groups, table)
             layers = [(weight[at], bias[at]) for weight, bias in self.layers]
-            found.append(corrected_us(guessed, inputs_of(seen, guessed, self.mean, self.scale), layers))
+            found.append(corrected_us(guessed, inputs_of(standard, guessed), layers))
         return np.stack(found)
 
     def table_sum_ms(self, model: Path | bytes) -> float:
@@ -166,9 +166,14 @@ class LatencyPredictor:
         np.savez_compressed(file, facts=facts, interval=self.interval, **small)  # type: ignore[arg-type]
 
 
-def inputs_of(seen: Array, guessed: Array, mean: Array, scale: Array) -> Array:
-    """Return what the members see: standardised features, and the logarithm of the guess."""
-    return np.concatenate([np.clip((seen - mean) / scale, -5, 5), np.log(guessed)[:, None] / 3], axis=1)
+def standardised(seen: Array, mean: Array, scale: Array) -> Array:
+    """Return features in standard deviations from their mean in a profile."""
+    return np.asarray(np.clip((seen - mean) / scale, -5, 5))
+
+
+def inputs_of(standard: Array, guessed: Array) -> Array:
+    """Return what a member sees: standardised features, and the logarithm of its guess."""
+    return np.concatenate([standard, np.log(guessed)[:, None] / 3], axis=1)
 
 
 def corrected_us(guessed: Array, inputs: Array, layers: Sequence[tuple[Array, Array]]) -> Array:
