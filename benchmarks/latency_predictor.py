@@ -1,12 +1,12 @@
 """How well the learned predictor knows this machine: whole networks of the families that it has not seen.
 
 Profiles the machine as `paredown device profile` does, or takes a device file that this has written, and predicts
-networks of the product's families (other seeds, at least 50 us). What it says is compared with the median of five
-rounds of measurements, each in a process of its own and in another order, since a machine that others share is slower
-for minutes at a time, and a network is a percent faster in one process than in another. `one_round` compares it with
-the first round alone, and `measured_again` the first two rounds with each other. All are told on the clock of the
-profile: as ratios to the references, whose latency is that of the profile; `reference_drift` is how far the machine
-has moved since.
+networks of the product's families (other seeds, at least 50 us). What it says is compared with the median of three
+rounds of measurements, each in two processes of its own and in another order, since a machine that others share is
+slower for minutes at a time, and a network is a percent faster in one process than in another. They are measured as a
+profile does. `one_round` compares it with the first round alone, and `measured_again` the first two rounds with each
+other. All are told on the clock of the profile: as ratios to the references, whose latency is that of the profile;
+`reference_drift` is how far the machine has moved since.
 Beside it: a line through the logarithms of multiply-accumulates, and the sum over the table of costs by class.
 
     .venv/bin/python benchmarks/latency_predictor.py --minutes 9 --networks 150
@@ -18,14 +18,13 @@ within 10 %, Kendall's tau 0.95, 10 ms a prediction.
 
 import argparse
 import json
-import multiprocessing
 import os
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +32,8 @@ import numpy as np
 from paredown.evaluators.devices.catalogue import device_profile
 from paredown.evaluators.devices.profiled_file import write_profiled
 from paredown.evaluators.files.onnx_graph import read_graph
-from paredown.evaluators.latency.bench import Asked, Bench, latencies_ms
+from paredown.evaluators.latency.bench import Asked
+from paredown.evaluators.latency.bench_processes import BenchProcesses, MeasuredNetwork
 from paredown.evaluators.latency.fitting import LEAST_MS, summary
 from paredown.evaluators.latency.kernels import macs_of
 from paredown.evaluators.latency.predictor import LatencyPredictor, load_predictor
@@ -43,7 +43,7 @@ from paredown.evaluators.latency.random_networks import RandomNetwork, random_ne
 RESULTS = Path(__file__).parent / "results" / "latency_predictor.json"
 FIRST_SEED = 160_000_000
 """Profiles draw from seeds far below; those from 50,000,000 to 150,000,200 judged earlier versions."""
-ROUNDS = 5
+ROUNDS = 3
 GOALS = {"within_5_percent": 0.91, "within_10_percent": 0.99, "kendall_tau": 0.95}
 MOST_MS = 10.0
 
@@ -87,21 +87,21 @@ def main() -> None:
     predictor = predictor_of(options.device, options.minutes)
     facts = predictor.facts
     asked = Asked(threads=facts["threads"], batch_size=facts["batch_size"], formats=tuple(facts["formats"]))
-    bench, networks, first = Bench(asked, facts["reference_ms"]), list[RandomNetwork](), list[float]()
-    for network, latency in bench.latencies_ms(held_out(asked.formats)):
-        if latency >= LEAST_MS:
-            networks.append(network)
-            first.append(latency)
-        if len(networks) == options.networks:
-            break
-    drift, settled = bench.drift(), bench.settled()
-    first = [settled * latency for latency in first]
-    rounds = [first]
-    for seed in range(1, ROUNDS):
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as own_process:
-            order = np.random.default_rng(seed).permutation(len(networks))
-            own = own_process.submit(latencies_ms, asked, facts["reference_ms"], [networks[at] for at in order])
-            rounds.append([own.result()[at] for at in np.argsort(order)])
+    networks, rounds, drifts = list[RandomNetwork](), list[list[float]](), list[float]()
+    for seed in range(ROUNDS):
+        order = np.random.default_rng(seed).permutation(len(networks))
+        with closing(BenchProcesses(asked)) as bench:
+            measured = list[MeasuredNetwork]()
+            enough = len(networks) or options.networks
+            for one in bench.measured([networks[at] for at in order] if networks else held_out(asked.formats)):
+                if networks or bench.profiled([one])[0].latency_ms >= LEAST_MS:
+                    measured.append(one)
+                if len(measured) == enough:
+                    break
+            latencies = [one.latency_ms for one in bench.profiled(measured, facts["reference_ms"])]
+            drifts.append(bench.reference_ms / facts["reference_ms"] - 1)
+        networks = networks or [one.network for one in measured]
+        rounds.append([latencies[at] for at in np.argsort(order)] if len(order) else latencies)
         print(f"round {seed + 1} of {ROUNDS} is measured", file=sys.stderr)
     truth = np.median(rounds, axis=0)
     seconds, predictions = [], []
@@ -117,14 +117,14 @@ def main() -> None:
     document = {
         "device": facts["device"],
         "load_average": round(os.getloadavg()[0], 2),
-        "reference_drift": {"before": bench.drift_before, "after": drift},
+        "reference_drift": drifts,
         "profile": {key: facts[key] for key in ("networks", "seconds", "formats", "held_out", "reference_drift")},
         "learned": learned,
         "learned_by_format": {
             name: summary(values[formats == name], truth[formats == name]) for name in np.unique(formats).tolist()
         },
-        "one_round": summary(values, np.array(first)),
-        "measured_again": summary(np.array(rounds[1]), np.array(first)),
+        "one_round": summary(values, np.array(rounds[0])),
+        "measured_again": summary(np.array(rounds[1]), np.array(rounds[0])),
         "table_sum": summary(np.array([predictor.table_sum_ms(n.model) for n in networks]), truth),
         "macs_only": summary(np.array([by_macs(predictor, n.model) for n in networks]), truth),
         "in_90_percent_interval": float(np.mean(inside)),

@@ -13,7 +13,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto
@@ -133,7 +132,7 @@ def read_graph(model: Path | bytes, batch_size: int = 1) -> Graph:
         for output in proto.graph.output:
             output.type.tensor_type.ClearField("shape")
         widths = {
-            tensor.name: _width(tensor) for tensor in proto.graph.initializer if tensor.data_type == TensorProto.INT8
+            t.name: _width(t) for t in proto.graph.initializer if t.data_type == TensorProto.INT8 and len(t.dims) > 1
         }
         for tensor in proto.graph.initializer:
             if math.prod(tensor.dims) > SMALL:  # shape inference copies the model, and needs no weights
@@ -263,11 +262,15 @@ def _tensor(shape: tuple[int, ...], kind: int, narrowest_bits: int = 0) -> Tenso
 
 def _scalar(tensor: Any) -> float:
     """Return the value of a tensor without axes; most are read without NumPy."""
-    packed = PACKED.get(tensor.data_type) if tensor.raw_data else None
-    return float(struct.unpack(packed, tensor.raw_data)[0] if packed else onnx.numpy_helper.to_array(tensor).item())
+    packed = PACKED.get(tensor.data_type)
+    if packed and tensor.raw_data:
+        return float(struct.unpack(packed, tensor.raw_data)[0])
+    values = (tensor.float_data or tensor.int32_data) if packed else ()
+    return float(values[0] if values else onnx.numpy_helper.to_array(tensor).item())
 
 
 def _width(tensor: Any) -> int:
     """Return the bits of the narrowest signed grid that holds a tensor's values."""
     values = onnx.numpy_helper.to_array(tensor)
-    return 1 + math.ceil(math.log2(int(np.abs(values.astype(np.int16)).max(initial=1)) + 1))
+    largest = max(-int(values.min(initial=0)), int(values.max(initial=1)))
+    return 1 + math.ceil(math.log2(largest + 1))

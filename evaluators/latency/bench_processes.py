@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING
 
-from paredown.evaluators.latency.bench import LOOK_EVERY, VISIT_EVERY, WHOLE_S, Asked, Bench
+from paredown.evaluators.latency.bench import Asked, Bench
 from paredown.evaluators.latency.fitting import ProfiledNetwork
 from paredown.evaluators.latency.node_features import Array
 from paredown.evaluators.latency.node_times import NodeTimes
@@ -25,12 +25,15 @@ if TYPE_CHECKING:
     from paredown.evaluators.latency.random_networks import RandomNetwork
     from paredown.spaces.families.family import ImageShape
 
-PROCESSES, VISITS = 2, 4
-"""Processes at a time, and visits of a network, in each of them by turns."""
+PROCESSES, VISITS, VISIT_EVERY = 2, 4, 8
+"""Processes at a time, visits of a network, in each of them by turns, and the networks that come between two visits:
+some seconds, since what others do to the caches of a machine lasts for some tenths of one."""
+WHOLE_S = 0.15
+"""Seconds that a network is measured, in all visits."""
 LIFE = 400
 """Visits after which a process is replaced; the first one ends earlier, so that not all are replaced at once."""
-FIRST_LOOK_S, LOOK_S = 1.5, 0.3
-"""Seconds for which a process measures the references at first, and later."""
+FIRST_LOOK_S, LOOK_S, LOOK_EVERY = 1.5, 0.3, 50
+"""Seconds for which a process measures the references, first and later, and the visits after which it looks again."""
 
 
 @dataclass
@@ -90,9 +93,17 @@ class BenchProcesses:
                     self._visit(each, seconds / VISITS)
         yield from waiting
 
-    def profiled(self, measured: Sequence[MeasuredNetwork]) -> list[ProfiledNetwork]:
-        """Return networks as they are profiled, their latencies on the clock of all processes that measured."""
-        every, found = self.reference_ms, list[ProfiledNetwork]()
+    def profiled(self, measured: Sequence[MeasuredNetwork], reference_ms: float | None = None) -> list[ProfiledNetwork]:
+        """Return networks as they are profiled, told on one clock.
+
+        What is slow in one visit does not count, and between processes the mean does. What the first reference is
+        worth in a process is the median of its looks: a single one may fall into a time when others disturb it.
+
+        Args:
+            measured: What was measured.
+            reference_ms: Latency of the references on whose clock latencies are told; None for that of this bench.
+        """
+        every, found = reference_ms or self.reference_ms, list[ProfiledNetwork]()
         first = [statistics.median(first / all_ for first, all_ in looks) for looks in self._looks]
         for one in measured:
             assert one.nodes is not None, "it was visited as often as all are"
@@ -159,7 +170,7 @@ class BenchProcesses:
 @cache
 def _bench(asked: Asked) -> Bench:
     """Return the bench of this process."""
-    return Bench(asked, seconds=0.0)
+    return Bench(asked)
 
 
 def _look(asked: Asked, seconds: float) -> tuple[float, float]:
@@ -167,7 +178,7 @@ def _look(asked: Asked, seconds: float) -> tuple[float, float]:
 
 
 def _visited(asked: Asked, model: bytes, shape: "ImageShape", seconds: float) -> tuple[float, float]:
-    return _bench(asked).visit(model, shape, seconds).least
+    return _bench(asked).visit(model, shape, seconds)
 
 
 def _nodes(asked: Asked, model: bytes, shape: "ImageShape") -> tuple[Array, NodeTimes, float]:

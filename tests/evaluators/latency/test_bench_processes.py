@@ -9,8 +9,14 @@ import numpy as np
 import pytest
 
 from paredown.evaluators.latency import bench_processes
-from paredown.evaluators.latency.bench import VISIT_EVERY, Asked, Bench
-from paredown.evaluators.latency.bench_processes import PROCESSES, VISITS, BenchProcesses, MeasuredNetwork
+from paredown.evaluators.latency.bench import Asked
+from paredown.evaluators.latency.bench_processes import (
+    PROCESSES,
+    VISIT_EVERY,
+    VISITS,
+    BenchProcesses,
+    MeasuredNetwork,
+)
 from paredown.evaluators.latency.block_networks import block_network
 from paredown.evaluators.latency.node_times import NodeTimes
 from paredown.evaluators.latency.random_networks import RandomNetwork
@@ -53,17 +59,27 @@ def test_others_come_between_two_visits(measured: tuple[BenchProcesses, list[Mea
     assert next(supply).name == f"blocks-{1 + (VISITS - 1) * VISIT_EVERY}"
 
 
-def test_latencies_are_those_that_one_process_measures(
+def test_another_bench_tells_latencies_on_the_clock_of_the_first_one(
     measured: tuple[BenchProcesses, list[MeasuredNetwork]],
 ) -> None:
     bench, found = measured
     profiled = bench.profiled(found)
-    alone = Bench(Asked(), bench.reference_ms)
-    own = [latency_ms for _, latency_ms in alone.latencies_ms(map(network, range(4)))]
-    for seed, latency_ms in enumerate(own):
-        assert statistics.median(one.latency_ms for one in profiled[seed::4]) == pytest.approx(latency_ms, rel=0.15)
+    with closing(BenchProcesses(Asked())) as other:
+        again = other.profiled(list(other.measured(map(network, range(4)))), 2 * bench.reference_ms)
+    for seed, one in enumerate(again):
+        own = statistics.median(each.latency_ms for each in profiled[seed::4])
+        assert one.latency_ms / own == pytest.approx(2, rel=0.2)
     assert all(np.nansum(one.times.nodes_us) > 0 for one in profiled)
     assert abs(bench.drift()) < 0.5
+
+
+def test_a_look_at_the_references_in_a_disturbed_time_does_not_count() -> None:
+    bench = BenchProcesses(Asked())
+    bench._looks[:] = [[(1.05, 2.0), (1.0, 2.0), (1.0, 2.2), (1.0, 2.0), (1.0, 2.0)]]
+    nodes = (np.zeros((1, 1)), NodeTimes(np.zeros(1), 1.0, 1), 1e6)
+    one = MeasuredNetwork(network(0), [(0, (3.0, 1.0))], nodes)
+    assert bench.reference_ms == 2.0
+    assert bench.profiled([one])[0].latency_ms == pytest.approx(3.0)
 
 
 def test_what_is_slow_in_one_visit_or_for_all_of_a_process_does_not_count() -> None:

@@ -1,17 +1,16 @@
 """The supply of networks that a profile measures: families first, without running dry, and blocks in the gaps."""
 
 from concurrent.futures import Future
-from itertools import islice, pairwise
+from itertools import islice
 
 import onnx
 import pytest
 from onnx import numpy_helper
 
-from paredown.evaluators.latency.bench import VISIT_EVERY, VISITS, Asked, Bench
+from paredown.evaluators.latency.bench import Asked
 from paredown.evaluators.latency.block_networks import block_network
 from paredown.evaluators.latency.profiling import AHEAD, _alternating, _finished
 from paredown.evaluators.latency.random_networks import RandomNetwork, on_other_images, random_networks
-from paredown.evaluators.latency.undisturbed import Visited
 from paredown.evaluators.metrics.latency_ms import runner
 from paredown.spaces.families.catalogue import PUBLISHED
 
@@ -79,43 +78,3 @@ def test_no_weights_are_left_at_zero_behind_which_all_integers_would_lie_on_one_
 def _on_others(seed: int) -> tuple[str, list[RandomNetwork]]:
     own = random_networks(seed, ("fp32",))
     return (own[0].name, on_other_images(own[0])) if own else ("", [])
-
-
-@pytest.mark.slow
-def test_a_later_bench_tells_latencies_on_the_clock_of_the_earlier_one() -> None:
-    model, shape = block_network(11, "fp32")
-    one = RandomNetwork("blocks-11", "fp32", shape, model)
-    own = Bench(Asked())
-    later = Bench(Asked(), 2 * own.reference_ms)
-    assert later.reference_ms == 2 * own.reference_ms
-    assert later.drift_before == pytest.approx(-0.5, abs=0.15)
-    ((_, twice),), ((_, once),) = later.latencies_ms([one]), own.latencies_ms([one])
-    assert twice / once == pytest.approx(2, rel=0.3)
-
-
-@pytest.mark.slow
-def test_each_network_is_measured_in_visits_between_which_others_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    bench, models = Bench(Asked()), {seed: block_network(seed, "fp32") for seed in range(3)}
-    networks = [RandomNetwork(str(at), "fp32", models[at % 3][1], models[at % 3][0]) for at in range(50)]
-    visits: list[Visited] = []
-    real = Visited.visit
-    monkeypatch.setattr(Visited, "visit", lambda one, run, seconds: (visits.append(one), real(one, run, 0.0)))
-    found = list(bench.latencies_ms(networks))
-    assert [network for network, _ in found] == networks
-    assert all(latency_ms > 0 for _, latency_ms in found)
-    places = [[at for at, one in enumerate(visits) if one is each] for each in dict.fromkeys(visits)]
-    assert [len(own) for own in places] == [VISITS] * len(networks)
-    assert all(b - a >= VISIT_EVERY for own in places[:10] for a, b in pairwise(own))
-    assert len(bench._looks) == 2, "the references are looked at again on the way"
-
-
-@pytest.mark.slow
-def test_a_look_at_the_references_in_a_disturbed_time_does_not_count() -> None:
-    bench = Bench(Asked())
-    ((first, every),) = bench._looks
-    bench._looks = [(1.05 * first, every), (first, every), (first, 1.1 * every), (first, every), (first, every)]
-    bench._first_ms = 1.05 * first  # as it was told after the first look
-    assert bench.settled() == pytest.approx(1 / 1.05)
-    assert bench.settled() == pytest.approx(1), "all is told as it is settled"
-    bench.look(0.1)
-    assert len(bench._looks) == 6
