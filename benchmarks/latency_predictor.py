@@ -9,7 +9,7 @@ other. All are told on the clock of the profile: as ratios to the references, wh
 `reference_drift` is how far the machine has moved since.
 Beside it: a line through the logarithms of multiply-accumulates, and the sum over the table of costs by class.
 
-    .venv/bin/python benchmarks/latency_predictor.py --minutes 9 --networks 150
+    .venv/bin/python benchmarks/latency_predictor.py --networks 150
     .venv/bin/python benchmarks/latency_predictor.py --device host.toml
 
 Writes benchmarks/results/latency_predictor.json and exits with code 1 where a goal is missed: 91 % within 5 %, 99 %
@@ -41,8 +41,8 @@ from paredown.evaluators.latency.profiling import predictor_file, profiled
 from paredown.evaluators.latency.random_networks import RandomNetwork, random_networks
 
 RESULTS = Path(__file__).parent / "results" / "latency_predictor.json"
-FIRST_SEED = 160_000_000
-"""Profiles draw from seeds far below; those from 50,000,000 to 150,000,200 judged earlier versions."""
+FIRST_SEED = 170_000_000
+"""Profiles draw from seeds far below; those from 50,000,000 to 160,000,200 judged earlier versions."""
 ROUNDS = 3
 GOALS = {"within_5_percent": 0.91, "within_10_percent": 0.99, "kendall_tau": 0.95}
 MOST_MS = 10.0
@@ -79,7 +79,7 @@ def predictor_of(device: Path | None, minutes: float) -> LatencyPredictor:
 def main() -> None:
     """Profile, predict, measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=9.0)
+    parser.add_argument("--minutes", type=float, default=9.5)
     parser.add_argument("--networks", type=int, default=120)
     parser.add_argument("--device", type=Path)
     parser.add_argument("--out", type=Path, default=RESULTS)

@@ -46,7 +46,7 @@ class Asked:
         seed: Draws the networks.
     """
 
-    minutes: float = 9.0
+    minutes: float = 9.5
     threads: int = 1
     batch_size: int = 1
     formats: tuple[str, ...] = ("fp32", "int8")

@@ -30,7 +30,7 @@ PROCESSES, VISITS, VISIT_EVERY = 2, 4, 8
 some seconds, since what others do to the caches of a machine lasts for some tenths of one."""
 WHOLE_S = 0.15
 """Seconds that a network is measured, in all visits."""
-LIFE = 400
+LIFE = 600
 """Visits after which a process is replaced; the first one ends earlier, so that not all are replaced at once."""
 FIRST_LOOK_S, LOOK_S, LOOK_EVERY = 1.5, 0.3, 50
 """Seconds for which a process measures the references, first and later, and the visits after which it looks again."""

@@ -20,7 +20,7 @@ SHORTEST_MIN, LONGEST_MIN = 0.5, 60.0
 @device.command()
 def profile(
     out: Annotated[Path, typer.Option("-o", "--out", help="Device file to write.")] = Path("host.toml"),
-    minutes: Annotated[float, typer.Option(help="Time to spend: more networks, better predictions.")] = 9.0,
+    minutes: Annotated[float, typer.Option(help="Time to spend: more networks, better predictions.")] = 9.5,
     threads: Annotated[int, typer.Option(min=1, help="Threads that execute one model.")] = 1,
     batch_size: Annotated[int, typer.Option(min=1, help="Images of one run.")] = 1,
     formats: Annotated[
