@@ -63,3 +63,31 @@ def test_weights_that_no_first_level_cache_holds_are_read_for_each_tile() -> Non
     assert counted("blocked_convolution", 14, (16, 32), (3, 3))["streamed"] == 0
     counts = counted("blocked_convolution", 14, (16, 64), (3, 3))
     assert counts["streamed"] == counts["tiles"] * 64 * 16 * 9
+
+
+def test_the_positions_at_the_border_look_at_each_column_of_the_window() -> None:
+    counts = counted("blocked_depthwise", 4, (32, 32), (3, 3))
+    inside = 1 - 2 / 12  # of the first and last line, a row of the window is outside
+    assert counts["checked"] == pytest.approx(2 * 9 * inside * counts["calls"])
+    assert counts["calls"] == 4 * 2, "a call for each line of each block"
+
+
+@pytest.mark.parametrize(("is_last", "lines", "left"), [(0, 18, 0), (1, 2304, 2)])
+def test_lines_are_those_of_what_lies_side_by_side(is_last: int, lines: int, left: int) -> None:
+    read = np.zeros((1, len(MEASURES)))
+    given = {
+        "class": AT_CLASS["gather"],
+        "groups": 1,
+        "window": 1,
+        "side": 1,
+        "stride": 1,
+        "height": 48,
+        "width": 48,
+        "channels_in": 18,
+        "channels_out": 18,
+    }
+    sizes = {"elements_in": 18 * 2304, "elements_out": 18 * 2304, "is_last": is_last, "run": 2304}
+    for key, value in (given | sizes).items():
+        read[0, AT[key]] = value
+    counts = {key: float(values[0]) for key, values in counts_of(read).items()}
+    assert (counts["lines"], counts["ones"]) == (lines, lines * left)
