@@ -9,7 +9,7 @@ import os
 import platform
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import closing, contextmanager
 from itertools import takewhile
@@ -31,6 +31,9 @@ AHEAD = 8
 """Networks of families that are exported ahead; while none is ready, one on other images or of blocks is measured."""
 MOST_RESIZED = 16
 """Networks that wait to be measured on other images; older ones are dropped."""
+HEAVY_BYTES, HEAVY_S = 8e6, 0.5
+"""Size from which on a network is measured after all exports, and the seconds that this takes: an export on the next
+core takes the cache that both share, and weights that fill it take up to 10 % longer to read."""
 FIT_SHARE = 0.12
 """Share of the time that is kept for training the predictor."""
 MOST_EXPORTERS = 4
@@ -53,13 +56,16 @@ def profiled(asked: Asked, tell: Callable[[str], None] = lambda text: None) -> L
     start = time.monotonic()
     end = start + 60 * asked.minutes * (1 - FIT_SHARE)
     measured = list[MeasuredNetwork]()
+    heavy: dict[tuple[str, str], RandomNetwork] = {}
     with closing(BenchProcesses(asked)) as bench:
         with _networks(asked) as networks:
-            for one in bench.measured(takewhile(lambda _: time.monotonic() < end, networks)):
+            in_time = takewhile(lambda _: time.monotonic() < end - HEAVY_S * len(heavy), networks)
+            for one in bench.measured(_light(in_time, heavy)):
                 measured.append(one)
                 if len(measured) % 20 == 0:
                     minutes = (time.monotonic() - start) / 60
                     tell(f"{len(measured)} networks in {minutes:.1f} of {asked.minutes:g} minutes")
+        measured += bench.measured(heavy.values())
         if len(measured) < FEWEST_NETWORKS:
             raise EvaluationError(
                 f"{len(measured)} networks in {asked.minutes:g} minutes are too few for a profile; needed: "
@@ -79,6 +85,17 @@ def profiled(asked: Asked, tell: Callable[[str], None] = lambda text: None) -> L
     return predictor
 
 
+def _light(
+    networks: "Iterable[RandomNetwork]", heavy: "dict[tuple[str, str], RandomNetwork]"
+) -> "Iterator[RandomNetwork]":
+    """Yield networks but for those with large files, which are kept for later: one on images of one size."""
+    for network in networks:
+        if len(network.model) < HEAVY_BYTES:
+            yield network
+        else:
+            heavy.setdefault((network.name, network.format), network)
+
+
 @contextmanager
 def _networks(asked: Asked) -> "Iterator[Iterator[RandomNetwork]]":
     """Yield an endless supply of networks: blocks, and the families' own as fast as they can be exported elsewhere."""
@@ -91,7 +108,7 @@ def _networks(asked: Asked) -> "Iterator[Iterator[RandomNetwork]]":
         try:
             yield _alternating(asked, lambda seed: pool.submit(_families, seed, asked.formats))
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
 
 
 def _alternating(asked: Asked, families: "Callable[[int], Future[list[RandomNetwork]]]") -> "Iterator[RandomNetwork]":

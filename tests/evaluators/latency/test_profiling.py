@@ -9,7 +9,7 @@ from onnx import numpy_helper
 
 from paredown.evaluators.latency.bench import Asked
 from paredown.evaluators.latency.block_networks import block_network
-from paredown.evaluators.latency.profiling import AHEAD, _alternating, _finished
+from paredown.evaluators.latency.profiling import AHEAD, HEAVY_BYTES, _alternating, _finished, _light
 from paredown.evaluators.latency.random_networks import RandomNetwork, on_other_images, random_networks
 from paredown.evaluators.metrics.latency_ms import runner
 from paredown.spaces.families.catalogue import PUBLISHED
@@ -56,6 +56,17 @@ def test_other_images_and_blocks_fill_the_gaps_and_families_that_do_not_fit_end_
     assert [one.format for one in found] == ["fp32", "int8", "fp32", "fp32", "int8", "int8"]
     assert len({(one.format, one.shape) for one in found}) == 6, "each on two other sizes"
     assert next(networks).name == "blocks-4"
+
+
+def test_large_files_are_kept_for_after_the_exports() -> None:
+    small, large = bytes(10), bytes(int(HEAVY_BYTES))
+    networks = [
+        RandomNetwork(name, "fp32", (3, side, side), model)
+        for name, side, model in (("a", 8, small), ("b", 8, large), ("b", 16, large), ("c", 8, small))
+    ]
+    heavy: dict[tuple[str, str], RandomNetwork] = {}
+    assert [one.name for one in _light(networks, heavy)] == ["a", "c"]
+    assert list(heavy.values()) == networks[1:2]
 
 
 @pytest.mark.slow
