@@ -28,14 +28,15 @@ from latency_predictor import held_out
 from numpy.typing import NDArray
 
 from paredown.evaluators.device import this_device
-from paredown.evaluators.latency.bench import REFERENCES, VISITS, WHOLE_S
+from paredown.evaluators.latency.bench import REFERENCES
+from paredown.evaluators.latency.bench_processes import WHOLE_S
 from paredown.evaluators.latency.block_networks import block_network
 from paredown.evaluators.latency.random_networks import RandomNetwork
 from paredown.evaluators.latency.undisturbed import Visited
 from paredown.evaluators.metrics.latency_ms import runner
 
 RESULTS = Path(__file__).parent / "results" / "latency_visits.json"
-KEPT_OPEN = 33
+KEPT_OPEN, VISITS = 33, 3
 Logarithms = NDArray[np.float64]
 
 
