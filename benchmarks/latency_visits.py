@@ -1,8 +1,8 @@
 """How well a short measurement of a network repeats: in one stretch, or in visits seconds apart.
 
-Random networks of the product's families are measured beside the first reference of a profile, as
-`paredown device profile` measures them, again and again in rounds: each for 0.15 s at once, and for 0.05 s, three of
-which in a row of rounds are one measurement in visits. Both arms are told apart from how far their measurements of a
+Random networks of the product's families are measured beside the first reference of a profile, in one process (a
+profile takes two, by turns), again and again in rounds: each for 0.15 s at once, and for 0.05 s, three of which in a
+row of rounds are one measurement in visits. Both arms are told apart from how far their measurements of a
 network lie from the median of that network in that arm.
 
 Then two fresh processes visit the same networks, one opening each for every visit, one keeping 33 of them open:

@@ -169,7 +169,7 @@ class BenchProcesses:
         pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), end_with_owner)
         process = _Process(len(self._looks), pool, life, [])
         self._looks.append(process.looks)
-        with _environment(*(HUGE_PAGES,) * self._huge_pages):  # the process starts with the first task
+        with _tunables(*[HUGE_PAGES] if self._huge_pages else []):  # the process starts with the first task
             self._look(process, FIRST_LOOK_S)
         return process
 
@@ -179,7 +179,7 @@ class BenchProcesses:
 
 
 @contextmanager
-def _environment(*tunables: str) -> Iterator[None]:
+def _tunables(*tunables: str) -> Iterator[None]:
     """Start processes with some tunables of glibc, after those that are set."""
     before = os.environ.get(TUNABLES)
     if tunables:

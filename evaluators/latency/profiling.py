@@ -10,7 +10,7 @@ import platform
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from contextlib import closing, contextmanager
 from itertools import takewhile
 from pathlib import Path
@@ -51,8 +51,17 @@ def profiled(asked: Asked, tell: Callable[[str], None] = lambda text: None) -> L
         tell: Called with the progress, in words.
 
     Raises:
-        EvaluationError: The time is too short for a profile.
+        EvaluationError: The time is too short for a profile, or a process of it was ended.
     """
+    try:
+        return _profiled(asked, tell)
+    except BrokenExecutor as error:
+        raise EvaluationError(
+            "a process of the profile was ended from outside, as the system does where memory is short; profile again"
+        ) from error
+
+
+def _profiled(asked: Asked, tell: Callable[[str], None]) -> LatencyPredictor:
     start = time.monotonic()
     end = start + 60 * asked.minutes * (1 - FIT_SHARE)
     measured = list[MeasuredNetwork]()

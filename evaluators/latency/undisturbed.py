@@ -31,11 +31,7 @@ def shortest(run: Callable[[], object], runs: int, now: Callable[[], float]) -> 
 
 
 class Visited:
-    """The shortest time of a run beside that of a reference, over all visits.
-
-    Attributes:
-        visits: Number of visits so far.
-    """
+    """The shortest time of a run beside that of a reference, over all visits."""
 
     def __init__(self, reference: Callable[[], object], threads: int) -> None:
         """Measure nothing yet.
@@ -44,7 +40,6 @@ class Visited:
             reference: Runs the reference.
             threads: Threads on which it runs, and what is measured.
         """
-        self.visits = 0
         self._now, self._reference, self._least = clock(threads), reference, [float("inf")] * 2
 
     def visit(self, run: Callable[[], object], seconds: float) -> None:
@@ -59,7 +54,6 @@ class Visited:
             for at, each in enumerate(both):
                 self._least[at] = min(self._least[at], shortest(each, often[at], self._now))
             slices += 1
-        self.visits += 1
 
     @property
     def least(self) -> tuple[float, float]:

@@ -4,8 +4,8 @@ Machines are noisy, and plain medians drift by tens of percent. So each run of t
 run of the baseline's file right beside it, in alternating order; the median of the pairs' ratios, times the
 baseline's median that was measured once, repeats within a percent even under load. Each of a pair is the median of
 runs that are timed one by one, since a mean would count what else the machine does, and on one thread by the processor
-time of that thread, in which waiting for a core does not count. A lock lets one process at a time
-measure on a machine.
+time of that thread, in which waiting for a core does not count. A run that is not timed comes before them: it finds the
+other model's data in the caches. A lock lets one process at a time measure on a machine.
 
 The interval of a value includes what differs from session to session, which no number of pairs within one shows. Below
 `FLOOR_MS`, the time is that of the call and not of the network: such values count as equal.
@@ -156,7 +156,7 @@ def _stream(file: Path, images: "Inputs", baseline: Baseline | None, threads: in
         repeats = 0 if beside is None else _warm(beside, now)
         size = max(STREAM_SLICE, round(SLICE_S / each))
         for rows in np.array_split(_order(taken), max(PAIRS, -(-len(images) // size))):
-            unit = 1e-3 if beside is None else _seconds(beside, repeats, now)
+            unit = 1e-3 if beside is None else _slice(beside, repeats, now)
             for row in rows:
                 run = partial(session.run, None, {name: images[row : row + 1]})
                 seconds.setdefault(int(taken[row]), []).append(_seconds(run, 1, now) / unit)
@@ -206,7 +206,7 @@ def side_by_side(
     times = np.empty((pairs, len(everyone)))
     for round_ in range(pairs):
         for at in np.roll(np.arange(len(everyone)), round_):
-            times[round_, at] = _seconds(everyone[at], repeats[at], now)
+            times[round_, at] = _slice(everyone[at], repeats[at], now)
     found = [median_with_interval(times[:, at] / times[:, 0]) for at in range(1, len(everyone))]
     return [(median, with_sessions(median, half_width)) for median, half_width in found]
 
@@ -231,7 +231,7 @@ class Times:
 
 def _slices(run: Callable[[], object], now: Clock, pairs: int = PAIRS) -> Times:
     repeats, waited = _warm(run, now), list[float]()
-    return Times(np.array([_seconds(run, repeats, now, waited) for _ in range(pairs)]), waited)
+    return Times(np.array([_slice(run, repeats, now, waited) for _ in range(pairs)]), waited)
 
 
 def paired_ratios(
@@ -251,13 +251,19 @@ def paired_times(
     times = [Times(np.empty(pairs), []) for _ in both]
     for pair in range(pairs):
         for at in (0, 1) if pair % 2 else (1, 0):
-            times[at].slices[pair] = _seconds(both[at], repeats[at], now, times[at].waited)
+            times[at].slices[pair] = _slice(both[at], repeats[at], now, times[at].waited)
     return times[0], times[1]
 
 
 def _warm(run: Callable[[], object], now: Clock) -> int:
     """Run until the code is warm and return how many runs fill a slice."""
     return max(1, round(SLICE_S / min(_seconds(run, 1, now) for _ in range(WARM_UP_RUNS))))
+
+
+def _slice(run: Callable[[], object], repeats: int, now: Clock, waited: list[float] | None = None) -> float:
+    """Return the median time of some runs after one that brings the model's data back into the caches."""
+    run()
+    return _seconds(run, repeats, now, waited)
 
 
 def _seconds(run: Callable[[], object], repeats: int, now: Clock, waited: list[float] | None = None) -> float:

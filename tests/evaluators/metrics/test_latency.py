@@ -3,6 +3,7 @@
 import itertools
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,21 @@ def test_the_reference_may_have_another_shape(files: dict[str, Path], tmp_path: 
 def test_a_slice_is_the_median_of_its_runs() -> None:
     clock = itertools.accumulate([0.0, 1.0, 0.0, 9.0, 0.0, 2.0])
     assert latency_ms._seconds(lambda: None, 3, lambda: next(clock)) == 2.0
+
+
+def test_a_run_that_finds_the_data_of_another_model_in_the_caches_does_not_count() -> None:
+    now, last = 0.0, ""
+
+    def model(name: str) -> Callable[[], None]:
+        def run() -> None:
+            nonlocal now, last
+            now, last = now + (0.001 if last == name else 0.003), name
+
+        return run
+
+    own, other = latency_ms.paired_times(model("own"), model("other"), 6, lambda: now)
+    assert own.slices == pytest.approx(0.001)
+    assert other.slices == pytest.approx(0.001)
 
 
 def test_an_interval_holds_what_differs_between_sessions() -> None:
