@@ -1,10 +1,9 @@
-"""Measures networks in several processes by turns: each is visited in two of them, twice in each.
+"""Measures networks in several processes by turns: each is visited once in each of four.
 
-Where the buffers of a process lie in memory makes it slower or faster than others, by a percent for all networks, and
-by up to 6 % for those with some kernels: convolutions of integers that have groups, above all. A process is replaced
-after some hundreds of visits, so what is peculiar to one is a small part of a profile; and with glibc its buffers lie
-on huge pages, of which two thirds of the difference between processes is gone, since caches place what lies in one
-page alike.
+Where code and buffers of a process lie in memory makes it slower or faster than others, by a percent for all networks,
+and by 7 to 17 % for those with products of integers of few columns, such as convolutions with groups. That is drawn
+anew with each process, so a process is replaced after some hundreds of visits, and what is peculiar to one is a small
+part of a profile. With glibc its buffers lie on huge pages, since caches place what lies in one page alike.
 
 Source:
     GNU C Library manual, Memory Allocation Tunables (glibc.malloc.hugetlb).
@@ -32,14 +31,14 @@ if TYPE_CHECKING:
     from paredown.evaluators.latency.random_networks import RandomNetwork
     from paredown.spaces.families.family import ImageShape
 
-PROCESSES, VISITS, VISIT_EVERY = 2, 4, 8
-"""Processes at a time, visits of a network, in each of them by turns, and the networks that come between two visits:
-some seconds, since what others do to the caches of a machine lasts for some tenths of one."""
+VISITS, VISIT_EVERY = 4, 8
+"""Visits of a network, each in another process, and the networks that come between two of them: some seconds, since
+what others do to the caches of a machine lasts for some tenths of one."""
 WHOLE_S = 0.15
 """Seconds that a network is measured, in all visits."""
-LIFE = 600
-"""Visits after which a process is replaced; the first one ends earlier, so that not all are replaced at once."""
-FIRST_LOOK_S, LOOK_S, LOOK_EVERY = 1.5, 0.3, 50
+LIFE = 200
+"""Visits after which a process is replaced; the first ones end earlier, so that not all are replaced at once."""
+FIRST_LOOK_S, LOOK_S, LOOK_EVERY = 0.8, 0.3, 50
 """Seconds for which a process measures the references, first and later, and the visits after which it looks again."""
 TUNABLES, HUGE_PAGES = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"
 """What tells glibc where to allocate; others ignore it."""
@@ -106,8 +105,8 @@ class BenchProcesses:
     def profiled(self, measured: Sequence[MeasuredNetwork], reference_ms: float | None = None) -> list[ProfiledNetwork]:
         """Return networks as they are profiled, told on one clock.
 
-        What is slow in one visit does not count, and between processes the mean does. What the first reference is
-        worth in a process is the median of its looks: a single one may fall into a time when others disturb it.
+        The median of the visits counts, each of which is told by the first reference beside it. What that is worth in
+        a process is the median of its looks: a single one may fall into a time when others disturb it.
 
         Args:
             measured: What was measured.
@@ -118,14 +117,7 @@ class BenchProcesses:
         for one in measured:
             assert one.nodes is not None, "it was visited as often as all are"
             read, times, macs = one.nodes
-            least = dict[int, list[tuple[float, float]]]()
-            for place, both in one.times:
-                least.setdefault(place, []).append(both)
-            ratios = [
-                first[place] * min(own for own, _ in those) / min(beside for _, beside in those)
-                for place, those in least.items()
-            ]
-            latency_ms = every * statistics.geometric_mean(ratios)
+            latency_ms = every * statistics.median(first[place] * own / beside for place, (own, beside) in one.times)
             found.append(ProfiledNetwork(one.network.name, one.network.format, read, times, latency_ms, macs))
         return found
 
@@ -146,7 +138,7 @@ class BenchProcesses:
 
     def _visit(self, one: MeasuredNetwork, seconds: float) -> None:
         """Measure a network in the process whose turn it is, and its nodes at the last visit."""
-        process = self._process(len(one.times) % PROCESSES)
+        process = self._process(len(one.times))
         network = one.network
         visit = process.pool.submit(_visited, self._asked, network.model, network.shape, seconds)
         one.times.append((process.place, visit.result()))
@@ -159,7 +151,7 @@ class BenchProcesses:
     def _process(self, turn: int) -> _Process:
         """Return the process that has a turn, a new one where there is none or the last one has served its time."""
         if turn == len(self._open):
-            self._open.append(self._started(LIFE * (turn + 1) // PROCESSES))
+            self._open.append(self._started(LIFE * (turn + 1) // VISITS))
         elif self._open[turn].visits == self._open[turn].life:
             self._open[turn].pool.shutdown()
             self._open[turn] = self._started(LIFE)

@@ -21,15 +21,19 @@ AT_ONCE, FILTERS = 6, 4
 """Positions, and blocks of output channels, that one step computes."""
 FEWEST = 4
 """Results that must be under way in a step for arithmetic units not to wait."""
+AHEAD = 100
+"""Multiplications that a processor looks ahead: a short tile is computed while the one before it still waits."""
 ROWS, INTEGER_ROWS, COLUMNS = 12, 6, 32
 """Rows and columns of a product that one step computes."""
-NEAR_BYTES = 32768
+NEAR_BYTES = 49152
 """Weights of a call that the first-level cache holds."""
+KEPT_BYTES = 500_000
+"""Weights that the second-level cache keeps from line to line."""
 PAGE = 1024
 """Positions whose multiples lie at the same places of the first-level cache for all channels."""
 PRODUCT_VECTORS, SYMMETRIC_VECTORS = 3, 4
 """Vectors of outputs of a product of integers, and of a symmetric convolution, that one step computes."""
-OF_BLOCKS = ("steps", "waits", "tiles", "streamed", "calls", "traffic", "single", "checked")
+OF_BLOCKS = ("steps", "waits", "tiles", "streamed", "calls", "traffic", "single", "checked", "fetched")
 """What is counted of convolutions on blocks of channels alone."""
 MOST_TASKS, LEAST_TASK_MACS = 5, 65536
 """Parts into which the rows of a convolution of integers are cut for one thread, and their least size."""
@@ -55,20 +59,25 @@ def counts_of(read: Array) -> dict[str, Array]:
     unrolled = (m["window"] > 1) | (m["stride"] > 1)
     is_plain = is_convolution & ~is_blocked
     is_copied = is_plain & (integers.pop("in_place") == 0) & unrolled
+    is_strided = is_copied & ~integer & (m["stride"] > 1)
     copied = m["rows"] * m["depth"] * m["groups"]
     # Channels last, a row of the window is one piece, unless groups divide it; channels first, a row of the output is.
     windows = m["rows"] * m["window"] / np.where(m["groups"] > 1, 1, m["side"]) * inside
     pieces = np.where(integer, windows, m["height"] * m["depth"])
     return counts | {
+        "fetched": np.where(is_blocked, counts["fetched"], m["weights"]),
         "macs": m["rows"] * m["columns"] * m["depth"] * m["groups"],
         "steps": np.where(is_blocked, counts["steps"], np.where(integer, integers.pop("steps"), plain)),
         "unrolled": copied * is_copied,
-        "strided": copied * (is_copied & ~integer & (m["stride"] > 1)),
+        "strided": copied * is_strided,
+        "far": m["groups"] * np.maximum(0, m["rows"] * m["depth"] - NEAR_BYTES / 4) * is_strided,
         "copies": pieces * m["groups"] * is_copied,
         "windows": np.where(integer, m["rows"] * m["side"], m["depth"]) * m["groups"] * is_copied,
         **integers,
         "packed": np.where(channels_first, copied * is_plain, integers["packed"]),
-        "runs": m["elements_out"] / np.maximum(m["run"], 1) * (m["run"] > 0),
+        "runs": m["elements_out"] / np.maximum(m["run"], 1) * (m["run"] > 1),
+        "one_by_one": m["elements_out"] * (m["run"] == 1),
+        "narrow": m["elements_out"] / np.maximum(m["channels_out"], 1) * (m["channels_out"] % 8) * (m["run"] == 1),
         "pooled": m["elements_out"] * (m["window"] - 1) * ~is_convolution,
         **_lines(m, is_plain, is_blocked),
     }
@@ -119,10 +128,12 @@ def _of_integers(m: dict[str, Array], is_convolution: Flags) -> dict[str, Array]
 
 def _inside(m: dict[str, Array]) -> Array:
     """Return the share of a window's rows that lie on the image, in the mean over all lines."""
-    vertical = m["window"] / m["side"]
-    pad = (vertical - 1) // 2
-    outside = pad * (pad + 1) / m["stride"] / np.maximum(m["height"] * vertical, 1)
-    return np.asarray(np.clip(1 - outside, 1 / vertical, 1))
+    vertical, height, stride = m["window"] / m["side"], m["height"], m["stride"]
+    above = (vertical - 1) // 2
+    below = np.maximum(vertical - above - stride, 0)
+    lines = [(most, np.minimum(height, np.ceil(most / stride))) for most in (above, below)]
+    outside = sum(n * most - stride * n * (n - 1) / 2 for most, n in lines)
+    return np.asarray(np.clip(1 - outside / np.maximum(height * vertical, 1), 1 / vertical, 1))
 
 
 def _in_blocks(m: dict[str, Array], is_blocked: Flags, inside: Array) -> dict[str, Array]:
@@ -142,22 +153,26 @@ def _in_blocks(m: dict[str, Array], is_blocked: Flags, inside: Array) -> dict[st
     depth = np.where(direct, m["channels_in"], np.where(depthwise, 1, VECTOR * in_blocks))
     depth = depth * m["window"] / m["side"] * inside
     border, seen = _borders(m, width)
+    wide = _seen(m, m["side"], "width")
     inner = width - border
     left = inner % AT_ONCE
     tiles = {AT_ONCE: inner // AT_ONCE, 3: left // 3, 2: left % 3 // 2, 1: left % 3 % 2}
     full, rest = np.where(depthwise, 0, out_blocks // FILTERS), np.where(depthwise, 1, out_blocks % FILTERS)
     steps, waits, all_tiles, streamed = (np.zeros(len(width)) for _ in range(4))
+    chain = np.where(direct, 1, VECTOR * np.where(pointwise, np.minimum(in_blocks, 8), 1)) * m["window"] * inside
     for filters, often in ((np.full(len(rest), FILTERS), full), (rest, rest > 0)):
         often = often * np.where(depthwise, out_blocks, 1)
         for positions, count in (*((n, m["side"] * c) for n, c in tiles.items()), (1, seen)):
             busy = np.where(depthwise, (positions + 1) / 2, filters * positions / 2)  # two arithmetic units
-            is_waiting = (busy < FEWEST) & ~depthwise
+            latency = FEWEST / (1 + AHEAD / np.maximum(filters * positions * chain, 1))
+            is_waiting = (busy < latency) & ~depthwise
             steps += often * count * busy * ~is_waiting
-            waits += often * count * np.where(is_waiting | depthwise, FEWEST, 0)
+            waits += often * count * np.where(is_waiting | depthwise, latency, 0)
         each = often * (sum(tiles.values()) + border)
-        weights = filters * np.where(direct, 1, VECTOR) * m["window"] * VECTOR
+        column = filters * np.where(direct, 1, VECTOR) * m["window"] / m["side"] * inside * VECTOR
+        is_far = 4 * column * np.where(inner > 0, m["side"], wide) > NEAR_BYTES
         all_tiles += each
-        streamed += each * weights * (4 * weights > NEAR_BYTES) * ~(depthwise | pointwise)
+        streamed += often * column * (sum(tiles.values()) * m["side"] + seen) * is_far * ~(depthwise | pointwise)
     of_all = lines * groups * is_blocked
     calls = passes * np.where(depthwise, out_blocks, full + (rest > 0)) * of_all
     return {
@@ -167,9 +182,25 @@ def _in_blocks(m: dict[str, Array], is_blocked: Flags, inside: Array) -> dict[st
         "streamed": streamed * passes * of_all,
         "calls": calls,
         "traffic": m["rows"] * VECTOR * out_blocks * groups * passes * is_blocked,
+        "fetched": _fetched(m, inside, np.where(is_whole, 1, m["height"])) * is_blocked,
         "single": border * is_blocked,
         "checked": border * m["window"] * inside * calls,
     }
+
+
+def _fetched(m: dict[str, Array], inside: Array, lines: Array) -> Array:
+    """Return the weights that a convolution reads: those that meet the image, once a line where they are too many."""
+    vertical = m["window"] / m["side"]
+    across = m["weights"] * _seen(m, m["side"], "width") / m["side"]
+    once, each = across * _seen(m, vertical, "height") / vertical, across * inside
+    return np.asarray(np.where(4 * once > KEPT_BYTES, lines * each, once))
+
+
+def _seen(m: dict[str, Array], side: Array, length: str) -> Array:
+    """Return how many rows or columns of a window lie on the image at some position."""
+    pad = (side - 1) // 2
+    last = np.minimum(side, pad + m[length] * m["stride"])
+    return np.asarray(last - np.maximum(0, pad - (m[length] - 1) * m["stride"]))
 
 
 def _borders(m: dict[str, Array], width: Array) -> tuple[Array, Array]:
@@ -220,8 +251,8 @@ def _lines(m: dict[str, Array], is_plain: Flags, is_blocked: Flags) -> dict[str,
 LOGARITHMS = (
     *("rows", "columns", "depth", "groups", "width", "height", "channels_in", "channels_out"),
     *("elements_in", "elements_out", "smaller_in", "weights", "steps", "macs", "unrolled", "calls", "traffic"),
-    *("waits", "tiles", "streamed", "checked", "spans", "scattered", "recoded"),
-    *("lines", "vectors", "positions", "run", "runs", "copies"),
+    *("waits", "tiles", "streamed", "checked", "fetched", "spans", "scattered", "recoded"),
+    *("lines", "vectors", "positions", "run", "runs", "one_by_one", "copies"),
     *("tasks", "products", "packed", "pointers", "strided", "windows", "aliased"),
     *("network_weight_bytes", "network_largest_bytes", "network_nodes"),
 )

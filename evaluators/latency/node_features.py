@@ -4,6 +4,7 @@ Source:
     Zhang et al., nn-Meter, MobiSys 2021, section 4 (kernels as the unit of prediction).
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paredown.evaluators.files.onnx_graph import Graph, Tensor
-from paredown.evaluators.latency.blocked_nodes import convolution_kind
+from paredown.evaluators.latency.blocked_nodes import BLOCK, convolution_kind
 from paredown.evaluators.latency.kernels import macs_of
 from paredown.evaluators.latency.runtime_node import RuntimeNode
 
@@ -166,27 +167,35 @@ def _measured(graph: Graph, node: RuntimeNode) -> list[float]:
         sides = first.attributes.get("kernel_shape") or [1]
         window, side = math.prod(sides), int(sides[-1])
         stride = int((first.attributes.get("strides") or [1])[-1])
+    elements_in = [_elements(t, node.blocked and node.kind != "Conv") for t in inputs]
     activation = node.activation if node.activation in ACTIVATIONS else "other"
     integer = not node.is_float and any(t.bits == 8 and not t.is_float for t in (*inputs[:1], *outputs[:1]))
     return [
         *(AT_CLASS[name], ACTIVATIONS.index(activation), node.adds, integer, before.bits == 16, node.channels_last),
         *(len(inputs), len(outputs), rows, columns, depth, groups, window, side, stride),
-        *(height, width, channels_in, channels_out, sum(t.elements for t in inputs)),
-        *(sum(t.elements for t in outputs) or after.elements, min((t.elements for t in inputs), default=0)),
+        *(height, width, channels_in, channels_out, sum(elements_in)),
+        *(sum(_elements(t, node.blocked) for t in outputs) or after.elements, min(elements_in, default=0)),
         sum(tensors[n].elements for n in first.constants) if first and name != "shape" else 0,
         *(any(n in graph.inputs for n in node.inputs), len(node.operators), _run(node, before, after)),
         sum(t.elements for t in inputs if t.grid != after.grid) if node.kind == "QLinearConcat" else 0,
     ]
 
 
+def _elements(tensor: Tensor, is_blocked: bool) -> int:
+    """Return how many numbers a tensor takes: on blocks of channels, the last one is whole."""
+    channels = _channels(tensor)
+    return tensor.elements // channels * math.ceil(channels / BLOCK) * BLOCK if is_blocked else tensor.elements
+
+
 def _run(node: RuntimeNode, before: Tensor, after: Tensor) -> int:
     """Return how many elements a node moves at once; 0 for one that computes."""
     if node.kind == "Transpose":
         order = list(node.first.attributes.get("perm", ())) if node.operators else [0, 2, 3, 1]
-        last = len(order)
-        while last and order[last - 1] == last - 1:
-            last -= 1
-        return math.prod(after.shape[last:]) if len(after.shape) == len(order) else 1
+        if len(before.shape) != len(order):
+            return 1
+        order = [axis for axis in order if before.shape[axis] > 1]  # one channel, or one position, stays where it is
+        kept = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(order[::-1], sorted(order)[::-1], strict=True))
+        return math.prod(before.shape[axis] for axis, _ in kept)
     if node.kind in ("Gather", "Split", "Slice", "Concat", "QLinearConcat") and node.operators:
         axis = int(node.first.attributes.get("axis", 1))
         axis = axis % max(1, len(before.shape))

@@ -14,27 +14,28 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from paredown.evaluators.latency.node_features import ACTIVATIONS, CLASSES, Array
+from paredown.evaluators.latency.node_features import ACTIVATIONS, AT_CLASS, CLASSES, Array
 
 SHORTEST_US = 0.15
 FEWEST = 5
 ROWS = 3
 """Rows of a class: floating-point numbers, integers whose channels are first, and integers whose channels are last."""
-PENALTY = 0.01
+PENALTY = 0.02
 """Weight of the square of each cost beside the squares of relative errors."""
-ROUNDS = 3
+USUAL = 0.2
+ROUNDS = 5
 """Fits of a class, each with weights by the one before: errors weigh by their share of measured and guessed alike."""
 WARM_BYTES, BUFFER_BYTES = 5e5, 3e5
 """Weights of a network, and results of a node, that the second-level cache holds beside what else it holds."""
 FAR_BYTES = 1.2e7
 """Weights of a network that the third-level cache holds."""
-STREAMED_BYTES = 16
+STREAMED_BYTES = 24
 """Weights that a step can take from the third-level cache while it computes; more than that is waited for."""
 CACHE_BYTES = 1e6
 """What a node reads and writes beyond which the second-level cache does not hold it."""
 SCALES = {
     **dict.fromkeys(("steps", "waits", "streamed", "unrolled", "traffic", "pooled", "scattered", "recoded"), 1e4),
-    **dict.fromkeys(("elements_out", "elements_in", "smaller_in", "weights"), 1e4),
+    **dict.fromkeys(("elements_out", "elements_in", "smaller_in", "weights", "one_by_one", "narrow"), 1e4),
     **dict.fromkeys(("lines", "vectors", "unaligned", "has_remainder", "eights", "fours", "ones"), 1e3),
     **dict.fromkeys(("depth_remainder", "positions", "runs", "copies", "pointers", "windows", "spans"), 1e3),
     **{"checked": 1e3, "packed": 1e4, "strided": 1e4, "aliased": 1e4, "products": 1e1, "tasks": 1.0},
@@ -46,14 +47,15 @@ SCALES = {
 def groups_of(counts: dict[str, Array]) -> NDArray[np.int64]:
     """Return which row of the table each node belongs to."""
     row = (counts["is_int8"] > 0) * (1 + (counts["is_last"] > 0))
-    return np.asarray(counts["class"] * ROWS + row, dtype=np.int64)
+    own = np.where(counts["class"] == AT_CLASS["blocked_grouped"], AT_CLASS["blocked_convolution"], counts["class"])
+    return np.asarray(own * ROWS + row, dtype=np.int64)
 
 
 def costs_of(counts: dict[str, Array]) -> Array:
     """Return what each cost of the table is multiplied by: one row a node."""
     size = np.where(counts["is_int8"] > 0, 1, 4)
     elements, weights = counts["elements_out"] / 1e4, counts["weights"] * size
-    cold = weights * np.clip(1 - WARM_BYTES / np.maximum(counts["network_weight_bytes"], 1), 0, 1)
+    cold = counts["fetched"] * size * np.clip(1 - WARM_BYTES / np.maximum(counts["network_weight_bytes"], 1), 0, 1)
     awaited = np.maximum(0, cold / STREAMED_BYTES - counts["steps"] - counts["waits"])
     moved = (counts["elements_out"] + counts["elements_in"]) * size
     columns = [
@@ -67,6 +69,7 @@ def costs_of(counts: dict[str, Array]) -> Array:
         np.maximum(0, 4 * counts["elements_out"] - BUFFER_BYTES) / 1e4,
         np.maximum(0, moved - CACHE_BYTES) / 1e4,
         np.maximum(0, weights - WARM_BYTES) / 1e4,
+        counts["far"] / 1e4,
         elements * counts["adds"],
         counts["is_first"] * counts["elements_in"] / 1e4,
     ]
@@ -89,6 +92,7 @@ def fitted_table(costs: Array, groups: NDArray[np.int64], nodes_us: Array) -> Ar
         measured = guessed = nodes_us[own]
         for _ in range(ROUNDS):
             weight = 1 / (np.sqrt(measured * np.maximum(guessed, 0.1 * measured)) + 0.5)
+            weight = weight * np.sqrt(np.minimum(1, USUAL / np.maximum(abs(measured - guessed) * weight, 1e-9)))
             relative = np.concatenate([costs[own] * weight[:, None], penalty])
             table[group] = nnls(relative, np.concatenate([measured * weight, np.zeros(len(penalty))]))[0]
             guessed = costs[own] @ table[group]

@@ -37,6 +37,15 @@ def test_what_few_nodes_have_does_not_take_their_noise(
     assert table[0, ONES] < 10, "without a penalty it would be 40, and a node with twenty times as many ones be absurd"
 
 
+def test_some_nodes_that_something_else_slowed_do_not_count_much(
+    costs: np.ndarray[tuple[int, int], np.dtype[np.float64]],
+) -> None:
+    taken = 0.5 + 2 * costs[:, STEPS]
+    taken[::10] *= 3
+    table = fitted_table(costs, np.zeros(NODES, dtype=np.int64), taken)
+    assert table[0, STEPS] == pytest.approx(2, rel=0.05), "least squares alone says 2.4"
+
+
 def test_one_layout_of_integers_tells_of_the_other(
     costs: np.ndarray[tuple[int, int], np.dtype[np.float64]],
 ) -> None:
