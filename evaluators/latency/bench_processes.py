@@ -3,20 +3,15 @@
 Where code and buffers of a process lie in memory makes it slower or faster than others, by a percent for all networks,
 and by 7 to 17 % for those with products of integers of few columns, such as convolutions with groups. That is drawn
 anew with each process, so a process is replaced after some hundreds of visits, and what is peculiar to one is a small
-part of a profile. With glibc its buffers lie on huge pages, since caches place what lies in one page alike.
-
-Source:
-    GNU C Library manual, Memory Allocation Tunables (glibc.malloc.hugetlb).
+part of a profile.
 """
 
 import math
 import multiprocessing
-import os
 import statistics
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING
@@ -40,8 +35,6 @@ LIFE = 200
 """Visits after which a process is replaced; the first ones end earlier, so that not all are replaced at once."""
 FIRST_LOOK_S, LOOK_S, LOOK_EVERY = 0.8, 0.3, 50
 """Seconds for which a process measures the references, first and later, and the visits after which it looks again."""
-TUNABLES, HUGE_PAGES = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"
-"""What tells glibc where to allocate; others ignore it."""
 
 
 @dataclass
@@ -71,14 +64,13 @@ class _Process:
 class BenchProcesses:
     """Measures networks on this machine, in several processes by turns."""
 
-    def __init__(self, asked: Asked, huge_pages: bool = True) -> None:
+    def __init__(self, asked: Asked) -> None:
         """Start nothing yet.
 
         Args:
             asked: What is measured.
-            huge_pages: Whether processes allocate on huge pages where they can, which most programs do not.
         """
-        self._asked, self._huge_pages = asked, huge_pages
+        self._asked = asked
         self._looks: list[list[tuple[float, float]]] = []
         self._open: list[_Process] = []
 
@@ -161,28 +153,12 @@ class BenchProcesses:
         pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), end_with_owner)
         process = _Process(len(self._looks), pool, life, [])
         self._looks.append(process.looks)
-        with _tunables(*[HUGE_PAGES] if self._huge_pages else []):  # the process starts with the first task
-            self._look(process, FIRST_LOOK_S)
+        self._look(process, FIRST_LOOK_S)
         return process
 
     def _look(self, process: _Process, seconds: float) -> tuple[float, float]:
         process.looks.append(process.pool.submit(_look, self._asked, seconds).result())
         return process.looks[-1]
-
-
-@contextmanager
-def _tunables(*tunables: str) -> Iterator[None]:
-    """Start processes with some tunables of glibc, after those that are set."""
-    before = os.environ.get(TUNABLES)
-    if tunables:
-        os.environ[TUNABLES] = ":".join([*filter(None, [before]), *tunables])
-    try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop(TUNABLES, None)
-        else:
-            os.environ[TUNABLES] = before
 
 
 @cache

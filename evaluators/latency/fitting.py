@@ -28,7 +28,7 @@ FOLDS = 5
 WIDTH = 64
 DROPOUT = 0.05
 BATCH_NETWORKS = 16
-LEARNING_RATE, WEIGHT_DECAY = 1e-2, 1e-2
+LEARNING_RATE, WEIGHT_DECAY = 1e-2, 1e-1
 STEPS = 4000
 WARM_UP = 0.3
 """Share of the training in which the learning rate rises."""

@@ -1,6 +1,5 @@
 """Networks that are profiled are visited by several processes, and told on one clock."""
 
-import os
 import statistics
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,8 +11,6 @@ import pytest
 from paredown.evaluators.latency import bench_processes
 from paredown.evaluators.latency.bench import Asked
 from paredown.evaluators.latency.bench_processes import (
-    HUGE_PAGES,
-    TUNABLES,
     VISIT_EVERY,
     VISITS,
     BenchProcesses,
@@ -106,15 +103,3 @@ def test_networks_that_are_left_are_visited_as_often(measured: tuple[BenchProces
     few = list(bench.measured(map(network, range(2)), 0.0))
     assert [len(one.times) for one in few] == [VISITS] * 2
     assert all(a.nodes is not None and a.network.name != b.network.name for a, b in pairwise([*few, *few[:1]]))
-
-
-@pytest.mark.parametrize("huge_pages", [True, False])
-def test_processes_allocate_on_huge_pages_and_this_one_does_not(
-    huge_pages: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(TUNABLES, "glibc.malloc.check=0")
-    with closing(BenchProcesses(Asked(), huge_pages)) as bench:
-        bench._process(0)
-        told = bench._open[0].pool.submit(os.getenv, TUNABLES).result()
-    assert told == "glibc.malloc.check=0" + (f":{HUGE_PAGES}" if huge_pages else "")
-    assert os.environ[TUNABLES] == "glibc.malloc.check=0"
