@@ -1,0 +1,54 @@
+"""What is read of nodes, beside sizes known by hand."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from paredown.evaluators.files.onnx_graph import read_graph
+from paredown.evaluators.files.onnx_model import export
+from paredown.evaluators.latency.node_features import AT, CLASSES, measures
+from paredown.evaluators.latency.random_networks import in_format
+from paredown.evaluators.latency.runtime_nodes import runtime_nodes
+
+Sizes = dict[str, float]
+
+
+def read_of(model: bytes) -> list[tuple[str, Sizes]]:
+    """Return the class of each node with its measures."""
+    graph = read_graph(model)
+    rows = measures(graph, runtime_nodes(graph))
+    return [(CLASSES[int(row[0])], dict(zip(AT, row, strict=True))) for row in rows]
+
+
+def test_on_blocks_of_channels_the_last_block_is_whole() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 20, 3, padding=1), nn.SiLU(), nn.Conv2d(20, 20, 1)).eval()
+    found = read_of(export(network, (3, 8, 8)))
+    assert [(name, each["elements_in"], each["elements_out"]) for name, each in found if name != "reorder_out"] == [
+        ("direct", 3 * 64, 32 * 64),
+        ("gelu", 32 * 64, 32 * 64),
+        ("blocked_pointwise", 20 * 64, 32 * 64),
+    ]
+    assert found[-1][1]["elements_out"] == 20 * 64, "what leaves the blocks has no more channels than there are"
+
+
+@pytest.mark.parametrize(("channels", "run"), [(1, 256), (3, 1)])
+def test_a_transpose_of_one_channel_moves_all_at_once(channels: int, run: int) -> None:
+    torch.manual_seed(0)
+    shape = (channels, 16, 16)
+    found = read_of(in_format(export(nn.Conv2d(channels, 16, 3).eval(), shape), "int8", shape))
+    assert [each["run"] for name, each in found if name == "transpose"][:1] == [run]
+
+
+def test_a_transpose_moves_what_stays_side_by_side_at_once() -> None:
+    class Turned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.rand(4, 8))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.permute(0, 2, 1, 3) * self.scale
+
+    (name, each), *_ = read_of(export(Turned().eval(), (4, 6, 8)))
+    assert (name, each["run"], each["elements_out"]) == ("transpose", 8, 4 * 6 * 8)
+    assert np.isfinite(list(each.values())).all()
