@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+import typer
 from typer.core import TyperGroup
 
 from paredown.search.cli.stop_signals import SENTENCE, STOPPED, raise_interrupt, was_interrupted
@@ -48,7 +49,10 @@ def run_command(command: Callable[[], Any]) -> None:
 
 
 class InterruptibleGroup(TyperGroup):
-    """The commands; Ctrl-C ends one in our words and with our exit code, of which typer has its own."""
+    """The commands; Ctrl-C ends one in our words and with our exit code, of which typer has its own.
+
+    An option that is no number is named by typer, and its value here.
+    """
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was named."""
@@ -57,3 +61,9 @@ class InterruptibleGroup(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             fail(SENTENCE, STOPPED)
+        except typer.BadParameter as error:
+            from pydantic import ValidationError
+
+            if isinstance(error.__cause__, ValidationError):
+                error.message = f"{error.__cause__.errors()[0]['input']!r}: {error.message}"
+            raise

@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from paredown.evaluators.errors import TrialInterrupted, TrialSignal, TrialStopped
-from paredown.search.cli.app import main
+from paredown.search.cli.app import app, main
 from paredown.search.cli.exit_codes import InterruptibleGroup
 from paredown.search.errors import ConfigError, SearchAborted
 from paredown.spaces import errors
@@ -20,18 +20,18 @@ ROOT = Path(__file__).parents[3]
 
 def ended(capsys: pytest.CaptureFixture[str], error: BaseException) -> tuple[object, str]:
     """Return exit code and standard error of a command that raises an error."""
-    app = typer.Typer(cls=InterruptibleGroup, pretty_exceptions_enable=False)
+    commands = typer.Typer(cls=InterruptibleGroup, pretty_exceptions_enable=False)
 
-    @app.command()
+    @commands.command()
     def first() -> NoReturn:
         raise error
 
-    @app.command()
+    @commands.command()
     def second() -> None:
         """One command alone would have no name."""
 
     with pytest.raises(SystemExit) as left:
-        main(lambda: app(["first"]))
+        main(lambda: commands(["first"]))
     out, err = capsys.readouterr()
     assert out == ""
     return left.value.code, err
@@ -66,6 +66,23 @@ def test_a_bug_shows_its_traceback_and_says_what_it_is(capsys: pytest.CaptureFix
     assert "raise error" in err
     last = f"paredown: this is a bug in Paredown; please report it with the lines above ({type(error).__name__}: "
     assert err.splitlines()[-1].startswith(last)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("device", "profile", "--minutes", "abc"), ("'--minutes'", "'abc'", "valid number")),
+        (("search", "study.yaml", "--trials", "many"), ("'--trials'", "'many'", "valid integer")),
+    ],
+)
+def test_an_option_that_is_no_number_is_named_with_its_value(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: tuple[str, ...]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(lambda: app(list(arguments)))
+    err = capsys.readouterr().err
+    assert left.value.code == 2
+    assert all(word in err for word in said), err
 
 
 def test_what_ends_a_trial_is_no_error_of_the_user() -> None:
