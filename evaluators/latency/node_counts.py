@@ -65,7 +65,7 @@ def counts_of(read: Array) -> dict[str, Array]:
     windows = m["rows"] * m["window"] / np.where(m["groups"] > 1, 1, m["side"]) * inside
     pieces = np.where(integer, windows, m["height"] * m["depth"])
     return counts | {
-        "fetched": np.where(is_blocked, counts["fetched"], m["weights"]),
+        "fetched": np.where(is_blocked & ~_is(m, "blocked_depthwise"), counts["fetched"], m["weights"]),
         "macs": m["rows"] * m["columns"] * m["depth"] * m["groups"],
         "steps": np.where(is_blocked, counts["steps"], np.where(integer, integers.pop("steps"), plain)),
         "unrolled": copied * is_copied,

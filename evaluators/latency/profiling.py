@@ -31,7 +31,7 @@ AHEAD = 8
 """Networks of families that are exported ahead; while none is ready, one on other images or of blocks is measured."""
 MOST_RESIZED = 16
 """Networks that wait to be measured on other images; older ones are dropped."""
-HEAVY_BYTES, HEAVY_S = 8e6, 0.5
+HEAVY_BYTES, HEAVY_S = 2e6, 0.5
 """Size from which on a network is measured after all exports, and the seconds that this takes: an export on the next
 core takes the cache that both share, and weights that fill it take up to 10 % longer to read."""
 FIT_SHARE = 0.12

@@ -35,7 +35,7 @@ CACHE_BYTES = 1e6
 """What a node reads and writes beyond which the second-level cache does not hold it."""
 SCALES = {
     **dict.fromkeys(("steps", "waits", "streamed", "unrolled", "traffic", "pooled", "scattered", "recoded"), 1e4),
-    **dict.fromkeys(("elements_out", "elements_in", "smaller_in", "weights", "one_by_one", "narrow"), 1e4),
+    **dict.fromkeys(("elements_out", "elements_in", "smaller_in", "fetched", "one_by_one", "narrow"), 1e4),
     **dict.fromkeys(("lines", "vectors", "unaligned", "has_remainder", "eights", "fours", "ones"), 1e3),
     **dict.fromkeys(("depth_remainder", "positions", "runs", "copies", "pointers", "windows", "spans"), 1e3),
     **{"checked": 1e3, "packed": 1e4, "strided": 1e4, "aliased": 1e4, "products": 1e1, "tasks": 1.0},
@@ -54,8 +54,8 @@ def groups_of(counts: dict[str, Array]) -> NDArray[np.int64]:
 def costs_of(counts: dict[str, Array]) -> Array:
     """Return what each cost of the table is multiplied by: one row a node."""
     size = np.where(counts["is_int8"] > 0, 1, 4)
-    elements, weights = counts["elements_out"] / 1e4, counts["weights"] * size
-    cold = counts["fetched"] * size * np.clip(1 - WARM_BYTES / np.maximum(counts["network_weight_bytes"], 1), 0, 1)
+    elements, weights = counts["elements_out"] / 1e4, counts["fetched"] * size
+    cold = weights * np.clip(1 - WARM_BYTES / np.maximum(counts["network_weight_bytes"], 1), 0, 1)
     awaited = np.maximum(0, cold / STREAMED_BYTES - counts["steps"] - counts["waits"])
     moved = (counts["elements_out"] + counts["elements_in"]) * size
     columns = [
