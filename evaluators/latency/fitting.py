@@ -20,7 +20,13 @@ from scipy.stats import kendalltau
 from paredown.evaluators.latency.node_counts import counts_of, features
 from paredown.evaluators.latency.node_features import AT, CLASSES, MEASURES, Array
 from paredown.evaluators.latency.node_times import NodeTimes, divided
-from paredown.evaluators.latency.predictor import LatencyPredictor, corrected_us, inputs_of, standardised
+from paredown.evaluators.latency.predictor import (
+    MOST_CORRECTED,
+    LatencyPredictor,
+    corrected_us,
+    inputs_of,
+    standardised,
+)
 from paredown.evaluators.latency.table_sum import costs_of, fitted_table, groups_of, guessed_us
 from paredown.evaluators.owner import end_with_owner
 
@@ -251,7 +257,8 @@ def _trained(data: _Data, fold: int, seconds: float, steps: int) -> _Member:
         chosen = dice.choice(members, min(BATCH_NETWORKS, len(members)), replace=False)
         at = torch.from_numpy(np.concatenate([places[n] for n in chosen]))
         owner = torch.from_numpy(np.repeat(np.arange(len(chosen)), [len(places[n]) for n in chosen]))
-        taken: torch.Tensor = guessed[at] * model(inputs[at]).squeeze(1).exp()
+        corrected = MOST_CORRECTED * torch.tanh(model(inputs[at]).squeeze(1) / MOST_CORRECTED)
+        taken: torch.Tensor = guessed[at] * corrected.exp()
         sums = torch.zeros(len(chosen)).index_add(0, owner, taken)
         truth = whole[torch.from_numpy(chosen)]
         errors = torch.log(sums / truth)

@@ -225,7 +225,7 @@ def _lines(m: dict[str, Array], is_plain: Flags, is_blocked: Flags) -> dict[str,
     is_image, is_spanned = m["width"] < np.maximum(m["elements_out"], 2), _is(m, "broadcast", "global_pool")
     is_product = is_plain | _is(m, "linear", "product")
     own = np.where(integer, m["rows"], m["columns"]) * m["groups"]
-    is_by_channel = is_image & ~(m["is_last"] > 0)
+    is_by_channel = is_image & (~(m["is_last"] > 0) | (m["channels_out"] == 1))
     others, of_others = (
         np.where(is_by_channel, *each) for each in ((m["channels_out"], positions), (positions, m["channels_out"]))
     )
@@ -235,7 +235,7 @@ def _lines(m: dict[str, Array], is_plain: Flags, is_blocked: Flags) -> dict[str,
     return {
         "positions": positions,
         "aliased": m["elements_out"] * (positions > 0) * (positions % PAGE == 0),
-        "spans": np.where(is_image & ~(m["is_last"] > 0), m["channels_out"], positions) * is_spanned,
+        "spans": np.where(is_by_channel, m["channels_out"], positions) * is_spanned,
         "scattered": m["elements_out"] * m["window"] * _is(m, "pool") * integer * ~(m["is_last"] > 0),
         "lines": lines,
         "vectors": lines * (length // VECTOR),

@@ -34,6 +34,8 @@ BOUNDED = ("channels_in", "channels_out", "elements_in", "elements_out", "side",
 COLUMNS = [AT[name] for name in BOUNDED]
 FLAGS = {"int8": "is_int8", "fp16": "is_half"}
 """Measures that are not zero in networks of a number format."""
+MOST_CORRECTED = 0.3
+"""Logarithm of the factor by which a member corrects the guess of a node at most."""
 MARGIN = 0.05
 FEWEST_NODES = 20
 """Nodes of a class in a profile below which nothing is known of it."""
@@ -183,7 +185,7 @@ def corrected_us(guessed: Array, inputs: Array, layers: Sequence[tuple[Array, Ar
         x = x @ weight + bias
         if at < len(layers) - 1:
             x = x / (1 + np.exp(-np.clip(x, -50, 50)))  # SiLU
-    return np.asarray(guessed * np.exp(x[:, 0]))
+    return np.asarray(guessed * np.exp(MOST_CORRECTED * np.tanh(x[:, 0] / MOST_CORRECTED)))
 
 
 @cache

@@ -4,14 +4,17 @@ Exports run in processes of their own, on cores that nothing is measured on, or 
 none.
 """
 
+import math
 import multiprocessing
 import os
 import platform
+import statistics
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +23,7 @@ from paredown.evaluators.device import CPU_FILE, this_device
 from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.latency.bench import Asked
 from paredown.evaluators.latency.bench_processes import BenchProcesses, MeasuredNetwork
-from paredown.evaluators.latency.fitting import BLOCKS, fitted
+from paredown.evaluators.latency.fitting import BLOCKS, ProfiledNetwork, fitted
 from paredown.evaluators.latency.predictor import LatencyPredictor
 from paredown.evaluators.owner import end_with_owner
 
@@ -34,6 +37,9 @@ MOST_RESIZED = 16
 HEAVY_BYTES, HEAVY_S = 2e6, 0.5
 """Size from which on a network is measured after all exports, and the seconds that this takes: an export on the next
 core takes the cache that both share, and weights that fill it take up to 10 % longer to read."""
+AGAIN_EVERY = 17
+"""One of so many networks that were measured beside exports is measured again without, which tells what these cost. It
+is odd, since a network comes in two number formats."""
 FIT_SHARE = 0.12
 """Share of the time that is kept for training the predictor."""
 MOST_EXPORTERS = 4
@@ -68,13 +74,18 @@ def _profiled(asked: Asked, tell: Callable[[str], None]) -> LatencyPredictor:
     heavy: dict[tuple[str, str], RandomNetwork] = {}
     with closing(BenchProcesses(asked)) as bench:
         with _networks(asked) as networks:
-            in_time = takewhile(lambda _: time.monotonic() < end - HEAVY_S * len(heavy), networks)
+            in_time = takewhile(
+                lambda _: time.monotonic() < end - HEAVY_S * (len(heavy) + len(measured) / AGAIN_EVERY), networks
+            )
             for one in bench.measured(_light(in_time, heavy)):
                 measured.append(one)
                 if len(measured) % 20 == 0:
                     minutes = (time.monotonic() - start) / 60
                     tell(f"{len(measured)} networks in {minutes:.1f} of {asked.minutes:g} minutes")
+        beside = len(measured)
+        tell(f"{len(heavy)} networks with large files are measured, and some again, while nothing is exported")
         measured += bench.measured(heavy.values())
+        again = list(bench.measured(one.network for one in measured[:beside:AGAIN_EVERY]))
         if len(measured) < FEWEST_NETWORKS:
             raise EvaluationError(
                 f"{len(measured)} networks in {asked.minutes:g} minutes are too few for a profile; needed: "
@@ -89,9 +100,25 @@ def _profiled(asked: Asked, tell: Callable[[str], None]) -> LatencyPredictor:
         "reference_ms": bench.reference_ms,
         "reference_drift": drift,
     }
-    predictor = fitted(bench.profiled(measured), facts, 60 * asked.minutes * FIT_SHARE)
+    found = bench.profiled(measured)
+    found[:beside] = without_exports(found[:beside], bench.profiled(again))
+    predictor = fitted(found, facts, 60 * asked.minutes * FIT_SHARE)
     predictor.facts["seconds"] = round(time.monotonic() - start)
     return predictor
+
+
+def without_exports(beside: Sequence[ProfiledNetwork], again: Sequence[ProfiledNetwork]) -> list[ProfiledNetwork]:
+    """Return networks that were measured beside exports, with what these cost a number format in the median taken out.
+
+    Args:
+        beside: The networks.
+        again: One of each `AGAIN_EVERY` of them, measured again when nothing was exported.
+    """
+    logs: dict[str, list[float]] = defaultdict(list)
+    for one, alone in zip(beside[::AGAIN_EVERY], again, strict=True):
+        logs[one.format].append(math.log(alone.latency_ms / one.latency_ms))
+    factors = {name: math.exp(statistics.median(those)) for name, those in logs.items()}
+    return [replace(one, latency_ms=one.latency_ms * factors.get(one.format, 1.0)) for one in beside]
 
 
 def _light(

@@ -3,13 +3,24 @@
 from concurrent.futures import Future
 from itertools import islice
 
+import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
 
 from paredown.evaluators.latency.bench import Asked
 from paredown.evaluators.latency.block_networks import block_network
-from paredown.evaluators.latency.profiling import AHEAD, HEAVY_BYTES, _alternating, _finished, _light
+from paredown.evaluators.latency.fitting import ProfiledNetwork
+from paredown.evaluators.latency.node_times import NodeTimes
+from paredown.evaluators.latency.profiling import (
+    AGAIN_EVERY,
+    AHEAD,
+    HEAVY_BYTES,
+    _alternating,
+    _finished,
+    _light,
+    without_exports,
+)
 from paredown.evaluators.latency.random_networks import RandomNetwork, on_other_images, random_networks
 from paredown.evaluators.metrics.latency_ms import runner
 from paredown.spaces.families.catalogue import PUBLISHED
@@ -89,3 +100,15 @@ def test_no_weights_are_left_at_zero_behind_which_all_integers_would_lie_on_one_
 def _on_others(seed: int) -> tuple[str, list[RandomNetwork]]:
     own = random_networks(seed, ("fp32",))
     return (own[0].name, on_other_images(own[0])) if own else ("", [])
+
+
+def test_what_exports_cost_beside_is_taken_out_by_number_format() -> None:
+    def one(format_: str, latency_ms: float) -> ProfiledNetwork:
+        return ProfiledNetwork("any", format_, np.zeros((1, 1)), NodeTimes(np.zeros(1), 1.0, 1), latency_ms, 1e6)
+
+    beside = [one(format_, 1.0 + at) for at in range(4 * AGAIN_EVERY) for format_ in ("fp32", "int8")]
+    costs = {"fp32": 1.02, "int8": 1.01}
+    again = [one(each.format, each.latency_ms / costs[each.format]) for each in beside[::AGAIN_EVERY]]
+    again[0] = one("fp32", 7.0)  # one that something else disturbed
+    for before, after in zip(beside, without_exports(beside, again), strict=True):
+        assert before.latency_ms / after.latency_ms == pytest.approx(costs[before.format])
