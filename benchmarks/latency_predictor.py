@@ -63,6 +63,13 @@ def by_macs(predictor: LatencyPredictor, model: bytes) -> float:
     return float(np.exp(np.polyval(predictor.facts["macs_line"], np.log(macs))))
 
 
+def took(predictor: LatencyPredictor, network: RandomNetwork) -> float:
+    """Return how long a prediction takes, in seconds."""
+    start = time.perf_counter()
+    predictor.predict(network.model)
+    return time.perf_counter() - start
+
+
 def predictor_of(device: Path | None, minutes: float) -> LatencyPredictor:
     """Return the predictor of a device file, or of a new profile."""
     with tempfile.TemporaryDirectory() as folder:
@@ -104,11 +111,8 @@ def main() -> None:
         rounds.append([latencies[at] for at in np.argsort(order)] if len(order) else latencies)
         print(f"round {seed + 1} of {ROUNDS} is measured", file=sys.stderr)
     truth = np.median(rounds, axis=0)
-    seconds, predictions = [], []
-    for network in networks:
-        start = time.perf_counter()
-        predictions.append(predictor.predict(network.model))
-        seconds.append(time.perf_counter() - start)
+    predictions = [predictor.predict(network.model) for network in networks]
+    seconds = np.median([[took(predictor, network) for network in networks] for _ in range(ROUNDS)], axis=0).tolist()
     values = np.array([prediction.value_ms for prediction in predictions])
     inside = [p.low_ms <= t <= p.high_ms for p, t in zip(predictions, truth, strict=True)]
     marked = np.array([bool(prediction.outside) for prediction in predictions])
