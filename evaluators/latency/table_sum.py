@@ -23,6 +23,7 @@ ROWS = 3
 PENALTY = 0.02
 """Weight of the square of each cost beside the squares of relative errors."""
 USUAL = 0.2
+"""Relative error from which on an error counts linearly: something else has slowed the node."""
 ROUNDS = 5
 """Fits of a class, each with weights by the one before: errors weigh by their share of measured and guessed alike."""
 WARM_BYTES, BUFFER_BYTES = 5e5, 3e5
