@@ -137,7 +137,7 @@ def test_a_batch_takes_longer_than_an_image_and_is_another_device(files: dict[st
 
 def test_waiting_for_a_core_does_not_count_on_one_thread() -> None:
     def waits() -> None:
-        time.sleep(0.01)
+        time.sleep(0.01)  # what is tested: time in which the processor does nothing
 
     alone, waited = latency_ms.paired_times(waits, waits, 3, latency_ms.clock(1))[0], latency_ms.clock(2)
     assert alone.slices.max() < 0.005
