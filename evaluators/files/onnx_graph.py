@@ -7,11 +7,12 @@ bits of its elements.
 
 import math
 import struct
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import onnx
 from google.protobuf.message import DecodeError
@@ -28,6 +29,7 @@ FLOATS = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 PACKED = {TensorProto.FLOAT: "<f", TensorProto.INT8: "<b", TensorProto.UINT8: "<B"}
 """How scales and zero points are stored."""
+INTEGERS = onnx.AttributeProto.INTS
 SMALL = 64
 """Number of elements up to which a constant may be a shape or an axis, whose values shape inference needs."""
 
@@ -55,7 +57,7 @@ class Tensor:
         """Bits of the grid on which its values lie: int8 tensors hold narrower weights too."""
         return self.narrowest_bits or self.bits
 
-    @property
+    @cached_property
     def elements(self) -> int:
         """Number of its elements."""
         return math.prod(self.shape)
@@ -66,8 +68,7 @@ class Tensor:
         return -(-self.elements * self.bits // 8)
 
 
-@dataclass(frozen=True)
-class Operator:
+class Operator(NamedTuple):
     """An operator that computes.
 
     Attributes:
@@ -86,7 +87,7 @@ class Operator:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     constants: tuple[str, ...] = ()
-    attributes: Mapping[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = MappingProxyType({})
     branches: tuple["Graph", ...] = ()
     weight_at: int = -1
 
@@ -128,7 +129,6 @@ def read_graph(model: Path | bytes, batch_size: int = 1) -> Graph:
             for size in value.type.tensor_type.shape.dim:
                 if size.dim_param:
                     size.dim_value = batch_size
-        sort_nodes(proto.graph)
         for output in proto.graph.output:
             output.type.tensor_type.ClearField("shape")
         widths = {
@@ -138,30 +138,41 @@ def read_graph(model: Path | bytes, batch_size: int = 1) -> Graph:
             if math.prod(tensor.dims) > SMALL:  # shape inference copies the model, and needs no weights
                 tensor.ClearField("raw_data")
         proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+        if sort_nodes(proto.graph):
+            proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     except (OSError, DecodeError, onnx.onnx_cpp2py_export.shape_inference.InferenceError) as error:
         raise EvaluationError(f"{model if isinstance(model, Path) else 'model'}: is no ONNX model: {error}") from error
     return _Reader(proto.graph, {}, set(), widths).graph()
 
 
-def sort_nodes(graph: Any) -> None:
-    """Bring the nodes of an ONNX graph into an order in which they can run; converters append some at the end."""
-    written = {name for node in graph.node for name in node.output}
-    waiting, done, ordered = list(graph.node), set[str](), []
+def sort_nodes(graph: Any) -> bool:
+    """Bring the nodes of an ONNX graph into an order in which they can run; converters append some at the end.
+
+    Returns:
+        Whether they were in another one.
+
+    Raises:
+        EvaluationError: Some nodes wait for each other.
+    """
+    nodes = [(tuple(node.input), tuple(node.output)) for node in graph.node]
+    written = {name for _, outputs in nodes for name in outputs}
+    waiting, done, ordered = nodes, set[str](), list[tuple[str, ...]]()
     while waiting:
         later = []
-        for node in waiting:
-            if written.intersection(node.input) <= done:
-                ordered.append(node)
-                done.update(node.output)
+        for inputs, outputs in waiting:
+            if all(name in done or name not in written for name in inputs):
+                ordered.append(outputs)
+                done.update(outputs)
             else:
-                later.append(node)
-        if not later and len(waiting) == len(graph.node):
-            return
+                later.append((inputs, outputs))
+        if not later and len(waiting) == len(nodes):
+            return False
         if len(later) == len(waiting):
             raise EvaluationError("the model's operators wait for each other")
         waiting = later
-    places = {tuple(node.output): at for at, node in enumerate(ordered)}
+    places = {outputs: at for at, outputs in enumerate(ordered)}
     graph.node.sort(key=lambda node: places[tuple(node.output)])
+    return True
 
 
 class _Reader:
@@ -186,68 +197,65 @@ class _Reader:
             width = self._widths.get(tensor.name, 0)
             self.tensors[tensor.name] = _tensor(tuple(tensor.dims), tensor.data_type, width)
             self.constants.add(tensor.name)
-        for value in (*self._graph.input, *self._graph.value_info, *self._graph.output):
-            kind = value.type.tensor_type
-            self.tensors[value.name] = _tensor(tuple([d.dim_value or 1 for d in kind.shape.dim]), kind.elem_type)
+        for values in (self._graph.input, self._graph.value_info, self._graph.output):
+            for value in values:
+                kind = value.type.tensor_type
+                self.tensors[value.name] = _tensor(tuple([d.dim_value or 1 for d in kind.shape.dim]), kind.elem_type)
         self._names = set(self._entries)
         operators = tuple(filter(None, map(self._operator, self._graph.node)))
         inputs = tuple(value.name for value in self._graph.input if value.name not in self.constants)
-        return Graph(operators, self.tensors, inputs, tuple(self._root(value.name) for value in self._graph.output))
-
-    def _root(self, name: str) -> str:
-        while name in self._same:
-            name = self._same[name]
-        return name
+        outputs = tuple(self._same.get(value.name, value.name) for value in self._graph.output)
+        return Graph(operators, self.tensors, inputs, outputs)
 
     def _operator(self, node: Any) -> Operator | None:
-        kind, same = node.op_type, self._same
-        names = [self._root(name) if name in same else name for name in node.input if name]
-        if kind == "Constant" or (names and self.constants.issuperset(names) and kind != "If"):
-            self._keep_constant(node, names)
+        kind, outputs, same, constants = node.op_type, tuple(node.output), self._same, self.constants
+        names = [same.get(name, name) for name in node.input if name]
+        if kind == "Constant" or (names and constants.issuperset(names) and kind != "If"):
+            self._keep_constant(outputs, names)
             return None
-        shape = self.tensors[names[0]].shape if names else ()
-        if kind == QUANTIZE and names[0] in self._entries:
-            self.tensors[node.output[0]] = Tensor(shape, 8, False, grid=self._grid(node))
-        elif kind in (QUANTIZE, DEQUANTIZE) and node.output[0] not in self._exits:
-            self._same[node.output[0]] = names[0]
-            self.tensors[names[0]] = Tensor(shape, 8, False, grid=self._grid(node))
-            return None
-        attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        if kind in (QUANTIZE, DEQUANTIZE):
+            stored = self.tensors[names[0]]
+            integers = Tensor(stored.shape, 8, False, grid=self._grid(*names[1:3]))
+            if kind == QUANTIZE and names[0] in self._entries:
+                self.tensors[outputs[0]] = integers
+            elif outputs[0] not in self._exits:
+                same[outputs[0]] = names[0]
+                self.tensors[names[0]] = integers
+                return None
+        attributes = {a.name: _value(a) for a in node.attribute}
         branches = tuple(
             _Reader(attributes.pop(key), self.tensors, self.constants, self._widths).graph()
             for key in ("then_branch", "else_branch")
             if key in attributes
         )
-        for name in node.output:
+        for name in outputs:
             self.tensors.setdefault(name, Tensor())
-            self._names.add(name)
-        constants = tuple(name for name in names if name in self.constants)
-        weights = [at for at, n in enumerate(names) if n in self.constants and len(self.tensors[n].shape) > 1]
+        self._names.update(outputs)
+        weights = [at for at, n in enumerate(names) if n in constants and len(self.tensors[n].shape) > 1]
         seen = {name for branch in branches for o in branch.operators for name in o.inputs} & self._names
-        reads = [*(name for name in names if name not in self.constants), *sorted(seen)]
+        reads = [*(name for name in names if name not in constants), *sorted(seen)]
         return Operator(
             kind,
             node.name,
             tuple(dict.fromkeys(reads)),
-            tuple(name for name in node.output if name),
-            constants,
+            tuple(filter(None, outputs)),
+            tuple(name for name in names if name in constants),
             attributes,
             branches,
             weights[0] if weights else -1,
         )
 
-    def _grid(self, node: Any) -> tuple[float, int] | None:
-        """Return the scale and the zero point of a conversion; what reads a tensor names those that wrote it."""
-        ends = tuple(node.input[1:3])
+    def _grid(self, *ends: str) -> tuple[float, int] | None:
+        """Return the scale and the zero point of a conversion by their names."""
         if ends not in self._grids:
             found = [_scalar(self._scalars[name]) for name in ends if name in self._scalars]
             self._grids[ends] = (float(found[0]), int(found[1])) if len(found) == 2 else None
         return self._grids[ends]
 
-    def _keep_constant(self, node: Any, names: list[str]) -> None:
+    def _keep_constant(self, outputs: Sequence[str], names: Sequence[str]) -> None:
         """Note the outputs of a node whose inputs are all constants; a weight keeps the bits that are stored."""
         stored = self.tensors[names[0]] if names else Tensor()
-        for name in node.output:
+        for name in outputs:
             known = self.tensors.get(name, Tensor(stored.shape))
             shape = known.shape or stored.shape
             is_float = stored.is_float and known.is_float
@@ -258,6 +266,11 @@ class _Reader:
 @lru_cache(maxsize=4096)
 def _tensor(shape: tuple[int, ...], kind: int, narrowest_bits: int = 0) -> Tensor:
     return Tensor(shape, BITS.get(kind, 32), kind in FLOATS or not kind, narrowest_bits)
+
+
+def _value(attribute: Any) -> Any:
+    """Return the value of an attribute; the most frequent kind, which ONNX asks for last, at once."""
+    return list(attribute.ints) if attribute.type == INTEGERS else onnx.helper.get_attribute_value(attribute)
 
 
 def _scalar(tensor: Any) -> float:

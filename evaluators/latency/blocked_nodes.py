@@ -6,7 +6,7 @@ Source:
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from paredown.evaluators.files.onnx_graph import Graph, Operator
 from paredown.evaluators.latency.node_fusion import FUSED_ACTIVATIONS
@@ -43,7 +43,7 @@ class _Blocks:
                     self.reordered.add(name)
         if is_blocked:
             self.blocked.update(node.outputs)
-        self.writers |= dict.fromkeys(node.outputs, self._add(replace(node, blocked=True) if is_blocked else node))
+        self.writers |= dict.fromkeys(node.outputs, self._add(node._replace(blocked=True) if is_blocked else node))
 
     def unblock(self, names: Iterable[str]) -> None:
         """Add what brings blocked tensors back into plain order."""
@@ -127,7 +127,7 @@ def _fuses_sum(state: _Blocks, node: RuntimeNode) -> bool:
             continue
         del state.nodes[at]
         operators, inputs = (*before.operators, *node.operators), (*before.inputs, other)
-        fused = replace(before, operators=operators, inputs=inputs, outputs=node.outputs, adds=True)
+        fused = before._replace(operators=operators, inputs=inputs, outputs=node.outputs, adds=True)
         state.append(fused, before.blocked)
         return True
     return False
@@ -139,7 +139,7 @@ def _fuses_activation(state: _Blocks, node: RuntimeNode) -> bool:
     if at is None or node.kind == ("Clip" if state.nodes[at].blocked else "HardSwish"):
         return False
     before, operators = state.nodes[at], (*state.nodes[at].operators, *node.operators)
-    state.nodes[at] = replace(before, operators=operators, outputs=node.outputs, activation=node.kind)
+    state.nodes[at] = before._replace(operators=operators, outputs=node.outputs, activation=node.kind)
     state.writers |= dict.fromkeys(node.outputs, at)
     if before.blocked:
         state.blocked.update(node.outputs)

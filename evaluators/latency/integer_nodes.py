@@ -5,7 +5,7 @@ Source:
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from paredown.evaluators.files.onnx_graph import Graph
 from paredown.evaluators.latency.runtime_node import RuntimeNode, readers_of
@@ -85,7 +85,7 @@ class _Integers:
         elif node.kind in MOVES or (not integers and not is_integer_out):
             self.nodes.append(node)
         elif node.kind in INTEGER_KERNELS and is_integer_out and len(integers) == len(node.inputs):
-            self.nodes.append(replace(node, kind="QGemm" if node.kind == "Gemm" else f"QLinear{node.kind}"))
+            self.nodes.append(node._replace(kind="QGemm" if node.kind == "Gemm" else f"QLinear{node.kind}"))
         else:
             self._between(node, integers, is_quantized=is_integer_out)
 
@@ -94,7 +94,7 @@ class _Integers:
     ) -> None:
         """Add a node between conversions."""
         self.nodes += [RuntimeNode("DequantizeLinear", (), (name,), (name,)) for name in integers]
-        self.nodes.append(replace(node, is_float=is_float))
+        self.nodes.append(node._replace(is_float=is_float))
         if is_quantized:
             self.nodes.append(RuntimeNode("QuantizeLinear", (), node.outputs, node.outputs))
 
@@ -103,7 +103,7 @@ class _Integers:
         before = self.nodes[-1] if self.nodes else None
         if before and before.kind == "Transpose" and before.channels_last and before.inputs == tuple(names):
             transpose = self.nodes.pop()
-            self._between(replace(transpose, channels_last=False), transpose.inputs, is_float=True)
+            self._between(transpose._replace(channels_last=False), transpose.inputs, is_float=True)
 
     def _is_regridded(self, node: RuntimeNode) -> bool:
         """Return whether a node that only moves numbers has another grid after it than before it."""
@@ -120,7 +120,7 @@ def channels_last(graph: Graph, nodes: Sequence[RuntimeNode]) -> list[RuntimeNod
     readers = readers_of(nodes)
     state = _Integers(graph, readers, _leading(nodes, readers))
     for node in nodes:
-        state.compute(replace(node, channels_last=state.lay_out(node)))
+        state.compute(node._replace(channels_last=state.lay_out(node)))
     return state.nodes
 
 

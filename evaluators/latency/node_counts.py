@@ -275,16 +275,17 @@ FEATURES = (
 
 def features(counts: dict[str, Array]) -> Array:
     """Return what the members of a predictor see: one row a node, one column for each name in `FEATURES`."""
+    sizes, of_size = np.stack([counts[name] for name, _ in REMAINDERS]), np.array([[size] for _, size in REMAINDERS])
     columns = [
-        *(counts["class"] == at for at in range(len(CLASSES))),
-        *(counts["activation"] == at for at in range(len(ACTIVATIONS))),
-        *(_log(counts[name]) for name in LOGARITHMS),
-        *(counts[name] for name in AS_THEY_ARE),
-        *(counts[name] % size > 0 for name, size in REMAINDERS),
-        *(_log(np.ceil(counts[name] / size) * size / np.maximum(counts[name], 1)) for name, size in REMAINDERS),
-        *(_log(counts["steps"] * VECTOR) - _log(counts["macs"]), counts["channels_out"] % VECTOR),
+        counts["class"] == np.arange(len(CLASSES))[:, None],
+        counts["activation"] == np.arange(len(ACTIVATIONS))[:, None],
+        _log(np.stack([counts[name] for name in LOGARITHMS])),
+        np.stack([counts[name] for name in AS_THEY_ARE]),
+        sizes % of_size > 0,
+        _log(np.ceil(sizes / of_size) * of_size / np.maximum(sizes, 1)),
+        [_log(counts["steps"] * VECTOR) - _log(counts["macs"]), counts["channels_out"] % VECTOR],
     ]
-    return np.stack(columns, axis=1).astype(np.float64)
+    return np.concatenate(columns).T.astype(np.float64, order="C")
 
 
 def _log(values: Array) -> Array:

@@ -7,7 +7,6 @@ Source:
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 
 from paredown.evaluators.files.onnx_graph import Graph
 from paredown.evaluators.latency.runtime_node import RuntimeNode, readers_of
@@ -38,9 +37,9 @@ def _absorbing(node: RuntimeNode, after: RuntimeNode) -> tuple[RuntimeNode, list
     if node.kind == "Sigmoid" and after.kind == "Mul" and set(after.inputs) == {*node.inputs, *node.outputs}:
         return RuntimeNode("QuickGelu", both, node.inputs, after.outputs), [after]
     if node.kind == "Conv" and after.kind in FUSED_ACTIVATIONS:
-        return replace(node, operators=both, outputs=after.outputs, activation=after.kind), [after]
+        return node._replace(operators=both, outputs=after.outputs, activation=after.kind), [after]
     if node.kind == "MatMul" and after.kind in ("Div", "Mul") and after.first.constants:
-        return replace(node, kind="FusedMatMul", outputs=after.outputs), [after]
+        return node._replace(kind="FusedMatMul", outputs=after.outputs), [after]
     return node, []
 
 
@@ -57,7 +56,7 @@ def _once(nodes: Sequence[RuntimeNode]) -> list[RuntimeNode]:
     found = []
     for node in nodes:
         if any(name in same for name in node.inputs):
-            node = replace(node, inputs=tuple(same.get(name, name) for name in node.inputs))
+            node = node._replace(inputs=tuple(same.get(name, name) for name in node.inputs))
         alike = known[node.kind, node.inputs, node.first.constants]
         twin = next((one for one in alike if one.first.attributes == node.first.attributes), None)
         if twin is None or not node.inputs:
@@ -78,14 +77,14 @@ def _split_slices(nodes: Sequence[RuntimeNode]) -> list[RuntimeNode]:
             continue
         if len(slices) > 1:
             gone.update(map(id, slices))
-            node = replace(node, kind="Split", outputs=tuple(n for s in slices for n in s.outputs))
+            node = node._replace(kind="Split", outputs=tuple(n for s in slices for n in s.outputs))
         elif node.kind == "Transpose" and len(after) == 1 and after[0].kind == "Split" and len(after[0].outputs) == 3:
             gone.add(id(after[0]))
             names = after[0].outputs
-            found.append(replace(after[0], inputs=node.inputs))
+            found.append(after[0]._replace(inputs=node.inputs))
             merged = [any(t.kind == "Transpose" for s in readers[n] for t in readers[s.outputs[0]]) for n in names]
             found += [
-                replace(node, inputs=(name,), outputs=(name,))
+                node._replace(inputs=(name,), outputs=(name,))
                 for name, is_merged in zip(names, merged, strict=True)
                 if not is_merged
             ]

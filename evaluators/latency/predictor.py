@@ -123,18 +123,14 @@ class LatencyPredictor:
         """Return what each node takes by each member, in microseconds: `members x nodes`."""
         counts = counts_of(read)
         costs, groups, seen = costs_of(counts), groups_of(counts), features(counts)
-        found, standard = [], standardised(seen, self.mean, self.scale)
-        for at, table in enumerate(self.tables):
-            guessed = guessed_us(costs, groups, table)
-            layers = [(weight[at], bias[at]) for weight, bias in self.layers]
-            found.append(corrected_us(guessed, inputs_of(standard, guessed), layers))
-        return np.stack(found)
+        guessed = guessed_us(costs, groups, self.tables)
+        return corrected_us(guessed, inputs_of(standardised(seen, self.mean, self.scale), guessed), self.layers)
 
     def table_sum_ms(self, model: Path | bytes) -> float:
         """Return the latency of a model by the tables alone, in ms."""
         counts = counts_of(self._read(model)[0])
         costs, groups = costs_of(counts), groups_of(counts)
-        return float(np.mean([guessed_us(costs, groups, table).sum() for table in self.tables]) / 1e3)
+        return float(guessed_us(costs, groups, self.tables).sum(axis=1).mean() / 1e3)
 
     def _outside(self, read: Array, value_ms: float) -> list[str]:
         classes, found = read[:, AT["class"]].astype(int), dict[str, None]()
@@ -174,18 +170,20 @@ def standardised(seen: Array, mean: Array, scale: Array) -> Array:
 
 
 def inputs_of(standard: Array, guessed: Array) -> Array:
-    """Return what a member sees: standardised features, and the logarithm of its guess."""
-    return np.concatenate([standard, np.log(guessed)[:, None] / 3], axis=1)
+    """Return what members see, `[members] x nodes x features`: standardised features, and the logarithm of a guess."""
+    seen = np.empty((*guessed.shape, standard.shape[1] + 1), np.float32)
+    seen[..., :-1], seen[..., -1] = standard, np.log(guessed) / 3
+    return seen
 
 
 def corrected_us(guessed: Array, inputs: Array, layers: Sequence[tuple[Array, Array]]) -> Array:
-    """Return what each node takes by one member, in microseconds."""
+    """Return what each node takes by one member or by each, in microseconds: `[members] x nodes`."""
     x = inputs
-    for at, (weight, bias) in enumerate(layers):
-        x = x @ weight + bias
+    for at, (weights, biases) in enumerate(layers):
+        x = x @ weights + biases[..., None, :]
         if at < len(layers) - 1:
             x = x / (1 + np.exp(-np.clip(x, -50, 50)))  # SiLU
-    return np.asarray(guessed * np.exp(MOST_CORRECTED * np.tanh(x[:, 0] / MOST_CORRECTED)))
+    return np.asarray(guessed * np.exp(MOST_CORRECTED * np.tanh(x[..., 0] / MOST_CORRECTED)))
 
 
 @cache
@@ -208,7 +206,7 @@ def load_predictor(file: Path) -> LatencyPredictor:
     if known != (list(FEATURES), list(CLASSES), list(MEASURES)):
         raise DeviceError(f"{file} was made by another version of paredown; {again}")
     count = sum(name.startswith("w") for name in arrays)
-    layers = tuple((arrays[f"w{at}"].astype(float), arrays[f"b{at}"].astype(float)) for at in range(count))
+    layers = tuple((arrays[f"w{at}"], arrays[f"b{at}"]) for at in range(count))
     tables, mean, scale, low, high, counts = (
         arrays[name].astype(float) for name in ("tables", "mean", "scale", "low", "high", "counts")
     )

@@ -2,13 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from paredown.evaluators.files.onnx_graph import Operator
 
 
-@dataclass(frozen=True)
-class RuntimeNode:
+class RuntimeNode(NamedTuple):
     """A node that the runtime executes.
 
     Attributes:

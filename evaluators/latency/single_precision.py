@@ -32,7 +32,7 @@ def in_single_precision(graph: Graph) -> Graph:
         ):
             same[operator.outputs[0]] = inputs[0]
         else:
-            operators.append(replace(operator, inputs=inputs))
+            operators.append(operator._replace(inputs=inputs))
     wider = {name: replace(tensor, bits=SINGLE) if _is_half(tensor) else tensor for name, tensor in tensors.items()}
     return Graph(tuple(operators), wider, graph.inputs, tuple(same.get(name, name) for name in graph.outputs))
 

@@ -104,5 +104,5 @@ def fitted_table(costs: Array, groups: NDArray[np.int64], nodes_us: Array) -> Ar
 
 
 def guessed_us(costs: Array, groups: NDArray[np.int64], table: Array) -> Array:
-    """Return the time of each node by a table, in microseconds."""
-    return np.asarray(np.maximum((costs * table[groups]).sum(axis=1), SHORTEST_US))
+    """Return the time of each node by one table or by each of several, in microseconds: `[tables] x nodes`."""
+    return np.asarray(np.maximum(np.einsum("nc,...nc->...n", costs, table[..., groups, :]), SHORTEST_US))
