@@ -155,7 +155,7 @@ def sort_nodes(graph: Any) -> bool:
         EvaluationError: Some nodes wait for each other.
     """
     nodes = [(tuple(node.input), tuple(node.output)) for node in graph.node]
-    written = {name for _, outputs in nodes for name in outputs}
+    written = {name for _, outputs in nodes for name in outputs if name}  # what a node omits has an empty name
     waiting, done, ordered = nodes, set[str](), list[tuple[str, ...]]()
     while waiting:
         later = []
