@@ -9,7 +9,7 @@ of the profile: as ratios to the references, whose latency is that of the profil
 machine has moved since, round by round.
 Beside it: a line through the logarithms of multiply-accumulates, and the sum over the table of costs by class.
 
-    .venv/bin/python benchmarks/latency_predictor.py --networks 150
+    .venv/bin/python benchmarks/latency_predictor.py
     .venv/bin/python benchmarks/latency_predictor.py --device host.toml
 
 Writes benchmarks/results/latency_predictor.json and exits with code 1 where a goal is missed: 91 % within 5 %, 99 %
@@ -87,7 +87,7 @@ def main() -> None:
     """Profile, predict, measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=9.5)
-    parser.add_argument("--networks", type=int, default=120)
+    parser.add_argument("--networks", type=int, default=300)
     parser.add_argument("--device", type=Path)
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
