@@ -29,6 +29,7 @@ def main() -> None:
     figure = front_figure(models, front(models, metrics), baseline, list(dict.fromkeys(shown)))
     figure.layout.updatemenus = ()
     figure.update_layout(width=900, height=420)
+    figure.update_xaxes(dtick="D2")  # 1, 2 and 5: all digits overlap over two decades
     figure.write_image(options.out)
 
 

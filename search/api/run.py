@@ -139,7 +139,8 @@ def search_study(
     console = display_console()
     listener = progress if isinstance(progress, ProgressListener) else ProgressDisplay(console) if progress else SILENT
     begun = begun_study(storage, config.study)
-    config, folder = find_data(as_begun(with_default_limits(config, begun), begun), where, folder, begun, storage)
+    config = as_begun(with_default_limits(config, begun), begun, is_default=study is None)
+    config, folder = find_data(config, where, folder, begun, storage)
     outputs = outputs_folder(begun, config.study, storage, None if out is None else Path(out))
     with reading_data(console) if progress is True else nullcontext():
         setup = set_up(config, where, folder, outputs)

@@ -12,7 +12,7 @@ from paredown.evaluators.tasks.spec import stored_task
 from paredown.evaluators.tasks.task import Task
 from paredown.search.study_file.limits import default_limits
 from paredown.search.study_file.schema import StudyConfig
-from paredown.search.study_file.sections import SpaceSection
+from paredown.search.study_file.sections import SpaceSection, TrainingSection
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.families.family import Family
@@ -40,23 +40,28 @@ def families_of(names: list[str], model: str | None, weights: str | None, folder
     return families | ({IMPORTED: imported(model, folder, weights or "")} if model else {})
 
 
-def as_begun(config: StudyConfig, begun: Study | None) -> StudyConfig:
+def as_begun(config: StudyConfig, begun: Study | None, *, is_default: bool = False) -> StudyConfig:
     """Return a study file that reads its data and trains as the study of its name has begun to.
 
     Studies of before the option `fit` store none, and are read as they were then. Studies of before the network decided
-    the batch store one, and keep it.
+    the batch store one, and keep it. The default study of an earlier version goes on with the training of then.
 
     Args:
         config: The study file.
         begun: The study; None for a new one.
+        is_default: Whether this is the default study, whose training nobody wrote.
     """
     if begun is None:
         return config
+    stored = begun.config.get("training", {})
+    if is_default:
+        kept = {key: stored[key] for key in TrainingSection.model_fields if key in stored}
+        config = config.model_copy(update={"training": config.training.model_copy(update=kept)})
     if config.training.batch_size is None:
-        batch = begun.config.get("training", {}).get("batch_size")
+        batch = stored.get("batch_size")
         config = config.model_copy(update={"training": config.training.model_copy(update={"batch_size": batch})})
-    stored, section = begun.config["task"], config.task
-    if stored["name"] != section.name or "fit" in stored["options"] or "fit" in section.options:
+    task, section = begun.config["task"], config.task
+    if task["name"] != section.name or "fit" in task["options"] or "fit" in section.options:
         return config
     if "fit" not in TASKS[section.name].options.model_fields:
         return config

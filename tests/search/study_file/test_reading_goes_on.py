@@ -1,4 +1,4 @@
-"""A study that began before the option `fit` goes on with the data as it saw it."""
+"""A study that an earlier version began goes on with the data as it saw it, and with its training."""
 
 import json
 from pathlib import Path
@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from paredown.evaluators.tasks.spec import stored_task
+from paredown.search.api.run import run_study
 from paredown.search.places import begun_study
-from paredown.search.study_file.schema import StudyConfig, checked_config
+from paredown.search.study_file.schema import StudyConfig, checked_config, read_config
 from paredown.search.study_file.setup import Setup, set_up
 from paredown.search.study_file.stored import as_begun
 from paredown.studies.study import Study
@@ -77,3 +78,18 @@ def test_a_study_that_stored_a_batch_keeps_it(tmp_path: Path, monkeypatch: pytes
     again = prepared(as_begun(config, begun_study(url, config.study)), tmp_path)
     assert again.stored["training"]["batch_size"] == again.plan.training.batch_size == 64
     assert not again.plan.training.batch_from_network
+
+
+def test_the_default_study_of_an_earlier_version_goes_on_with_its_training(tmp_path: Path) -> None:
+    url, config = f"sqlite:///{tmp_path}/s.db", read_config(None, {"trials": 1})
+    setup = set_up(config, "default study", tmp_path, tmp_path / "out")
+    of_before = {**setup.stored["training"], "epochs": 1, "label_smoothing": 0.0}
+    assert of_before != setup.stored["training"]
+    Study.create(url, config.study, {**setup.stored, "training": of_before}, setup.plan.objectives, "out").leave()
+    assert as_begun(config, begun_study(url, config.study)) == config, "what somebody wrote stays"
+    study = run_study(trials=1, storage=url, out=tmp_path / "out", workers=1, progress=False)
+    assert study.counts == {"done": 1}
+    again = begun_study(url, config.study)
+    assert again is not None
+    assert again.config["training"] == of_before
+    assert [len(curve) for curve in again.curves().values()] == [1], "one epoch"
