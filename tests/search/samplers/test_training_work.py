@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from paredown.search.run import problem_of
+from paredown.search.samplers.surrogate.training_work import FIXED
 from paredown.search.study_file.schema import read_config
 from paredown.search.study_file.setup import set_up
 from paredown.studies.study import Study
@@ -24,7 +25,9 @@ def test_work_grows_with_the_network_and_falls_where_it_is_trained(tmp_path: Pat
     assert alone[1] < 0.5
     assert alone[2] == pytest.approx(alone[0]), "training is over before a network is pruned"
     beside = work([baseline, small, pruned, taught], [pruned])
-    assert beside[2] < 0.5 * alone[2], "only fine-tuning is left"
+    training = setup.plan.training
+    finetuning = training.finetune_epochs / (training.epochs + training.finetune_epochs)
+    assert beside[2] == pytest.approx(FIXED + finetuning * (alone[2] - FIXED)), "only fine-tuning is left"
     assert beside[0] == beside[2]
     assert beside[1] == alone[1]
     assert beside[3] == alone[3], "a taught network is another one"
