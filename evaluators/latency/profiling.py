@@ -40,8 +40,6 @@ core takes the cache that both share, and weights that fill it take up to 10 % l
 AGAIN_EVERY = 17
 """One of so many networks that were measured beside exports is measured again without, which tells what these cost. It
 is odd, since a network comes in two number formats."""
-ENDS_EVERY = 4
-"""One of so many seeds has knobs at their ends, so that what people search lies between networks that were profiled."""
 FIT_SHARE = 0.12
 """Share of the time that is kept for training the predictor."""
 MOST_EXPORTERS = 4
@@ -182,7 +180,7 @@ def _alternating(asked: Asked, families: "Callable[[int], Future[list[RandomNetw
 def _families(seed: int, formats: Sequence[str]) -> "list[RandomNetwork]":
     from paredown.evaluators.latency.random_networks import random_networks
 
-    return random_networks(seed, formats, at_ends=seed % ENDS_EVERY == 0)
+    return random_networks(seed, formats)
 
 
 def _finished(exported: "list[RandomNetwork]") -> "Future[list[RandomNetwork]]":

@@ -19,9 +19,6 @@ from paredown.spaces.knob import Range
 if TYPE_CHECKING:
     from torch import nn
 
-    from paredown.spaces.candidate import Candidate
-    from paredown.spaces.space import SearchSpace
-
 LARGEST_PARAMETERS = 4_000_000
 """Parameters above which a network is left out: a search on a machine such as the profiled one finds smaller ones."""
 LARGEST_MACS = 400e6
@@ -57,15 +54,12 @@ class RandomNetwork:
     model: bytes
 
 
-def random_networks(
-    seed: int, formats: Sequence[str] = tuple(FORMATS), *, at_ends: bool = False
-) -> list[RandomNetwork]:
+def random_networks(seed: int, formats: Sequence[str] = tuple(FORMATS)) -> list[RandomNetwork]:
     """Return the network of a seed in two number formats; none where it is too large, or its steps do not fit.
 
     Args:
         seed: Draws all that is random.
         formats: Number formats to draw from, fp32 among them.
-        at_ends: Whether about half of its knobs are at one of their ends, where knobs drawn evenly seldom are.
     """
     import torch
 
@@ -84,8 +78,7 @@ def random_networks(
     family = dice.choice(list(PUBLISHED))
     steps = dice.sample(STEPS, k=dice.choice((0, 0, 1, 1, 2)))
     own = {name: step for name, step in KNOWN.items() if name in steps}
-    space = joint_space({family: PUBLISHED[family]}, own, SIDES, {}, {})
-    candidate = _at_ends(space, seed, dice) if at_ends else space.draw(seed)
+    candidate = joint_space({family: PUBLISHED[family]}, own, SIDES, {}, {}).draw(seed)
     side = PUBLISHED[family].resolution(candidate.knobs)
     shape = (dice.choice((1, 3)), side, side)
     try:
@@ -108,13 +101,6 @@ def random_networks(
         ]
     except InfeasibleCandidate:
         return []
-
-
-def _at_ends(space: "SearchSpace", seed: int, dice: random.Random) -> "Candidate":
-    """Return the candidate of a seed with about half of its knobs moved to one of their ends."""
-    drawn = space.values(space.draw(seed))
-    ends = {name: dice.choice((space.knobs[name].lowest, space.knobs[name].highest)) for name in drawn}
-    return space.candidate(drawn | {name: end for name, end in ends.items() if dice.random() < 0.5})
 
 
 def _without_zeros(network: "nn.Module") -> None:

@@ -15,15 +15,13 @@ from paredown.evaluators.latency.node_times import NodeTimes
 from paredown.evaluators.latency.profiling import (
     AGAIN_EVERY,
     AHEAD,
-    ENDS_EVERY,
     HEAVY_BYTES,
     _alternating,
-    _families,
     _finished,
     _light,
     without_exports,
 )
-from paredown.evaluators.latency.random_networks import SIDES, RandomNetwork, on_other_images, random_networks
+from paredown.evaluators.latency.random_networks import RandomNetwork, on_other_images, random_networks
 from paredown.evaluators.metrics.latency_ms import runner
 from paredown.spaces.families.catalogue import PUBLISHED
 
@@ -80,16 +78,6 @@ def test_large_files_are_kept_for_after_the_exports() -> None:
     heavy: dict[tuple[str, str], RandomNetwork] = {}
     assert [one.name for one in _light(networks, heavy)] == ["a", "c"]
     assert list(heavy.values()) == networks[1:2]
-
-
-@pytest.mark.slow
-def test_some_seeds_have_knobs_at_their_ends_and_the_others_are_drawn_evenly() -> None:
-    drawn = {seed: _families(seed, ("fp32",)) for seed in range(4 * ENDS_EVERY)}
-    for seed, found in drawn.items():
-        assert found == random_networks(seed, ("fp32",), at_ends=seed % ENDS_EVERY == 0)
-    at_ends = [at for seed in range(0, 60, ENDS_EVERY) for at in _families(seed, ("fp32",))]
-    sides = [at.shape[1] in (SIDES.low, SIDES.high) for at in at_ends]
-    assert 0.25 <= sum(sides) / len(sides) <= 0.75, "evenly drawn, 2 of 23 sides are"
 
 
 @pytest.mark.slow
