@@ -29,14 +29,13 @@ from numpy.typing import NDArray
 
 from paredown.evaluators.device import this_device
 from paredown.evaluators.latency.bench import REFERENCES
-from paredown.evaluators.latency.bench_processes import WHOLE_S
 from paredown.evaluators.latency.block_networks import block_network
 from paredown.evaluators.latency.random_networks import RandomNetwork
 from paredown.evaluators.latency.undisturbed import Visited
 from paredown.evaluators.metrics.latency_ms import runner
 
 RESULTS = Path(__file__).parent / "results" / "latency_visits.json"
-KEPT_OPEN, VISITS = 33, 3
+KEPT_OPEN, VISITS, WHOLE_S = 33, 3, 0.15
 Logarithms = NDArray[np.float64]
 
 

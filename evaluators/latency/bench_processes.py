@@ -1,4 +1,4 @@
-"""Measures networks in several processes by turns: each is visited once in each of four.
+"""Measures networks in several processes by turns: each is visited once in each of some.
 
 Where code and buffers of a process lie in memory makes it slower or faster than others, by a percent for all networks,
 and by 7 to 17 % for those with products of integers of few columns, such as convolutions with groups. That is drawn
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 VISITS, VISIT_EVERY = 4, 8
 """Visits of a network, each in another process, and the networks that come between two of them: some seconds, since
 what others do to the caches of a machine lasts for some tenths of one."""
-WHOLE_S = 0.15
-"""Seconds that a network is measured, in all visits."""
+VISIT_S = 0.0375
+"""Seconds that a network is measured in a visit."""
 LIFE = 200
 """Visits after which a process is replaced; the first ones end earlier, so that not all are replaced at once."""
 FIRST_LOOK_S, LOOK_S, LOOK_EVERY = 0.8, 0.3, 50
@@ -64,34 +64,35 @@ class _Process:
 class BenchProcesses:
     """Measures networks on this machine, in several processes by turns."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: Asked, visits: int = VISITS) -> None:
         """Start nothing yet.
 
         Args:
             asked: What is measured.
+            visits: Visits of a network, each in another process.
         """
-        self._asked = asked
+        self._asked, self._visits = asked, visits
         self._looks: list[list[tuple[float, float]]] = []
         self._open: list[_Process] = []
 
-    def measured(self, networks: "Iterable[RandomNetwork]", seconds: float = WHOLE_S) -> Iterator[MeasuredNetwork]:
+    def measured(self, networks: "Iterable[RandomNetwork]", seconds: float = VISIT_S) -> Iterator[MeasuredNetwork]:
         """Yield networks that were measured, each after its last visit; those that are left when no more come too.
 
         Args:
             networks: What is measured, in order; asked for one at a time.
-            seconds: Time to spend on each, in all visits.
+            seconds: Time to spend on each in a visit.
         """
         waiting = deque[MeasuredNetwork]()
         for network in networks:
             waiting.append(MeasuredNetwork(network))
             for each in list(waiting)[::-VISIT_EVERY]:
-                self._visit(each, seconds / VISITS)
+                self._visit(each, seconds)
             if waiting[0].nodes is not None:
                 yield waiting.popleft()
-        for _ in range(VISITS):
+        for _ in range(self._visits):
             for each in waiting:
                 if each.nodes is None:
-                    self._visit(each, seconds / VISITS)
+                    self._visit(each, seconds)
         yield from waiting
 
     def profiled(self, measured: Sequence[MeasuredNetwork], reference_ms: float | None = None) -> list[ProfiledNetwork]:
@@ -134,7 +135,7 @@ class BenchProcesses:
         network = one.network
         visit = process.pool.submit(_visited, self._asked, network.model, network.shape, seconds)
         one.times.append((process.place, visit.result()))
-        if len(one.times) == VISITS:
+        if len(one.times) == self._visits:
             one.nodes = process.pool.submit(_nodes, self._asked, network.model, network.shape).result()
         process.visits += 1
         if process.visits % LOOK_EVERY == 0:
@@ -143,7 +144,7 @@ class BenchProcesses:
     def _process(self, turn: int) -> _Process:
         """Return the process that has a turn, a new one where there is none or the last one has served its time."""
         if turn == len(self._open):
-            self._open.append(self._started(LIFE * (turn + 1) // VISITS))
+            self._open.append(self._started(LIFE * (turn + 1) // self._visits))
         elif self._open[turn].visits == self._open[turn].life:
             self._open[turn].pool.shutdown()
             self._open[turn] = self._started(LIFE)

@@ -196,7 +196,7 @@ class _Member:
 
 def _predicted(data: _Data, member: _Member) -> Array:
     guessed = guessed_us(data.costs, data.groups, member.table)
-    nodes = corrected_us(guessed, inputs_of(data.standard, guessed), member.layers)
+    nodes = corrected_us(guessed, inputs_of(data.standard, guessed, data.owner), member.layers)
     return np.bincount(data.owner, nodes, len(data.latencies)) / 1e3
 
 
@@ -237,7 +237,7 @@ def _trained(data: _Data, fold: int, seconds: float, steps: int) -> _Member:
     table = fitted_table(data.costs[used], data.groups[used], data.nodes_us[used])
     guess = guessed_us(data.costs, data.groups, table)
     nodes_us = np.where(is_known, data.nodes_us, 1.0)
-    values = (inputs_of(data.standard, guess), guess, nodes_us, 1e3 * data.latencies, is_known)
+    values = (inputs_of(data.standard, guess, data.owner), guess, nodes_us, 1e3 * data.latencies, is_known)
     inputs, guessed, nodes, whole, known = (torch.tensor(v, dtype=torch.float32) for v in values)
     model = nn.Sequential(
         *(nn.Linear(inputs.shape[1], WIDTH), nn.SiLU(), nn.Dropout(DROPOUT)),

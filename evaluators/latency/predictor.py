@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from paredown.evaluators.errors import DeviceError
 from paredown.evaluators.files.onnx_graph import Graph, read_graph
@@ -36,6 +37,11 @@ FLAGS = {"int8": "is_int8", "fp16": "is_half"}
 """Measures that are not zero in networks of a number format."""
 MOST_CORRECTED = 0.3
 """Logarithm of the factor by which a member corrects the guess of a node at most."""
+BESIDE = ("guess", "guess_before", "guess_after", "guess_of_network", "nodes_of_network")
+"""Logarithms that members see of a node beside its features: what it finds in the caches depends on the others."""
+SEEN = (*FEATURES, *BESIDE)
+NOTHING = -1 / 3
+"""What members see where no node is before another, or none after it."""
 MARGIN = 0.05
 FEWEST_NODES = 20
 """Nodes of a class in a profile below which nothing is known of it."""
@@ -124,7 +130,8 @@ class LatencyPredictor:
         counts = counts_of(read)
         costs, groups, seen = costs_of(counts), groups_of(counts), features(counts)
         guessed = guessed_us(costs, groups, self.tables)
-        return corrected_us(guessed, inputs_of(standardised(seen, self.mean, self.scale), guessed), self.layers)
+        standard, owner = standardised(seen, self.mean, self.scale), np.zeros(len(read), np.int64)
+        return corrected_us(guessed, inputs_of(standard, guessed, owner), self.layers)
 
     def table_sum_ms(self, model: Path | bytes) -> float:
         """Return the latency of a model by the tables alone, in ms."""
@@ -151,7 +158,7 @@ class LatencyPredictor:
     def save(self, file: Path) -> None:
         """Write the predictor."""
         layers = {f"{kind}{at}": a for at, pair in enumerate(self.layers) for kind, a in zip("wb", pair, strict=True)}
-        facts = np.array(json.dumps({**self.facts, "features": FEATURES, "classes": CLASSES, "measures": MEASURES}))
+        facts = np.array(json.dumps({**self.facts, "features": SEEN, "classes": CLASSES, "measures": MEASURES}))
         rest = {
             "tables": self.tables,
             "mean": self.mean,
@@ -169,10 +176,24 @@ def standardised(seen: Array, mean: Array, scale: Array) -> Array:
     return np.asarray(np.clip((seen - mean) / scale, -5, 5))
 
 
-def inputs_of(standard: Array, guessed: Array) -> Array:
-    """Return what members see, `[members] x nodes x features`: standardised features, and the logarithm of a guess."""
-    seen = np.empty((*guessed.shape, standard.shape[1] + 1), np.float32)
-    seen[..., :-1], seen[..., -1] = standard, np.log(guessed) / 3
+def inputs_of(standard: Array, guessed: Array, owner: NDArray[np.int64]) -> Array:
+    """Return what members see of each node, `[members] x nodes x features`: all of `SEEN`.
+
+    Args:
+        standard: Standardised features.
+        guessed: Guess of each node in microseconds, by one table or by each.
+        owner: Network of each node, those of a network one after another.
+    """
+    seen = np.empty((*guessed.shape, standard.shape[1] + len(BESIDE)), np.float32)
+    starts = np.flatnonzero(np.diff(owner, prepend=-1))
+    counts = np.diff(starts, append=len(owner))
+    logs = np.log(guessed) / 3
+    before, after = np.roll(logs, 1, axis=-1), np.roll(logs, -1, axis=-1)
+    before[..., starts] = after[..., starts - 1] = NOTHING
+    sums = np.log(np.add.reduceat(guessed, starts, axis=-1))
+    seen[..., :-5], seen[..., -5], seen[..., -4], seen[..., -3] = standard, logs, before, after
+    seen[..., -2] = (np.repeat(sums, counts, axis=-1) - 6) / 1.5
+    seen[..., -1] = (np.repeat(np.log(counts), counts) - 4) / 0.7
     return seen
 
 
@@ -203,7 +224,7 @@ def load_predictor(file: Path) -> LatencyPredictor:
         raise DeviceError(f"{file} cannot be read: {error.strerror or error}; {again}") from error
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DeviceError(f"{file} is no latency predictor: {error}; {again}") from error
-    if known != (list(FEATURES), list(CLASSES), list(MEASURES)):
+    if known != (list(SEEN), list(CLASSES), list(MEASURES)):
         raise DeviceError(f"{file} was made by another version of paredown; {again}")
     count = sum(name.startswith("w") for name in arrays)
     layers = tuple((arrays[f"w{at}"], arrays[f"b{at}"]) for at in range(count))

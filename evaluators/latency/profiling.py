@@ -10,14 +10,14 @@ import os
 import platform
 import statistics
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from paredown.evaluators.device import CPU_FILE, this_device
 from paredown.evaluators.errors import EvaluationError
@@ -25,16 +25,21 @@ from paredown.evaluators.latency.bench import Asked
 from paredown.evaluators.latency.bench_processes import BenchProcesses, MeasuredNetwork
 from paredown.evaluators.latency.fitting import BLOCKS, ProfiledNetwork, fitted
 from paredown.evaluators.latency.predictor import LatencyPredictor
+from paredown.evaluators.latency.random_networks import OTHER_SIZES, RandomNetwork, on_other_images, random_networks
 from paredown.evaluators.owner import end_with_owner
+from paredown.spaces.families.catalogue import PUBLISHED
 
-if TYPE_CHECKING:
-    from paredown.evaluators.latency.random_networks import RandomNetwork
-
+VISITS = 2
+"""Visits of a network. What is peculiar to a process teaches nothing where many networks were visited in each, so more
+networks in the same time are worth more than more visits."""
 AHEAD = 8
 """Networks of families that are exported ahead; while none is ready, one on other images or of blocks is measured."""
-MOST_RESIZED = 16
+UNFIT = 0.1
+"""What a network that does not fit counts beside one that does, so that a family that seldom fits is drawn more often,
+and one that never does is not drawn alone."""
+MOST_RESIZED = 64
 """Networks that wait to be measured on other images; older ones are dropped."""
-HEAVY_BYTES, HEAVY_S = 2e6, 0.5
+HEAVY_BYTES, HEAVY_S = 2e6, 0.4
 """Size from which on a network is measured after all exports, and the seconds that this takes: an export on the next
 core takes the cache that both share, and weights that fill it take up to 10 % longer to read."""
 AGAIN_EVERY = 17
@@ -71,8 +76,8 @@ def _profiled(asked: Asked, tell: Callable[[str], None]) -> LatencyPredictor:
     start = time.monotonic()
     end = start + 60 * asked.minutes * (1 - FIT_SHARE)
     measured = list[MeasuredNetwork]()
-    heavy: dict[tuple[str, str], RandomNetwork] = {}
-    with closing(BenchProcesses(asked)) as bench:
+    heavy = list[RandomNetwork]()
+    with closing(BenchProcesses(asked, VISITS)) as bench:
         with _networks(asked) as networks:
             in_time = takewhile(
                 lambda _: time.monotonic() < end - HEAVY_S * (len(heavy) + len(measured) / AGAIN_EVERY), networks
@@ -84,7 +89,7 @@ def _profiled(asked: Asked, tell: Callable[[str], None]) -> LatencyPredictor:
                     tell(f"{len(measured)} networks in {minutes:.1f} of {asked.minutes:g} minutes")
         beside = len(measured)
         tell(f"{len(heavy)} networks with large files are measured, and some again, while nothing is exported")
-        measured += bench.measured(heavy.values())
+        measured += bench.measured(heavy)
         again = list(bench.measured(one.network for one in measured[:beside:AGAIN_EVERY]))
         if len(measured) < FEWEST_NETWORKS:
             raise EvaluationError(
@@ -121,54 +126,64 @@ def without_exports(beside: Sequence[ProfiledNetwork], again: Sequence[ProfiledN
     return [replace(one, latency_ms=one.latency_ms * factors.get(one.format, 1.0)) for one in beside]
 
 
-def _light(
-    networks: "Iterable[RandomNetwork]", heavy: "dict[tuple[str, str], RandomNetwork]"
-) -> "Iterator[RandomNetwork]":
-    """Yield networks but for those with large files, which are kept for later: one on images of one size."""
+def _light(networks: Iterable[RandomNetwork], heavy: list[RandomNetwork]) -> Iterator[RandomNetwork]:
+    """Yield networks but for those with large files, which are kept for later."""
     for network in networks:
-        if len(network.model) < HEAVY_BYTES:
-            yield network
+        if _is_heavy(network):
+            heavy.append(network)
         else:
-            heavy.setdefault((network.name, network.format), network)
+            yield network
+
+
+def _is_heavy(network: RandomNetwork) -> bool:
+    return len(network.model) >= HEAVY_BYTES
 
 
 @contextmanager
-def _networks(asked: Asked) -> "Iterator[Iterator[RandomNetwork]]":
+def _networks(asked: Asked) -> Iterator[Iterator[RandomNetwork]]:
     """Yield an endless supply of networks: blocks, and the families' own as fast as they can be exported elsewhere."""
     spare = sorted(os.sched_getaffinity(0))[: -asked.threads] if hasattr(os, "sched_getaffinity") else []
     if not spare:
-        yield _alternating(asked, lambda seed: _finished(_families(seed, asked.formats)))
+        yield _alternating(asked, lambda seed, family: _finished(random_networks(seed, asked.formats, family)))
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(len(spare), MOST_EXPORTERS), context, _stay_on, (spare,)) as pool:
         try:
-            yield _alternating(asked, lambda seed: pool.submit(_families, seed, asked.formats))
+            yield _alternating(asked, lambda seed, family: pool.submit(random_networks, seed, asked.formats, family))
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _alternating(asked: Asked, families: "Callable[[int], Future[list[RandomNetwork]]]") -> "Iterator[RandomNetwork]":
+def _alternating(asked: Asked, families: Callable[[int, str], Future[list[RandomNetwork]]]) -> Iterator[RandomNetwork]:
+    """Yield networks, as many of one family as of another: those that are slow to export on more sizes of images."""
     from paredown.evaluators.latency.block_networks import block_network
-    from paredown.evaluators.latency.random_networks import RandomNetwork, on_other_images
 
     first = asked.seed * 100_000
-    waiting, ready = list[Future[list[RandomNetwork]]](), list[RandomNetwork]()
-    measured: deque[RandomNetwork] = deque(maxlen=MOST_RESIZED)
+    waiting, ready = dict[Future[list[RandomNetwork]], str](), list[RandomNetwork]()
+    exported, yielded = defaultdict[str, float](float), Counter[str]()
+    own: deque[RandomNetwork] = deque(maxlen=MOST_RESIZED)
     resized: deque[RandomNetwork] = deque()
     next_family = at = 0
     while True:
         while len(ready) + len(waiting) < AHEAD:
-            waiting.append(families(first + next_family))
+            rarest = min(PUBLISHED, key=lambda name: exported[name])
+            waiting[families(first + next_family, rarest)] = rarest
+            exported[rarest] += 1
             next_family += 1
         for future in [f for f in waiting if f.done()]:
-            waiting.remove(future)
-            ready += future.result()
-        while measured and not ready and not resized:
-            resized += on_other_images(measured.popleft())
+            family, found = waiting.pop(future), future.result()
+            ready += found
+            exported[family] -= 0.0 if found else 1 - UNFIT
+        while own and not ready and not resized:
+            network = min(own, key=lambda one: yielded[one.family])
+            own.remove(network)
+            resized += on_other_images(network, 1 if _is_heavy(network) else OTHER_SIZES)
         if ready:
-            measured.append(ready.pop(0))
-            yield measured[-1]
+            own.append(ready.pop(0))
+            yielded[own[-1].family] += 1
+            yield own[-1]
         elif resized:
+            yielded[resized[0].family] += 1
             yield resized.popleft()
         else:
             format_ = asked.formats[at % len(asked.formats)]
@@ -177,13 +192,7 @@ def _alternating(asked: Asked, families: "Callable[[int], Future[list[RandomNetw
             at += 1
 
 
-def _families(seed: int, formats: Sequence[str]) -> "list[RandomNetwork]":
-    from paredown.evaluators.latency.random_networks import random_networks
-
-    return random_networks(seed, formats)
-
-
-def _finished(exported: "list[RandomNetwork]") -> "Future[list[RandomNetwork]]":
+def _finished(exported: list[RandomNetwork]) -> Future[list[RandomNetwork]]:
     future: Future[list[RandomNetwork]] = Future()
     future.set_result(exported)
     return future

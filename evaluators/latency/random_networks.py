@@ -53,13 +53,21 @@ class RandomNetwork:
     shape: ImageShape
     model: bytes
 
+    @property
+    def family(self) -> str:
+        """Its family."""
+        return self.name.rpartition("-")[0]
 
-def random_networks(seed: int, formats: Sequence[str] = tuple(FORMATS)) -> list[RandomNetwork]:
+
+def random_networks(
+    seed: int, formats: Sequence[str] = tuple(FORMATS), family: str | None = None
+) -> list[RandomNetwork]:
     """Return the network of a seed in two number formats; none where it is too large, or its steps do not fit.
 
     Args:
         seed: Draws all that is random.
         formats: Number formats to draw from, fp32 among them.
+        family: Its family; None to draw it too.
     """
     import torch
 
@@ -75,7 +83,7 @@ def random_networks(seed: int, formats: Sequence[str] = tuple(FORMATS)) -> list[
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     dice = random.Random(seed)
-    family = dice.choice(list(PUBLISHED))
+    family = family or dice.choice(list(PUBLISHED))
     steps = dice.sample(STEPS, k=dice.choice((0, 0, 1, 1, 2)))
     own = {name: step for name, step in KNOWN.items() if name in steps}
     candidate = joint_space({family: PUBLISHED[family]}, own, SIDES, {}, {}).draw(seed)

@@ -33,7 +33,7 @@ def measured() -> Iterator[tuple[BenchProcesses, list[MeasuredNetwork]]]:
     """A bench whose processes end early, and what it measured."""
     with pytest.MonkeyPatch.context() as patch, closing(BenchProcesses(Asked())) as bench:
         patch.setattr(bench_processes, "LIFE", LIFE)
-        yield bench, list(bench.measured(map(network, range(NETWORKS)), 0.03))
+        yield bench, list(bench.measured(map(network, range(NETWORKS)), 0.0075))
 
 
 pytestmark = pytest.mark.slow

@@ -1,5 +1,6 @@
 """The predictor learns a machine whose costs are known, says how sure it is, and survives its file."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from paredown.evaluators.latency.kernels import macs_of
 from paredown.evaluators.latency.node_counts import counts_of
 from paredown.evaluators.latency.node_features import AT, measures
 from paredown.evaluators.latency.node_times import NodeTimes
-from paredown.evaluators.latency.predictor import LatencyPredictor, load_predictor
+from paredown.evaluators.latency.predictor import BESIDE, LatencyPredictor, inputs_of, load_predictor
 from paredown.evaluators.latency.random_networks import in_format
 from paredown.evaluators.latency.runtime_nodes import runtime_nodes
 from paredown.evaluators.metrics.measurement import Measurement
@@ -101,6 +102,18 @@ def test_a_file_that_is_no_predictor_says_how_to_make_one(text: str, tmp_path: P
         load_predictor(tmp_path / "host.latency.npz")
 
 
+def test_a_file_of_a_version_whose_members_saw_less_is_refused(predictor: LatencyPredictor, tmp_path: Path) -> None:
+    file = tmp_path / "host.latency.npz"
+    predictor.save(file)
+    with np.load(file) as stored:
+        arrays = dict(stored)
+    facts = json.loads(str(arrays["facts"]))
+    arrays["facts"] = np.array(json.dumps(facts | {"features": facts["features"][: -len(BESIDE)]}))
+    np.savez(file, **arrays)
+    with pytest.raises(DeviceError, match="another version of paredown; make it again with `paredown device profile`"):
+        load_predictor(file)
+
+
 def test_far_predictions_are_told_apart_on_the_same_device_alone() -> None:
     measured = Measurement("latency_ms", 1.0, 0.02, "measured", "here")
     assert apart(measured, Measurement("device_latency_ms", 1.19, device="here")) == ""
@@ -122,3 +135,31 @@ def test_intervals_are_found_for_each_number_format() -> None:
         widths.append(prediction.high_ms / prediction.low_ms)
     assert found.interval.shape == (2, 2)
     assert widths[1] > 1.3 * widths[0]
+
+
+@pytest.mark.parametrize("members", [(), (3,)], ids=["one member", "each member"])
+def test_what_members_see_of_a_network_does_not_depend_on_its_place_in_a_profile(members: tuple[int, ...]) -> None:
+    dice = np.random.default_rng(0)
+    sizes = (1, 5, 2)
+    standard, guessed = dice.normal(size=(sum(sizes), 4)), dice.uniform(0.2, 90, size=(*members, sum(sizes)))
+    owner = np.repeat(np.arange(len(sizes)), sizes)
+    together = inputs_of(standard, guessed, owner)
+    for at, size in enumerate(sizes):
+        own = owner == at
+        assert np.array_equal(
+            together[..., own, :], inputs_of(standard[own], guessed[..., own], np.zeros(size, np.int64))
+        )
+
+
+def test_nodes_that_take_longer_after_slow_ones_are_learned() -> None:
+    def after_others(network: ProfiledNetwork) -> ProfiledNetwork:
+        costs = network.times.nodes_us - 2
+        longer = costs * np.where(np.roll(costs, 1) > 2 * costs, 1.3, 1.0)
+        return replace(
+            network, times=NodeTimes(longer + 2, float((longer + 2).sum()), len(longer)), latency_ms=longer.sum() / 1e3
+        )
+
+    facts = {"device": "a machine", "threads": 1, "batch_size": 1}
+    networks = [after_others(profiled(seed)) for seed in range(NETWORKS)]
+    found = fitted(networks, facts, steps=400).facts
+    assert found["held_out"]["median_error"] < 0.66 * found["held_out_table_sum"]["median_error"]

@@ -1,5 +1,6 @@
 """The supply of networks that a profile measures: families first, without running dry, and blocks in the gaps."""
 
+from collections import Counter
 from concurrent.futures import Future
 from itertools import islice
 
@@ -29,26 +30,47 @@ LOW_RANK_SEEDS = (3, 11, 14)
 """Seeds of networks some of whose factors have no values of their own."""
 
 
-def network(seed: int, format_: str) -> RandomNetwork:
+def network(seed: int, format_: str, family: str = "mbconv") -> RandomNetwork:
     model, shape = block_network(seed, format_)
-    return RandomNetwork(f"mbconv-{seed}", format_, shape, model)
+    return RandomNetwork(f"{family}-{seed}", format_, shape, model)
 
 
-def exported(seed: int) -> list[RandomNetwork]:
-    return [network(seed, format_) for format_ in ("fp32", "int8")]
+def exported(seed: int, family: str = "mbconv") -> list[RandomNetwork]:
+    return [network(seed, format_, family) for format_ in ("fp32", "int8")]
 
 
 def test_families_are_measured_as_long_as_they_are_exported() -> None:
-    networks = list(islice(_alternating(Asked(), lambda seed: _finished(exported(seed))), 100))
+    networks = list(islice(_alternating(Asked(), lambda seed, family: _finished(exported(seed, family))), 100))
     assert not [one.name for one in networks if one.name.startswith("blocks-")]
     assert len({one.name for one in networks}) == 50, "each seed once, in two number formats"
     assert all(one.shape == network(seed, "fp32").shape for seed, one in enumerate(networks[::2])), "none is resized"
 
 
+@pytest.mark.parametrize("every", [3, 10**9], ids=["seldom", "never"])
+def test_each_family_has_its_share_also_where_one_seldom_fits_or_never(every: int) -> None:
+    def families(seed: int, family: str) -> Future[list[RandomNetwork]]:
+        asked[family] += 1
+        fits = family != "macro" or asked[family] % every == 0
+        return _finished(exported(seed, family) if fits else [])
+
+    asked = Counter[str]()
+    found = Counter(one.family for one in islice(_alternating(Asked(), families), 240))
+    rest = [found[family] for family in PUBLISHED if family != "macro"]
+    assert max(rest) - min(rest) <= 4
+    assert found["macro"] > 0.6 * min(rest) if every == 3 else not found["macro"] and asked["macro"] < 240
+
+
+def test_other_images_are_of_the_family_that_was_measured_least() -> None:
+    ready = [_finished(exported(1)), _finished(exported(2)), _finished(exported(3, "resnet"))]
+    networks = _alternating(Asked(), lambda seed, family: ready.pop(0) if ready else Future())
+    assert [next(networks).family for _ in range(6)] == ["mbconv"] * 4 + ["resnet"] * 2
+    assert {next(networks).name for _ in range(2)} == {"resnet-3"}
+
+
 def test_other_images_and_blocks_fill_the_gaps_and_families_that_do_not_fit_end_nothing() -> None:
     waiting: list[Future[list[RandomNetwork]]] = []
 
-    def families(seed: int) -> Future[list[RandomNetwork]]:
+    def families(seed: int, family: str) -> Future[list[RandomNetwork]]:
         future: Future[list[RandomNetwork]] = Future()
         waiting.append(future)
         return future
@@ -75,9 +97,9 @@ def test_large_files_are_kept_for_after_the_exports() -> None:
         RandomNetwork(name, "fp32", (3, side, side), model)
         for name, side, model in (("a", 8, small), ("b", 8, large), ("b", 16, large), ("c", 8, small))
     ]
-    heavy: dict[tuple[str, str], RandomNetwork] = {}
+    heavy: list[RandomNetwork] = []
     assert [one.name for one in _light(networks, heavy)] == ["a", "c"]
-    assert list(heavy.values()) == networks[1:2]
+    assert heavy == networks[1:3]
 
 
 @pytest.mark.slow
