@@ -40,7 +40,7 @@ WARM_UP = 0.3
 """Share of the training in which the learning rate rises."""
 GUIDANCE = 1.0
 """Weight of the nodes beside the whole networks."""
-WHOLE_BETA, NODE_BETA = 0.02, 0.1
+WHOLE_BETA, NODE_BETA = 0.01, 0.1
 """Relative errors from which on an error counts linearly: outliers are other work on the machine."""
 SMALLEST_US = 0.3
 BLOCKS = "blocks-"
