@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto
 
 from paredown.evaluators.errors import EvaluationError
+from paredown.evaluators.files.node_order import Names, names_of, sort_nodes
 
 BITS = {
     **{TensorProto.FLOAT: 32, TensorProto.DOUBLE: 64, TensorProto.FLOAT16: 16, TensorProto.BFLOAT16: 16},
@@ -29,6 +30,7 @@ FLOATS = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 PACKED = {TensorProto.FLOAT: "<f", TensorProto.INT8: "<b", TensorProto.UINT8: "<B"}
 """How scales and zero points are stored."""
+BRANCHES = ("then_branch", "else_branch")
 INTEGERS = onnx.AttributeProto.INTS
 SMALL = 64
 """Number of elements up to which a constant may be a shape or an axis, whose values shape inference needs."""
@@ -110,7 +112,11 @@ class Graph:
 
     def weight(self, operator: Operator) -> Tensor | None:
         """Return the first constant of an operator with at least two axes; None where it has none."""
-        return next((t for t in map(self.tensors.__getitem__, operator.constants) if len(t.shape) > 1), None)
+        for name in operator.constants:
+            tensor = self.tensors[name]
+            if len(tensor.shape) > 1:
+                return tensor
+        return None
 
 
 def read_graph(model: Path | bytes, batch_size: int = 1) -> Graph:
@@ -131,91 +137,61 @@ def read_graph(model: Path | bytes, batch_size: int = 1) -> Graph:
                     size.dim_value = batch_size
         for output in proto.graph.output:
             output.type.tensor_type.ClearField("shape")
-        widths = {
-            t.name: _width(t) for t in proto.graph.initializer if t.data_type == TensorProto.INT8 and len(t.dims) > 1
-        }
+        widths = dict[str, int]()
         for tensor in proto.graph.initializer:
-            if math.prod(tensor.dims) > SMALL:  # shape inference copies the model, and needs no weights
+            dims = tuple(tensor.dims)
+            if tensor.data_type == TensorProto.INT8 and len(dims) > 1:
+                widths[tensor.name] = _width(tensor)
+            if math.prod(dims) > SMALL:  # shape inference copies the model, and needs no weights
                 tensor.ClearField("raw_data")
+        nodes = sort_nodes(proto.graph)
         proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
-        if sort_nodes(proto.graph):
-            proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     except (OSError, DecodeError, onnx.onnx_cpp2py_export.shape_inference.InferenceError) as error:
         raise EvaluationError(f"{model if isinstance(model, Path) else 'model'}: is no ONNX model: {error}") from error
-    return _Reader(proto.graph, {}, set(), widths).graph()
-
-
-def sort_nodes(graph: Any) -> bool:
-    """Bring the nodes of an ONNX graph into an order in which they can run; converters append some at the end.
-
-    Returns:
-        Whether they were in another one.
-
-    Raises:
-        EvaluationError: Some nodes wait for each other.
-    """
-    nodes = [(tuple(node.input), tuple(node.output)) for node in graph.node]
-    written = {name for _, outputs in nodes for name in outputs if name}  # what a node omits has an empty name
-    waiting, done, ordered = nodes, set[str](), list[tuple[str, ...]]()
-    while waiting:
-        later = []
-        for inputs, outputs in waiting:
-            if all(name in done or name not in written for name in inputs):
-                ordered.append(outputs)
-                done.update(outputs)
-            else:
-                later.append((inputs, outputs))
-        if not later and len(waiting) == len(nodes):
-            return False
-        if len(later) == len(waiting):
-            raise EvaluationError("the model's operators wait for each other")
-        waiting = later
-    places = {outputs: at for at, outputs in enumerate(ordered)}
-    graph.node.sort(key=lambda node: places[tuple(node.output)])
-    return True
+    return _Reader(proto.graph, widths).graph(nodes)
 
 
 class _Reader:
     """Reads one graph, with what the graphs around it define."""
 
-    def __init__(
-        self, graph: Any, outer: Mapping[str, Tensor], outer_constants: set[str], widths: Mapping[str, int]
-    ) -> None:
+    def __init__(self, graph: Any, widths: Mapping[str, int], outer: "_Reader | None" = None) -> None:
         self._graph, self._widths = graph, widths
-        self.tensors: dict[str, Tensor] = dict(outer)
-        self.constants = set(outer_constants)
+        self.tensors: dict[str, Tensor] = dict(outer.tensors) if outer else {}
+        self.constants: set[str] = set(outer.constants) if outer else set()
         self._same: dict[str, str] = {}
         self._names: set[str] = set()
         self._entries = {value.name for value in graph.input}
         self._exits = {value.name for value in graph.output}
-        self._scalars = {t.name: t for t in graph.initializer if not t.dims}
+        self._values: dict[str, Any] = dict(outer._values) if outer else {}
+        self._scalars: dict[str, Any] = {}
         self._grids: dict[tuple[str, ...], tuple[float, int] | None] = {}
 
-    def graph(self) -> Graph:
-        """Return the graph."""
+    def graph(self, nodes: Sequence[Names]) -> Graph:
+        """Return the graph, where its nodes read and write these."""
         for tensor in self._graph.initializer:
-            width = self._widths.get(tensor.name, 0)
-            self.tensors[tensor.name] = _tensor(tuple(tensor.dims), tensor.data_type, width)
-            self.constants.add(tensor.name)
+            name, dims = tensor.name, tuple(tensor.dims)
+            self.tensors[name] = _tensor(dims, tensor.data_type, self._widths.get(name, 0))
+            self.constants.add(name)
+            if not dims:
+                self._scalars[name] = tensor
         for values in (self._graph.input, self._graph.value_info, self._graph.output):
-            for value in values:
-                kind = value.type.tensor_type
-                self.tensors[value.name] = _tensor(tuple([d.dim_value or 1 for d in kind.shape.dim]), kind.elem_type)
+            self._values.update((value.name, value) for value in values)
         self._names = set(self._entries)
-        operators = tuple(filter(None, map(self._operator, self._graph.node)))
+        operators = tuple(filter(None, map(self._operator, self._graph.node, nodes)))
         inputs = tuple(value.name for value in self._graph.input if value.name not in self.constants)
         outputs = tuple(self._same.get(value.name, value.name) for value in self._graph.output)
+        for name in (*inputs, *outputs):
+            self._tensor(name)
         return Graph(operators, self.tensors, inputs, outputs)
 
-    def _operator(self, node: Any) -> Operator | None:
-        kind, outputs, same, constants = node.op_type, tuple(node.output), self._same, self.constants
-        names = [same.get(name, name) for name in node.input if name]
+    def _operator(self, node: Any, reads_and_writes: Names) -> Operator | None:
+        kind, (inputs, outputs), same, constants = node.op_type, reads_and_writes, self._same, self.constants
+        names = [same.get(name, name) for name in inputs if name]
         if kind == "Constant" or (names and constants.issuperset(names) and kind != "If"):
             self._keep_constant(outputs, names)
             return None
         if kind in (QUANTIZE, DEQUANTIZE):
-            stored = self.tensors[names[0]]
-            integers = Tensor(stored.shape, 8, False, grid=self._grid(*names[1:3]))
+            integers = self._in_integers(*names[:3])
             if kind == QUANTIZE and names[0] in self._entries:
                 self.tensors[outputs[0]] = integers
             elif outputs[0] not in self._exits:
@@ -223,15 +199,12 @@ class _Reader:
                 self.tensors[names[0]] = integers
                 return None
         attributes = {a.name: _value(a) for a in node.attribute}
-        branches = tuple(
-            _Reader(attributes.pop(key), self.tensors, self.constants, self._widths).graph()
-            for key in ("then_branch", "else_branch")
-            if key in attributes
-        )
-        for name in outputs:
-            self.tensors.setdefault(name, Tensor())
+        branches = tuple(self._branch(attributes.pop(key)) for key in BRANCHES if key in attributes)
+        for name in (*names, *outputs):
+            self._tensor(name)
         self._names.update(outputs)
-        weights = [at for at, n in enumerate(names) if n in constants and len(self.tensors[n].shape) > 1]
+        own = [name for name in names if name in constants]
+        weight = next((name for name in own if len(self.tensors[name].shape) > 1), "")
         seen = {name for branch in branches for o in branch.operators for name in o.inputs} & self._names
         reads = [*(name for name in names if name not in constants), *sorted(seen)]
         return Operator(
@@ -239,24 +212,41 @@ class _Reader:
             node.name,
             tuple(dict.fromkeys(reads)),
             tuple(filter(None, outputs)),
-            tuple(name for name in names if name in constants),
+            tuple(own),
             attributes,
             branches,
-            weights[0] if weights else -1,
+            names.index(weight) if weight else -1,
         )
 
-    def _grid(self, *ends: str) -> tuple[float, int] | None:
-        """Return the scale and the zero point of a conversion by their names."""
+    def _branch(self, graph: Any) -> Graph:
+        return _Reader(graph, self._widths, self).graph(names_of(graph))
+
+    def _in_integers(self, name: str, *ends: str) -> Tensor:
+        """Return a tensor as a conversion with a scale and a zero point sees it; each is seen by two of them."""
         if ends not in self._grids:
             found = [_scalar(self._scalars[name]) for name in ends if name in self._scalars]
             self._grids[ends] = (float(found[0]), int(found[1])) if len(found) == 2 else None
-        return self._grids[ends]
+        stored, grid = self._tensor(name), self._grids[ends]
+        is_same = stored.grid == grid and stored.bits == 8 and not (stored.is_float or stored.narrowest_bits)
+        return stored if is_same else Tensor(stored.shape, 8, False, grid=grid)
+
+    def _tensor(self, name: str) -> Tensor:
+        """Return what is known of a tensor; most of those between conversions are never asked for."""
+        found = self.tensors.get(name)
+        if found is None:
+            value = self._values.get(name)
+            found = Tensor()
+            if value is not None:
+                kind = value.type.tensor_type
+                found = _tensor(tuple([d.dim_value or 1 for d in kind.shape.dim]), kind.elem_type)
+            self.tensors[name] = found
+        return found
 
     def _keep_constant(self, outputs: Sequence[str], names: Sequence[str]) -> None:
         """Note the outputs of a node whose inputs are all constants; a weight keeps the bits that are stored."""
-        stored = self.tensors[names[0]] if names else Tensor()
+        stored = self._tensor(names[0]) if names else Tensor()
         for name in outputs:
-            known = self.tensors.get(name, Tensor(stored.shape))
+            known = self._tensor(name) if name in self._values or name in self.tensors else Tensor(stored.shape)
             shape = known.shape or stored.shape
             is_float = stored.is_float and known.is_float
             self.tensors[name] = Tensor(shape, min(stored.bits, known.bits), is_float, stored.narrowest_bits)

@@ -124,15 +124,16 @@ MEASURES = (
 )
 """What is read of each node, sizes in elements; `rows x depth` times `depth x columns` in each group is its product."""
 AT = {name: at for at, name in enumerate(MEASURES)}
+UNKNOWN = Tensor()
 OF_NETWORK = 3
 """Columns at the end that all nodes of a network share."""
 
 
 def measures(graph: Graph, nodes: Sequence[RuntimeNode]) -> Array:
     """Return what is read of each node: one row a node, one column for each name in `MEASURES`."""
-    read = np.zeros((len(nodes), len(MEASURES)))
+    read, entries = np.zeros((len(nodes), len(MEASURES))), frozenset(graph.inputs)
     if nodes:
-        read[:, :-OF_NETWORK] = [_measured(graph, node) for node in nodes]
+        read[:, :-OF_NETWORK] = [_measured(graph, node, entries) for node in nodes]
     size = np.where(read[:, AT["is_int8"]] > 0, 1, 4)
     read[:, AT["network_weight_bytes"]] = (read[:, AT["weights"]] * size).sum()
     read[:, AT["network_largest_bytes"]] = (read[:, AT["elements_out"]] * size).max(initial=0)
@@ -140,11 +141,11 @@ def measures(graph: Graph, nodes: Sequence[RuntimeNode]) -> Array:
     return read
 
 
-def _measured(graph: Graph, node: RuntimeNode) -> list[float]:
+def _measured(graph: Graph, node: RuntimeNode, entries: frozenset[str]) -> list[float]:
     tensors, first = graph.tensors, node.operators[0] if node.operators else None
-    inputs = [tensors.get(name, Tensor()) for name in node.inputs]
-    outputs = [tensors.get(name, Tensor()) for name in node.outputs]
-    before, after = inputs[0] if inputs else Tensor(), outputs[0] if outputs else Tensor()
+    inputs = [tensors.get(name, UNKNOWN) for name in node.inputs]
+    outputs = [tensors.get(name, UNKNOWN) for name in node.outputs]
+    before, after = inputs[0] if inputs else UNKNOWN, outputs[0] if outputs else UNKNOWN
     name = class_of(graph, node)
     weight = graph.weight(first) if first else None
     channels_in, channels_out = _channels(before), _channels(after)
@@ -168,23 +169,26 @@ def _measured(graph: Graph, node: RuntimeNode) -> list[float]:
         window, side = math.prod(sides), int(sides[-1])
         stride = int((first.attributes.get("strides") or [1])[-1])
     elements_in = [_elements(t, node.blocked and node.kind != "Conv") for t in inputs]
+    elements_out = [_elements(t, node.blocked) for t in outputs]
     activation = node.activation if node.activation in ACTIVATIONS else "other"
     integer = not node.is_float and any(t.bits == 8 and not t.is_float for t in (*inputs[:1], *outputs[:1]))
     return [
         *(AT_CLASS[name], ACTIVATIONS.index(activation), node.adds, integer, before.bits == 16, node.channels_last),
         *(len(inputs), len(outputs), rows, columns, depth, groups, window, side, stride),
         *(height, width, channels_in, channels_out, sum(elements_in)),
-        *(sum(_elements(t, node.blocked) for t in outputs) or after.elements, min(elements_in, default=0)),
-        sum(tensors[n].elements for n in first.constants) if first and name != "shape" else 0,
-        *(any(n in graph.inputs for n in node.inputs), len(node.operators), _run(node, before, after)),
+        *(sum(elements_out) or after.elements, min(elements_in, default=0)),
+        sum([tensors[n].elements for n in first.constants]) if first and name != "shape" else 0,
+        *(not entries.isdisjoint(node.inputs), len(node.operators), _run(node, before, after)),
         sum(t.elements for t in inputs if t.grid != after.grid) if node.kind == "QLinearConcat" else 0,
     ]
 
 
 def _elements(tensor: Tensor, is_blocked: bool) -> int:
     """Return how many numbers a tensor takes: on blocks of channels, the last one is whole."""
+    if not is_blocked:
+        return tensor.elements
     channels = _channels(tensor)
-    return tensor.elements // channels * math.ceil(channels / BLOCK) * BLOCK if is_blocked else tensor.elements
+    return tensor.elements // channels * math.ceil(channels / BLOCK) * BLOCK
 
 
 def _run(node: RuntimeNode, before: Tensor, after: Tensor) -> int:

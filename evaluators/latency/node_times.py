@@ -20,7 +20,7 @@ import onnx
 import onnxruntime
 
 from paredown.evaluators.errors import EvaluationError
-from paredown.evaluators.files.onnx_graph import sort_nodes
+from paredown.evaluators.files.node_order import sort_nodes
 from paredown.evaluators.files.onnx_session import open_session
 from paredown.evaluators.latency.node_features import AT, Array
 from paredown.evaluators.latency.runtime_node import RuntimeNode
