@@ -1,4 +1,4 @@
-"""Measures networks in several processes by turns: each is visited once in each of some.
+"""Measures networks in several processes by turns: each is visited in several of them, once in each.
 
 Where code and buffers of a process lie in memory makes it slower or faster than others, by a percent for all networks,
 and by 7 to 17 % for those with products of integers of few columns, such as convolutions with groups. That is drawn

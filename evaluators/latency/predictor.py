@@ -187,7 +187,7 @@ def inputs_of(standard: Array, guessed: Array, owner: NDArray[np.int64]) -> Arra
     seen = np.empty((*guessed.shape, standard.shape[1] + len(BESIDE)), np.float32)
     starts = np.flatnonzero(np.diff(owner, prepend=-1))
     counts = np.diff(starts, append=len(owner))
-    logs = np.log(guessed) / 3
+    logs = np.log(guessed) / 3  # this and the constants below bring all to about one size
     before, after = np.roll(logs, 1, axis=-1), np.roll(logs, -1, axis=-1)
     before[..., starts] = after[..., starts - 1] = NOTHING
     sums = np.log(np.add.reduceat(guessed, starts, axis=-1))
