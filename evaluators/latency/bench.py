@@ -15,6 +15,7 @@ import numpy as np
 
 from paredown.evaluators.files.onnx_graph import read_graph
 from paredown.evaluators.latency.kernels import macs_of
+from paredown.evaluators.latency.instructions import instructions_here
 from paredown.evaluators.latency.node_features import Array, measures
 from paredown.evaluators.latency.node_times import NodeTimes, marked, node_times
 from paredown.evaluators.latency.runtime_nodes import runtime_nodes
@@ -97,9 +98,9 @@ class Bench:
     def nodes(self, model: bytes, shape: "ImageShape") -> tuple[Array, NodeTimes, float]:
         """Return the measures of a model's nodes, their times, and its multiply-accumulates."""
         named = marked(model)
-        graph = read_graph(named, self._asked.batch_size)
-        nodes = runtime_nodes(graph)
-        read = measures(graph, nodes)
+        graph, instructions = read_graph(named, self._asked.batch_size), instructions_here()
+        nodes = runtime_nodes(graph, instructions)
+        read = measures(graph, nodes, instructions)
         images = {graph.inputs[0]: np.zeros((self._asked.batch_size, *shape), np.float32)}
         with measurement_lock(), _on_own_cores(self._asked.threads):
             times = node_times(named, nodes, read, images, self._asked.threads, NODES_S)

@@ -12,8 +12,6 @@ from paredown.evaluators.files.onnx_graph import Graph, Operator
 from paredown.evaluators.latency.node_fusion import FUSED_ACTIVATIONS
 from paredown.evaluators.latency.runtime_node import RuntimeNode, split_hardswish
 
-BLOCK = 16
-"""Channels of a block on processors with AVX-512; with 8 elsewhere, what a profile measures makes up for it."""
 ALIGNED = 4
 """Channels in a multiple of which a tensor can be blocked."""
 BLOCKED_ACTIVATIONS = frozenset({"Relu", "Sigmoid", "Tanh", "QuickGelu"})
@@ -24,6 +22,7 @@ class _Blocks:
     """The nodes so far, and which tensors are blocked."""
 
     graph: Graph
+    block: int
     uses: Counter[str]
     nodes: dict[int, RuntimeNode] = field(default_factory=dict)
     writers: dict[str, int] = field(default_factory=dict)
@@ -65,9 +64,9 @@ class _Blocks:
         return self.count
 
 
-def blocked(graph: Graph, nodes: Sequence[RuntimeNode]) -> list[RuntimeNode]:
-    """Return the nodes with convolutions on blocks of channels, where they can be, and what reorders tensors."""
-    state = _Blocks(graph, Counter(name for node in nodes for name in node.inputs) + Counter(graph.outputs))
+def blocked(graph: Graph, nodes: Sequence[RuntimeNode], block: int) -> list[RuntimeNode]:
+    """Return the nodes with convolutions on blocks of so many channels, where they can be, and what reorders tensors."""
+    state = _Blocks(graph, block, Counter(name for node in nodes for name in node.inputs) + Counter(graph.outputs))
     for node in nodes:
         if node.kind == "Conv":
             _convolution(state, node)
@@ -83,7 +82,7 @@ def blocked(graph: Graph, nodes: Sequence[RuntimeNode]) -> list[RuntimeNode]:
 
 
 def _convolution(state: _Blocks, node: RuntimeNode) -> None:
-    kind = convolution_kind(state.graph, node.first)
+    kind = convolution_kind(state.graph, node.first, state.block)
     if kind != "plain":
         state.append(node, True, reorders=kind == "blocked")
     elif node.activation == "HardSwish":
@@ -95,7 +94,7 @@ def _convolution(state: _Blocks, node: RuntimeNode) -> None:
         state.append(node, False)
 
 
-def convolution_kind(graph: Graph, operator: Operator) -> str:
+def convolution_kind(graph: Graph, operator: Operator, block: int) -> str:
     """Return `direct` for a convolution that reads plain numbers and writes blocks, `blocked`, or `plain`."""
     weight, groups = graph.weight(operator), int(operator.attributes.get("group", 1))
     if weight is None or len(weight.shape) != 4 or operator.kind != "Conv" or weight.bits != 32:
@@ -104,8 +103,8 @@ def convolution_kind(graph: Graph, operator: Operator) -> str:
     if groups > 1:
         if inputs == 1 and outputs == groups:
             return "blocked" if outputs % ALIGNED == 0 else "plain"
-        return "plain" if inputs % BLOCK or outputs % groups or outputs // groups % BLOCK else "blocked"
-    if inputs < BLOCK:
+        return "plain" if inputs % block or outputs % groups or outputs // groups % block else "blocked"
+    if inputs < block:
         return "direct"
     return "plain" if inputs % ALIGNED else "blocked"
 
@@ -155,5 +154,5 @@ def _stays_blocked(state: _Blocks, node: RuntimeNode) -> bool:
     if node.kind in ("Add", "Mul"):
         return len(shapes) == 2 and shapes[0] == shapes[1]
     if node.kind in ("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Concat"):
-        return all(len(shape) == 4 and shape[1] % BLOCK == 0 for shape in shapes)
+        return all(len(shape) == 4 and shape[1] % state.block == 0 for shape in shapes)
     return False

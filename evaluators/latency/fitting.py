@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
+from paredown.evaluators.latency.instructions import Instructions, instructions_of
 from paredown.evaluators.latency.node_counts import counts_of, features
 from paredown.evaluators.latency.node_features import AT, CLASSES, MEASURES, Array
 from paredown.evaluators.latency.node_times import NodeTimes, divided
@@ -85,7 +86,7 @@ def fitted(
         seconds: Seconds that training may take, roughly; a busy machine takes fewer steps.
         steps: Maximum number of steps of training of each member.
     """
-    data = _Data.of(networks)
+    data = _Data.of(networks, instructions_of(facts))
     members = _members(data, seconds, steps)
     held_out, by_table = np.zeros(len(networks)), np.zeros(len(networks))
     for fold, member in enumerate(members):
@@ -167,12 +168,12 @@ class _Data:
     scale: Array
 
     @classmethod
-    def of(cls, networks: Sequence[ProfiledNetwork]) -> "_Data":
+    def of(cls, networks: Sequence[ProfiledNetwork], instructions: Instructions) -> "_Data":
         read = np.concatenate([n.read for n in networks])
         names = {name: at % FOLDS for at, name in enumerate(dict.fromkeys(n.name for n in networks))}
         latencies = np.array([n.latency_ms for n in networks])
-        counts = counts_of(read)
-        seen = features(counts)
+        counts = counts_of(read, instructions)
+        seen = features(counts, instructions)
         mean, scale = seen.mean(axis=0), seen.std(axis=0) + 1e-3
         return cls(
             read,

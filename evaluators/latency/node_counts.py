@@ -12,50 +12,43 @@ Source:
 import numpy as np
 from numpy.typing import NDArray
 
+from paredown.evaluators.latency.instructions import Instructions
 from paredown.evaluators.latency.node_features import ACTIVATIONS, AT_CLASS, CLASSES, MEASURES, Array
 
 Flags = NDArray[np.bool_]
-VECTOR = 16
-"""Numbers in one register of AVX-512, and channels of a block."""
-AT_ONCE, FILTERS = 6, 4
-"""Positions, and blocks of output channels, that one step computes."""
-FEWEST = 4
-"""Results that must be under way in a step for arithmetic units not to wait."""
+FILTERS, POINTWISE_CHANNELS = 4, 128
+"""Blocks of outputs that one step of a convolution computes, and inputs that a call of a pointwise one reads."""
 AHEAD = 100
 """Multiplications that a processor looks ahead: a short tile is computed while the one before it still waits."""
-ROWS, INTEGER_ROWS, COLUMNS = 12, 6, 32
-"""Rows and columns of a product that one step computes."""
-NEAR_BYTES = 49152
-"""Weights of a call that the first-level cache holds."""
 KEPT_BYTES = 500_000
 """Weights that the second-level cache keeps from line to line."""
 PAGE = 1024
 """Positions whose multiples lie at the same places of the first-level cache for all channels."""
-PRODUCT_VECTORS, SYMMETRIC_VECTORS = 3, 4
-"""Vectors of outputs of a product of integers, and of a symmetric convolution, that one step computes."""
 OF_BLOCKS = ("steps", "waits", "tiles", "streamed", "calls", "traffic", "single", "checked", "fetched")
 """What is counted of convolutions on blocks of channels alone."""
-MOST_TASKS, LEAST_TASK_MACS = 5, 65536
-"""Parts into which the rows of a convolution of integers are cut for one thread, and their least size."""
+MOST_TASKS, LEAST_TASK_MACS, INTEGER_TASK_ROWS = 5, 65536, 6
+"""Parts into which the rows of a convolution of integers are cut for one thread, their least size, and what the rows of
+one are a multiple of where the convolution is not symmetric."""
 
 
-def counts_of(read: Array) -> dict[str, Array]:
+def counts_of(read: Array, by: Instructions) -> dict[str, Array]:
     """Return what each node does, by what was read of it; all measures are among the counts.
 
     Args:
         read: What `paredown.evaluators.latency.node_features.measures` returns.
+        by: Instructions of the processor.
     """
     m = {name: read[:, at] for at, name in enumerate(MEASURES)}
     is_convolution, integer = m["class"] <= AT_CLASS["direct"], m["is_int8"] > 0
     is_blocked = is_convolution & (m["class"] >= AT_CLASS["blocked_convolution"])
     inside = _inside(m)
-    counts = m | _in_blocks(m, is_blocked, inside) | {"inside": inside}
+    counts = m | _in_blocks(m, is_blocked, inside, by) | {"inside": inside}
     # Channels are the rows of a product, positions its columns; for integers it is the other way round.
     channels_first = is_convolution & ~integer
     rows = np.where(channels_first, m["columns"], m["rows"])
     columns = np.where(channels_first, m["rows"], m["columns"])
-    plain = m["groups"] * m["depth"] * np.ceil(columns / COLUMNS) * _filled(rows, ROWS, FEWEST)
-    integers = _of_integers(m, is_convolution & integer)
+    plain = m["groups"] * m["depth"] * np.ceil(columns / by.columns) * _filled(rows, by.rows, by.latency)
+    integers = _of_integers(m, is_convolution & integer, by)
     unrolled = (m["window"] > 1) | (m["stride"] > 1)
     is_plain = is_convolution & ~is_blocked
     is_copied = is_plain & (integers.pop("in_place") == 0) & unrolled
@@ -70,7 +63,7 @@ def counts_of(read: Array) -> dict[str, Array]:
         "steps": np.where(is_blocked, counts["steps"], np.where(integer, integers.pop("steps"), plain)),
         "unrolled": copied * is_copied,
         "strided": copied * is_strided,
-        "far": m["groups"] * np.maximum(0, m["rows"] * m["depth"] - NEAR_BYTES / 4) * is_strided,
+        "far": m["groups"] * np.maximum(0, m["rows"] * m["depth"] - by.near_bytes / 4) * is_strided,
         "copies": pieces * m["groups"] * is_copied,
         "windows": np.where(integer, m["rows"] * m["side"], m["depth"]) * m["groups"] * is_copied,
         **integers,
@@ -79,7 +72,7 @@ def counts_of(read: Array) -> dict[str, Array]:
         "one_by_one": m["elements_out"] * (m["run"] == 1),
         "narrow": m["elements_out"] / np.maximum(m["channels_out"], 1) * (m["channels_out"] % 8) * (m["run"] == 1),
         "pooled": m["elements_out"] * (m["window"] - 1) * ~is_convolution,
-        **_lines(m, is_plain, is_blocked),
+        **_lines(m, is_plain, is_blocked, by),
     }
 
 
@@ -88,39 +81,43 @@ def _is(m: dict[str, Array], *names: str) -> Flags:
     return np.asarray(np.logical_or.reduce([m["class"] == AT_CLASS[name] for name in names]))
 
 
-def _filled(rows: Array, most: int, fewest: int) -> Array:
+def _filled(rows: Array, most: int, fewest: float) -> Array:
     """Return the rows that steps of `most` rows cost: the last one at least `fewest`."""
     left = rows % most
     return rows - left + (left > 0) * np.maximum(left, fewest)
 
 
-def _of_integers(m: dict[str, Array], is_convolution: Flags) -> dict[str, Array]:
+def _of_integers(m: dict[str, Array], is_convolution: Flags, by: Instructions) -> dict[str, Array]:
     """Return the steps, tasks, products, packed numbers and pointers of products and convolutions of integers."""
     symmetric = is_convolution & (m["class"] >= AT_CLASS["symmetric_convolution"])
     by_channel = is_convolution & np.isin(m["class"], (AT_CLASS["depthwise"], AT_CLASS["symmetric_depthwise"]))
     in_place = symmetric | by_channel
     columns, groups = np.where(by_channel, m["channels_out"], m["columns"]), np.where(by_channel, 1, m["groups"])
     depth = np.where(by_channel, m["window"], np.ceil(m["depth"] / 4))
-    at_once = np.where(symmetric, SYMMETRIC_VECTORS, PRODUCT_VECTORS)
-    vectors, all_rows = np.ceil(columns / VECTOR), np.full(len(columns), INTEGER_ROWS)
+    at_once = np.where(symmetric, by.symmetric_vectors, by.product_vectors)
+    least = np.where(symmetric & by.symmetric_pairs, 2, 1)
+    rows, vectors = (np.ceil(n / least) * least for n in (m["rows"], np.ceil(columns / by.vector)))
+    most_rows = np.where(symmetric, by.symmetric_rows, by.integer_rows)
+    task_rows = np.where(symmetric, by.symmetric_rows, INTEGER_TASK_ROWS)
     full, rest = vectors // at_once, vectors % at_once
 
     def step(rows: Array) -> Array:
         """Return what a step of some rows takes; two units multiply."""
-        whole, last = np.maximum(rows * at_once / 2, FEWEST), np.maximum(rows * rest / 2, FEWEST)
+        whole, last = (np.maximum(rows * n / 2, by.integer_latency) for n in (at_once, rest))
         return np.asarray((rows > 0) * (full * whole + (rest > 0) * last))
 
     weights = np.maximum(columns * np.where(by_channel, columns * m["window"], m["depth"]), 1)
-    task = np.ceil(np.ceil(LEAST_TASK_MACS / weights) / INTEGER_ROWS) * INTEGER_ROWS
-    longer = np.ceil(np.ceil(m["rows"] / MOST_TASKS) / INTEGER_ROWS) * INTEGER_ROWS
+    task, longer = (
+        np.ceil(np.ceil(size) / task_rows) * task_rows for size in (LEAST_TASK_MACS / weights, m["rows"] / MOST_TASKS)
+    )
     tasks = np.ceil(m["rows"] / np.maximum(np.maximum(task, longer), 1)) * is_convolution
     is_product = (m["is_int8"] > 0) & (m["depth"] > 0) & ~in_place
     is_spread = (m["window"] > 1) | (m["stride"] > 1) | by_channel
     return {
         "in_place": in_place.astype(float),
-        "steps": groups * depth * (m["rows"] // INTEGER_ROWS * step(all_rows) + step(m["rows"] % INTEGER_ROWS)),
+        "steps": groups * depth * (rows // most_rows * step(most_rows) + step(rows % most_rows)),
         "tasks": tasks,
-        "products": np.where(symmetric, tasks * np.ceil(vectors / SYMMETRIC_VECTORS), tasks * groups),
+        "products": np.where(symmetric, tasks * np.ceil(vectors / by.symmetric_vectors), tasks * groups),
         "packed": m["rows"] * np.ceil(m["depth"] / 4) * 4 * m["groups"] * is_product,
         "pointers": m["rows"] * m["window"] * (in_place & is_spread),
     }
@@ -136,41 +133,43 @@ def _inside(m: dict[str, Array]) -> Array:
     return np.asarray(np.clip(1 - outside / np.maximum(height * vertical, 1), 1 / vertical, 1))
 
 
-def _in_blocks(m: dict[str, Array], is_blocked: Flags, inside: Array) -> dict[str, Array]:
+def _in_blocks(m: dict[str, Array], is_blocked: Flags, inside: Array, by: Instructions) -> dict[str, Array]:
     """Return the steps, waits, tiles and passes over the output of convolutions on blocks of channels."""
     if not is_blocked.any():
         return dict.fromkeys(OF_BLOCKS, np.zeros(len(is_blocked)))
     depthwise, direct = _is(m, "blocked_depthwise"), _is(m, "direct", "direct_pointwise")
     pointwise, groups = _is(m, "blocked_pointwise"), np.where(_is(m, "blocked_grouped"), m["groups"], 1)
-    in_blocks = np.where(depthwise, 1, np.ceil(m["channels_in"] / groups / VECTOR))
-    out_blocks = np.ceil(m["channels_out"] / groups / VECTOR)
+    in_blocks = np.where(depthwise, 1, np.ceil(m["channels_in"] / groups / by.vector))
+    out_blocks = np.ceil(m["channels_out"] / groups / by.vector)
     # A call of the kernel computes a line, for up to four blocks of outputs, from one block of inputs: of a pointwise
-    # convolution all lines at once, from eight blocks, and of an image that is not blocked from one channel.
+    # convolution all lines at once, from 128 channels, and of an image that is not blocked from one channel.
     is_whole = pointwise & (m["stride"] == 1)
+    inputs = POINTWISE_CHANNELS / by.vector
     lines, width = np.where(is_whole, 1, m["height"]), np.where(is_whole, m["rows"], m["width"])
-    passes = np.where(direct, m["channels_in"], np.where(pointwise, np.ceil(in_blocks / 8), in_blocks))
+    passes = np.where(direct, m["channels_in"], np.where(pointwise, np.ceil(in_blocks / inputs), in_blocks))
     passes = np.where(depthwise, 1, passes)
-    depth = np.where(direct, m["channels_in"], np.where(depthwise, 1, VECTOR * in_blocks))
+    depth = np.where(direct, m["channels_in"], np.where(depthwise, 1, by.vector * in_blocks))
     depth = depth * m["window"] / m["side"] * inside
     border, seen = _borders(m, width)
     wide = _seen(m, m["side"], "width")
     inner = width - border
-    left = inner % AT_ONCE
-    tiles = {AT_ONCE: inner // AT_ONCE, 3: left // 3, 2: left % 3 // 2, 1: left % 3 % 2}
+    tiles, left = dict[int, Array](), inner
+    for positions in by.positions:
+        tiles[positions], left = left // positions, left % positions
     full, rest = np.where(depthwise, 0, out_blocks // FILTERS), np.where(depthwise, 1, out_blocks % FILTERS)
     steps, waits, all_tiles, streamed = (np.zeros(len(width)) for _ in range(4))
-    chain = np.where(direct, 1, VECTOR * np.where(pointwise, np.minimum(in_blocks, 8), 1)) * m["window"] * inside
+    chain = np.where(direct, 1, by.vector * np.where(pointwise, np.minimum(in_blocks, inputs), 1)) * m["window"] * inside
     for filters, often in ((np.full(len(rest), FILTERS), full), (rest, rest > 0)):
         often = often * np.where(depthwise, out_blocks, 1)
         for positions, count in (*((n, m["side"] * c) for n, c in tiles.items()), (1, seen)):
             busy = np.where(depthwise, (positions + 1) / 2, filters * positions / 2)  # two arithmetic units
-            latency = FEWEST / (1 + AHEAD / np.maximum(filters * positions * chain, 1))
+            latency = by.latency / (1 + AHEAD / np.maximum(filters * positions * chain, 1))
             is_waiting = (busy < latency) & ~depthwise
             steps += often * count * busy * ~is_waiting
             waits += often * count * np.where(is_waiting | depthwise, latency, 0)
         each = often * (sum(tiles.values()) + border)
-        column = filters * np.where(direct, 1, VECTOR) * m["window"] / m["side"] * inside * VECTOR
-        is_far = 4 * column * np.where(inner > 0, m["side"], wide) > NEAR_BYTES
+        column = filters * np.where(direct, 1, by.vector) * m["window"] / m["side"] * inside * by.vector
+        is_far = 4 * column * np.where(inner > 0, m["side"], wide) > by.near_bytes
         all_tiles += each
         streamed += often * column * (sum(tiles.values()) * m["side"] + seen) * is_far * ~(depthwise | pointwise)
     of_all = lines * groups * is_blocked
@@ -181,7 +180,7 @@ def _in_blocks(m: dict[str, Array], is_blocked: Flags, inside: Array) -> dict[st
         "tiles": all_tiles * passes * of_all,
         "streamed": streamed * passes * of_all,
         "calls": calls,
-        "traffic": m["rows"] * VECTOR * out_blocks * groups * passes * is_blocked,
+        "traffic": m["rows"] * by.vector * out_blocks * groups * passes * is_blocked,
         "fetched": _fetched(m, inside, np.where(is_whole, 1, m["height"])) * is_blocked,
         "single": border * is_blocked,
         "checked": border * m["window"] * inside * calls,
@@ -217,7 +216,7 @@ def _borders(m: dict[str, Array], width: Array) -> tuple[Array, Array]:
     return border, np.clip(seen[0] + seen[1], border, border * np.minimum(side, before))
 
 
-def _lines(m: dict[str, Array], is_plain: Flags, is_blocked: Flags) -> dict[str, Array]:
+def _lines(m: dict[str, Array], is_plain: Flags, is_blocked: Flags, by: Instructions) -> dict[str, Array]:
     """Return what each line of the output is made of: whole vectors, and what is left over."""
     integer, depthwise = m["is_int8"] > 0, _is(m, "depthwise", "symmetric_depthwise")
     pooled = _is(m, "global_pool", "blocked_global_pool")
@@ -231,15 +230,15 @@ def _lines(m: dict[str, Array], is_plain: Flags, is_blocked: Flags) -> dict[str,
     )
     lines = ~is_blocked * np.where(is_product, np.where(depthwise, m["rows"] * m["window"], own), others)
     length = np.where(is_product & ~depthwise, np.where(integer, m["columns"], m["rows"]), of_others)
-    left = length % VECTOR
+    left = length % by.vector
     return {
         "positions": positions,
         "aliased": m["elements_out"] * (positions > 0) * (positions % PAGE == 0),
         "spans": np.where(is_by_channel, m["channels_out"], positions) * is_spanned,
         "scattered": m["elements_out"] * m["window"] * _is(m, "pool") * integer * ~(m["is_last"] > 0),
         "lines": lines,
-        "vectors": lines * (length // VECTOR),
-        "unaligned": lines * (length // VECTOR) * (left > 0),
+        "vectors": lines * (length // by.vector),
+        "unaligned": lines * (length // by.vector) * (left > 0),
         "has_remainder": lines * (left > 0),
         "eights": lines * (left // 8),
         "fours": lines * (left % 8 // 4),
@@ -273,7 +272,7 @@ FEATURES = (
 """Names of what the members of a predictor see; logarithms are of base 2."""
 
 
-def features(counts: dict[str, Array]) -> Array:
+def features(counts: dict[str, Array], by: Instructions) -> Array:
     """Return what the members of a predictor see: one row a node, one column for each name in `FEATURES`."""
     sizes, of_size = np.stack([counts[name] for name, _ in REMAINDERS]), np.array([[size] for _, size in REMAINDERS])
     columns = [
@@ -283,7 +282,7 @@ def features(counts: dict[str, Array]) -> Array:
         np.stack([counts[name] for name in AS_THEY_ARE]),
         sizes % of_size > 0,
         _log(np.ceil(sizes / of_size) * of_size / np.maximum(sizes, 1)),
-        [_log(counts["steps"] * VECTOR) - _log(counts["macs"]), counts["channels_out"] % VECTOR],
+        [_log(counts["steps"] * by.vector) - _log(counts["macs"]), counts["channels_out"] % by.vector],
     ]
     return np.concatenate(columns).T.astype(np.float64, order="C")
 

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paredown.evaluators.files.onnx_graph import Graph, Tensor
-from paredown.evaluators.latency.blocked_nodes import BLOCK, convolution_kind
+from paredown.evaluators.latency.blocked_nodes import convolution_kind
+from paredown.evaluators.latency.instructions import Instructions
 from paredown.evaluators.latency.kernels import macs_of
 from paredown.evaluators.latency.runtime_node import RuntimeNode
 
@@ -72,7 +73,7 @@ ACTIVATIONS = ("", "Relu", "Clip", "Sigmoid", "HardSwish", "other")
 AT_CLASS = {name: at for at, name in enumerate(CLASSES)}
 
 
-def class_of(graph: Graph, node: RuntimeNode) -> str:
+def class_of(graph: Graph, node: RuntimeNode, instructions: Instructions) -> str:
     """Return the class of a node."""
     if node.kind in CONVOLUTIONS:
         weight, groups = graph.weight(node.first), int(node.first.attributes.get("group", 1))
@@ -82,8 +83,9 @@ def class_of(graph: Graph, node: RuntimeNode) -> str:
         if groups > 1:
             name = "depthwise" if shape[1] == 1 and shape[0] == groups else "grouped"
         if not node.blocked:
-            return f"symmetric_{name}" if node.kind == "QLinearConv" and is_symmetric(shape, groups) else name
-        if convolution_kind(graph, node.first) == "direct":
+            is_in_place = node.kind == "QLinearConv" and is_symmetric(shape, groups, instructions.symmetric_multiple)
+            return f"symmetric_{name}" if is_in_place else name
+        if convolution_kind(graph, node.first, instructions.vector) == "direct":
             return "direct_pointwise" if is_single else "direct"
         return f"blocked_{name}"
     if node.kind in PRODUCTS:
@@ -99,7 +101,7 @@ def class_of(graph: Graph, node: RuntimeNode) -> str:
     return "broadcast" if len(shapes) > 1 or node.first.constants else name
 
 
-def is_symmetric(shape: Sequence[int], groups: int) -> bool:
+def is_symmetric(shape: Sequence[int], groups: int, multiple: int) -> bool:
     """Return whether a convolution of integers reads its input in place and writes integers at once.
 
     The others copy it into rows, multiply them group by group, and turn sums into integers afterwards. Weights have
@@ -108,11 +110,12 @@ def is_symmetric(shape: Sequence[int], groups: int) -> bool:
     Args:
         shape: Shape of its weights.
         groups: Its groups.
+        multiple: What its outputs must be a multiple of, by the instructions.
     """
     outputs, inputs = shape[:2]
     if groups > 1:
         return inputs == 1 and outputs == groups and groups % 16 == 0
-    return outputs >= 16 and inputs % 4 == 0 and outputs % 4 == 0
+    return outputs >= 16 and inputs % 4 == 0 and outputs % multiple == 0
 
 
 MEASURES = (
@@ -129,11 +132,17 @@ OF_NETWORK = 3
 """Columns at the end that all nodes of a network share."""
 
 
-def measures(graph: Graph, nodes: Sequence[RuntimeNode]) -> Array:
-    """Return what is read of each node: one row a node, one column for each name in `MEASURES`."""
+def measures(graph: Graph, nodes: Sequence[RuntimeNode], instructions: Instructions) -> Array:
+    """Return what is read of each node: one row a node, one column for each name in `MEASURES`.
+
+    Args:
+        graph: The graph.
+        nodes: What runs of it.
+        instructions: Those of the processor.
+    """
     read, entries = np.zeros((len(nodes), len(MEASURES))), frozenset(graph.inputs)
     if nodes:
-        read[:, :-OF_NETWORK] = [_measured(graph, node, entries) for node in nodes]
+        read[:, :-OF_NETWORK] = [_measured(graph, node, entries, instructions) for node in nodes]
     size = np.where(read[:, AT["is_int8"]] > 0, 1, 4)
     read[:, AT["network_weight_bytes"]] = (read[:, AT["weights"]] * size).sum()
     read[:, AT["network_largest_bytes"]] = (read[:, AT["elements_out"]] * size).max(initial=0)
@@ -141,12 +150,14 @@ def measures(graph: Graph, nodes: Sequence[RuntimeNode]) -> Array:
     return read
 
 
-def _measured(graph: Graph, node: RuntimeNode, entries: frozenset[str]) -> list[float]:
+def _measured(
+    graph: Graph, node: RuntimeNode, entries: frozenset[str], instructions: Instructions
+) -> list[float]:
     tensors, first = graph.tensors, node.operators[0] if node.operators else None
     inputs = [tensors.get(name, UNKNOWN) for name in node.inputs]
     outputs = [tensors.get(name, UNKNOWN) for name in node.outputs]
     before, after = inputs[0] if inputs else UNKNOWN, outputs[0] if outputs else UNKNOWN
-    name = class_of(graph, node)
+    name = class_of(graph, node, instructions)
     weight = graph.weight(first) if first else None
     channels_in, channels_out = _channels(before), _channels(after)
     rows, columns, depth, groups, window, side, stride = 0, 0, 0, 1, 1, 1, 1
@@ -168,8 +179,9 @@ def _measured(graph: Graph, node: RuntimeNode, entries: frozenset[str]) -> list[
         sides = first.attributes.get("kernel_shape") or [1]
         window, side = math.prod(sides), int(sides[-1])
         stride = int((first.attributes.get("strides") or [1])[-1])
-    elements_in = [_elements(t, node.blocked and node.kind != "Conv") for t in inputs]
-    elements_out = [_elements(t, node.blocked) for t in outputs]
+    block = instructions.vector if node.blocked else 0
+    elements_in = [_elements(t, block if node.kind != "Conv" else 0) for t in inputs]
+    elements_out = [_elements(t, block) for t in outputs]
     activation = node.activation if node.activation in ACTIVATIONS else "other"
     integer = not node.is_float and any(t.bits == 8 and not t.is_float for t in (*inputs[:1], *outputs[:1]))
     return [
@@ -183,12 +195,12 @@ def _measured(graph: Graph, node: RuntimeNode, entries: frozenset[str]) -> list[
     ]
 
 
-def _elements(tensor: Tensor, is_blocked: bool) -> int:
-    """Return how many numbers a tensor takes: on blocks of channels, the last one is whole."""
-    if not is_blocked:
+def _elements(tensor: Tensor, block: int) -> int:
+    """Return how many numbers a tensor takes: on blocks of channels, the last one is whole; 0 for none."""
+    if not block:
         return tensor.elements
     channels = _channels(tensor)
-    return tensor.elements // channels * math.ceil(channels / BLOCK) * BLOCK
+    return tensor.elements // channels * math.ceil(channels / block) * block
 
 
 def _run(node: RuntimeNode, before: Tensor, after: Tensor) -> int:

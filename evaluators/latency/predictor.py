@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from paredown.evaluators.errors import DeviceError
 from paredown.evaluators.files.onnx_graph import Graph, read_graph
+from paredown.evaluators.latency.instructions import Instructions, instructions_of
 from paredown.evaluators.latency.node_counts import FEATURES, counts_of, features
 from paredown.evaluators.latency.node_features import AT, CLASSES, MEASURES, Array, measures
 from paredown.evaluators.latency.runtime_nodes import runtime_nodes
@@ -96,6 +97,11 @@ class LatencyPredictor:
     counts: Array
     interval: Array
 
+    @property
+    def instructions(self) -> Instructions:
+        """Instructions of the processor for which it was made."""
+        return instructions_of(self.facts)
+
     def predict(self, model: Path | bytes) -> LatencyPrediction:
         """Return the latency of a model.
 
@@ -117,7 +123,7 @@ class LatencyPredictor:
         """Return the measures of the nodes that run, and whether fp16 runs as fp32: where a profile has none of it."""
         graph = longest(read_graph(model, int(self.facts.get("batch_size", 1))))
         run = graph if "fp16" in self.facts["formats"] else in_single_precision(graph)
-        return measures(run, runtime_nodes(run)), run is not graph
+        return measures(run, runtime_nodes(run, self.instructions), self.instructions), run is not graph
 
     def _format_of(self, read: Array) -> int:
         """Return at which of the profiled number formats a network is computed; the first where at none of them."""
@@ -127,15 +133,15 @@ class LatencyPredictor:
 
     def nodes_us(self, read: Array) -> Array:
         """Return what each node takes by each member, in microseconds: `members x nodes`."""
-        counts = counts_of(read)
-        costs, groups, seen = costs_of(counts), groups_of(counts), features(counts)
+        counts = counts_of(read, self.instructions)
+        costs, groups, seen = costs_of(counts), groups_of(counts), features(counts, self.instructions)
         guessed = guessed_us(costs, groups, self.tables)
         standard, owner = standardised(seen, self.mean, self.scale), np.zeros(len(read), np.int64)
         return corrected_us(guessed, inputs_of(standard, guessed, owner), self.layers)
 
     def table_sum_ms(self, model: Path | bytes) -> float:
         """Return the latency of a model by the tables alone, in ms."""
-        counts = counts_of(self._read(model)[0])
+        counts = counts_of(self._read(model)[0], self.instructions)
         costs, groups = costs_of(counts), groups_of(counts)
         return float(guessed_us(costs, groups, self.tables).sum(axis=1).mean() / 1e3)
 

@@ -24,6 +24,7 @@ from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.latency.bench import Asked
 from paredown.evaluators.latency.bench_processes import BenchProcesses, MeasuredNetwork
 from paredown.evaluators.latency.fitting import BLOCKS, ProfiledNetwork, fitted
+from paredown.evaluators.latency.instructions import instructions_here
 from paredown.evaluators.latency.predictor import LatencyPredictor
 from paredown.evaluators.latency.random_networks import OTHER_SIZES, RandomNetwork, on_other_images, random_networks
 from paredown.evaluators.owner import end_with_owner
@@ -39,9 +40,9 @@ UNFIT = 0.1
 and one that never does is not drawn alone."""
 MOST_RESIZED = 64
 """Networks that wait to be measured on other images; older ones are dropped."""
-HEAVY_BYTES, HEAVY_S = 2e6, 0.4
-"""Size from which on a network is measured after all exports, and the seconds that this takes: an export on the next
-core takes the cache that both share, and weights that fill it take up to 10 % longer to read."""
+HEAVY_BYTES, HEAVY_TIMES = 2e6, 1.25
+"""Size from which on a network is measured after all exports, and how many times as long as others it takes: an export
+on the next core takes the cache that both share, and weights that fill it take up to 10 % longer to read."""
 AGAIN_EVERY = 17
 """One of so many networks that were measured beside exports is measured again without, which tells what these cost. It
 is odd, since a network comes in two number formats."""
@@ -79,18 +80,20 @@ def _profiled(asked: Asked, tell: Callable[[str], None]) -> LatencyPredictor:
     heavy = list[RandomNetwork]()
     with closing(BenchProcesses(asked, VISITS)) as bench:
         with _networks(asked) as networks:
-            in_time = takewhile(
-                lambda _: time.monotonic() < end - HEAVY_S * (len(heavy) + len(measured) / AGAIN_EVERY), networks
-            )
-            for one in bench.measured(_light(in_time, heavy)):
+
+            def is_time(_: RandomNetwork) -> bool:
+                now, later = time.monotonic(), HEAVY_TIMES * len(heavy) + len(measured) / AGAIN_EVERY
+                return now + later * (now - start) / max(len(measured), 1) < end
+
+            for one in bench.measured(_light(takewhile(is_time, networks), heavy)):
                 measured.append(one)
                 if len(measured) % 20 == 0:
                     minutes = (time.monotonic() - start) / 60
                     tell(f"{len(measured)} networks in {minutes:.1f} of {asked.minutes:g} minutes")
         beside = len(measured)
         tell(f"{len(heavy)} networks with large files are measured, and some again, while nothing is exported")
-        measured += bench.measured(heavy)
         again = list(bench.measured(one.network for one in measured[:beside:AGAIN_EVERY]))
+        measured += bench.measured(takewhile(lambda _: time.monotonic() < end, heavy))
         if len(measured) < FEWEST_NETWORKS:
             raise EvaluationError(
                 f"{len(measured)} networks in {asked.minutes:g} minutes are too few for a profile; needed: "
@@ -102,12 +105,14 @@ def _profiled(asked: Asked, tell: Callable[[str], None]) -> LatencyPredictor:
         "device": str(this_device(asked.threads, asked.batch_size)),
         "threads": asked.threads,
         "batch_size": asked.batch_size,
+        "instructions": instructions_here().name,
         "reference_ms": bench.reference_ms,
         "reference_drift": drift,
     }
     found = bench.profiled(measured)
     found[:beside] = without_exports(found[:beside], bench.profiled(again))
-    predictor = fitted(found, facts, 60 * asked.minutes * FIT_SHARE)
+    left = end - time.monotonic() + 60 * asked.minutes * FIT_SHARE
+    predictor = fitted(found, facts, max(left, 30 * asked.minutes * FIT_SHARE))
     predictor.facts["seconds"] = round(time.monotonic() - start)
     return predictor
 

@@ -8,15 +8,16 @@ another version costs accuracy alone: latencies of whole networks, which are mea
 
 from paredown.evaluators.files.onnx_graph import Graph
 from paredown.evaluators.latency.blocked_nodes import blocked
+from paredown.evaluators.latency.instructions import Instructions
 from paredown.evaluators.latency.integer_nodes import channels_last
 from paredown.evaluators.latency.node_fusion import fused
 from paredown.evaluators.latency.runtime_node import RuntimeNode, split_hardswish
 
 
-def runtime_nodes(graph: Graph) -> list[RuntimeNode]:
-    """Return the nodes that run for a graph."""
+def runtime_nodes(graph: Graph, instructions: Instructions) -> list[RuntimeNode]:
+    """Return the nodes that run for a graph on a processor with some instructions."""
     written = {name for operator in graph.operators for name in operator.outputs}
     is_integer = any(graph.tensors[name].bits == 8 and not graph.tensors[name].is_float for name in written)
     if is_integer:
         return channels_last(graph, split_hardswish(fused(graph, is_integer)))
-    return blocked(graph, fused(graph, is_integer))
+    return blocked(graph, fused(graph, is_integer), instructions.vector)

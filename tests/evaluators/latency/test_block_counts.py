@@ -3,12 +3,19 @@
 import numpy as np
 import pytest
 
+from paredown.evaluators.latency.instructions import AVX2, AVX512, Instructions
 from paredown.evaluators.latency.node_counts import AHEAD, counts_of
 from paredown.evaluators.latency.node_features import AT, AT_CLASS, MEASURES
 
 
 def counted(
-    name: str, side: int, channels: tuple[int, int], window: tuple[int, int], stride: int = 1, weights: int = 0
+    name: str,
+    side: int,
+    channels: tuple[int, int],
+    window: tuple[int, int],
+    stride: int = 1,
+    weights: int = 0,
+    instructions: Instructions = AVX512,
 ) -> dict[str, float]:
     """Return the counts of a convolution whose output is `side x side`."""
     given = {
@@ -20,7 +27,7 @@ def counted(
     read = np.zeros((1, len(MEASURES)))
     for key, value in given.items():
         read[0, AT[key]] = value
-    return {key: float(values[0]) for key, values in counts_of(read).items()}
+    return {key: float(values[0]) for key, values in counts_of(read, instructions).items()}
 
 
 def test_positions_are_computed_by_six_three_two_and_one() -> None:
@@ -30,6 +37,15 @@ def test_positions_are_computed_by_six_three_two_and_one() -> None:
     assert counts["steps"] == 240 * 6 * 16 + (3 + 1) * 16, "two blocks on two units; short tiles do not wait"
     assert counts["waits"] == 0
     assert counts["calls"] == 1, "all lines at once"
+
+
+def test_avx2_computes_three_two_and_one_positions_of_blocks_of_eight() -> None:
+    counts = counted("blocked_pointwise", 38, (16, 32), (1, 1), instructions=AVX2)
+    # 1444 = 481 times three positions and one; 32 outputs are four blocks, 16 channels deep; the short tile does not wait
+    assert counts["tiles"] == 482
+    assert counts["steps"] == 16 * (481 * 6 + 2)
+    assert counts["calls"] == 1, "128 channels are 16 blocks of 8"
+    assert counted("blocked_pointwise", 38, (256, 32), (1, 1), instructions=AVX2)["calls"] == 2
 
 
 def test_a_long_tile_of_few_results_waits_for_them_while_the_next_one_begins() -> None:
@@ -110,7 +126,7 @@ def test_lines_are_those_of_what_lies_side_by_side(is_last: int, lines: int, lef
     sizes = {"elements_in": 18 * 2304, "elements_out": 18 * 2304, "is_last": is_last, "run": 2304}
     for key, value in (given | sizes).items():
         read[0, AT[key]] = value
-    counts = {key: float(values[0]) for key, values in counts_of(read).items()}
+    counts = {key: float(values[0]) for key, values in counts_of(read, AVX512).items()}
     assert (counts["lines"], counts["ones"]) == (lines, lines * left)
 
 
@@ -120,5 +136,5 @@ def test_channels_that_fill_no_vector_are_moved_one_by_one(channels: int, narrow
     given = {"class": AT_CLASS["transpose"], "groups": 1, "window": 1, "side": 1, "stride": 1, "height": 6, "width": 6}
     for key, value in (given | {"channels_out": channels, "elements_out": channels * 36, "run": 1}).items():
         read[0, AT[key]] = value
-    counts = {key: float(values[0]) for key, values in counts_of(read).items()}
+    counts = {key: float(values[0]) for key, values in counts_of(read, AVX512).items()}
     assert (counts["one_by_one"], counts["narrow"], counts["runs"]) == (channels * 36, narrow * 36, 0)

@@ -4,13 +4,14 @@ import pytest
 
 from paredown.evaluators.files.onnx_graph import read_graph
 from paredown.evaluators.latency.block_networks import Feature, NetworkWriter, convolution
+from paredown.evaluators.latency.instructions import AVX2, AVX512, Instructions
 from paredown.evaluators.latency.node_counts import counts_of
 from paredown.evaluators.latency.node_features import CLASSES, measures
 from paredown.evaluators.latency.runtime_nodes import runtime_nodes
 
 
 def counted(
-    channels_in: int, channels_out: int, kernel: int, groups: int, side: int, stride: int = 1
+    channels_in: int, channels_out: int, kernel: int, groups: int, side: int, stride: int = 1, instructions: Instructions = AVX512
 ) -> dict[str, float]:
     """Return the counts of the one convolution of a network, and its class."""
     import onnx
@@ -25,9 +26,9 @@ def counted(
     end = helper.make_tensor_value_info("out", onnx.TensorProto.FLOAT, shape)
     model = helper.make_model(helper.make_graph(w.nodes, "one", [entry], [end], w.weights))
     graph = read_graph(model.SerializeToString())
-    nodes = runtime_nodes(graph)
+    nodes = runtime_nodes(graph, instructions)
     at = next(place for place, node in enumerate(nodes) if node.kind == "QLinearConv")
-    counts = counts_of(measures(graph, nodes))
+    counts = counts_of(measures(graph, nodes, instructions), instructions)
     return {name: values[at] for name, values in counts.items()}
 
 
@@ -57,6 +58,20 @@ def test_a_symmetric_convolution_copies_nothing() -> None:
     assert counts["products"] == 5  # 32 outputs are two vectors of the four that one step computes
     # 36 steps deep, 24 times six positions with two vectors on two units
     assert counts["steps"] == 36 * 24 * 6
+
+
+def test_a_symmetric_convolution_by_avx2_computes_rows_and_vectors_in_pairs() -> None:
+    counts = counted(16, 32, 3, 1, side=12, instructions=AVX2)
+    # 36 steps deep, 36 times four positions, and twice the two vectors of 8 outputs that one step computes
+    assert counts["steps"] == 36 * 36 * 2 * 4
+    assert counts["products"] == counts["tasks"] * 2
+    # 5 x 5 positions are six times four and one, which takes as long as two; 24 outputs as long as 32
+    assert counted(16, 24, 1, 1, side=5, instructions=AVX2)["steps"] == 4 * 2 * (6 * 4 + 2)
+
+
+def test_avx2_writes_the_outputs_of_a_symmetric_convolution_in_eights() -> None:
+    names = [CLASSES[int(counted(16, 20, 1, 1, 12, instructions=one)["class"])] for one in (AVX512, AVX2)]
+    assert names == ["symmetric_pointwise", "pointwise"]
 
 
 def test_groups_copy_each_position_of_the_window_and_multiply_group_by_group() -> None:

@@ -7,6 +7,7 @@ from torch import nn
 
 from paredown.evaluators.files.onnx_graph import read_graph
 from paredown.evaluators.files.onnx_model import export
+from paredown.evaluators.latency.instructions import AVX2, AVX512, Instructions
 from paredown.evaluators.latency.node_features import AT, CLASSES, measures
 from paredown.evaluators.latency.random_networks import in_format
 from paredown.evaluators.latency.runtime_nodes import runtime_nodes
@@ -14,10 +15,10 @@ from paredown.evaluators.latency.runtime_nodes import runtime_nodes
 Sizes = dict[str, float]
 
 
-def read_of(model: bytes) -> list[tuple[str, Sizes]]:
+def read_of(model: bytes, by: Instructions = AVX512) -> list[tuple[str, Sizes]]:
     """Return the class of each node with its measures."""
     graph = read_graph(model)
-    rows = measures(graph, runtime_nodes(graph))
+    rows = measures(graph, runtime_nodes(graph, by), by)
     return [(CLASSES[int(row[0])], dict(zip(AT, row, strict=True))) for row in rows]
 
 
@@ -30,6 +31,15 @@ def test_on_blocks_of_channels_the_last_block_is_whole() -> None:
         ("blocked_pointwise", 20 * 64, 32 * 64),
     ]
     assert found[-1][1]["elements_out"] == 20 * 64, "what leaves the blocks has no more channels than there are"
+
+
+def test_blocks_have_eight_channels_by_avx2() -> None:
+    model = export(nn.Sequential(nn.Conv2d(3, 20, 3, padding=1), nn.SiLU(), nn.Conv2d(20, 20, 1)).eval(), (3, 8, 8))
+    found = [(name, each["elements_out"]) for name, each in read_of(model, AVX2) if name != "reorder_out"]
+    assert found == [("direct", 24 * 64), ("gelu", 24 * 64), ("blocked_pointwise", 24 * 64)]
+    few = export(nn.Sequential(nn.Conv2d(3, 8, 3), nn.SiLU(), nn.Conv2d(8, 8, 1)).eval(), (3, 8, 8))
+    names = [[name for name, _ in read_of(few, by) if "pointwise" in name] for by in (AVX512, AVX2)]
+    assert names == [["direct_pointwise"], ["blocked_pointwise"]]
 
 
 @pytest.mark.parametrize(("channels", "run"), [(1, 256), (3, 1)])

@@ -15,9 +15,10 @@ from paredown.evaluators.files.onnx_model import export
 from paredown.evaluators.latency.apart import apart
 from paredown.evaluators.latency.block_networks import block_network
 from paredown.evaluators.latency.fitting import ProfiledNetwork, fitted
+from paredown.evaluators.latency.instructions import AVX512
 from paredown.evaluators.latency.kernels import macs_of
 from paredown.evaluators.latency.node_counts import counts_of
-from paredown.evaluators.latency.node_features import AT, measures
+from paredown.evaluators.latency.node_features import AT, CLASSES, measures
 from paredown.evaluators.latency.node_times import NodeTimes
 from paredown.evaluators.latency.predictor import BESIDE, LatencyPredictor, inputs_of, load_predictor
 from paredown.evaluators.latency.random_networks import in_format
@@ -29,14 +30,14 @@ NETWORKS = 60
 
 def costs_us(read: np.ndarray) -> np.ndarray:
     """Return what nodes cost on a machine that calls in 2 us, computes 20 MAC a ns and moves 3 elements a ns."""
-    counts = counts_of(read)
+    counts = counts_of(read, AVX512)
     return 2 + counts["macs"] / 20e3 + (counts["elements_in"] + counts["elements_out"]) / 3e3
 
 
 def profiled(seed: int) -> ProfiledNetwork:
     model, _ = block_network(seed, ("fp32", "int8")[seed % 2])
     graph = read_graph(model)
-    read = measures(graph, runtime_nodes(graph))
+    read = measures(graph, runtime_nodes(graph, AVX512), AVX512)
     costs = costs_us(read)
     macs = sum(macs_of(graph, operator) for operator in graph.operators)
     times = NodeTimes(costs + 2, float((costs + 2).sum()), len(costs))
@@ -65,7 +66,7 @@ def test_costs_that_are_known_are_learned(predictor: LatencyPredictor) -> None:
 
 def profiled_ms(model: bytes) -> float:
     graph = read_graph(model)
-    return float(costs_us(measures(graph, runtime_nodes(graph))).sum() / 1e3)
+    return float(costs_us(measures(graph, runtime_nodes(graph, AVX512), AVX512)).sum() / 1e3)
 
 
 def test_a_file_keeps_what_it_predicts(predictor: LatencyPredictor, tmp_path: Path) -> None:
@@ -78,11 +79,24 @@ def test_a_file_keeps_what_it_predicts(predictor: LatencyPredictor, tmp_path: Pa
 
 def test_what_was_not_profiled_is_marked(predictor: LatencyPredictor) -> None:
     graph = read_graph(block_network(5, "fp32")[0])
-    read = measures(graph, runtime_nodes(graph))
-    assert not predictor._outside(measures(graph, runtime_nodes(graph))[:1], predictor.facts["latency_ms"][0])
+    read = measures(graph, runtime_nodes(graph, AVX512), AVX512)
+    assert not predictor._outside(read[:1], predictor.facts["latency_ms"][0])
     read[0, AT["side"]] = 31
     assert any("side of a " in reason for reason in predictor._outside(read, 1.0))
     assert any(" ms (" in reason for reason in predictor._outside(read, 1e6))
+
+
+def test_a_predictor_counts_for_the_processor_that_was_profiled(predictor: LatencyPredictor, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = export(torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 8, 1)).eval(), (3, 8, 8))
+    assert predictor.instructions is AVX512, "that of files that name none"
+    other = replace(predictor, facts={**predictor.facts, "instructions": "avx2"})
+    classes = [{CLASSES[int(row[0])] for row in each._read(model)[0]} for each in (predictor, other)]
+    assert "direct_pointwise" in classes[0]
+    assert "blocked_pointwise" in classes[1], "blocks have 8 channels there"
+    replace(predictor, facts={**predictor.facts, "instructions": "of the future"}).save(tmp_path / "host.latency.npz")
+    with pytest.raises(DeviceError, match="another version of paredown"):
+        load_predictor(tmp_path / "host.latency.npz")
 
 
 def test_fp16_runs_as_fp32_where_it_was_not_profiled(predictor: LatencyPredictor) -> None:

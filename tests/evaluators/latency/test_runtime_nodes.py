@@ -10,6 +10,7 @@ import pytest
 import torch
 from gated_network import Gated
 
+from paredown.evaluators.device import CPU_FILE
 from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.files.onnx_graph import read_graph
 from paredown.evaluators.files.onnx_model import export
@@ -21,6 +22,7 @@ from paredown.evaluators.latency.block_networks import (
     block_network,
     convolution,
 )
+from paredown.evaluators.latency.instructions import instructions_here
 from paredown.evaluators.latency.node_counts import FEATURES, counts_of, features
 from paredown.evaluators.latency.node_features import AT, CLASSES, measures
 from paredown.evaluators.latency.node_times import NodeTimes, _ran, divided, marked, node_times
@@ -31,6 +33,7 @@ from paredown.evaluators.latency.single_precision import in_single_precision
 from paredown.spaces.families.catalogue import PUBLISHED
 
 SHAPE = (3, 8, 8)
+HERE = instructions_here()
 FAMILY_SEEDS = (0, 2, 4, 7, 53, 24)
 """Seeds of one network of each family."""
 UNUSUAL_SEEDS = (110_000_023, 110_000_067, 110_000_088, 110_000_108)
@@ -54,12 +57,11 @@ def optimised(model: bytes, folder: Path) -> Counter[str]:
 
 
 def ours(model: bytes) -> Counter[str]:
-    return Counter(node.kind for node in runtime_nodes(read_graph(model)))
+    return Counter(node.kind for node in runtime_nodes(read_graph(model), HERE))
 
 
-def has_avx512() -> bool:
-    file = Path("/proc/cpuinfo")
-    return file.is_file() and "avx512f" in file.read_text()
+def has_blocks() -> bool:
+    return CPU_FILE.is_file() and "avx2" in CPU_FILE.read_text()
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +70,7 @@ def model() -> bytes:
     return export(Gated().eval(), SHAPE)
 
 
-@pytest.mark.skipif(not has_avx512(), reason="blocks have 16 channels on AVX-512 alone")
+@pytest.mark.skipif(not has_blocks(), reason="blocks of channels are known of AVX2 and AVX-512 alone")
 def test_floating_point_nodes_are_those_of_the_runtime(tmp_path: Path) -> None:
     for seed in range(0, 40, 2):
         model, _ = block_network(seed, "fp32")
@@ -81,7 +83,7 @@ def test_integer_nodes_are_those_of_the_runtime(tmp_path: Path) -> None:
         assert ours(model) == optimised(model, tmp_path), f"network {seed}"
 
 
-@pytest.mark.skipif(not has_avx512(), reason="blocks have 16 channels on AVX-512 alone")
+@pytest.mark.skipif(not has_blocks(), reason="blocks of channels are known of AVX2 and AVX-512 alone")
 def test_families_run_as_the_runtime_says(tmp_path: Path) -> None:
     networks = [network for seed in FAMILY_SEEDS for network in random_networks(seed, ("fp32", "int8"))]
     assert {network.name.split("-")[0] for network in networks} == set(PUBLISHED)
@@ -89,10 +91,10 @@ def test_families_run_as_the_runtime_says(tmp_path: Path) -> None:
         assert ours(network.model) == optimised(network.model, tmp_path), f"{network.name}, {network.format}"
 
 
-@pytest.mark.skipif(not has_avx512() or "fp16" in number_formats(), reason="float16 is computed, or blocks are smaller")
+@pytest.mark.skipif(not has_blocks() or "fp16" in number_formats(), reason="float16 is computed, or blocks are not known")
 def test_half_floats_run_as_single_ones_where_the_machine_has_none(model: bytes, tmp_path: Path) -> None:
     half = in_format(model, "fp16", SHAPE)
-    run = Counter(node.kind for node in runtime_nodes(in_single_precision(read_graph(half))))
+    run = Counter(node.kind for node in runtime_nodes(in_single_precision(read_graph(half)), HERE))
     assert run == ours(model)
     assert run != ours(half)
     found = optimised(half, tmp_path)
@@ -129,8 +131,8 @@ def concatenated(second_scale: float) -> tuple[list[tuple[str, bool]], float]:
     graph = onnx.helper.make_graph(writer.nodes, "joined", values[:1], values[1:], writer.weights)
     opsets = [onnx.helper.make_opsetid("", OPSET)]
     read = read_graph(onnx.helper.make_model(graph, opset_imports=opsets).SerializeToString())
-    found = runtime_nodes(read)
-    rows = measures(read, found)[:, AT["recoded"]]
+    found = runtime_nodes(read, HERE)
+    rows = measures(read, found, HERE)[:, AT["recoded"]]
     return [(n.kind, n.channels_last) for n in found if "Concat" in n.kind], float(rows.sum())
 
 
@@ -141,7 +143,7 @@ def test_integers_are_laid_out_as_the_runtime_does(tmp_path: Path) -> None:
         pools = [
             n for n in onnx.load(tmp_path / "optimised.onnx").graph.node if n.op_type == "QLinearGlobalAveragePool"
         ]
-        nodes = [node for node in runtime_nodes(read_graph(model)) if node.kind == "QLinearGlobalAveragePool"]
+        nodes = [node for node in runtime_nodes(read_graph(model), HERE) if node.kind == "QLinearGlobalAveragePool"]
         assert {node.first.name.partition(".")[0]: node.channels_last for node in nodes} == {
             n.name.partition(".")[0]: any(a.name == "channels_last" and a.i == 1 for a in n.attribute) for n in pools
         }, f"network {seed}"
@@ -149,21 +151,21 @@ def test_integers_are_laid_out_as_the_runtime_does(tmp_path: Path) -> None:
 
 def test_measures_by_hand(model: bytes) -> None:
     graph = read_graph(model)
-    nodes = runtime_nodes(graph)
-    read = measures(graph, nodes)
+    nodes = runtime_nodes(graph, HERE)
+    read = measures(graph, nodes, HERE)
     first = dict(zip(AT, read[0], strict=True))
     assert (nodes[0].kind, nodes[0].activation, nodes[0].blocked) == ("Conv", "Relu", True)
     assert CLASSES[int(first["class"])] == "direct"
     assert (first["rows"], first["depth"], first["channels_in"], first["is_first"]) == (64, 27, 3, 1)
-    counts = counts_of(read)
+    counts = counts_of(read, HERE)
     assert counts["macs"][0] == 64 * 27 * first["columns"]
-    assert features(counts).shape == (len(nodes), len(FEATURES))
-    assert np.isfinite(features(counts)).all()
+    assert features(counts, HERE).shape == (len(nodes), len(FEATURES))
+    assert np.isfinite(features(counts, HERE)).all()
 
 
 def test_an_integer_operator_without_a_kernel_runs_between_conversions() -> None:
     for seed in range(1, 60, 2):
-        kinds = [node.kind for node in runtime_nodes(read_graph(block_network(seed, "int8")[0]))]
+        kinds = [node.kind for node in runtime_nodes(read_graph(block_network(seed, "int8")[0]), HERE)]
         for at in (at for at, kind in enumerate(kinds) if kind == "HardSigmoid"):
             assert (kinds[at - 1], kinds[at + 1]) == ("DequantizeLinear", "QuantizeLinear")
 
@@ -175,10 +177,10 @@ def test_nodes_of_networks_of_blocks_are_timed(format_: str) -> None:
         names = marked(model)
         onnx.checker.check_model(onnx.load_from_string(names))
         graph = read_graph(names)
-        nodes = runtime_nodes(graph)
-        read = measures(graph, nodes)
+        nodes = runtime_nodes(graph, HERE)
+        read = measures(graph, nodes, HERE)
         times = node_times(names, nodes, read, {"image": np.zeros((1, *shape), np.float32)}, 1, 0.01)
-        is_heavy = counts_of(read)["macs"] > 1e5
+        is_heavy = counts_of(read, HERE)["macs"] > 1e5
         assert times.total_us > 0
         assert times.count > 0
         if format_ != "fp16":  # which a processor without float16 computes between casts
