@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from paredown.evaluators.files.onnx_graph import read_graph
-from paredown.evaluators.latency.kernels import macs_of
 from paredown.evaluators.latency.instructions import instructions_here
+from paredown.evaluators.latency.kernels import macs_of
 from paredown.evaluators.latency.node_features import Array, measures
 from paredown.evaluators.latency.node_times import NodeTimes, marked, node_times
 from paredown.evaluators.latency.runtime_nodes import runtime_nodes

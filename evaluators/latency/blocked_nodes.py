@@ -65,7 +65,7 @@ class _Blocks:
 
 
 def blocked(graph: Graph, nodes: Sequence[RuntimeNode], block: int) -> list[RuntimeNode]:
-    """Return the nodes with convolutions on blocks of so many channels, where they can be, and what reorders tensors."""
+    """Return the nodes with convolutions on blocks of so many channels, where they can be, and reorders."""
     state = _Blocks(graph, block, Counter(name for node in nodes for name in node.inputs) + Counter(graph.outputs))
     for node in nodes:
         if node.kind == "Conv":

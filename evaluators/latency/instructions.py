@@ -6,12 +6,14 @@ Source:
     ConvSymKernelAvx2.S).
 """
 
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
-from paredown.evaluators.device import CPU_FILE
+from paredown.evaluators.device import CPU_FILE, X86
 
 
 @dataclass(frozen=True)
@@ -84,15 +86,35 @@ AVX2 = Instructions(
     near_bytes=32768,
 )
 INSTRUCTIONS = {one.name: one for one in (AVX512, AVX2)}
+KEY = "instructions"
+"""Where the facts of a profile name them."""
+
+
+def is_known(facts: Mapping[str, Any]) -> bool:
+    """Return whether the instructions of a profile's facts are in the catalogue."""
+    return facts.get(KEY, AVX512.name) in INSTRUCTIONS
 
 
 def instructions_of(facts: Mapping[str, Any]) -> Instructions:
     """Return those of a profile's facts; one that does not name them was made as if for AVX-512."""
-    return INSTRUCTIONS[facts.get("instructions", AVX512.name)]
+    return INSTRUCTIONS[facts.get(KEY, AVX512.name)]
+
+
+def read_instructions(cpu_file: Path, machine: str) -> Instructions:
+    """Return those that the operating system describes.
+
+    An x86 processor that is not known to have AVX-512 is counted as one with AVX2. On Arm nothing was counted, and what
+    a profile measures makes up for it.
+
+    Args:
+        cpu_file: `/proc/cpuinfo`; need not exist.
+        machine: Architecture, as `platform.machine()` names it.
+    """
+    has_avx512 = cpu_file.is_file() and "avx512f" in cpu_file.read_text()
+    return AVX2 if machine.lower() in X86 and not has_avx512 else AVX512
 
 
 @cache
 def instructions_here() -> Instructions:
-    """Return those of this machine, by the operating system; where it does not say, and on Arm, those of AVX-512."""
-    flags = CPU_FILE.read_text() if CPU_FILE.is_file() else ""
-    return AVX2 if "avx2" in flags and "avx512f" not in flags else AVX512
+    """Return those of this machine."""
+    return read_instructions(CPU_FILE, platform.machine())

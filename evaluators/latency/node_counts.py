@@ -24,6 +24,8 @@ KEPT_BYTES = 500_000
 """Weights that the second-level cache keeps from line to line."""
 PAGE = 1024
 """Positions whose multiples lie at the same places of the first-level cache for all channels."""
+MOVED_INTEGERS = 16
+"""Integers that one step converts, adds or moves, whatever the registers."""
 OF_BLOCKS = ("steps", "waits", "tiles", "streamed", "calls", "traffic", "single", "checked", "fetched")
 """What is counted of convolutions on blocks of channels alone."""
 MOST_TASKS, LEAST_TASK_MACS, INTEGER_TASK_ROWS = 5, 65536, 6
@@ -158,7 +160,9 @@ def _in_blocks(m: dict[str, Array], is_blocked: Flags, inside: Array, by: Instru
         tiles[positions], left = left // positions, left % positions
     full, rest = np.where(depthwise, 0, out_blocks // FILTERS), np.where(depthwise, 1, out_blocks % FILTERS)
     steps, waits, all_tiles, streamed = (np.zeros(len(width)) for _ in range(4))
-    chain = np.where(direct, 1, by.vector * np.where(pointwise, np.minimum(in_blocks, inputs), 1)) * m["window"] * inside
+    chain = (
+        np.where(direct, 1, by.vector * np.where(pointwise, np.minimum(in_blocks, inputs), 1)) * m["window"] * inside
+    )
     for filters, often in ((np.full(len(rest), FILTERS), full), (rest, rest > 0)):
         often = often * np.where(depthwise, out_blocks, 1)
         for positions, count in (*((n, m["side"] * c) for n, c in tiles.items()), (1, seen)):
@@ -230,15 +234,16 @@ def _lines(m: dict[str, Array], is_plain: Flags, is_blocked: Flags, by: Instruct
     )
     lines = ~is_blocked * np.where(is_product, np.where(depthwise, m["rows"] * m["window"], own), others)
     length = np.where(is_product & ~depthwise, np.where(integer, m["columns"], m["rows"]), of_others)
-    left = length % by.vector
+    vector = np.where(integer & (m["depth"] == 0), MOVED_INTEGERS, by.vector)
+    left = length % vector
     return {
         "positions": positions,
         "aliased": m["elements_out"] * (positions > 0) * (positions % PAGE == 0),
         "spans": np.where(is_by_channel, m["channels_out"], positions) * is_spanned,
         "scattered": m["elements_out"] * m["window"] * _is(m, "pool") * integer * ~(m["is_last"] > 0),
         "lines": lines,
-        "vectors": lines * (length // by.vector),
-        "unaligned": lines * (length // by.vector) * (left > 0),
+        "vectors": lines * (length // vector),
+        "unaligned": lines * (length // vector) * (left > 0),
         "has_remainder": lines * (left > 0),
         "eights": lines * (left // 8),
         "fours": lines * (left % 8 // 4),

@@ -150,9 +150,7 @@ def measures(graph: Graph, nodes: Sequence[RuntimeNode], instructions: Instructi
     return read
 
 
-def _measured(
-    graph: Graph, node: RuntimeNode, entries: frozenset[str], instructions: Instructions
-) -> list[float]:
+def _measured(graph: Graph, node: RuntimeNode, entries: frozenset[str], instructions: Instructions) -> list[float]:
     tensors, first = graph.tensors, node.operators[0] if node.operators else None
     inputs = [tensors.get(name, UNKNOWN) for name in node.inputs]
     outputs = [tensors.get(name, UNKNOWN) for name in node.outputs]

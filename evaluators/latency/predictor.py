@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from paredown.evaluators.errors import DeviceError
 from paredown.evaluators.files.onnx_graph import Graph, read_graph
-from paredown.evaluators.latency.instructions import Instructions, instructions_of
+from paredown.evaluators.latency.instructions import Instructions, instructions_of, is_known
 from paredown.evaluators.latency.node_counts import FEATURES, counts_of, features
 from paredown.evaluators.latency.node_features import AT, CLASSES, MEASURES, Array, measures
 from paredown.evaluators.latency.runtime_nodes import runtime_nodes
@@ -230,7 +230,7 @@ def load_predictor(file: Path) -> LatencyPredictor:
         raise DeviceError(f"{file} cannot be read: {error.strerror or error}; {again}") from error
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DeviceError(f"{file} is no latency predictor: {error}; {again}") from error
-    if known != (list(SEEN), list(CLASSES), list(MEASURES)):
+    if known != (list(SEEN), list(CLASSES), list(MEASURES)) or not is_known(facts):
         raise DeviceError(f"{file} was made by another version of paredown; {again}")
     count = sum(name.startswith("w") for name in arrays)
     layers = tuple((arrays[f"w{at}"], arrays[f"b{at}"]) for at in range(count))

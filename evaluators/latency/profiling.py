@@ -24,7 +24,7 @@ from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.latency.bench import Asked
 from paredown.evaluators.latency.bench_processes import BenchProcesses, MeasuredNetwork
 from paredown.evaluators.latency.fitting import BLOCKS, ProfiledNetwork, fitted
-from paredown.evaluators.latency.instructions import instructions_here
+from paredown.evaluators.latency.instructions import KEY, instructions_here
 from paredown.evaluators.latency.predictor import LatencyPredictor
 from paredown.evaluators.latency.random_networks import OTHER_SIZES, RandomNetwork, on_other_images, random_networks
 from paredown.evaluators.owner import end_with_owner
@@ -80,12 +80,8 @@ def _profiled(asked: Asked, tell: Callable[[str], None]) -> LatencyPredictor:
     heavy = list[RandomNetwork]()
     with closing(BenchProcesses(asked, VISITS)) as bench:
         with _networks(asked) as networks:
-
-            def is_time(_: RandomNetwork) -> bool:
-                now, later = time.monotonic(), HEAVY_TIMES * len(heavy) + len(measured) / AGAIN_EVERY
-                return now + later * (now - start) / max(len(measured), 1) < end
-
-            for one in bench.measured(_light(takewhile(is_time, networks), heavy)):
+            in_time = _in_time(networks, measured, heavy, (start, end))
+            for one in bench.measured(_light(in_time, heavy)):
                 measured.append(one)
                 if len(measured) % 20 == 0:
                     minutes = (time.monotonic() - start) / 60
@@ -105,7 +101,7 @@ def _profiled(asked: Asked, tell: Callable[[str], None]) -> LatencyPredictor:
         "device": str(this_device(asked.threads, asked.batch_size)),
         "threads": asked.threads,
         "batch_size": asked.batch_size,
-        "instructions": instructions_here().name,
+        KEY: instructions_here().name,
         "reference_ms": bench.reference_ms,
         "reference_drift": drift,
     }
@@ -129,6 +125,30 @@ def without_exports(beside: Sequence[ProfiledNetwork], again: Sequence[ProfiledN
         logs[one.format].append(math.log(alone.latency_ms / one.latency_ms))
     factors = {name: math.exp(statistics.median(those)) for name, those in logs.items()}
     return [replace(one, latency_ms=one.latency_ms * factors.get(one.format, 1.0)) for one in beside]
+
+
+def _in_time(
+    networks: Iterable[RandomNetwork],
+    measured: Sequence[MeasuredNetwork],
+    heavy: Sequence[RandomNetwork],
+    span: tuple[float, float],
+    now: Callable[[], float] = time.monotonic,
+) -> Iterator[RandomNetwork]:
+    """Yield networks until those that are measured afterwards need the time that is left, by the pace so far.
+
+    Args:
+        networks: Where they come from.
+        measured: What was measured so far; grows meanwhile.
+        heavy: What waits to be measured; grows too.
+        span: Begin and end of all measuring.
+        now: Clock of the span.
+    """
+    start, end = span
+    for network in networks:
+        later, time_now = HEAVY_TIMES * len(heavy) + len(measured) / AGAIN_EVERY, now()
+        if time_now + later * (time_now - start) / max(len(measured), 1) >= end:
+            return
+        yield network
 
 
 def _light(networks: Iterable[RandomNetwork], heavy: list[RandomNetwork]) -> Iterator[RandomNetwork]:

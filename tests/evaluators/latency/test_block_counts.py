@@ -41,7 +41,7 @@ def test_positions_are_computed_by_six_three_two_and_one() -> None:
 
 def test_avx2_computes_three_two_and_one_positions_of_blocks_of_eight() -> None:
     counts = counted("blocked_pointwise", 38, (16, 32), (1, 1), instructions=AVX2)
-    # 1444 = 481 times three positions and one; 32 outputs are four blocks, 16 channels deep; the short tile does not wait
+    # 1444 = 481 times three positions and one; 32 outputs are four blocks, 16 channels deep; no tile waits
     assert counts["tiles"] == 482
     assert counts["steps"] == 16 * (481 * 6 + 2)
     assert counts["calls"] == 1, "128 channels are 16 blocks of 8"

@@ -11,7 +11,13 @@ from paredown.evaluators.latency.runtime_nodes import runtime_nodes
 
 
 def counted(
-    channels_in: int, channels_out: int, kernel: int, groups: int, side: int, stride: int = 1, instructions: Instructions = AVX512
+    channels_in: int,
+    channels_out: int,
+    kernel: int,
+    groups: int,
+    side: int,
+    stride: int = 1,
+    instructions: Instructions = AVX512,
 ) -> dict[str, float]:
     """Return the counts of the one convolution of a network, and its class."""
     import onnx

@@ -1,5 +1,7 @@
 """What is read of nodes, beside sizes known by hand."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from torch import nn
 
 from paredown.evaluators.files.onnx_graph import read_graph
 from paredown.evaluators.files.onnx_model import export
-from paredown.evaluators.latency.instructions import AVX2, AVX512, Instructions
+from paredown.evaluators.latency.instructions import AVX2, AVX512, Instructions, read_instructions
 from paredown.evaluators.latency.node_features import AT, CLASSES, measures
 from paredown.evaluators.latency.random_networks import in_format
 from paredown.evaluators.latency.runtime_nodes import runtime_nodes
@@ -40,6 +42,23 @@ def test_blocks_have_eight_channels_by_avx2() -> None:
     few = export(nn.Sequential(nn.Conv2d(3, 8, 3), nn.SiLU(), nn.Conv2d(8, 8, 1)).eval(), (3, 8, 8))
     names = [[name for name, _ in read_of(few, by) if "pointwise" in name] for by in (AVX512, AVX2)]
     assert names == [["direct_pointwise"], ["blocked_pointwise"]]
+
+
+@pytest.mark.parametrize(
+    ("flags", "machine", "expected"),
+    [
+        ("flags : avx2 avx512f", "x86_64", AVX512),
+        ("flags : avx2 fma", "x86_64", AVX2),
+        (None, "AMD64", AVX2),  # Windows has no such file
+        ("Features : asimd", "aarch64", AVX512),
+    ],
+)
+def test_instructions_are_those_of_the_processor(
+    flags: str | None, machine: str, expected: Instructions, tmp_path: Path
+) -> None:
+    if flags is not None:
+        (tmp_path / "cpuinfo").write_text(flags)
+    assert read_instructions(tmp_path / "cpuinfo", machine) is expected
 
 
 @pytest.mark.parametrize(("channels", "run"), [(1, 256), (3, 1)])

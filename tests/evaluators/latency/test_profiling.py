@@ -10,6 +10,7 @@ import pytest
 from onnx import numpy_helper
 
 from paredown.evaluators.latency.bench import Asked
+from paredown.evaluators.latency.bench_processes import MeasuredNetwork
 from paredown.evaluators.latency.block_networks import block_network
 from paredown.evaluators.latency.fitting import ProfiledNetwork
 from paredown.evaluators.latency.node_times import NodeTimes
@@ -17,8 +18,10 @@ from paredown.evaluators.latency.profiling import (
     AGAIN_EVERY,
     AHEAD,
     HEAVY_BYTES,
+    HEAVY_TIMES,
     _alternating,
     _finished,
+    _in_time,
     _light,
     without_exports,
 )
@@ -100,6 +103,19 @@ def test_large_files_are_kept_for_after_the_exports() -> None:
     heavy: list[RandomNetwork] = []
     assert [one.name for one in _light(networks, heavy)] == ["a", "c"]
     assert heavy == networks[1:3]
+
+
+@pytest.mark.parametrize("pace_s", [0.1, 1.0])
+def test_what_is_measured_later_has_its_time_on_fast_and_slow_machines(pace_s: float) -> None:
+    networks = (RandomNetwork(str(at), "fp32", (3, 8, 8), b"") for at in range(10**6))
+    measured, heavy = list[MeasuredNetwork](), list[RandomNetwork]()
+    for one in _in_time(networks, measured, heavy, (0.0, 400.0), now=lambda: pace_s * len(measured)):
+        if int(one.name) % 3 == 0:
+            heavy.append(one)
+        else:
+            measured.append(MeasuredNetwork(one))
+    later = len(measured) // AGAIN_EVERY + HEAVY_TIMES * len(heavy)
+    assert 395 <= pace_s * (len(measured) + later) <= 400 + 3 * pace_s
 
 
 @pytest.mark.slow

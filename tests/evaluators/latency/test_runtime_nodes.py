@@ -91,7 +91,7 @@ def test_families_run_as_the_runtime_says(tmp_path: Path) -> None:
         assert ours(network.model) == optimised(network.model, tmp_path), f"{network.name}, {network.format}"
 
 
-@pytest.mark.skipif(not has_blocks() or "fp16" in number_formats(), reason="float16 is computed, or blocks are not known")
+@pytest.mark.skipif(not has_blocks() or "fp16" in number_formats(), reason="float16 runs, or blocks are not known")
 def test_half_floats_run_as_single_ones_where_the_machine_has_none(model: bytes, tmp_path: Path) -> None:
     half = in_format(model, "fp16", SHAPE)
     run = Counter(node.kind for node in runtime_nodes(in_single_precision(read_graph(half)), HERE))
