@@ -8,7 +8,7 @@ Source:
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,8 @@ AVX2 = Instructions(
     integer_latency=1,
     near_bytes=32768,
 )
-INSTRUCTIONS = {one.name: one for one in (AVX512, AVX2)}
+AVX_VNNI = replace(AVX2, name="avx-vnni", integer_rows=6, symmetric_rows=6, integer_latency=4)
+INSTRUCTIONS = {one.name: one for one in (AVX512, AVX2, AVX_VNNI)}
 KEY = "instructions"
 """Where the facts of a profile name them."""
 
@@ -110,8 +111,10 @@ def read_instructions(cpu_file: Path, machine: str) -> Instructions:
         cpu_file: `/proc/cpuinfo`; need not exist.
         machine: Architecture, as `platform.machine()` names it.
     """
-    has_avx512 = cpu_file.is_file() and "avx512f" in cpu_file.read_text()
-    return AVX2 if machine.lower() in X86 and not has_avx512 else AVX512
+    flags = cpu_file.read_text() if cpu_file.is_file() else ""
+    if machine.lower() not in X86 or "avx512f" in flags:
+        return AVX512
+    return AVX_VNNI if "avx_vnni" in flags else AVX2
 
 
 @cache

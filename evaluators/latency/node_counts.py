@@ -1,8 +1,9 @@
 """What a node does, counted from its sizes: steps of its innermost loop, elements that it moves, calls.
 
-The counts follow how ONNX Runtime's kernels work: blocks of 16 channels, six positions of a row and four blocks of
+The counts follow how ONNX Runtime's kernels work: blocks of channels, some positions of a row and four blocks of
 outputs at a time where numbers are blocked; products of matrices, whose sides are padded, elsewhere; integers in
-vectors of 16 with slower code for what is left over, and in up to five tasks, each with a product for every group.
+vectors with slower code for what is left over, and in up to five tasks, each with a product for every group. How many
+at a time, the instructions of the processor say.
 
 Source:
     ONNX Runtime 1.32, core/mlas/lib (snchwc.cpp, sgemm.cpp, qgemm.cpp, convsym.cpp, qdwconv.cpp, quantize.cpp) and

@@ -4,7 +4,7 @@ import pytest
 
 from paredown.evaluators.files.onnx_graph import read_graph
 from paredown.evaluators.latency.block_networks import Feature, NetworkWriter, convolution
-from paredown.evaluators.latency.instructions import AVX2, AVX512, Instructions
+from paredown.evaluators.latency.instructions import AVX2, AVX512, AVX_VNNI, Instructions
 from paredown.evaluators.latency.node_counts import counts_of
 from paredown.evaluators.latency.node_features import CLASSES, measures
 from paredown.evaluators.latency.runtime_nodes import runtime_nodes
@@ -71,6 +71,8 @@ def test_a_symmetric_convolution_by_avx2_computes_rows_and_vectors_in_pairs() ->
     # 36 steps deep, 36 times four positions, and twice the two vectors of 8 outputs that one step computes
     assert counts["steps"] == 36 * 36 * 2 * 4
     assert counts["products"] == counts["tasks"] * 2
+    # With VNNI it is six rows at a time, on two units
+    assert counted(16, 32, 3, 1, side=12, instructions=AVX_VNNI)["steps"] == 36 * 24 * 2 * 6
     # 5 x 5 positions are six times four and one, which takes as long as two; 24 outputs as long as 32
     assert counted(16, 24, 1, 1, side=5, instructions=AVX2)["steps"] == 4 * 2 * (6 * 4 + 2)
 

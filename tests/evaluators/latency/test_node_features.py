@@ -9,7 +9,7 @@ from torch import nn
 
 from paredown.evaluators.files.onnx_graph import read_graph
 from paredown.evaluators.files.onnx_model import export
-from paredown.evaluators.latency.instructions import AVX2, AVX512, Instructions, read_instructions
+from paredown.evaluators.latency.instructions import AVX2, AVX512, AVX_VNNI, Instructions, read_instructions
 from paredown.evaluators.latency.node_features import AT, CLASSES, measures
 from paredown.evaluators.latency.random_networks import in_format
 from paredown.evaluators.latency.runtime_nodes import runtime_nodes
@@ -49,6 +49,7 @@ def test_blocks_have_eight_channels_by_avx2() -> None:
     [
         ("flags : avx2 avx512f", "x86_64", AVX512),
         ("flags : avx2 fma", "x86_64", AVX2),
+        ("flags : avx2 avx_vnni", "x86_64", AVX_VNNI),
         (None, "AMD64", AVX2),  # Windows has no such file
         ("Features : asimd", "aarch64", AVX512),
     ],
