@@ -24,7 +24,6 @@ class Instructions:
         name: Its name, which a predictor's file keeps.
         vector: Numbers of 32 bits in a register, and channels of a block.
         positions: Positions of a line that a convolution on blocks computes at once: as many as fit, then fewer.
-        latency: Cycles until the result of a multiplication of floating-point numbers can be added to.
         rows: Rows of a product of floating-point numbers that one step computes.
         columns: Columns of it.
         integer_rows: Rows of a product of integers that one step computes.
@@ -40,7 +39,6 @@ class Instructions:
     name: str
     vector: int
     positions: tuple[int, ...]
-    latency: float
     rows: int
     columns: int
     integer_rows: int
@@ -57,7 +55,6 @@ AVX512 = Instructions(
     name="avx512",
     vector=16,
     positions=(6, 3, 2, 1),
-    latency=4,
     rows=12,
     columns=32,
     integer_rows=6,
@@ -73,7 +70,6 @@ AVX2 = Instructions(
     name="avx2",
     vector=8,
     positions=(3, 2, 1),
-    latency=4,
     rows=6,
     columns=16,
     integer_rows=4,

@@ -19,6 +19,8 @@ from paredown.evaluators.latency.node_features import ACTIVATIONS, AT_CLASS, CLA
 Flags = NDArray[np.bool_]
 FILTERS, POINTWISE_CHANNELS = 4, 128
 """Blocks of outputs that one step of a convolution computes, and inputs that a call of a pointwise one reads."""
+FEWEST = 4
+"""Results that must be under way in a step for arithmetic units not to wait."""
 AHEAD = 100
 """Multiplications that a processor looks ahead: a short tile is computed while the one before it still waits."""
 KEPT_BYTES = 500_000
@@ -50,7 +52,7 @@ def counts_of(read: Array, by: Instructions) -> dict[str, Array]:
     channels_first = is_convolution & ~integer
     rows = np.where(channels_first, m["columns"], m["rows"])
     columns = np.where(channels_first, m["rows"], m["columns"])
-    plain = m["groups"] * m["depth"] * np.ceil(columns / by.columns) * _filled(rows, by.rows, by.latency)
+    plain = m["groups"] * m["depth"] * np.ceil(columns / by.columns) * _filled(rows, by.rows, FEWEST)
     integers = _of_integers(m, is_convolution & integer, by)
     unrolled = (m["window"] > 1) | (m["stride"] > 1)
     is_plain = is_convolution & ~is_blocked
@@ -84,7 +86,7 @@ def _is(m: dict[str, Array], *names: str) -> Flags:
     return np.asarray(np.logical_or.reduce([m["class"] == AT_CLASS[name] for name in names]))
 
 
-def _filled(rows: Array, most: int, fewest: float) -> Array:
+def _filled(rows: Array, most: int, fewest: int) -> Array:
     """Return the rows that steps of `most` rows cost: the last one at least `fewest`."""
     left = rows % most
     return rows - left + (left > 0) * np.maximum(left, fewest)
@@ -168,7 +170,7 @@ def _in_blocks(m: dict[str, Array], is_blocked: Flags, inside: Array, by: Instru
         often = often * np.where(depthwise, out_blocks, 1)
         for positions, count in (*((n, m["side"] * c) for n, c in tiles.items()), (1, seen)):
             busy = np.where(depthwise, (positions + 1) / 2, filters * positions / 2)  # two arithmetic units
-            latency = by.latency / (1 + AHEAD / np.maximum(filters * positions * chain, 1))
+            latency = FEWEST / (1 + AHEAD / np.maximum(filters * positions * chain, 1))
             is_waiting = (busy < latency) & ~depthwise
             steps += often * count * busy * ~is_waiting
             waits += often * count * np.where(is_waiting | depthwise, latency, 0)
