@@ -1,6 +1,6 @@
 """How well latency on microcontrollers is predicted: results of MLPerf Tiny, one board left out at a time.
 
-`python benchmarks/mcu_latency.py mlperf_tiny_results.csv` fits what is known of engines and cores to all boards but
+`python benchmarks/mcu_latency.py [mlperf_tiny_results.csv]` fits what is known of engines and cores to all boards but
 one, predicts each result of that board without and with one calibration (another network on the same system), and
 writes benchmarks/results/mcu_latency.json. With `--write` it also writes the priors that
 `paredown.evaluators.devices.board_latency` predicts with, from all boards.
@@ -13,6 +13,7 @@ engine, and engine version), each a squared exponential over the shares of the f
 import argparse
 import csv
 import json
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from paredown.evaluators.devices.board_latency import ANCHORS, PRIORS, REFERENCE
 from paredown.evaluators.devices.catalogue import device_ids, device_profile
 
 RESULTS = Path(__file__).parent / "results" / "mcu_latency.json"
+DATA = Path(os.environ.get("PAREDOWN_DATA", Path(__file__).parents[2] / "shared/data"))
+PUBLISHED = DATA / "mlperf_tiny_results.csv"
 NETWORKS = {
     "image_classification": "ic",
     "keyword_spotting": "kws",
@@ -270,9 +273,13 @@ def priors(results: list[Result]) -> dict[str, object]:
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", type=Path, help="mlperf_tiny_results.csv")
+    parser.add_argument(
+        "results", type=Path, nargs="?", default=PUBLISHED, help=f"{PUBLISHED.name}; default: %(default)s"
+    )
     parser.add_argument("--write", action="store_true", help="write the priors that predictions use")
     arguments = parser.parse_args()
+    if not arguments.results.is_file():
+        parser.error(f"results: there is no file {arguments.results}; give its path, or its folder as PAREDOWN_DATA")
     results = read(arguments.results)
     counts = {key: len({getattr(r, key) for r in results}) for key in ("board", "core", "engine", "system")}
     document = {
