@@ -24,13 +24,17 @@ def _session_options(threads: int = 1) -> onnxruntime.SessionOptions:
     return options
 
 
-def open_session(model: Path | bytes, threads: int = 1, profile: Path | None = None) -> onnxruntime.InferenceSession:
+def open_session(
+    model: Path | bytes, threads: int = 1, profile: Path | None = None, exact: bool = False
+) -> onnxruntime.InferenceSession:
     """Return a session whose threads do not spin while they wait.
 
     Args:
         model: ONNX model, or the path of its file.
         threads: Number of threads that execute it, including the caller's; see `Device.threads`.
         profile: Where the names of profiles begin; None for no profile.
+        exact: Whether sums of 8-bit products are never clipped, as they are by the faster kernels of x86 without VNNI:
+            where integers are compared and not timed.
 
     Raises:
         EvaluationError: ONNX Runtime cannot load the model, or it names other files.
@@ -38,6 +42,8 @@ def open_session(model: Path | bytes, threads: int = 1, profile: Path | None = N
     options = _session_options(threads)
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, str(profile)
+    if exact:
+        options.add_session_config_entry("session.x64quantprecision", "1")
     try:
         content = model if isinstance(model, bytes) else model.read_bytes()
         other = external_file(content)
