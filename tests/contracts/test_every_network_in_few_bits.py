@@ -5,6 +5,7 @@ import pytest
 import torch
 from odd_networks import CLASSES, ODD, SIDE
 
+from paredown.evaluators.device import this_device
 from paredown.evaluators.files.onnx_model import export, slimmed
 from paredown.evaluators.files.onnx_session import logits, open_session
 from paredown.evaluators.packing.container import pack, unpack
@@ -22,7 +23,7 @@ def rewritten(name: str, knobs: Knobs) -> tuple[bytes, bytes, dict[str, str]]:
     """Return the file of a network, the same in few bits, and what was left alone."""
     torch.manual_seed(0)
     file = export(ODD[name]().eval(), SHAPE)
-    context = RewriteContext(IMAGES, np.arange(len(IMAGES)) % CLASSES)
+    context = RewriteContext(IMAGES, np.arange(len(IMAGES)) % CLASSES, target=this_device().target)
     rewrite = STEPS["quantization"].rewrite
     assert rewrite is not None
     return file, slimmed(rewrite(file, knobs, context)), context.skipped
