@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from paredown.evaluators.device import this_device
 from paredown.evaluators.errors import DeviceError
 from paredown.evaluators.latency.apart import apart
+from paredown.evaluators.latency.instructions import KEY, instructions_here
 from paredown.evaluators.measurement_lock import measurement_lock
 from paredown.evaluators.metrics.latency_ms import (
     PAIRS,
@@ -116,3 +117,12 @@ def _require_here(profile: "DeviceProfile") -> None:
         raise DeviceError(
             f"--device: {profile.id} is {profile.processor}, this machine is {here.name}; measure on that machine"
         )
+    if profile.latency_predictor is not None:
+        from paredown.evaluators.latency.predictor import load_predictor
+
+        profiled = load_predictor(Path(profile.latency_predictor)).facts.get(KEY, instructions_here().name)
+        if profiled != instructions_here().name:  # rented machines hide their models behind one name
+            raise DeviceError(
+                f"--device: {profile.id} was profiled with {profiled} instructions, this machine computes with "
+                f"{instructions_here().name}; measure on that machine"
+            )

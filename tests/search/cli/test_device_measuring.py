@@ -1,6 +1,7 @@
 """`device profile` and `device measure`, as users meet them; a short profile of this machine."""
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from paredown.evaluators.latency.bench import Asked
 from paredown.evaluators.latency.bench_processes import BenchProcesses
 from paredown.evaluators.latency.block_networks import block_network
 from paredown.evaluators.latency.fitting import fitted
+from paredown.evaluators.latency.instructions import INSTRUCTIONS, KEY, instructions_here
 from paredown.evaluators.latency.random_networks import RandomNetwork
 from paredown.evaluators.metrics.device_latency_ms import DEVICE_LATENCY_MS
 from paredown.evaluators.metrics.evaluation_input import EvaluationInput
@@ -35,7 +37,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with closing(BenchProcesses(Asked())) as bench:
         found = bench.profiled(list(bench.measured(map(network, range(8)))))
     facts = {"device": str(this_device()), "threads": 1, "batch_size": 1, "reference_drift": 0.0}
-    write_profiled(fitted(found, facts, steps=20), folder / "host.toml", folder / "host.latency.npz")
+    made = fitted(found, facts | {KEY: instructions_here().name}, steps=20)
+    write_profiled(made, folder / "host.toml", folder / "host.latency.npz")
+    other = next(name for name in INSTRUCTIONS if name != instructions_here().name)
+    elsewhere = replace(made, facts={**made.facts, KEY: other})
+    write_profiled(elsewhere, folder / "elsewhere.toml", folder / "elsewhere.latency.npz")
     (folder / "model.onnx").write_bytes(network(5).model)
     return folder
 
@@ -81,6 +87,7 @@ def test_threads_and_batch_belong_to_the_device(
     [
         (("measure", "model.onnx", "--device", "f746"), "f746 runs litert files"),
         (("measure", "gone.onnx"), "there is no gone.onnx"),
+        (("measure", "model.onnx", "--device", "elsewhere.toml"), "elsewhere was profiled with "),
         (("profile", "--minutes", "0"), "--minutes: 0 is not allowed"),
         (("profile", "--formats", "int8"), "without fp32"),
         (("profile", "--formats", "fp32,fp8"), "'fp8' is not allowed"),
