@@ -10,7 +10,7 @@ machine has moved since, round by round.
 Beside it: a line through the logarithms of multiply-accumulates, and the sum over the table of costs by class.
 
     .venv/bin/python benchmarks/latency_predictor.py
-    .venv/bin/python benchmarks/latency_predictor.py --device host.toml --first-seed 340000000
+    .venv/bin/python benchmarks/latency_predictor.py --device host.toml --first-seed 350000000
 
 Writes benchmarks/results/latency_predictor.json and exits with code 1 where a goal is missed: 91 % within 5 %, 99 %
 within 10 %, Kendall's tau 0.95, 10 ms a prediction.
@@ -44,8 +44,8 @@ from paredown.evaluators.latency.profiling import predictor_file, profiled
 from paredown.evaluators.latency.random_networks import RandomNetwork, random_networks
 
 RESULTS = Path(__file__).parent / "results" / "latency_predictor.json"
-FIRST_SEED = 330_000_000
-"""Profiles draw from seeds far below; those from 50,000,000 to 320,000,020 judged earlier ones."""
+FIRST_SEED = 340_000_000
+"""Profiles draw from seeds far below; those from 50,000,000 to 330,000,199 judged earlier ones."""
 EXPORTED_AHEAD = 50
 ROUNDS = 3
 GOALS = {"within_5_percent": 0.91, "within_10_percent": 0.99, "kendall_tau": 0.95}
