@@ -4,10 +4,27 @@ Early versions of ONNX Runtime read any file that such a model names, `/etc/pass
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+from paredown.evaluators.errors import EvaluationError
 
 KEY = "location"
 """Under this key a tensor names the file of its values."""
+
+
+def whole_model(model: Path | bytes) -> bytes:
+    """Return an ONNX model, or that of a file.
+
+    Raises:
+        EvaluationError: It names other files.
+        OSError: The file cannot be read.
+        google.protobuf.message.DecodeError: It is no ONNX model.
+    """
+    content = model if isinstance(model, bytes) else model.read_bytes()
+    if (other := external_file(content)) is not None:
+        raise EvaluationError(f"the model names another file, {other!r}, which is not read; save it as one file")
+    return content
 
 
 def external_file(model: bytes) -> str | None:

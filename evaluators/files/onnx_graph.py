@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto
 
 from paredown.evaluators.errors import EvaluationError
+from paredown.evaluators.files.external_data import whole_model
 from paredown.evaluators.files.node_order import Names, names_of, sort_nodes
 
 BITS = {
@@ -127,10 +128,10 @@ def read_graph(model: Path | bytes, batch_size: int = 1) -> Graph:
         batch_size: Images, where the file leaves their number open.
 
     Raises:
-        EvaluationError: It is no ONNX model.
+        EvaluationError: It is no ONNX model, or it names other files.
     """
     try:
-        proto = onnx.load_from_string(model) if isinstance(model, bytes) else onnx.load(model)
+        proto = onnx.load_from_string(whole_model(model))
         for value in proto.graph.input:
             for size in value.type.tensor_type.shape.dim:
                 if size.dim_param:

@@ -7,7 +7,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from paredown.evaluators.errors import EvaluationError
-from paredown.evaluators.files.external_data import external_file
+from paredown.evaluators.files.external_data import whole_model
 from paredown.evaluators.tasks.normalisation import Inputs
 
 BATCH_SIZE = 64
@@ -45,13 +45,11 @@ def open_session(
     if exact:
         options.add_session_config_entry("session.x64quantprecision", "1")
     try:
-        content = model if isinstance(model, bytes) else model.read_bytes()
-        other = external_file(content)
-        if other is None:
-            return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(whole_model(model), options, providers=["CPUExecutionProvider"])
+    except EvaluationError:
+        raise
     except Exception as error:  # its exception classes share no root but Exception
         raise EvaluationError(f"ONNX Runtime cannot load the model: {error}") from error
-    raise EvaluationError(f"the model names another file, {other!r}, which is not read; save it as one file")
 
 
 def logits(session: onnxruntime.InferenceSession, images: Inputs) -> NDArray[np.float32]:

@@ -20,6 +20,7 @@ from servers import STUDY
 from paredown.evaluators.devices.operator_macs import operator_macs
 from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.files.external_data import external_file
+from paredown.evaluators.files.onnx_graph import read_graph
 from paredown.evaluators.files.onnx_session import open_session
 from paredown.search.service.model_archive import model_archive
 from paredown.search.service.submission import checked_submission
@@ -118,6 +119,8 @@ def test_a_model_reads_no_file_beside_its_folder(tmp_path: Path, location: str) 
     for given in (folder / "model.onnx", content):
         with pytest.raises(EvaluationError, match=r"the model names another file, '.*', which is not read"):
             open_session(given)
+        with pytest.raises(EvaluationError, match=r"the model names another file, '.*', which is not read"):
+            read_graph(given)
     assert operator_macs(folder / "model.onnx").dense == 0, "its weights are not read"
 
 
