@@ -11,7 +11,6 @@ from typing import Any
 from paredown.spaces.compression.target import Target
 
 CPU_FILE = Path("/proc/cpuinfo")
-CLIPPED = "; int8 files may score a lower accuracy here, because this processor clips sums of 8-bit products"
 X86 = frozenset({"x86_64", "amd64", "i386", "i686", "x86"})
 
 
@@ -45,6 +44,11 @@ class Device:
         """
         return Target(int8_weight_bits=7 if self.int8_sums_saturate else 8)
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether no sum of 8-bit products is clipped on it: its files have their accuracy by exact sums everywhere."""
+        return not self.int8_sums_saturate
+
     def __str__(self) -> str:
         """Return the processor, the runtime, the number of threads and that of images where it is not one."""
         runtime = f"{self.runtime} {self.runtime_version}".rstrip()
@@ -53,10 +57,9 @@ class Device:
 
     def remark_on(self, here: "Device") -> str:
         """Return in words what it means that a study of this device goes on on another one."""
-        clipped = here.int8_sums_saturate and not self.int8_sums_saturate
         return (
             f"it began on {self}; this machine is {here}. Files are still made for the first device; latency is "
-            f"measured on the machine that runs the trial{CLIPPED if clipped else ''}"
+            "measured on the machine that runs the trial"
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -226,7 +226,7 @@ def _on_its_device(
     if connection is None and device != here:
         listener.remark(f"study {study.name!r}: {device.remark_on(here)}")
     elif connection is not None:
-        for said in connection.remarks(device, here):
+        for said in connection.remarks(device):
             listener.remark(f"study {study.name!r}: {said}")
     return replace(setup, plan=replace(setup.plan, device=device))
 

@@ -122,18 +122,20 @@ class BatchRuntime:
         file: ONNX model, or the path of its file.
         batch: Number of images that run at once.
         threads: Threads that execute each stage.
+        exact: Whether sums of 8-bit products are never clipped; see `open_session`.
 
     Raises:
         ValueError: The file has no exits.
     """
 
-    def __init__(self, file: Path | bytes, batch: int = 64, threads: int = 1) -> None:
+    def __init__(self, file: Path | bytes, batch: int = 64, threads: int = 1, exact: bool = False) -> None:
         proto = onnx.load_from_string(file) if isinstance(file, bytes) else onnx.load(file, load_external_data=False)
         plan = ExitPlan.from_json({p.key: p.value for p in proto.metadata_props}.get(EXITS_KEY))
         if plan is None:
             raise ValueError("the model has no exits")
         self.plan, self._batch = plan, batch
-        self._sessions = [open_session(model.SerializeToString(), threads) for model in stage_models(proto, plan)]
+        stages = (model.SerializeToString() for model in stage_models(proto, plan))
+        self._sessions = [open_session(stage, threads, exact=exact) for stage in stages]
 
     def run(self, images: Batches) -> Answers:
         """Return the outputs for normalised images, `n x c x h x w`."""

@@ -99,7 +99,7 @@ class ModelWriter:
         return data.normalise(images), labels
 
     def _run(self, model: bytes, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        return logits(open_session(model, self.device.threads), images)
+        return logits(open_session(model, self.device.threads, exact=self.device.is_exact), images)
 
     def _rewriting(self) -> Iterator[tuple[str, Knobs]]:
         for name in [n for n in STEPS if n in self.candidate.steps]:

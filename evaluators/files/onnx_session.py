@@ -34,7 +34,7 @@ def open_session(
         threads: Number of threads that execute it, including the caller's; see `Device.threads`.
         profile: Where the names of profiles begin; None for no profile.
         exact: Whether sums of 8-bit products are never clipped, as they are by the faster kernels of x86 without VNNI:
-            where integers are compared and not timed.
+            where integers are compared, or accuracy is that on another processor, and nothing is timed.
 
     Raises:
         EvaluationError: ONNX Runtime cannot load the model, or it names other files.

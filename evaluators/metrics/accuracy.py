@@ -44,7 +44,8 @@ def _measure(inputs: EvaluationInput) -> Measurement:
     if inputs.target is not None and inputs.target.format == "litert" and inputs.baseline is not None:
         integers = _integer_logits(inputs.file, inputs.images, inputs.target.weight_granularity)
         return replace(share_correct(integers, inputs.labels, METRIC.name), device="LiteRT")
-    return share_correct(logits(open_session(inputs.file, inputs.threads), inputs.images), inputs.labels, METRIC.name)
+    session = open_session(inputs.file, inputs.threads, exact=inputs.exact)
+    return share_correct(logits(session, inputs.images), inputs.labels, METRIC.name)
 
 
 def _integer_logits(file: Path, images: "Inputs", granularity: "Granularity") -> NDArray[np.float32]:

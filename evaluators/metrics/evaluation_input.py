@@ -59,6 +59,7 @@ class EvaluationInput:
         target: Device for which models are searched; None where the study names none.
         batch_size: Images of one run, where latency is measured; see `Device.batch_size`.
         left_out: Names of metrics that are measured elsewhere.
+        exact: Whether the device of the files adds 8-bit products exactly; see `Device.is_exact`.
     """
 
     model: "nn.Module"
@@ -72,6 +73,7 @@ class EvaluationInput:
     target: "DeviceProfile | None" = None
     batch_size: int = 1
     left_out: tuple[str, ...] = ()
+    exact: bool = False
 
     @property
     def mcu(self) -> McuTarget:

@@ -16,7 +16,7 @@ def _measure(inputs: EvaluationInput) -> Measurement:
         raise EvaluationError("exit_rate: needs the exported file and validation images")
     if not inputs.has_exits:
         return Measurement(METRIC.name, 0.0, 0.0, "measured")
-    share = 1 - BatchRuntime(inputs.file).run(inputs.images).rates[-1]
+    share = 1 - BatchRuntime(inputs.file, exact=inputs.exact).run(inputs.images).rates[-1]
     spread = 1.96 * math.sqrt(share * (1 - share) / len(inputs.images))
     return Measurement(METRIC.name, share, spread, "measured")
 

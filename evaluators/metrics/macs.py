@@ -38,7 +38,7 @@ def _count(inputs: EvaluationInput) -> Measurement:
     macs = [count.macs for count in counts]
     if inputs.file is None or inputs.images is None:
         return _measurement(macs[-1], unknown)
-    each = np.array(macs)[BatchRuntime(inputs.file).run(inputs.images).taken]
+    each = np.array(macs)[BatchRuntime(inputs.file, exact=inputs.exact).run(inputs.images).taken]
     spread = 1.96 * float(each.std()) / len(each) ** 0.5
     return _measurement(float(each.mean()), unknown, spread, "measured")
 

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from multiprocessing.connection import Connection
 from typing import Any
 
-from paredown.evaluators.device import CLIPPED, Device
+from paredown.evaluators.device import Device
 from paredown.evaluators.latency.sent_model import SentModel
 from paredown.search.drivers.process_server import main_module_hidden, worker_context
 from paredown.search.drivers.ray_access import CONNECT_S, ray_environment
@@ -44,12 +44,11 @@ class DeviceConnection:
         else:
             self.trouble = content
 
-    def remarks(self, begun_on: Device, here: Device) -> list[str]:
+    def remarks(self, begun_on: Device) -> list[str]:
         """Return what a user must know of the device.
 
         Args:
             begun_on: The device that the files of the study are made for.
-            here: This machine, which runs them for their accuracy.
         """
         name, found = self.device.resource, []
         if self.trouble:
@@ -58,8 +57,6 @@ class DeviceConnection:
             found.append(
                 f"it began on {begun_on}; {name} is {self.described}. Files are still made for the first device"
             )
-        if here.int8_sums_saturate and not begun_on.int8_sums_saturate:
-            found.append(f"files are made for {begun_on}{CLIPPED}")
         return found
 
     def send(self, sent: SentModel) -> None:

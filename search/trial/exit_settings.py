@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import moocore
@@ -11,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paredown.evaluators.files.exit_runtime import BatchRuntime, ExitPlan
+from paredown.evaluators.metrics.evaluation_input import EvaluationInput
 from paredown.evaluators.metrics.macs import exit_macs
-from paredown.evaluators.tasks.normalisation import Inputs
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.compression.early_exit import rule_of
 from paredown.spaces.exits.network import MultiExit
 from paredown.spaces.exits.rules import ExitRule
-from paredown.spaces.families.family import ImageShape
 from paredown.spaces.knob import Knobs
 
 MAX_SETTINGS = 4
@@ -73,11 +71,13 @@ def taken(rule: ExitRule, logits: Sequence[NDArray[np.float32]]) -> NDArray[np.i
     return exits
 
 
-def exit_facts(model: MultiExit, file: Path, shape: ImageShape, images: Inputs) -> dict[str, Any]:
+def exit_facts(model: MultiExit, inputs: EvaluationInput) -> dict[str, Any]:
     """Return the places of a network's exits, and the share of images and the MACs of each exit, the end last."""
-    answers = BatchRuntime(file).run(images)
+    assert inputs.file is not None, "it has been written"
+    assert inputs.images is not None, "it has been measured"
+    answers = BatchRuntime(inputs.file, exact=inputs.exact).run(inputs.images)
     rates = [round(rate, 4) for rate in answers.rates]
-    return {"after": list(model.after), "rates": rates, "macs": exit_macs(model, shape)}
+    return {"after": list(model.after), "rates": rates, "macs": exit_macs(model, inputs.shape)}
 
 
 def with_setting(candidate: Candidate, setting: Knobs) -> Candidate:

@@ -162,15 +162,15 @@ class _Trial:
         with tempfile.TemporaryDirectory(prefix="paredown-") as name:
             folder = Path(name)
             written = self._export(compressed, folder)
+            inputs = self._evaluation_input(compressed.network, written.file)
             with self.stopwatch.timed("measure"):
-                self._measure(self._evaluation_input(compressed.network, written.file), MEASURED)
+                self._measure(inputs, MEASURED)
             artifact = keep(folder, self.plan.folder, self.candidate)
             derived: list[Derived] = []
             if isinstance(compressed.network, MultiExit):
-                images = self.data.inputs("validation")
-                self.notes["exits"] = exit_facts(compressed.network, written.file, self.shape, images)
+                self.notes["exits"] = exit_facts(compressed.network, inputs)
                 with self.stopwatch.timed("thresholds"):
-                    derived = list(self._derived(compressed.network, written))
+                    derived = list(self._derived(compressed.network, written, inputs))
         return TrialResult(
             *self.plan.ending, self.measurements, artifact, self.facts, tuple(self.curve), tuple(derived)
         )
@@ -260,22 +260,22 @@ class _Trial:
         for step, layers in skipped.items():
             self.skipped[step] = self.skipped.get(step, {}) | dict(layers)
 
-    def _derived(self, model: MultiExit, written: WrittenModel) -> Iterator[Derived]:
+    def _derived(self, model: MultiExit, written: WrittenModel, inputs: EvaluationInput) -> Iterator[Derived]:
         """Measure the trained network at other settings of its exits, rewriting the file for each one in turn."""
         file, images, labels = written.file, self.data.inputs("validation"), self.data.validation.labels
-        logits, macs = BatchRuntime(file).all_logits(images), exit_macs(model, self.shape)
+        logits, macs = BatchRuntime(file, exact=inputs.exact).all_logits(images), exit_macs(model, self.shape)
         for setting in best_settings(self.candidate.steps[EXIT_STEP], dict(self.plan.swept), logits, labels, macs):
             candidate = with_setting(self.candidate, setting)
             self.writer.write_stages(written.stages, rule_of(candidate.steps[EXIT_STEP]), file)
-            measurements = evaluated(self.plan.objectives, self._evaluation_input(model, file), MEASURED)
-            facts = {"exits": exit_facts(model, file, self.shape, images)}
+            measurements = evaluated(self.plan.objectives, inputs, MEASURED)
+            facts = {"exits": exit_facts(model, inputs)}
             changed = {f"{EXIT_STEP}.{knob}": value for knob, value in setting.items()}
             yield Derived(candidate, changed, measurements, keep(file.parent, self.plan.folder, candidate), facts)
 
     def _evaluation_input(self, model: nn.Module, file: Path) -> EvaluationInput:
         plan, device, packed = self.plan, self.plan.device, file.with_name(PACKED_FILE)
         images, labels = self.data.inputs("validation"), self.data.validation.labels
-        on = (plan.baseline, device.threads, plan.target, device.batch_size, plan.left_out)
+        on = (plan.baseline, device.threads, plan.target, device.batch_size, plan.left_out, device.is_exact)
         return EvaluationInput(model, self.shape, file, packed, images, labels, *on)
 
     def _measure(self, inputs: EvaluationInput, needs: tuple[str, ...]) -> None:

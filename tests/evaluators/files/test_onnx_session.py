@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from int8_models import large_sums
 from torch import nn
 
 from paredown.evaluators.device import this_device
@@ -48,26 +48,3 @@ def test_sums_of_8_bit_products_are_exact_where_that_is_asked() -> None:
     np.testing.assert_allclose(right, 32.0, atol=0.1)
     usual = logits(open_session(large_sums()), image)
     assert (usual < 20).all() if this_device().int8_sums_saturate else (usual == right).all()
-
-
-def large_sums() -> bytes:
-    """Return a pointwise convolution of 32 channels whose weights are all 1, which is 127 as an integer."""
-    one = helper.make_tensor_value_info
-    constants = {
-        **{"scale": np.float32(1 / 255), "zero": np.uint8(0), "weights": np.full((16, 32, 1, 1), 127, np.int8)},
-        **{"weight_scale": np.float32(1 / 127), "weight_zero": np.int8(0), "out_scale": np.float32(32 / 200)},
-    }
-    nodes = [
-        helper.make_node("QuantizeLinear", ["image", "scale", "zero"], ["given"]),
-        helper.make_node("DequantizeLinear", ["given", "scale", "zero"], ["x"]),
-        helper.make_node("DequantizeLinear", ["weights", "weight_scale", "weight_zero"], ["w"]),
-        helper.make_node("Conv", ["x", "w"], ["sums"]),
-        helper.make_node("QuantizeLinear", ["sums", "out_scale", "zero"], ["made"]),
-        helper.make_node("DequantizeLinear", ["made", "out_scale", "zero"], ["out"]),
-    ]
-    entry, end = (one(n, TensorProto.FLOAT, (1, c, 4, 4)) for n, c in (("image", 32), ("out", 16)))
-    weights = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
-    graph = helper.make_graph(nodes, "sums", [entry], [end], weights)
-    return bytes(
-        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
-    )
