@@ -3,8 +3,10 @@
     .venv/bin/python benchmarks/useful_front.py --seeds 5
 
 Two arms for each seed, each the default study by the command line with one worker and one thread: `region`, this code;
-`before`, the code of the commit before studies had a region of interest, from a clone of its own. Both are measured
-alike: within 3 points of the baseline of the same run, hypervolume of `paredown.studies.front` with that limit. Writes
+`before`, the code of the commit before studies had a region of interest, from a clone of its own. Trials and members of
+the front are counted within 3 points of the baseline of the same run. Hypervolumes of the two are compared in one box:
+both are measured by `paredown.studies.front` with the baseline of `before` of the same seed and the limit that follows
+from it, since a run with a worse baseline would be measured by a lower limit. Writes
 benchmarks/results/useful_front.json after each run; what a study takes is in benchmarks/plain_optuna.py. Studies are
 kept in --runs: the same command goes on with one that was stopped, and only scores one that is done.
 """
@@ -15,7 +17,8 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +55,8 @@ def main() -> None:
     for seed in range(options.seeds):
         for arm in arms:
             code = _clone(runs) if arm == "before" else ROOT
-            rows.append({"arm": arm, "seed": seed} | _run(f"{arm}{seed}", seed, options.trials, code, runs))
+            box = next((row["baseline"] for row in rows if (row["arm"], row["seed"]) == ("before", seed)), None)
+            rows.append({"arm": arm, "seed": seed} | _run(f"{arm}{seed}", seed, options.trials, code, runs, box))
             document = {"trials": options.trials, "before": BEFORE, "goals": GOALS, "runs": rows, "means": _means(rows)}
             options.out.write_text(json.dumps(document, indent=2) + "\n")
             sys.stderr.write(f"{json.dumps(rows[-1])}\n")
@@ -68,27 +72,34 @@ def _clone(runs: Path) -> Path:
     return folder
 
 
-def _run(study: str, seed: int, trials: int, code: Path, runs: Path) -> dict[str, Any]:
-    """Run a study or what is left of it, and return its scores."""
+def _run(study: str, seed: int, trials: int, code: Path, runs: Path, box: Mapping[str, float] | None) -> dict[str, Any]:
+    """Run a study or what is left of it, and return its scores; see `_scores` for the box."""
     storage, environment = f"sqlite:///{runs}/{study}.db", os.environ | ONE_THREAD | {"PYTHONPATH": str(code)}
     command = [sys.executable, "-m", "paredown", "search", "--study", study, "--seed", str(seed), "--workers", "1"]
     command += ["--trials", str(trials), "--storage", storage, "--out", str(runs / study)]
     subprocess.run(command, env=environment, cwd=runs, stdout=subprocess.DEVNULL, check=True)
     show = [sys.executable, "-m", "paredown", "show", study, "--storage", storage, "--json"]
     shown = subprocess.run(show, env=environment, cwd=runs, stdout=subprocess.PIPE, check=True)
-    return _scores(json.loads(shown.stdout)["trials"])
+    return _scores(json.loads(shown.stdout)["trials"], box)
 
 
-def _scores(trials: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the scores of a study from its trials as `paredown show --json` prints them."""
+def _scores(trials: Sequence[dict[str, Any]], box: Mapping[str, float] | None) -> dict[str, Any]:
+    """Return the scores of a study.
+
+    Args:
+        trials: Its trials as `paredown show --json` prints them.
+        box: Values of the baseline in whose box the hypervolume is measured; None for the study's own.
+    """
     models = [_model(trial) for trial in trials if trial["state"] == "done"]
     baseline = models[0]
-    limit = baseline["accuracy"] - POINTS
-    within = [model for model in models if model["accuracy"] >= limit]
+    within = [model for model in models if model["accuracy"] >= baseline["accuracy"] - POINTS]
     best = front(within, METRICS)
-    share = hypervolume(within, METRICS, baseline, {"accuracy": limit})
+    reference = baseline if box is None else replace(baseline, measurements=_measured(box))
+    limit = reference["accuracy"] - POINTS
+    inside = [model for model in models if model["accuracy"] >= limit]
+    share = hypervolume(inside, METRICS, reference, {"accuracy": limit})
     return {
-        "baseline_accuracy": baseline["accuracy"],
+        "baseline": {metric.name: baseline[metric.name] for metric in METRICS},
         "share_within": len(within) / sum(trial["state"] in FINISHED for trial in trials),
         "front_within": len(best),
         "hypervolume": share,
@@ -98,12 +109,15 @@ def _scores(trials: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _model(trial: dict[str, Any]) -> Model:
-    measurements = {name: Measurement(name, value) for name, value in trial["metrics"].items()}
-    return Model(trial["number"], Candidate.from_json(trial["candidate"]), measurements, "")
+    return Model(trial["number"], Candidate.from_json(trial["candidate"]), _measured(trial["metrics"]), "")
+
+
+def _measured(values: Mapping[str, float]) -> dict[str, Measurement]:
+    return {name: Measurement(name, value) for name, value in values.items()}
 
 
 def _means(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the mean of each score by arm, and the hypervolume of `region` over that of `before` where both ran."""
+    """Return the mean of each score by arm, and the hypervolume of `region` over that of `before` of the same seed."""
     scores = ("share_within", "front_within", "hypervolume")
     arms = {row["arm"] for row in rows}
     means: dict[str, Any] = {
