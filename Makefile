@@ -1,8 +1,8 @@
 # The commands: `make search`, `make serve` and `make test`. All make .venv where there is none.
 PYTHON ?= python3
 BIN := .venv/bin
-# Test processes; each computes with one thread.
-JOBS ?= 2
+# Test processes: one more than two cores, since many tests wait for processes of their own; each computes with one thread.
+JOBS ?= 3
 
 .PHONY: search serve test lint install clean
 

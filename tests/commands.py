@@ -43,5 +43,5 @@ class Said:
 def paredown(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a folder and in a process of its own."""
     return subprocess.run(
-        [*COMMAND, *arguments], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=110, check=False
+        [*COMMAND, *arguments], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=280, check=False
     )

@@ -18,6 +18,7 @@ from sqlalchemy.pool import Pool
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 os.environ["PYTHONPATH"] = os.pathsep.join(p for p in (str(Path(__file__).parent), os.environ.get("PYTHONPATH")) if p)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: the networks are too small to gain by more
+os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's workers would give way to all other tests
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # tests share their cores; spinning threads would starve them
 
 

@@ -44,7 +44,7 @@ def clients(address: str, folder: Path) -> dict[str, str]:
         )
         for name, env in environments.items()
     }
-    return {name: process.communicate(timeout=100)[0] for name, process in processes.items()}
+    return {name: process.communicate(timeout=280)[0] for name, process in processes.items()}
 
 
 def actor_pid() -> int:

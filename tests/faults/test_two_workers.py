@@ -79,5 +79,5 @@ def test_each_study_is_done_once_although_a_worker_is_killed(
             for worker in workers:
                 if worker.poll() is None:
                     worker.send_signal(signal.SIGTERM)
-                    worker.communicate(timeout=100)
+                    worker.communicate(timeout=280)
     assert len(live_workers(engine)) <= 1, "the killed one, until its lease lapses"

@@ -86,6 +86,6 @@ def test_a_browser_unpacks_and_draws_the_figures(tmp_path: Path) -> None:
     page(tmp_path, 10)
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=60000", "--dump-dom"]
     command = [browser, *options, (tmp_path / "deep" / "report.html").as_uri()]
-    drawn = subprocess.run(command, capture_output=True, text=True, timeout=110, check=True).stdout
+    drawn = subprocess.run(command, capture_output=True, text=True, timeout=280, check=True).stdout
     assert drawn.count("js-plotly-plot") >= 5
     assert "scatterlayer" in drawn

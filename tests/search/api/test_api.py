@@ -206,7 +206,7 @@ def test_a_script_without_a_guard_searches_once(tmp_path: Path) -> None:
         f"    out='{tmp_path}/out')\n"
         "print('trials:', study.counts)\n"
     )
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=110, check=False)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "trials: {'done': 2}\n"
     assert "trial 1 done" in done.stderr
