@@ -234,7 +234,7 @@ def _on_its_device(
 def _prepare(study: Study, setup: Setup, costs: CandidateCosts, where: str, warm: WarmStart = COLD) -> None:
     """Let a study ask for its baseline first, then for networks that are known to be good; give it its sampler."""
     config, plan, space = setup.config, setup.plan, setup.space
-    study.enqueue([space.values(space.baseline), *(warm.first or [space.values(space.mildest_file())])])
+    study.enqueue([space.values(space.baseline), *(warm.first or [space.values(space.mildest())])])
     problem, last = replace(problem_of(setup, study, costs), sisters=warm.sisters), config.local_search_trials
     study.use(choose_sampler(config.sampler, problem, plan.optimised_metrics, where, plan.task.folder, last))
 

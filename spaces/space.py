@@ -4,7 +4,7 @@ import functools
 import itertools
 import math
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from paredown.spaces.candidate import Candidate
@@ -95,23 +95,10 @@ class SearchSpace:
 
         Steps that only teach stay off: they cost a training of the largest network and compress nothing.
         """
-        return self._mildly(name for name, step in self.steps.items() if not step.only_teaches)
-
-    def mildest_file(self) -> Candidate:
-        """Return the baseline with every step that only rewrites its file at its mildest, which nothing trains anew.
-
-        Where there is none, it is the mildest candidate.
-        """
-        candidate = self._mildly(name for name, step in self.steps.items() if step.only_rewrites)
-        return candidate if candidate.steps else self.mildest()
-
-    def _mildly(self, names: Iterable[str]) -> Candidate:
-        """Return the baseline with some steps at their mildest, where they leave a choice."""
         values = self.values(self.baseline)
-        for name in names:
-            step = self.steps[name]
+        for name, step in self.steps.items():
             knob = self.knobs[f"{name}.{step.switch}"]
-            if not knob.is_fixed:
+            if not knob.is_fixed and not step.only_teaches:
                 values[f"{name}.{step.switch}"] = knob.next_to(step.off)
         return self.candidate(values)
 

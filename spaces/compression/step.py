@@ -233,12 +233,6 @@ class Step:
         others = (self.attach, self.transform, self.finetuning, self.proximal, self.rewrite)
         return self.teacher_loss is not None and not any(others)
 
-    @property
-    def only_rewrites(self) -> bool:
-        """Whether the step changes the file alone, unless a knob beside its switch asks for more."""
-        others = (self.attach, self.transform, self.proximal, self.teacher_loss)
-        return self.rewrite is not None and not any(others)
-
     def knows_shapes(self, knobs: Knobs) -> bool:
         """Return whether the shapes that the transform gives under these knobs follow from the knobs alone."""
         return self.shapes_known if isinstance(self.shapes_known, bool) else self.shapes_known(knobs)

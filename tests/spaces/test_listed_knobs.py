@@ -95,18 +95,6 @@ def test_the_mildest_compression_has_no_lesson() -> None:
     assert list(mild.steps) == ["quantization"], "distillation only teaches"
 
 
-def test_the_mildest_file_needs_no_training_where_a_step_rewrites_files_alone() -> None:
-    steps = {name: STEPS[name] for name in ("channel_pruning", "low_rank", "quantization")}
-    every = joint_space({"mbconv": FAMILIES["mbconv"]}, steps, Range(8, 16, 4), {}, {})
-    mild = every.mildest_file()
-    assert list(mild.steps) == ["quantization"]
-    assert not STEPS["quantization"].finetunes(mild.steps["quantization"])
-    assert mild.knobs == every.baseline.knobs
-    assert list(every.mildest().steps) == ["channel_pruning", "low_rank", "quantization"]
-    only = joint_space({"mbconv": FAMILIES["mbconv"]}, {"low_rank": STEPS["low_rank"]}, Range(8, 16, 4), {}, {})
-    assert only.mildest_file() == only.mildest() != only.baseline
-
-
 def test_neighbours_of_uneven_numbers() -> None:
     knob = Levels((0.5, 0.75, 2.0))
     assert [knob.next_to(value) for value in (0.0, 0.5, 0.75, 2.0)] == [0.5, 0.75, 0.5, 0.75]
