@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=ROOT / "paredown-out/useful_front", help="folder of the studies")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/useful_front.json")
     options = parser.parse_args()
-    runs, arms = options.runs.absolute(), options.arms.split(",")
+    runs, arms = options.runs.absolute(), sorted(options.arms.split(","))  # `before` first: it gives the box
     if unknown := set(arms) - {"before", "region"}:
         parser.error(f"--arms: {unknown.pop()!r} is not allowed; allowed: before, region")
     runs.mkdir(parents=True, exist_ok=True)

@@ -116,7 +116,7 @@ def node_is_lost(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> Tri
     if not is_head and plan.baseline is not None:
         (plan.folder / "lost").touch()
         os.kill(raylet_pid(), signal.SIGKILL)
-        time.sleep(60)
+        time.sleep(60)  # until Ray ends this process, which must not give a result
     until = time.monotonic() + 60
     while plan.baseline is not None and not (plan.folder / "lost").exists() and time.monotonic() < until:
         time.sleep(0.1)
@@ -135,7 +135,7 @@ def takes_ray_away(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> T
     """The first trial after the baseline kills Ray on this machine."""
     if plan.baseline is not None:
         os.kill(raylet_pid(), signal.SIGKILL)
-        time.sleep(60)
+        time.sleep(60)  # until Ray ends this process, which must not give a result
     return toy_trials.good(candidate, plan, on_epoch)
 
 
