@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote
 
 import sqlalchemy
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from paredown.studies.errors import DatabaseUnusable
 
@@ -20,6 +21,10 @@ NO_ADDRESS = (sqlalchemy.exc.ArgumentError, ValueError)
 """What SQLAlchemy raises where a text is no address; the latter where a port is no number."""
 CONNECT_TIMEOUT_S = 10
 """Seconds after which a server that does not answer counts as unreachable."""
+IDLE = "idle_in_transaction_session_timeout"
+"""Setting of PostgreSQL: how long a transaction may do nothing before the server ends it; 0 is for ever."""
+IDLE_TIMEOUT_S = 30
+"""Seconds of it where neither the address nor the server sets any: as long as a lease lasts."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +57,27 @@ class Address:
 
     @property
     def engine_options(self) -> Mapping[str, object]:
-        """Options of the engine: a connection to a server is tried before it is used."""
+        """Options of the engine.
+
+        A connection to a server is tried before it is used. Its transactions end where they idle: a process that is
+        suspended in one, or whose machine is lost, would keep its locks and hold up all others.
+        """
         if self.engine.get_backend_name() != "postgresql":
             return {}
         given = {"connect_timeout", "service"} & self.engine.query.keys()
-        return {"pool_pre_ping": True, "connect_args": {} if given else {"connect_timeout": CONNECT_TIMEOUT_S}}
+        return {
+            "pool_pre_ping": True,
+            "pool_events": [(_end_idle_transactions, "connect")],
+            "connect_args": {} if given else {"connect_timeout": CONNECT_TIMEOUT_S},
+        }
+
+
+def _end_idle_transactions(connection: DBAPIConnection, record: object) -> None:
+    unset = f"SELECT set_config('{IDLE}', '{IDLE_TIMEOUT_S}s', false) WHERE current_setting('{IDLE}') = '0'"
+    cursor = connection.cursor()
+    cursor.execute(unset)
+    cursor.close()
+    connection.commit()  # what a transaction sets, it would take back
 
 
 def read_address(url: str) -> Address:

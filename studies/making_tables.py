@@ -22,7 +22,10 @@ def one_at_a_time(address: Address) -> Iterator[None]:
     Optuna and Alembic see whether there are tables, and then make them: two searches that begin at once would both.
     """
     if address.engine.get_backend_name() == "postgresql":
-        engine = create_engine(address.engine, poolclass=NullPool, **dict(address.engine_options))
+        options = dict(address.engine_options) | {"poolclass": NullPool, "isolation_level": "AUTOCOMMIT"}
+        engine = create_engine(
+            address.engine, **options
+        )  # the lock is held outside of transactions, which may not idle
         with engine.connect() as connection:  # the lock ends with the connection
             connection.execute(select(func.pg_advisory_lock(LOCK)))
             yield

@@ -15,8 +15,8 @@ PATIENCE_S = 120.0
 """Seconds in which a server has to come back."""
 PAUSE_S = 0.5
 """Seconds between two tries."""
-SHUTDOWN = ("57P01", "57P02", "57P03")
-"""Codes of PostgreSQL: it is told to end, another of its processes has crashed, it is not ready yet."""
+ENDED = ("57P01", "57P02", "57P03", "25P03")
+"""Codes of PostgreSQL: told to end, another of its processes crashed, not ready yet, the transaction idled too long."""
 DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError, DatabaseUnusable)
 """What a call of the database raises: an error of the driver, that error in Optuna's words, or in ours."""
 REFUSING = ("OperationalError", "InterfaceError")
@@ -57,4 +57,4 @@ def is_away(error: BaseException | None) -> bool:
     code: str | None = getattr(said, "sqlstate", None)
     is_refused = type(said).__name__ in REFUSING and (code is None or code.startswith("08"))
     is_broken = isinstance(error, DBAPIError) and error.connection_invalidated
-    return is_broken or is_refused or code in SHUTDOWN
+    return is_broken or is_refused or code in ENDED

@@ -58,6 +58,13 @@ def one_ray() -> Iterator[None]:
             server.stdin.close()  # it ends with its input
 
 
+@pytest.fixture(autouse=True)
+def _ray_where_asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide Ray, which may have been started for an earlier test, from tests that do not ask for it."""
+    if "one_ray" not in request.fixturenames:
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """Return the address of a PostgreSQL database: that in PAREDOWN_TEST_POSTGRES, or one of a server started here."""
