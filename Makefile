@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # Test processes: one more than two cores, since many tests wait for processes of their own; each computes with one thread.
-# Files run in the order of their names: in that of their sizes, those of few and slow tests, which wait most, come last.
+# Files run in the order of tests/conftest.py: in that of their sizes, those of few and slow tests, which wait most, come
+# last. Bytecode is kept, whatever the environment says: hundreds of processes would compile every module anew.
 JOBS ?= 3
 
 .PHONY: search serve test lint install clean
@@ -15,7 +16,7 @@ serve: .venv/served
 
 test: .venv/tested
 	$(MAKE) lint
-	$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 lint: .venv/tested
 	$(BIN)/ruff format --check .

@@ -14,7 +14,6 @@ from functools import partial
 
 import numpy as np
 import pywt
-import scipy.fft
 from numpy.typing import NDArray
 
 from paredown.spaces.errors import SpaceError
@@ -33,12 +32,16 @@ NOISE = 2.0
 
 
 def _dct(signals: Array, back: bool) -> Array:
+    import scipy.fft  # late, as below: few networks need it, and it takes a third of a second to load
+
     done = scipy.fft.idct if back else scipy.fft.dct
     return np.asarray(done(signals, norm="ortho"))
 
 
 def _dft(signals: Array, back: bool) -> Array:
     """Real Fourier transform as `n` reals: constant, cosine and sine of each frequency, and the alternating one."""
+    import scipy.fft
+
     n = signals.shape[-1]
     pairs = (n - 1) // 2
     cosines, sines = slice(1, 2 * pairs + 1, 2), slice(2, 2 * pairs + 1, 2)

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from paredown.evaluators.tasks.data_summary import DataSummary, summary_of
 from paredown.evaluators.tasks.images import at_size
@@ -53,6 +51,9 @@ def _summary(seed: int) -> DataSummary:
 
 
 def _split(name: SplitName, resolution: int, *, seed: int) -> Split:
+    from sklearn.datasets import load_digits  # late: it takes a second to load, and other tasks go without it
+    from sklearn.model_selection import train_test_split
+
     bunch = load_digits()
     train, rest = train_test_split(
         np.arange(len(bunch.target)), train_size=SHARES["train"], stratify=bunch.target, random_state=seed

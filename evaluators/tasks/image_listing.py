@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 from paredown.evaluators.errors import TaskError
 from paredown.evaluators.tasks.image_file import EARLIER_SUFFIXES, suffixes
@@ -146,5 +145,7 @@ def _halves(files: Files, seed: int, folder: Path) -> tuple[Files, Files]:
     labels = [label for _, label in files]
     if min(np.bincount(labels)) < 2:
         raise TaskError(f"path: {folder} needs 2 images of each class, since there is no test folder")
+    from sklearn.model_selection import train_test_split  # late: it takes a second to load
+
     first, second = train_test_split(np.arange(len(files)), test_size=0.5, stratify=labels, random_state=seed)
     return tuple(files[i] for i in sorted(first)), tuple(files[i] for i in sorted(second))

@@ -15,8 +15,14 @@ from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import Any
 
-PRELOADED = ["paredown.search.drivers.worker_process", "paredown.search.trial.run_trial", "torch._dynamo"]
-"""What trials need; PyTorch itself would load the last one, for a second, in the first trial of every process."""
+PRELOADED = [
+    "paredown.search.drivers.worker_process",
+    "paredown.search.trial.run_trial",
+    "torch._dynamo",
+    "sklearn.datasets",
+    "sklearn.model_selection",
+]
+"""What trials need; the last ones would otherwise be loaded, for a second each, in the first trial of every process."""
 
 
 def worker_context() -> ForkServerContext | SpawnContext:

@@ -6,11 +6,11 @@ that cannot be built or that breaks a limit on a known cost.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import moocore
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 from threadpoolctl import threadpool_limits
 
 from paredown.search.samplers.domain import KnobDomain
@@ -18,8 +18,10 @@ from paredown.search.samplers.history import History
 from paredown.search.samplers.proposing import ProposingSampler, fresh_draw
 from paredown.search.samplers.sampler import Costs, Params, Problem
 from paredown.search.samplers.surrogate.batch import Batch
-from paredown.search.samplers.surrogate.sisters import Sisters
-from paredown.search.samplers.surrogate.surrogate_model import HyperparameterCache, SurrogateModel
+
+if TYPE_CHECKING:  # with SciPy and scikit-learn, which take seconds to load: only once a model is fitted
+    from paredown.search.samplers.surrogate.sisters import Sisters
+    from paredown.search.samplers.surrogate.surrogate_model import HyperparameterCache, SurrogateModel
 
 MIN_DONE = 3
 """Minimum number of finished trials with values for which the model is fitted."""
@@ -64,6 +66,9 @@ class CostAwareSampler(ProposingSampler):
     def _proposed(self, domain: KnobDomain, history: History, rng: np.random.Generator) -> Params:
         if len(history.seen) < self._start or len(history.done) < MIN_DONE:
             return self._spread(domain, history, rng)
+        from paredown.search.samplers.surrogate.sisters import Sisters
+        from paredown.search.samplers.surrogate.surrogate_model import SurrogateModel
+
         if self._sisters is None:
             self._sisters = Sisters(domain, self._problem.sisters)
         costs, region = self._problem.costs, self._problem.region()
@@ -83,6 +88,8 @@ class CostAwareSampler(ProposingSampler):
             draws = self._near_the_next_cost(self._problem.costs, draws, good, len(tried))
         if not tried:
             return draws[0]
+        from scipy.spatial.distance import cdist
+
         distances = cdist(domain.encode(draws), domain.encode(tried)).min(1)
         return draws[int(distances.argmax())]
 
@@ -133,7 +140,7 @@ def _first_draw(domain: KnobDomain, history: History, rng: np.random.Generator, 
 
 
 def _pool(
-    domain: KnobDomain, history: History, model: SurrogateModel, rng: np.random.Generator, elsewhere: Sequence[Params]
+    domain: KnobDomain, history: History, model: "SurrogateModel", rng: np.random.Generator, elsewhere: Sequence[Params]
 ) -> Batch:
     """Return untried networks: random ones, neighbours of the front, those evaluated elsewhere, and their offspring."""
     known = set(history.seen)
@@ -165,7 +172,7 @@ def _pool(
     return pool
 
 
-def _best(pool: Batch, model: SurrogateModel, work: Callable[[Sequence[Params]], NDArray[np.float64]]) -> Params:
+def _best(pool: Batch, model: "SurrogateModel", work: Callable[[Sequence[Params]], NDArray[np.float64]]) -> Params:
     """Return the network of the largest improvement for its work, once the costs of the best are counted exactly."""
     gains = model.improvement(pool)
     if not (gains > 0).any():  # no candidate promises a gain: explore where the model is least certain

@@ -19,6 +19,7 @@ from paredown.search.service.policy import checked_payload
 from paredown.search.study_file.feasibility import probe
 from paredown.search.study_file.schema import checked_config
 from paredown.search.study_file.setup import set_up
+from paredown.search.study_file.yaml_text import excess
 
 
 def checked_submission(request: dict[str, Any]) -> dict[str, Any]:
@@ -33,11 +34,10 @@ def checked_submission(request: dict[str, Any]) -> dict[str, Any]:
     """
     where = str(request["where"])
     try:
-        # Aliases let a short text stand for a document without end.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(request["text"], yaml.SafeLoader)):
-            raise ConfigError(f"{where}: YAML with aliases (*name) is not accepted; write the value out")
+        if why := excess(request["text"]):
+            raise ConfigError(f"{where}: {why}")
         data = yaml.safe_load(request["text"])
-    except (yaml.YAMLError, RecursionError) as error:
+    except yaml.YAMLError as error:
         raise ConfigError(f"{where}: is no valid YAML: {error}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{where}: must hold keys such as study, task and objectives")

@@ -23,6 +23,7 @@ from paredown.search.study_file.sections import (
     TaskSection,
     TrainingSection,
 )
+from paredown.search.study_file.yaml_text import excess
 
 StudyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 
@@ -183,6 +184,8 @@ def read_config(path: Path | None, overrides: dict[str, Any]) -> StudyConfig:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{where}: is no text file: {error}") from error
     try:
+        if why := excess(text, allows_aliases=True):
+            raise ConfigError(f"{where}: {why}")
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{where}: is no valid YAML: {error}") from error

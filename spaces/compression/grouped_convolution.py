@@ -17,7 +17,6 @@ import copy
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from paredown.spaces.compression.layers import MATRIX_LAYERS, layers_to_replace
@@ -151,6 +150,8 @@ def _improved(weights: Array, inputs: Order, groups: int) -> tuple[Order, Order]
 
 def _assigned(weights: Array, columns: Order, groups: int) -> Order:
     """Return the group of each row that keeps the most weight, all of one size, given those of the columns."""
+    from scipy.optimize import linear_sum_assignment  # late: it takes most of a second to load
+
     gains = np.stack([weights[:, columns == group].sum(1) for group in range(groups)], axis=1)
     size = len(weights) // groups
     _, places = linear_sum_assignment(np.repeat(gains, size, axis=1), maximize=True)

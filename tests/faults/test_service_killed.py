@@ -57,7 +57,9 @@ def test_a_server_that_was_killed_goes_on_when_it_starts_again(tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_the_study_of_a_worker_that_was_killed_is_taken_over(database: str, tmp_path: Path) -> None:
+def test_the_study_of_a_worker_that_was_killed_is_taken_over(tmp_path: Path) -> None:
+    """As on PostgreSQL, in test_two_workers.py."""
+    database = f"sqlite:///{tmp_path / 'studies.db'}"
     open_storage(database)
     with server(tmp_path, database, "--no-worker", "--token-file", "t") as running:
         study = running.client(owner()).submit(STUDY | TRIALS)

@@ -1,7 +1,7 @@
 """The costs of candidates before training: counted on the untrained network, or estimated from those counted."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,12 @@ from paredown.evaluators.tasks.task import Task
 from paredown.search.samplers.domain import KnobDomain
 from paredown.search.samplers.sampler import Cost, Params
 from paredown.search.samplers.surrogate.described import DescribedCandidates
-from paredown.search.samplers.surrogate.gaussian_process import Predict, fit, tune
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.space import SearchSpace
 from paredown.studies.front import Model
+
+if TYPE_CHECKING:
+    from paredown.search.samplers.surrogate.gaussian_process import Predict
 
 Array = NDArray[np.float64]
 
@@ -137,6 +139,8 @@ def _cost(name: str, objectives: Sequence[Objective]) -> Cost:
 
 
 def _model(encoded: Array, logs: Array, groups: list[int]) -> Callable[[Array], Array]:
+    from paredown.search.samplers.surrogate.gaussian_process import fit, tune
+
     centre, scale = logs.mean(), logs.std() + 1e-9
     scores = (logs - centre) / scale
     rows = slice(0, 128)

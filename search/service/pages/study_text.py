@@ -8,6 +8,7 @@ import yaml
 from paredown.search.errors import ConfigError
 from paredown.search.service.dataset_places import PREFIX, dataset_names, datasets_folder, images_folder
 from paredown.search.service.service import Service
+from paredown.search.study_file.yaml_text import excess
 from paredown.studies.queue.job import Job
 
 
@@ -86,12 +87,12 @@ def _kind_and_path(task: object) -> tuple[Any, Any]:
 
 
 def _root(text: str) -> yaml.MappingNode | None:
-    """Return the mapping that a text is; it has no aliases: a short text must not stand for one without end."""
+    """Return the mapping that a text is."""
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise ConfigError("the text has aliases (*name); write their values out")
+        if why := excess(text):
+            raise ConfigError(f"the text: {why}")
         node = yaml.compose(text, yaml.SafeLoader)
-    except (yaml.YAMLError, RecursionError) as error:
+    except yaml.YAMLError as error:
         raise ConfigError(f"the text is no valid YAML: {error}") from None
     if node is not None and not isinstance(node, yaml.MappingNode):
         raise ConfigError("the text holds no keys such as study, task and objectives")

@@ -46,6 +46,6 @@ def test_a_limit_on_what_is_not_measured_here_is_judged_when_it_is(tmp_path: Pat
     setup = setup_of(tmp_path, limits={"latency_ms": IMPOSSIBLE_MS})
     assert "latency_ms" not in measure_untrained(setup.space.baseline, setup.plan)
     probe(setup, "toy.yaml")
-    too_small = setup_of(tmp_path, limits={"latency_ms": IMPOSSIBLE_MS, "size_bytes": 10})
-    with pytest.raises(ConfigError, match=r"limits\.size_bytes: no candidate can meet 10"):
+    too_small = setup_of(tmp_path, limits={"latency_ms": IMPOSSIBLE_MS, "macs": 10})
+    with pytest.raises(ConfigError, match=r"limits\.macs: no candidate can meet 10"):
         probe(too_small, "toy.yaml")

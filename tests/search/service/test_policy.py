@@ -73,7 +73,7 @@ def test_code_of_an_allowed_module_is_reached(tmp_path: Path) -> None:
         ({"study": "x" * 100}, "study: String should match pattern"),
         ({"epochs": 3}, "s.yaml: epochs: no such key"),
         ({"space": {"knobs": {"mbconv.widht": 1}}}, r"s.yaml: space.knobs: mbconv.widht"),
-        ({"limits": {"size_bytes": 10}}, "no candidate can meet 10"),
+        ({"limits": {"macs": 10}}, "no candidate can meet 10"),
     ],
 )
 def test_what_is_not_allowed_is_named(tmp_path: Path, change: dict[str, Any], said: str) -> None:

@@ -16,6 +16,8 @@ from paredown.search.api.client import Client, RemoteStudy, ServerRefused
 from paredown.studies.prediction import predict_images
 
 pytestmark = pytest.mark.timeout(400)
+in_a_file = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+"""What differs between databases is shown by the first test here and by those of the queue."""
 LONG = {"trials": 500, "training": {"epochs": 1, "finetune_epochs": 1, "batch_size": 64}}
 
 
@@ -98,6 +100,7 @@ def test_a_study_is_submitted_runs_and_gives_its_models(running: Running, client
     running.ask("/v1/studies/digits/cancel", running.token(owner, "submit"), "POST", b"")
 
 
+@in_a_file
 @pytest.mark.slow
 def test_a_running_study_is_paused_goes_on_and_is_cancelled(client: Client) -> None:
     study = client.submit(STUDY | LONG)
@@ -117,6 +120,7 @@ def test_a_running_study_is_paused_goes_on_and_is_cancelled(client: Client) -> N
     study.delete()
 
 
+@in_a_file
 @pytest.mark.slow
 def test_what_is_refused_is_said_as_on_the_command_line(running: Running, client: Client, tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text("study: x\ntask: digits\nobjectives: [accuracy, macs]\nepochs: 3\n")

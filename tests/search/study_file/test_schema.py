@@ -185,6 +185,7 @@ def refusal(folder: Path, text: str) -> str:
             "in quotes",
         ),
         ("study: s", "study: [s", "is no valid YAML: ", "line"),
+        ("study: s", "study: " + "[" * 100000, "more than 50 lists or mappings within each other are not accepted", ""),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, replaced: str, by: str, begins: str, holds: str) -> None:

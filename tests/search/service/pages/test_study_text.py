@@ -52,7 +52,7 @@ def test_a_key_is_set_in_json_and_in_an_empty_text() -> None:
     assert with_key("", "warm_start", ["b"]) == "warm_start: [b]\n"
 
 
-@pytest.mark.parametrize("text", ["- a", "a: [", "a: &x 1\nb: *x", "words", "[" * 5000])
+@pytest.mark.parametrize("text", ["- a", "a: [", "a: &x 1\nb: *x", "words", "[" * 100000])
 def test_a_text_that_is_no_study_file_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="the text"):
         with_key(text, "task", ["x"])
