@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from paredown.search.errors import ConfigError
+from paredown.search.study_file.yaml_text import loaded
 
 REFERENCE_FORM = re.compile(r"^(?:([0-9.eE+-]+)\s*[x*]\s*)?(max|min)$")
 
@@ -130,14 +130,12 @@ def read_spec(path: Path) -> BenchSpec:
             file and key.
     """
     try:
-        data = yaml.safe_load(path.read_text())
+        text = path.read_text()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is no text file: {error}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: is no valid YAML: {error}") from error
-    return checked_spec(data, str(path))
+    return checked_spec(loaded(text, str(path), allows_aliases=True), str(path))
 
 
 def checked_spec(data: Any, where: str) -> BenchSpec:

@@ -9,8 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from paredown.evaluators.standard_output import output_to_stderr
 from paredown.search.cli.exit_codes import run_command
 from paredown.search.errors import ConfigError
@@ -19,7 +17,7 @@ from paredown.search.service.policy import checked_payload
 from paredown.search.study_file.feasibility import probe
 from paredown.search.study_file.schema import checked_config
 from paredown.search.study_file.setup import set_up
-from paredown.search.study_file.yaml_text import excess
+from paredown.search.study_file.yaml_text import loaded
 
 
 def checked_submission(request: dict[str, Any]) -> dict[str, Any]:
@@ -33,12 +31,7 @@ def checked_submission(request: dict[str, Any]) -> dict[str, Any]:
         ParedownError: It says what cannot be, or what the server does not allow.
     """
     where = str(request["where"])
-    try:
-        if why := excess(request["text"]):
-            raise ConfigError(f"{where}: {why}")
-        data = yaml.safe_load(request["text"])
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: is no valid YAML: {error}") from error
+    data = loaded(request["text"], where)
     if not isinstance(data, dict):
         raise ConfigError(f"{where}: must hold keys such as study, task and objectives")
     config = checked_config(data, where, request["given"])

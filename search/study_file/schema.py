@@ -5,7 +5,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from paredown.search.errors import ConfigError
@@ -23,7 +22,7 @@ from paredown.search.study_file.sections import (
     TaskSection,
     TrainingSection,
 )
-from paredown.search.study_file.yaml_text import excess
+from paredown.search.study_file.yaml_text import loaded
 
 StudyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 
@@ -183,12 +182,7 @@ def read_config(path: Path | None, overrides: dict[str, Any]) -> StudyConfig:
         raise ConfigError(f"{where}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{where}: is no text file: {error}") from error
-    try:
-        if why := excess(text, allows_aliases=True):
-            raise ConfigError(f"{where}: {why}")
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: is no valid YAML: {error}") from error
+    data = loaded(text, where, allows_aliases=True)
     if not isinstance(data, dict):
         raise ConfigError(f"{where}: must hold keys such as study, task and objectives")
     return checked_config(data, where, {key: value for key, value in overrides.items() if value is not None})

@@ -10,7 +10,9 @@ import yaml
 from dash import html
 from dash.development.base_component import Component
 
+from paredown.search.errors import ConfigError
 from paredown.search.service.service import Service
+from paredown.search.study_file.yaml_text import composed
 
 KEY_PATH = re.compile(r"^[^:]+: ([a-z_][\w.]*(?:\[\d+\])?):")
 MAX_DEPTH = 3
@@ -96,8 +98,8 @@ def key_named(message: str) -> str:
 def line_of(text: str, key: str) -> int | None:
     """Return the line, from 1, where a dotted key stands in a YAML text; None where it does not."""
     try:
-        node = yaml.compose(text, yaml.SafeLoader)
-    except (yaml.YAMLError, RecursionError):
+        node = composed(text, "the text")
+    except ConfigError:
         return None
     line = None
     for part in key.split("."):

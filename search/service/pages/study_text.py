@@ -8,8 +8,11 @@ import yaml
 from paredown.search.errors import ConfigError
 from paredown.search.service.dataset_places import PREFIX, dataset_names, datasets_folder, images_folder
 from paredown.search.service.service import Service
-from paredown.search.study_file.yaml_text import excess
+from paredown.search.study_file.yaml_text import composed, loaded
 from paredown.studies.queue.job import Job
+
+WHERE = "the text"
+"""How messages name a study file on a page."""
 
 
 def study_text(service: Service, job: Job) -> str:
@@ -39,7 +42,7 @@ def with_key(text: str, key: str, value: list[Any] | dict[str, Any]) -> str:
     """
     root = _root(text)
     if root is not None and root.flow_style:  # JSON, for one: all of it may be one line
-        rest = {name: one for name, one in yaml.safe_load(text).items() if name != key}
+        rest = {name: one for name, one in loaded(text, WHERE).items() if name != key}
         return _written(rest if value == [] else {**rest, key: value})
     line = "" if value == [] else _written({key: value})
     pairs = [] if root is None else root.value
@@ -58,7 +61,7 @@ def top_level(text: str) -> Mapping[str, Any]:
         ConfigError: The text is no YAML mapping.
     """
     _root(text)
-    found: Mapping[str, Any] = yaml.safe_load(text) or {}
+    found: Mapping[str, Any] = loaded(text, WHERE) or {}
     return found
 
 
@@ -88,12 +91,7 @@ def _kind_and_path(task: object) -> tuple[Any, Any]:
 
 def _root(text: str) -> yaml.MappingNode | None:
     """Return the mapping that a text is."""
-    try:
-        if why := excess(text):
-            raise ConfigError(f"the text: {why}")
-        node = yaml.compose(text, yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"the text is no valid YAML: {error}") from None
+    node = composed(text, WHERE)
     if node is not None and not isinstance(node, yaml.MappingNode):
         raise ConfigError("the text holds no keys such as study, task and objectives")
     return node

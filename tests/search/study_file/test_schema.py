@@ -185,7 +185,10 @@ def refusal(folder: Path, text: str) -> str:
             "in quotes",
         ),
         ("study: s", "study: [s", "is no valid YAML: ", "line"),
-        ("study: s", "study: " + "[" * 100000, "more than 50 lists or mappings within each other are not accepted", ""),
+        ("study: s", "study: " + "[" * 100000, "lists or mappings within each other, more than 50 deep", ""),
+        ("study: s", "study: 2026-13-45", "is no valid YAML: 2026-13-45 is taken for timestamp", "in quotes"),
+        ("study: s", "study: s\ntrials: " + "9" * 5000, "is no valid YAML: 99999999", "line 3"),
+        ("study: s", "study: !!int many", "is no valid YAML: many is taken for int", "line 2"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, replaced: str, by: str, begins: str, holds: str) -> None:
