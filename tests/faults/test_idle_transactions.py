@@ -26,13 +26,18 @@ def test_every_connection_has_a_limit(postgres: str, name: str) -> None:
     assert idle_timeout(Study.create(postgres, name, CONFIG, objectives(), "out")) == f"{IDLE_TIMEOUT_S}s"
 
 
+def test_what_the_address_says_stands(postgres: str, name: str) -> None:
+    address = (
+        make_url(postgres).update_query_dict({"options": f"-c {IDLE}=90000"}).render_as_string(hide_password=False)
+    )
+    assert idle_timeout(Study.create(address, name, CONFIG, objectives(), "out")) == "90s"
+
+
 def test_another_runner_goes_on(postgres: str, name: str) -> None:
-    brief = make_url(postgres).update_query_dict({"options": f"-c {IDLE}=500"}).render_as_string(hide_password=False)
-    suspended = Study.create(brief, name, CONFIG, objectives(), "out")
-    other = Study.create(postgres, name, CONFIG, objectives(), "out")
-    assert idle_timeout(suspended) == "500ms", "what the address says stands"
+    suspended, other = (Study.create(postgres, name, CONFIG, objectives(), "out") for _ in range(2))
     suspended.runner.renew()
     with suspended.runner.transaction() as session:
+        session.execute(text(f"SET LOCAL {IDLE} = 500"))  # in place of half a minute
         other.runner.renew()
         with pytest.raises(SQLAlchemyError) as ended:
             session.execute(text("SELECT 1"))
