@@ -23,9 +23,8 @@ def one_at_a_time(address: Address) -> Iterator[None]:
     """
     if address.engine.get_backend_name() == "postgresql":
         options = dict(address.engine_options) | {"poolclass": NullPool, "isolation_level": "AUTOCOMMIT"}
-        engine = create_engine(
-            address.engine, **options
-        )  # the lock is held outside of transactions, which may not idle
+        # Without a transaction around the lock: the server ends those that idle.
+        engine = create_engine(address.engine, **options)
         with engine.connect() as connection:  # the lock ends with the connection
             connection.execute(select(func.pg_advisory_lock(LOCK)))
             yield

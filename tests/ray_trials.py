@@ -106,7 +106,7 @@ def one_dies(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> TrialRe
     (plan.folder / f"node-{raylet_pid()}").touch()
     until = time.monotonic() + 100
     while len(list(plan.folder.glob("node-*"))) < 2 and time.monotonic() < until:
-        time.sleep(0.1)
+        time.sleep(0.1)  # between two looks at what another process does
     return toy_trials.good(candidate, plan, on_epoch)
 
 
@@ -119,7 +119,7 @@ def node_is_lost(candidate: Any, plan: Any, on_epoch: Callable[..., str]) -> Tri
         time.sleep(60)  # until Ray ends this process, which must not give a result
     until = time.monotonic() + 60
     while plan.baseline is not None and not (plan.folder / "lost").exists() and time.monotonic() < until:
-        time.sleep(0.1)
+        time.sleep(0.1)  # between two looks at what another process does
     return toy_trials.good(candidate, plan, on_epoch)
 
 
@@ -127,7 +127,7 @@ def waits_until_seen(candidate: Any, plan: Any, on_epoch: Callable[..., str]) ->
     """A trial that ends only when somebody has seen its first epoch."""
     on_epoch(0, {"accuracy": 0.5})
     while not (plan.folder / "seen").exists():
-        time.sleep(0.1)
+        time.sleep(0.1)  # between two looks at what another process does
     return toy_trials.good(candidate, plan, on_epoch)
 
 
