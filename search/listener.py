@@ -40,6 +40,9 @@ class SearchStart:
 class ProgressListener:
     """Told what happens; a subclass overrides what it shows. This class itself ignores everything."""
 
+    def probed(self, done: int, total: int) -> None:
+        """So many untrained candidates of a sample were measured, and none keeps the limits; all: that is over."""
+
     def supernet_epoch(self, family: str, epoch: int, epochs: int) -> None:
         """The supernet of a family has trained `epoch` of its epochs; 0 when its training starts."""
 

@@ -114,7 +114,7 @@ def search(
         if said := check_outputs(begun, config.study, folder, url):
             listener.remark(said)
         warm = read_warm_start(setup, url, begun, where)
-        measured = [] if begun is not None else probe(setup, where)
+        measured = [] if begun is not None else probe(setup, where, listener.probed)
         stored = {**setup.stored, **({"warm_start": list(warm.stored)} if warm.stored else {})}
         study = Study.create(url, config.study, stored, setup.plan.objectives, str(folder), lease_s)
         with losses_as_abort(study, folder, url), recorded(folder, study.name, listener) as recording:

@@ -72,7 +72,7 @@ def choose(
     given, metrics = {limit.metric.name for limit in limits}, optimised_metrics(objectives)
     others = [objective for objective in objectives if objective.metric.name not in given]
     anew = any(objective.is_limited and objective.metric.name in given for objective in objectives)
-    usable = [m for m in models if m.feasible or (anew and worst_violation(m, others)[1] <= 0)]
+    usable = [m for m in models if m.feasible or (anew and not m.refusal and worst_violation(m, others)[1] <= 0)]
     if not usable:
         nearest = binding_text([replace(m, feasible=False) for m in models], others)
         raise NothingFits(nearest or "the study has no finished model yet; run `paredown search` first")

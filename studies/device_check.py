@@ -1,6 +1,7 @@
 """Checks an exported model against limits and a device, from its manifest and its file."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from paredown.evaluators.files.names import MANIFEST_FILE, MODEL_FILE
 from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.evaluators.metrics.measurement import Measurement, Objective
 from paredown.spaces.candidate import Candidate
+from paredown.studies.device_models import DEVICE_METRICS, tightened
+from paredown.studies.errors import StudyError
 from paredown.studies.model_folder.manifest import read_manifest
 
 
@@ -47,15 +50,18 @@ def check_model(folder: Path, profile: DeviceProfile | None, limits: Sequence[Ob
         name: Measurement(name, **{field: m[field] for field in fields if field in m})
         for name, m in manifest["metrics"].items()
     }
+    for name, measured in found.items():
+        if not isinstance(measured.value, int | float) or not math.isfinite(measured.value):
+            raise StudyError(f"{folder / MANIFEST_FILE}: metrics.{name}.value: {measured.value!r} is no number")
     refusal = ""
     if profile is not None:
         costs = device_costs(folder / model_file, Candidate.from_json(manifest["candidate"]), profile)
-        found, refusal = found | dict(costs.measurements), costs.refusal
-        named, metrics = {limit.metric.name for limit in limits}, known_metrics()
-        own = [Objective(metrics[n], False, value) for n, value in profile.limits.items() if n not in named]
-        limits = [*limits, *(own if not refusal else [])]
+        here = {name: measured for name, measured in found.items() if name not in DEVICE_METRICS}
+        found, refusal, metrics = here | dict(costs.measurements), costs.refusal, known_metrics()
+        own = [Objective(metrics[name], False, value) for name, value in profile.limits.items()]
+        limits = tightened([] if refusal else own, limits)
     rows = []
     for limit in limits:
-        measured = found.get(limit.metric.name)
-        rows.append((limit, measured, measured is not None and limit.violation(measured.value) <= 0))
+        value = found.get(limit.metric.name)
+        rows.append((limit, value, value is not None and limit.violation(value.value) <= 0))
     return Checked(tuple(rows), refusal)

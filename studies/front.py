@@ -28,6 +28,7 @@ class Model:
         measurements: Measurements by metric name.
         artifact: Folder of its files, relative to the study's folder.
         feasible: Whether it keeps every limit.
+        refusal: Why the device of the study cannot run it; empty where it can.
     """
 
     trial: int
@@ -35,6 +36,7 @@ class Model:
     measurements: Mapping[str, Measurement]
     artifact: str
     feasible: bool = True
+    refusal: str = ""
 
     def __getitem__(self, metric: str) -> float:
         return self.measurements[metric].value

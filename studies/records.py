@@ -110,11 +110,12 @@ class Records:
                 if measured.get(number, {}).keys() >= optimised  # an earlier version stored some without
             ]
         # The baseline is the reference, also where the device of the study does not execute it.
-        return [replace(m, feasible=False) if self._is_refused(m) else m for m in models]
+        refused = [(model, self._refusal(model)) for model in models]
+        return [replace(model, feasible=False, refusal=reason) if reason else model for model, reason in refused]
 
-    def _is_refused(self, model: Model) -> bool:
-        """Return whether the device of the study cannot execute a model."""
-        return self.target is not None and bool(refused_format(model.candidate, self.target))
+    def _refusal(self, model: Model) -> str:
+        """Return why the device of the study cannot execute a model; empty where it can or none is named."""
+        return "" if self.target is None else refused_format(model.candidate, self.target)
 
     @cached_property
     def target(self) -> DeviceProfile | None:

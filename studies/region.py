@@ -8,6 +8,8 @@ from paredown.studies.front import Model
 
 MAX_NEAREST = 10
 """Maximum number of models that are shown in place of a front, where no model keeps the limits."""
+DEVICE = "device"
+"""What binds where the study's device runs none of the models."""
 
 
 def limit_texts(objectives: Sequence[Objective]) -> list[str]:
@@ -21,8 +23,15 @@ def limits_summary(objectives: Sequence[Objective]) -> dict[str, dict[str, Any]]
 
 
 def nearest(models: Sequence[Model], objectives: Sequence[Objective]) -> list[Model]:
-    """Return models in order of their worst violation, the least first; of equal ones, the earlier trial first."""
-    return sorted(models, key=lambda model: (worst_violation(model, objectives)[1], model.trial))[:MAX_NEAREST]
+    """Return models in order of their worst violation, the least first; of equal ones, the earlier trial first.
+
+    Those that the study's device cannot run come last.
+    """
+
+    def rank(model: Model) -> tuple[bool, float, int]:
+        return bool(model.refusal), worst_violation(model, objectives)[1], model.trial
+
+    return sorted(models, key=rank)[:MAX_NEAREST]
 
 
 def worst_violation(model: Model, objectives: Sequence[Objective]) -> tuple[str, float]:
@@ -35,11 +44,13 @@ def worst_violation(model: Model, objectives: Sequence[Objective]) -> tuple[str,
 def binding(models: Sequence[Model], objectives: Sequence[Objective]) -> str:
     """Return the metric whose limit keeps every model out: the one that the nearest model breaks most.
 
-    It is empty where a model keeps all limits, and where there is no model.
+    It is empty where a model keeps all limits, and where there is no model; `device` where the device of the study runs
+    none of them.
     """
     if not models or any(model.feasible for model in models):
         return ""
-    return worst_violation(nearest(models, objectives)[0], objectives)[0]
+    first = nearest(models, objectives)[0]
+    return DEVICE if first.refusal else worst_violation(first, objectives)[0]
 
 
 def binding_text(models: Sequence[Model], objectives: Sequence[Objective]) -> str:
@@ -47,6 +58,9 @@ def binding_text(models: Sequence[Model], objectives: Sequence[Objective]) -> st
     if not (name := binding(models, objectives)):
         return ""
     first = nearest(models, objectives)[0]
+    if name == DEVICE:
+        counted = "does not run the one model" if len(models) == 1 else f"runs none of {len(models)} models"
+        return f"the device of the study {counted}; the nearest is trial {first.trial}: {first.refusal}"
     limit = next(o for o in objectives if o.metric.name == name)
     broken = "; ".join(broken_limits(tuple(objectives), first.values)) or f"{name} was not measured"
     counted = "the one model does not keep" if len(models) == 1 else f"none of {len(models)} models keeps"

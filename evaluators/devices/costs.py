@@ -55,6 +55,9 @@ def device_costs(file: Path, candidate: Candidate, profile: DeviceProfile) -> De
     """
     if refusal := refused_format(candidate, profile):
         return DeviceCosts(refusal=refusal)
+    is_tflite = file.suffix == ".tflite"
+    if is_tflite and profile.format != "litert":
+        return DeviceCosts(refusal=f"is a TensorFlow Lite file; {profile.id} runs {profile.format}")
     try:
         found = _integer_costs(file, profile) if profile.format == "litert" else {}
         found |= {one.NAME: one.predicted(profile, file) for one in (latency, energy) if one.predicts(profile)}
@@ -67,9 +70,16 @@ def _integer_costs(file: Path, profile: DeviceProfile) -> dict[str, Measurement]
     from paredown.evaluators.litert.conversion import tflite_model
     from paredown.evaluators.litert.metric import npu_estimate
     from paredown.evaluators.litert.runtimes import arena
+    from paredown.evaluators.litert.signature import has_channel_scales
 
-    is_made, model = file.suffix == ".tflite", file.read_bytes()
-    model = model if is_made else tflite_model(model, profile.weight_granularity)
+    model = file.read_bytes()
+    if file.suffix != ".tflite":
+        model = tflite_model(model, profile.weight_granularity)
+    elif profile.weight_granularity == "tensor" and has_channel_scales(model):
+        raise EvaluationError(
+            f"has a scale for each channel of its weights; {profile.id} takes one a tensor: export it with --device "
+            f"{profile.id}"
+        )
     found = [
         Measurement("ram_bytes", arena(model).total, device="TensorFlow Lite Micro's allocator, 64-bit host"),
         Measurement("flash_bytes", len(model) + profile.engine_flash_bytes, device=profile.id),

@@ -56,6 +56,15 @@ class Signature:
         return (integers.astype(np.float32) - self.made.zero_point) * np.float32(self.made.scale)
 
 
+def has_channel_scales(model: bytes) -> bool:
+    """Return whether a tensor of a file has more than one scale, as weights with one for each channel have."""
+    from tflite_micro.tensorflow.lite.micro.python import schema_py_generated as schema
+
+    graph = schema.Model.GetRootAs(model, 0).Subgraphs(0)
+    grids = [graph.Tensors(number).Quantization() for number in range(graph.TensorsLength())]
+    return any(grid is not None and grid.ScaleLength() > 1 for grid in grids)
+
+
 def _grid(tensor: Any) -> Grid:
     quantization = tensor.Quantization()
     return Grid(float(quantization.Scale(0)), int(quantization.ZeroPoint(0)))

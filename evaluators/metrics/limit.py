@@ -1,6 +1,7 @@
 """Limits that follow from the baseline's value, and are known once the baseline is measured."""
 
 from dataclasses import dataclass
+from decimal import Decimal
 
 
 @dataclass(frozen=True)
@@ -21,5 +22,10 @@ class BaselineLimit:
 
     def __str__(self) -> str:
         if self.points:
-            return f"baseline {'-' if self.points < 0 else '+'} {abs(self.points):g} pt"
-        return "baseline" if self.factor == 1 else f"{self.factor:g} x baseline"
+            return f"baseline {'-' if self.points < 0 else '+'} {_written(abs(self.points))} pt"
+        return "baseline" if self.factor == 1 else f"{_written(self.factor)} x baseline"
+
+
+def _written(number: float) -> str:
+    """Return a number in the digits that it needs, without an exponent: what is stored is read again."""
+    return format(Decimal(repr(number)).normalize(), "f")

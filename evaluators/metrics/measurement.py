@@ -9,6 +9,8 @@ from paredown.evaluators.metrics.limit import BaselineLimit
 
 How = Literal["counted", "lower bound", "measured", "predicted"]
 Comparison = Literal["better", "same", "worse"]
+FLOOR_NOTE = "the lowest that can be told"
+"""What is said beside a limit at the floor of its metric."""
 PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -145,7 +147,8 @@ class Objective:
     Attributes:
         metric: What is looked at.
         optimised: Whether it spans the front.
-        limit: The worst acceptable value, in the metric's unit; None where there is none or it is not known yet.
+        limit: The worst acceptable value, in the metric's unit; None where there is none or it is not known yet. One
+            below the metric's floor becomes the floor: lower values cannot be told apart.
         relative: How the limit follows from the baseline; None for one that does not.
     """
 
@@ -153,6 +156,10 @@ class Objective:
     optimised: bool = True
     limit: float | None = None
     relative: BaselineLimit | None = None
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and not self.metric.higher_is_better:
+            object.__setattr__(self, "limit", self.metric.counted_as(self.limit))
 
     @property
     def is_limited(self) -> bool:
@@ -173,8 +180,9 @@ class Objective:
         sign = f"{self.metric.name} {'>=' if self.metric.higher_is_better else '<='}"
         if self.limit is None:
             return f"{sign} {self.relative}"
-        written = "" if self.relative is None else f" ({self.relative})"
-        return f"{sign} {self.metric.format(self.limit)}{written}"
+        notes = [] if self.relative is None else [str(self.relative)]
+        notes += [FLOOR_NOTE] if self.metric.floor and self.limit == self.metric.floor else []
+        return f"{sign} {self.metric.format(self.limit)}" + (f" ({'; '.join(notes)})" if notes else "")
 
     def violation(self, value: float, tolerance: float = 0.0) -> float:
         """Return by what share of the limit a value is beyond it; 0 or less where it is kept."""
@@ -182,6 +190,12 @@ class Objective:
             return 0.0
         excess = self.metric.loss(value) - self.metric.loss(self.limit)
         return excess / max(abs(self.limit), 1e-12) - tolerance
+
+    def tighter_than(self, other: "Objective") -> bool:
+        """Return whether this limit admits less than another one on the same metric."""
+        assert self.limit is not None
+        assert other.limit is not None
+        return self.metric.loss(self.limit) < self.metric.loss(other.limit)
 
     def describe(self, value: float) -> str:
         """Return in words how a value stands to the limit."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.evaluators.metrics.limit import BaselineLimit
-from paredown.evaluators.metrics.measurement import Objective
+from paredown.evaluators.metrics.measurement import Metric, Objective
 from paredown.evaluators.metrics.test_accuracy import METRIC as TEST_ACCURACY
 from paredown.search.errors import ConfigError
 from paredown.search.study_file.limits import read_limit, refusal
@@ -54,12 +54,19 @@ def _limit(
     if limit is None:
         raise ConfigError(f"{given}: none is no limit here; leave it out")
     if not isinstance(limit, BaselineLimit):
-        if not wants_higher and limit <= 0:
-            raise ConfigError(f"{given}: no model can meet {limit:g}; allowed: above 0")
-        return Objective(metric, optimised=False, limit=limit)
+        return Objective(metric, optimised=False, limit=_possible(limit, metric, given))
     if refused := refusal(limit, metric):
         raise ConfigError(f"{given}: {refused}")
     objective = Objective(metric, optimised=False, relative=limit).resolved(baseline.values if baseline else {})
     if objective.limit is None:
-        raise ConfigError(f"{given}: the baseline has no {name} yet; allowed: a number")
+        lacks = "no baseline is known here" if baseline is None else f"the baseline has no {name}"
+        raise ConfigError(f"{given}: {lacks}; allowed: a number")
     return objective
+
+
+def _possible(limit: float, metric: Metric, given: str) -> float:
+    if not metric.higher_is_better and limit <= 0:
+        raise ConfigError(f"{given}: no model can meet {limit:g}; allowed: above 0")
+    if limit > metric.highest:
+        raise ConfigError(f"{given}: no model can meet {limit:g}; allowed: at most {metric.highest:g}")
+    return limit

@@ -101,10 +101,10 @@ class ModelTable:
         for metric in self.metrics:
             if metric.name not in model.measurements:
                 cells.append("")
-            elif self.baseline is None or self._is_baseline(model):
+            elif not self._has_reference(metric) or self._is_baseline(model):
                 cells.append(metric.format(model[metric.name]))
             else:
-                value, reference = model[metric.name], self.baseline[metric.name]
+                value, reference = model[metric.name], self._reference(metric)
                 cells.append(f"{metric.format(value)}\n{coloured_change(metric, value, reference)}")
         return [*cells, escape(self._note(model))]
 
@@ -115,8 +115,8 @@ class ModelTable:
                 cells.append("<td></td>")
                 continue
             value, change = model[metric.name], ""
-            if self.baseline is not None and not self._is_baseline(model):
-                reference = self.baseline[metric.name]
+            if self._has_reference(metric) and not self._is_baseline(model):
+                reference = self._reference(metric)
                 colour = HTML_COLOURS[metric.compare(value, reference)]
                 change = f" <small style='color:{colour}'>{metric.format_change(value, reference)}</small>"
             cells.append(f"<td>{html.escape(metric.format(value))}{change}</td>")
@@ -126,6 +126,14 @@ class ModelTable:
         remarks = latency_remarks(model, self.baseline, self.fp32_models)
         called = "baseline" if self._is_baseline(model) else self.compression(model)
         return f"{called} ({'; '.join(remarks)})" if remarks else called
+
+    def _has_reference(self, metric: Metric) -> bool:
+        """Return whether the baseline has the metric: on another device it may have no cost."""
+        return self.baseline is not None and metric.name in self.baseline.measurements
+
+    def _reference(self, metric: Metric) -> float:
+        assert self.baseline is not None
+        return self.baseline[metric.name]
 
     def _is_baseline(self, model: Model) -> bool:
         return self.baseline is not None and model.trial == self.baseline.trial

@@ -26,6 +26,9 @@ from paredown.studies.front import Model, front, hypervolume
 from paredown.studies.region import limit_texts, worst_violation
 from paredown.studies.result import TRAINED, PendingTrial, TrialResult
 
+PROBE = "looking for a network within the limits"
+"""Title of the bar while the sample of untrained networks is measured."""
+
 
 def display_console() -> Console:
     """Return the console for progress and remarks: standard error, or the cell of a notebook."""
@@ -42,7 +45,7 @@ class ProgressDisplay(ProgressListener):
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._supernets = _SupernetBars(console)
+        self._before = _Bars(console)
         self._start = SearchStart("", (), 0, None, (), {})
         self._models: list[Model] = []
         self._baseline: Model | None = None
@@ -59,18 +62,26 @@ class ProgressDisplay(ProgressListener):
         )
         self._live = Live(console=console, get_renderable=self._view, refresh_per_second=2)
 
+    def probed(self, done: int, total: int) -> None:
+        """Show how far the look for a network within the limits is."""
+        if done == 1:
+            self._console.print(f"looking for a network that keeps the limits, among {total}", highlight=False)
+        self._before.show(PROBE, done, total, "candidates")
+        if done == total:
+            self._before.stop()
+
     def supernet_epoch(self, family: str, epoch: int, epochs: int) -> None:
         """Show how far a supernet is."""
-        self._supernets.show(family, epoch, epochs)
+        self._before.show(f"supernet of {family}", epoch, epochs, "epochs")
 
     def supernet_awaited(self, family: str) -> None:
         """Say whose supernet is awaited."""
-        self._supernets.stop()
+        self._before.stop()
         self._console.print(f"supernet of {family}: another process trains it; waiting", highlight=False)
 
     def supernet_finished(self, family: str, epochs: int, seconds: float) -> None:
         """Say what training took."""
-        self._supernets.stop()
+        self._before.stop()
         self._console.print(f"supernet of {family}: {epochs} epochs in {seconds:.0f} s", highlight=False)
 
     def remark(self, text: str) -> None:
@@ -90,7 +101,7 @@ class ProgressDisplay(ProgressListener):
 
     def search_ended(self) -> None:
         """Leave the last state on the terminal."""
-        self._supernets.stop()
+        self._before.stop()
         if self._live.is_started:
             self._live.stop()
 
@@ -165,26 +176,26 @@ class ProgressDisplay(ProgressListener):
         return Group(self._bar, table)
 
 
-class _SupernetBars:
-    """A bar for the supernet in training, on a terminal; nothing elsewhere."""
+class _Bars:
+    """A bar for what goes before the first trial, such as a supernet in training, on a terminal; nothing elsewhere."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._family = ""
+        self._title = ""
         self._bar: Progress | None = None
 
-    def show(self, family: str, epoch: int, epochs: int) -> None:
-        """Show the bar of a family, in place of any other."""
-        if self._bar is None or self._family != family:
+    def show(self, title: str, done: int, total: int, unit: str) -> None:
+        """Show the bar of this title, in place of any other."""
+        if self._bar is None or self._title != title:
             self.stop()
-            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("epochs"), TimeElapsedColumn())
+            columns = (BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeElapsedColumn())
             text = TextColumn("{task.description}", style="bold", markup=False)
             self._bar = Progress(
                 text, *columns, TimeRemainingColumn(), console=self._console, disable=not _redraws(self._console)
             )
-            self._family, self._task = family, self._bar.add_task(f"supernet of {family}", total=epochs)
+            self._title, self._task = title, self._bar.add_task(title, total=total)
             self._bar.start()
-        self._bar.update(self._task, completed=epoch)
+        self._bar.update(self._task, completed=done)
 
     def stop(self) -> None:
         """Leave the bar as it stands."""

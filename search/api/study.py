@@ -86,7 +86,7 @@ class Study:
         if device is None:
             return choose(self.stored.models(), self.stored.objectives, limits).model
         seen = on_device(self.stored, device_profile(device), candidates(self.stored))
-        return choose(seen.models, self.stored.objectives, [*limits, *seen.limits_beside(limits)]).model
+        return choose(seen.models, self.stored.objectives, seen.limits_with(limits)).model
 
     def export(
         self,

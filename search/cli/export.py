@@ -1,5 +1,6 @@
 """The commands `export`, `report` and `predict`: what leaves a study, and how an exported model is run."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -41,12 +42,29 @@ def export(
         raise ConfigError(f"study {study!r} has no finished model yet; run `paredown search` first")
     with progress_console().status("exporting"):
         exported = opened.export_report(numbers, out, format=format_name, device=device)
+        remarks = _beyond(exported.folders, device) if device is not None else []
     print_refused(exported.refused)
+    for remark in remarks:
+        progress_console().print(remark, markup=False, highlight=False, soft_wrap=True)
     if as_json:
         print_json({"study": study, "exported": [str(path) for path in exported.folders]})
         return
     for path in exported.folders:
         typer.echo(f"model   {relative(path)}")
+
+
+def _beyond(folders: Sequence[Path], device: str) -> list[str]:
+    """Return in words which exported models are beyond the limits of a device; they are exported all the same."""
+    from paredown.evaluators.devices.catalogue import device_profile
+    from paredown.studies.device_check import check_model
+
+    profile, remarks = device_profile(device, "--device"), []
+    for folder in folders:
+        checked = check_model(folder, profile, [])
+        broken = [limit.describe(found.value) for limit, found, kept in checked.rows if found is not None and not kept]
+        broken += [checked.refusal] if checked.refusal else []
+        remarks += [f"{relative(folder)}: does not run on {profile.id}: {'; '.join(broken)}"] if broken else []
+    return remarks
 
 
 def report(

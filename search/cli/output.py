@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from contextvars import ContextVar
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +29,18 @@ LAST_COLUMN = 20
 """Number of characters that a table leaves for its last column."""
 
 
-def print_models(study: "Study", models: "Sequence[Model]") -> None:
-    """Print models as a table, the baseline first."""
+def print_models(study: "Study", models: "Sequence[Model]", baseline: "Model | None" = None) -> None:
+    """Print models as a table, the baseline first.
+
+    Args:
+        study: Their study.
+        models: The models.
+        baseline: The baseline as the device has it that the models are looked at on; None for that of the study.
+    """
     from paredown.search.api.model_table import ModelTable
 
     table = ModelTable.of(study.stored, study.models)
+    table = table if baseline is None else replace(table, baseline=baseline)
     print_tall_table(table.head, table.rows(models))
 
 

@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from paredown.search.cli.options import DEFAULT_STORAGE, AsJson, Storage
 from paredown.search.cli.output import print_front, print_json, print_refused, progress_console, relative
 from paredown.search.cli.stop_signals import STOPPED, end_at_once, raise_interrupt
 from paredown.search.drivers.process_server import begin_loading
+
+if TYPE_CHECKING:  # --help must not load it
+    from paredown.search.api.front import Front
 
 
 def search(
@@ -92,8 +95,24 @@ def search(
             typer.echo(f"model   {relative(path)}")
         if finished.report is not None:
             typer.echo(f"report  {relative(finished.report)}")
+    front = opened.front()
+    if as_json and front.remark:
+        console.print(front.remark, markup=False, soft_wrap=True)
     print_refused(finished.refused)
     if not finished.is_whole:
         console.print(finished.remark(opened.name, storage), markup=False, soft_wrap=True)
-    console.print(f"{summary.reason}. Next: paredown select {opened.name} --max size_bytes=60k", markup=False)
+    following = (
+        f"front {opened.name} shows the nearest models" if front.binding else f"select {opened.name}{_example(front)}"
+    )
+    console.print(f"{summary.reason}. Next: paredown {following}", markup=False)
     raise typer.Exit(STOPPED if summary.interrupted or not finished.is_whole else DONE)
+
+
+def _example(front: "Front") -> str:
+    """Return an option that narrows the choice to the cheaper half of a front, by its last cost."""
+    from paredown.evaluators.metrics.catalogue import known_metrics
+
+    known = known_metrics()
+    costs = [name for name in front.objectives if not known[name].higher_is_better]
+    values = sorted(model[costs[-1]] for model in front) if costs else []
+    return f" --max {costs[-1]}={values[len(values) // 2]:.4g}" if values else ""

@@ -55,6 +55,7 @@ def select(
     """Choose the best model that keeps the limits, and say which limit binds, what comes next, what more would buy."""
     from paredown.search.api.limits import limits_of
     from paredown.studies.choice import ORDERS, choose
+    from paredown.studies.device_models import baseline_on
     from paredown.studies.exporters.catalogue import exporter_named
     from paredown.studies.latency_remarks import Fp32Models
     from paredown.studies.summary import model_summary
@@ -74,11 +75,12 @@ def select(
         return
     seen = _on(opened, device) if device is not None else None
     models: Sequence[Model] = seen.models if seen else opened.models
-    limits = [*limits, *(seen.limits_beside(limits) if seen else ())]
     if seen is not None and not models:
         raise ConfigError(_none_runs(seen))
+    limits = seen.limits_with(limits) if seen else limits
     choice = choose(models, opened.stored.objectives, limits, by, weights)
-    summary = model_summary(choice.model, opened.baseline, str(opened.folder), Fp32Models(opened.models))
+    baseline = opened.baseline if seen is None else baseline_on(opened.stored, seen.profile)
+    summary = model_summary(choice.model, baseline, str(opened.folder), Fp32Models(opened.models))
     if export_to is not None:
         with progress_console().status("exporting"):
             exported = opened.export(choice.model.trial, export_to, format=format_name, device=device)
@@ -86,9 +88,9 @@ def select(
     if as_json:
         print_json(_document(study, device, limits, summary, choice, seen))
         return
-    _print(opened, choice, limits, seen)
+    _print(opened, choice, limits, seen, baseline)
     if export_to is None:
-        made_for = f" --device {device}" if device else ""
+        made_for = (f" --device {device}" if device else "") + (f" --format {format_name}" if format_name else "")
         typer.echo(f"export it: paredown export {study} --trial {choice.model.trial}{made_for}")
     else:
         typer.echo(f"model      {summary['exported']}")
@@ -96,11 +98,13 @@ def select(
 
 def pairs(texts: Sequence[str] | None, option: str) -> dict[str, str]:
     """Return metric and value of each `METRIC=VALUE`."""
-    found = {}
+    found: dict[str, str] = {}
     for text in texts or ():
         name, sign, value = text.partition("=")
         if not sign:
             raise ConfigError(f"{option} {text}: write it as METRIC=VALUE, e.g. size_bytes=60k")
+        if name in found:
+            raise ConfigError(f"{option} {text}: {option} {name}={found[name]} stands there too; leave one out")
         found[name] = value
     return found
 
@@ -145,8 +149,14 @@ def _none_runs(seen: "DeviceModels") -> str:
     return f"--device {seen.profile.id}: it runs none of {len(seen.refused)} models: {'; '.join(reasons[:3])}"
 
 
-def _print(opened: "Study", choice: "Choice", limits: Sequence["Objective"], seen: "DeviceModels | None") -> None:
-    print_models(opened, [choice.model])
+def _print(
+    opened: "Study",
+    choice: "Choice",
+    limits: Sequence["Objective"],
+    seen: "DeviceModels | None",
+    baseline: "Model | None",
+) -> None:
+    print_models(opened, [choice.model], baseline)
     typer.echo(f"candidate  {choice.model.candidate}")
     if seen is not None:
         typer.echo(f"device     {seen.profile.id}: {seen.profile.name}, {seen.profile.engine}")
@@ -159,11 +169,11 @@ def _print(opened: "Study", choice: "Choice", limits: Sequence["Objective"], see
             f"{measured.how}{by}"
         )
     latency = choice.model.measurements.get("device_latency_ms")
-    if latency is not None and seen is not None:
+    if latency is not None and seen is not None and "device_latency_ms" in seen.told:
         narrows = "" if seen.profile.latency_predictor else "; `paredown device calibrate` narrows it"
         typer.echo(f"latency    {latency.note}, predicted, 90 % interval{narrows}")
     energy = choice.model.measurements.get("device_energy_uj")
-    if energy is not None and seen is not None:
+    if energy is not None and seen is not None and "device_energy_uj" in seen.told:
         typer.echo(f"energy     {energy.note}, predicted, 90 % interval")
     for line in _reasons(opened, choice, seen):
         typer.echo(line)
@@ -228,7 +238,7 @@ def _matrix(opened: "Study", limits: Sequence["Objective"], by: str, weights: di
         seen = _looked_at(opened, device_profile(name))
         document: dict[str, Any] = {"device": name, "trial": None, "metrics": {}, "reason": "", "energy": None}
         try:
-            model = choose(seen.models, objectives, [*limits, *seen.limits_beside(limits)], by, weights).model
+            model = choose(seen.models, objectives, seen.limits_with(limits), by, weights).model
         except NothingFits as error:
             document["reason"] = str(error) if seen.models else _none_runs(seen).partition(": ")[2]
         else:

@@ -74,11 +74,11 @@ def _fitting() -> int:
 
 
 def _document(study: "Study", rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the document; the metrics of trials that are no models stay out of it, as they always did."""
+    """Return the document; the metrics of trials that are no models stay out of it."""
     for row in rows:
         row |= {name: row[name] and row[name].isoformat(timespec="seconds") for name in ("started_at", "finished_at")}
         if row["state"] != "done":
-            del row["metrics"]
+            row["metrics"] = {}
         del row["spreads"]
         row["broken_limits"] = [{k: v for k, v in broken.items() if k != "text"} for broken in row["broken_limits"]]
     document = {"study": study.name, "config": study.config, "counts": study.counts(), "trials": rows}

@@ -14,7 +14,7 @@ from paredown.evaluators.metrics.evaluation_input import Baseline
 from paredown.evaluators.metrics.measurement import resolved_objectives
 from paredown.evaluators.tasks.spec import load_task
 from paredown.evaluators.training.fit import OnEpoch
-from paredown.search.errors import ConfigError
+from paredown.search.errors import ConfigError, SearchAborted
 from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial_queue import TrialQueue
 from paredown.spaces.candidate import Candidate
@@ -175,10 +175,22 @@ def next_job(queue: TrialQueue, plan: TrialPlan, *, beside: bool = False) -> Job
 
 
 def with_reference(plan: TrialPlan, baseline: Model | None) -> TrialPlan:
-    """Return the plan with the finished baseline in it, and with the limits that follow from it as numbers."""
+    """Return the plan with the finished baseline in it, and with the limits that follow from it as numbers.
+
+    Raises:
+        SearchAborted: No network can keep one of them.
+    """
     if baseline is None:
         return plan
     file = Path(plan.folder, baseline.artifact, MODEL_FILE)
     shape = input_shape(baseline.candidate, load_task(plan.task))
     reference = Baseline(file, shape, baseline["latency_ms"])
-    return replace(plan, baseline=reference, objectives=resolved_objectives(plan.objectives, baseline.values))
+    objectives = resolved_objectives(plan.objectives, baseline.values)
+    for one in objectives:
+        if one.limit is not None and one.limit > one.metric.highest:
+            raise SearchAborted(
+                f"limits.{one.metric.name}: {one.relative} is {one.limit:g}, since the baseline has "
+                f"{baseline[one.metric.name]:g}: no network can have more than {one.metric.highest:g}; begin a study "
+                "with a lower limit"
+            )
+    return replace(plan, baseline=reference, objectives=objectives)

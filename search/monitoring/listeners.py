@@ -16,6 +16,11 @@ class Listeners(ProgressListener):
         """Tell one more from here on."""
         self._listeners.append(listener)
 
+    def probed(self, done: int, total: int) -> None:
+        """Tell all."""
+        for listener in self._listeners:
+            listener.probed(done, total)
+
     def supernet_epoch(self, family: str, epoch: int, epochs: int) -> None:
         """Tell all."""
         for listener in self._listeners:

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 
@@ -21,9 +21,13 @@ from paredown.spaces.space import SearchSpace
 
 DRAWS = 32
 """Number of random candidates that are tried, in the whole space and in each family."""
+OnProbed = Callable[[int, int], None]
+"""(number of candidates that were measured, of all) -> nothing."""
 
 
-def probe(setup: Setup, where: str) -> list[tuple[Candidate, dict[str, float]]]:
+def probe(
+    setup: Setup, where: str, on_probed: OnProbed = lambda done, total: None
+) -> list[tuple[Candidate, dict[str, float]]]:
     """Refuse a study that asks for what no candidate of its space can do.
 
     A sample of untrained candidates is tried: the smallest ones, the baseline and random ones. At least one network of
@@ -33,6 +37,8 @@ def probe(setup: Setup, where: str) -> list[tuple[Candidate, dict[str, float]]]:
     Args:
         setup: The search.
         where: How messages name the study file.
+        on_probed: Called with the number of candidates that were measured, and of those that will be at most; with
+            the same number twice when it is over.
 
     Returns:
         The candidates that were measured for that, each with its values by metric.
@@ -44,7 +50,7 @@ def probe(setup: Setup, where: str) -> list[tuple[Candidate, dict[str, float]]]:
     for family in setup.space.families.values():
         _probe_family(setup, family, where)
     _probe_attached(setup, where)
-    return _probe_limits(setup, where)
+    return _probe_limits(setup, where, on_probed)
 
 
 def _sample(space: SearchSpace) -> list[Candidate]:
@@ -118,21 +124,25 @@ def _reason(setup: Setup, networks: list[Candidate], step: Step, setting: Mappin
     return reason
 
 
-def _probe_limits(setup: Setup, where: str) -> list[tuple[Candidate, dict[str, float]]]:
+def _probe_limits(setup: Setup, where: str, on_probed: OnProbed) -> list[tuple[Candidate, dict[str, float]]]:
     limits = [o for o in setup.plan.measured_here if o.is_limited and o.metric.untrained_tolerance is not None]
     measured: list[tuple[Candidate, dict[str, float]]] = []
     if not limits:
         return measured
     candidates = _sample(setup.space)
     least = dict.fromkeys((o.metric.name for o in limits), math.inf)
-    for candidate in candidates:
-        values = measure_untrained(candidate, setup.plan)
-        if not measured:  # the baseline comes first: the limits that follow from it are known from here
-            limits = [o for o in resolved_objectives(limits, values) if o.limit is not None]
-        measured.append((candidate, values))
-        if not broken_limits(tuple(limits), values, untrained=True):
-            return measured
-        least = {name: min(value, values.get(name, math.inf)) for name, value in least.items()}
+    try:
+        for done, candidate in enumerate(candidates):
+            on_probed(done, len(candidates))
+            values = measure_untrained(candidate, setup.plan)
+            if not measured:  # the baseline comes first: the limits that follow from it are known from here
+                limits = [o for o in resolved_objectives(limits, values) if o.limit is not None]
+            measured.append((candidate, values))
+            if not broken_limits(tuple(limits), values, untrained=True):
+                return measured
+            least = {name: min(value, values.get(name, math.inf)) for name, value in least.items()}
+    finally:
+        on_probed(len(candidates), len(candidates))
     o = max(limits, key=lambda o: o.violation(least[o.metric.name]))
     follows = "" if o.relative is None else f" ({o.relative})"
     raise ConfigError(

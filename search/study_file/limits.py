@@ -1,5 +1,6 @@
 """Limits as people write them: 0.95, 60k, baseline - 2 pt, 0.5 x baseline, baseline, none."""
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -56,7 +57,7 @@ def refusal(limit: float | BaselineLimit, metric: Metric) -> str:
         return f"no candidate can meet {limit:g}; allowed: above 0, at most {metric.highest:g}"
     if limit.points and not metric.is_share:
         return f"'{limit}' is not allowed: points are of shares such as accuracy; allowed: a number, or 0.5 x baseline"
-    if not limit.factor > 0 or abs(limit.points) >= 100:
+    if not 0 < limit.factor < math.inf or abs(limit.points) >= 100:
         return f"'{limit}' is not allowed; allowed: a factor above 0, or less than 100 pt"
     return ""
 

@@ -29,7 +29,10 @@ def read_objectives(names: list[str], limits: Mapping[str, Any], where: str) -> 
     read = {}
     for name, written in limits.items():
         check_name(name, EVALUATORS, f"{where}: limits")
-        limit = read_limit(written)
+        try:
+            limit = read_limit(written)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: limits.{name}: {error}") from None
         if limit is not None:
             if refused := refusal(limit, EVALUATORS[name].metric):
                 raise ConfigError(f"{where}: limits.{name}: {refused}")

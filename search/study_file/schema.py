@@ -24,6 +24,15 @@ from paredown.search.study_file.sections import (
 )
 from paredown.search.study_file.yaml_text import loaded
 
+EMPTY_SECTIONS = ("limits", "space", "training", "distillation")
+"""Sections that may stand there with nothing in them, such as lines that are comments: their defaults hold."""
+SHAPES = {
+    "list_type": "must be a list, such as [a, b]",
+    "dict_type": "must be a mapping, such as {name: value}",
+    "model_type": "must be a mapping, such as {name: value}",
+    "string_type": "must be a text",
+}
+"""What a value must be, by pydantic's name of the error."""
 StudyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 
 
@@ -107,12 +116,23 @@ class StudyConfig(Section):
         """Make the user's network the only family, trained where it has weights, unless the file says otherwise."""
         if not isinstance(data, dict):
             return data
+        data = {key: value for key, value in data.items() if value is not None or key not in EMPTY_SECTIONS}
         sections: dict[str, dict[str, Any]] = {"space": {"families": ["imported"]}} if data.get("model") else {}
         sections |= {"training": {"epochs": 0}} if data.get("weights") else {}
         for key, defaults in sections.items():
             if isinstance(given := data.get(key) or {}, dict):
                 data = data | {key: defaults | given}
         return data
+
+    @field_validator("limits", mode="before")
+    @classmethod
+    def _limits(cls, value: Any) -> Any:
+        if isinstance(value, dict) and (odd := [key for key in value if not str(key)[:1].isalpha()]):
+            raise ValueError(
+                f"{odd[0]!r} is no metric: within {{...}}, a comma begins the next limit; write 60000 or 60k, and 0.5 "
+                "with a point"
+            )
+        return value
 
     @field_validator("task", mode="before")
     @classmethod
@@ -213,7 +233,7 @@ def _explained(where: str, problem: Any, given: dict[str, Any]) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["loc"] and problem["loc"][0] in given:
         where = "command line"
-    message = problem["msg"].removeprefix("Value error, ")
+    message = SHAPES.get(problem["type"], problem["msg"].removeprefix("Value error, "))
     if problem["type"] == "extra_forbidden":
         section = SECTIONS.get(str(problem["loc"][0]), StudyConfig)
         if today := section.earlier_names().get(str(problem["loc"][-1])):

@@ -14,16 +14,33 @@ NO_VALUE = (ValueError, AttributeError, OverflowError)
 """What PyYAML raises for a scalar that looks like a date or a number and is none."""
 
 
+MERGE = "tag:yaml.org,2002:merge"
+"""Tag of `<<`, the key whose mappings are merged into the one that holds it."""
+
+
 class _Loader(yaml.SafeLoader):
-    """Names the place of a scalar that cannot be read, as PyYAML does of all else."""
+    """Names the place of a scalar that cannot be read, as PyYAML does of all else, and refuses a key that stands twice.
+
+    PyYAML keeps the last of two equal keys, so that a limit which stands earlier would be lost without a word.
+    """
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        first: dict[tuple[str, str], yaml.Node] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == MERGE:
+                continue
+            known = first.setdefault((key.tag, key.value), key)
+            if known is not key:
+                said = f"{_shown(key)} stands here and in line {known.start_mark.line + 1}; leave one out"
+                raise yaml.constructor.ConstructorError(None, None, said, key.start_mark)
+        super().flatten_mapping(node)
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
             return super().construct_object(node, deep)
         except NO_VALUE as error:
-            kind, value = node.tag.rpartition(":")[2], str(node.value)
-            shown = value if len(value) <= SHOWN else f"{value[:SHOWN]}..."
-            said = f"{shown} is taken for {kind} and is none ({error}); put a text in quotes"
+            kind = node.tag.rpartition(":")[2]
+            said = f"{_shown(node)} is taken for {kind} and is none ({error}); put a text in quotes"
             raise yaml.constructor.ConstructorError(None, None, said, node.start_mark) from error
 
 
@@ -72,6 +89,11 @@ def _check(text: str, where: str, allows_aliases: bool) -> None:
                 )
     except yaml.YAMLError as error:
         raise _invalid(where, error) from error
+
+
+def _shown(node: yaml.Node) -> str:
+    value = str(node.value)
+    return value if len(value) <= SHOWN else f"{value[:SHOWN]}..."
 
 
 def _invalid(where: str, error: yaml.YAMLError) -> ConfigError:

@@ -9,7 +9,6 @@ from torch import nn
 
 from paredown.evaluators.metrics.accuracy import share_correct
 from paredown.evaluators.metrics.measurement import Measurement
-from paredown.evaluators.metrics.test_accuracy import METRIC as TEST_ACCURACY
 from paredown.evaluators.tasks.images import BATCH
 from paredown.evaluators.tasks.normalisation import Inputs
 from paredown.evaluators.tasks.task import SplitName, normalisation_at, split_at
@@ -59,10 +58,10 @@ def check_parity(request: ExportRequest, exporter: Exporter, run: Run) -> dict[s
     return {"max_abs_error": error, "label_agreement": agreement, "images": len(images)}
 
 
-def accuracy_on_test_images(request: ExportRequest, run: Run) -> Measurement:
-    """Return the accuracy of the exported file on the test images, which the search never saw."""
-    images, labels = _images(request, "test")
-    return share_correct(_answers(request, run, images), labels, TEST_ACCURACY.name)
+def accuracy_on(request: ExportRequest, run: Run, split_name: SplitName, metric: str) -> Measurement:
+    """Return the accuracy of the exported file on the images of a split, under the name of a metric."""
+    images, labels = _images(request, split_name)
+    return share_correct(_answers(request, run, images), labels, metric)
 
 
 def _widest(candidate: Candidate) -> tuple[Tolerance, Knobs]:

@@ -7,13 +7,17 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from paredown.evaluators.devices.costs import device_costs
 from paredown.evaluators.errors import EvaluationError
 from paredown.evaluators.files.names import CARD_FILE, MANIFEST_FILE
+from paredown.evaluators.metrics.accuracy import METRIC as ACCURACY
 from paredown.evaluators.metrics.catalogue import known_metrics
 from paredown.evaluators.metrics.measurement import Measurement
 from paredown.evaluators.metrics.test_accuracy import METRIC as TEST_ACCURACY
@@ -21,11 +25,12 @@ from paredown.evaluators.tasks.input_format import InputFormat
 from paredown.evaluators.tasks.task import normalisation_at
 from paredown.spaces.exits.network import MultiExit
 from paredown.spaces.families.family import longer_side
-from paredown.studies.exporters.exporter import Exporter, ExportRequest, Manifest
+from paredown.studies.device_models import DEVICE_METRICS
+from paredown.studies.exporters.exporter import Exporter, ExportRequest, Manifest, Run
 from paredown.studies.front import deltas, faster_on_paper_only
 from paredown.studies.latency_remarks import Fp32Models, faster_in_fp32, is_noisy
 from paredown.studies.model_folder.card import card
-from paredown.studies.model_folder.parity import accuracy_on_test_images, check_parity
+from paredown.studies.model_folder.parity import accuracy_on, check_parity
 
 
 def write_model_folder(request: ExportRequest, exporter: Exporter, folder: Path) -> Measurement:
@@ -48,10 +53,11 @@ def write_model_folder(request: ExportRequest, exporter: Exporter, folder: Path)
             run = exporter.load(fresh / exporter.model_file)
             parity = check_parity(request, exporter, run)
             known = request.test_accuracy if exporter.is_trial_file else None
-            test = known or accuracy_on_test_images(request, run)
+            test = known or accuracy_on(request, run, "test", TEST_ACCURACY.name)
         except EvaluationError as error:
             raise request.refusal(f"{exporter.model_file}: {error}") from error
-        manifest = _manifest(request, exporter, parity, test) | extra
+        measured = {**_measured(request, exporter, fresh, run), TEST_ACCURACY.name: test}
+        manifest = _manifest(request, exporter, parity, measured) | extra
         (fresh / CARD_FILE).write_text(card(manifest, exporter))
         files = (file for file in sorted(fresh.rglob("*")) if file.is_file())
         manifest["files"] = {str(file.relative_to(fresh)): _sha256(file) for file in files}
@@ -62,11 +68,32 @@ def write_model_folder(request: ExportRequest, exporter: Exporter, folder: Path)
     return test
 
 
-def _manifest(request: ExportRequest, exporter: Exporter, parity: dict[str, float], test: Measurement) -> Manifest:
-    model, baseline, task = request.model, request.baseline, request.task
+def _measured(request: ExportRequest, exporter: Exporter, folder: Path, run: Run) -> Mapping[str, Measurement]:
+    """Return what is known of the file: the trial's values, but for those that another device or file makes others."""
+    trial = request.model.measurements
+    measured = dict(trial)
+    if not exporter.is_trial_file and ACCURACY.name in trial:
+        measured[ACCURACY.name] = replace(
+            accuracy_on(request, run, "validation", ACCURACY.name), device=exporter.model_file
+        )
+    if request.target is not None:
+        costs = device_costs(folder / exporter.model_file, request.model.candidate, request.target)
+        measured = {name: one for name, one in measured.items() if name not in DEVICE_METRICS}
+        measured |= costs.measurements
+    return measured
+
+
+def _manifest(
+    request: ExportRequest, exporter: Exporter, parity: dict[str, float], measured: Mapping[str, Measurement]
+) -> Manifest:
+    task, trial = request.task, request.model
+    model = replace(trial, measurements=measured)
+    # The baseline was looked at on the study's device alone.
+    foreign = {n for n in DEVICE_METRICS if trial.values.get(n) != model.values.get(n)}
+    known = {n: m for n, m in request.baseline.measurements.items() if n not in foreign}
+    baseline = replace(request.baseline, measurements=known)
     takes = InputFormat.of(task, request.shape)
     normalise, has_exits = normalisation_at(task, longer_side(request.shape)), isinstance(request.network, MultiExit)
-    measured = {**model.measurements, TEST_ACCURACY.name: test}
     return {
         "format": 1,
         "exporter": exporter.name,

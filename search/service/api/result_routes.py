@@ -159,5 +159,7 @@ def _pairs(texts: list[str] | None, option: str) -> dict[str, float | str]:
         name, sign, value = text.partition("=")
         if not sign:
             raise ConfigError(f"{option} {text}: write it as METRIC=VALUE, e.g. size_bytes=60k")
+        if name in pairs:
+            raise ConfigError(f"{option} {text}: {option} {name}={pairs[name]} stands there too; leave one out")
         pairs[name] = value
     return pairs

@@ -16,7 +16,7 @@ from paredown.search.service.pages.place import Place
 from paredown.search.service.pages.snapshot import Snapshot, Snapshots
 from paredown.search.service.service import Service
 from paredown.studies.choice import Choice, choose
-from paredown.studies.device_models import with_costs
+from paredown.studies.device_models import limits_with, with_costs
 from paredown.studies.errors import NothingFits
 from paredown.studies.front import Model
 from paredown.studies.queue.job import Job
@@ -109,10 +109,12 @@ class Answer:
     Attributes:
         model: The model, with what it costs on the device.
         reasons: Sentences.
+        on_device: Whether its costs are those on a device that was asked for, which the study's baseline does not have.
     """
 
     model: Model
     reasons: tuple[str, ...]
+    on_device: bool = False
 
 
 def answer(snapshot: Snapshot, limits: Mapping[str, float]) -> Answer:
@@ -136,11 +138,13 @@ class OnDevice:
         models: Models that it can run, with what they cost on it.
         refused: Reasons why it cannot run the others.
         limits: Limits of the device itself.
+        told: Metrics that are known of the models on this device.
     """
 
     models: tuple[Model, ...]
     refused: tuple[str, ...]
     limits: tuple[Objective, ...]
+    told: frozenset[str] = frozenset()
 
 
 def on_device(service: Service, snapshots: Snapshots, job: Job, device: str) -> OnDevice:
@@ -161,7 +165,8 @@ def on_device(service: Service, snapshots: Snapshots, job: Job, device: str) -> 
                 measured = {name: Measurement(name, value, device=device) for name, value in costs.items()}
                 models.append(with_costs(replace(model, feasible=True), measured, snapshot.objectives))
         limits = tuple(Objective(known[name], False, limit) for name, limit in found["limits"].items())
-        return OnDevice(tuple(models), tuple(found["refused"].values()), limits)
+        told = frozenset(name for costs in found["costs"].values() for name in costs)
+        return OnDevice(tuple(models), tuple(found["refused"].values()), limits, told)
 
     return snapshots.answer(job, snapshot, f"on {device}", find)
 
@@ -177,13 +182,12 @@ def answer_on_device(seen: OnDevice, snapshot: Snapshot, limits: Mapping[str, fl
         raise NothingFits(f"{device} runs none of {len(seen.refused)} models: {'; '.join(reasons)}")
     known = known_metrics()
     asked = [Objective(known[name], False, limit) for name, limit in limits.items()]
-    own = [limit for limit in seen.limits if limit.metric.name not in limits]
-    choice = choose(seen.models, snapshot.objectives, [*asked, *own])
+    choice = choose(seen.models, snapshot.objectives, limits_with(seen.limits, asked, seen.told, device))
     total = len(seen.refused) + len(seen.models)
     refused = (
         f"{device} cannot run {len(seen.refused):,} of {total:,} models: {seen.refused[0]}." if seen.refused else ""
     )
-    return Answer(choice.model, (*filter(None, [refused]), *_binding_texts(snapshot, choice)))
+    return Answer(choice.model, (*filter(None, [refused]), *_binding_texts(snapshot, choice)), on_device=True)
 
 
 def _binding_texts(snapshot: Snapshot, choice: Choice) -> tuple[str, ...]:
@@ -206,10 +210,12 @@ def answer_text(place: Place, job: Job, snapshot: Snapshot, found: Answer) -> li
     ]
     order = [metric.name for metric in snapshot.metrics]
     measured.sort(key=lambda metric: order.index(metric.name) if metric.name in order else len(order))
-    facts = []
+    facts, baseline = [], snapshot.baseline
+    if found.on_device and baseline is not None:
+        baseline = with_costs(baseline, {}, ())
     for metric in measured:
         value = metric.format(model[metric.name], model.measurements[metric.name].spread)
-        facts += [html.Dt(metric.name), html.Dd([value, change(metric, model, snapshot.baseline)])]
+        facts += [html.Dt(metric.name), html.Dd([value, change(metric, model, baseline)])]
     return [
         html.H3([link(f"Trial {model.trial}", place.href("studies", name, "trials", model.trial))]),
         html.Dl(facts),

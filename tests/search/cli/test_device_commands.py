@@ -1,12 +1,14 @@
 """A study for a microcontroller, and the commands that choose and check models for devices, as users meet them."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from commands import Said
 
-from paredown.evaluators.devices.catalogue import device_ids
+from paredown.evaluators.devices.catalogue import FOLDER as DEVICES
+from paredown.evaluators.devices.catalogue import device_ids, device_profile
 from paredown.studies.exporters.litert import TFLITE_FILE
 
 STUDY = """
@@ -98,7 +100,7 @@ def test_select_limits_the_energy_on_a_device_that_states_its_power(
     beyond = Said(capsys, "select", "mcu", "--device", "h7a3", "--max", "device_energy_uj=0.001")
     assert (beyond.code, "device_energy_uj" in beyond.err) == (2, True)
     powerless = Said(capsys, "select", "mcu", "--device", "f746", "--max", "device_energy_uj=100k")
-    assert (powerless.code, "no model has device_energy_uj" in powerless.err) == (2, True)
+    assert (powerless.code, "f746 does not tell device_energy_uj" in powerless.err) == (2, True)
 
 
 def test_all_devices_are_answered_from_one_study(found: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -161,6 +163,55 @@ def test_one_latency_of_the_users_board_narrows_the_prediction(found: Path, caps
     for wrong in (("--ms", "0"), ("--ms", "nan")):
         refused = Said(capsys, "device", "calibrate", "f746", "--model", model, *wrong)
         assert (refused.code, "milliseconds above 0" in refused.err) == (2, True)
+
+
+def test_the_costs_of_one_board_say_nothing_of_another(found: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    refused = Said(capsys, "select", "mcu", "--device", "coral", "--max", "device_latency_ms=10")
+    assert (refused.code, "coral does not tell device_latency_ms" in refused.err) == (2, True)
+    assert "latency " not in Said(capsys, "select", "mcu", "--device", "coral").out.replace("latency_ms", "")
+    exported = ("--device", "coral", "--export", "coral", "--json")
+    model = Said(capsys, "select", "mcu", *exported).document()["model"]
+    manifest = json.loads(Path(model["exported"], "manifest.json").read_text())
+    assert "device_latency_ms" not in manifest["metrics"]
+    assert manifest["metrics"]["flash_bytes"]["value"] == model["metrics"]["flash_bytes"]
+    unknown = Said(capsys, "check", model["exported"], "--device", "coral", "--max", "device_latency_ms=10")
+    assert (unknown.code, "the device does not tell" in unknown.out) == (1, True)
+    slower = Said(capsys, "select", "mcu", "--device", "rp2040", "--json").document()["model"]
+    assert "device_latency_ms" not in slower["deltas"], "the baseline is fp32, which the board does not run"
+
+
+def test_a_limit_does_not_loosen_that_of_the_device(found: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    free = Said(capsys, "select", "mcu", "--device", "f746", "--max", "ram_bytes=100M", "--json").document()
+    assert free["limits"]["ram_bytes"] == device_profile("f746").limits["ram_bytes"]
+    small = Path("small.toml")
+    text = (DEVICES / "f746.toml").read_text().replace('id = "f746"', 'id = "small"')
+    small.write_text(re.sub(r"(ram_bytes = \{ value = )\d+", r"\g<1>20000", text))
+    for more in ((), ("--max", "ram_bytes=1M")):
+        refused = Said(capsys, "select", "mcu", "--device", str(small), *more)
+        assert (refused.code, "none of" in refused.err) == (2, True)
+    trial = str(free["model"]["trial"])
+    said = Said(capsys, "export", "mcu", "--trial", trial, "--device", str(small), "-o", "beyond", "--format", "litert")
+    assert (said.code, "does not run on small: ram_bytes" in said.err) == (0, True)
+    model = said.out.split()[1]
+    assert Said(capsys, "check", model, "--device", str(small), "--max", "ram_bytes=1M").code == 1
+    twice = Said(capsys, "check", model, "--max", "ram_bytes=1M", "--max", "ram_bytes=2M")
+    assert (twice.code, "--max ram_bytes=1M stands there too" in twice.err) == (2, True)
+
+
+def test_a_file_is_checked_for_what_the_device_takes(found: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exported = Said(capsys, "select", "mcu", "--device", "f746", "--export", "channel", "--json").document()
+    model = exported["model"]["exported"]
+    for device, said in (("stm32mp25", "a scale for each channel"), ("pi4", "is a TensorFlow Lite file; pi4 runs")):
+        refused = Said(capsys, "check", model, "--device", device)
+        assert (refused.code, said in refused.out) == (1, True), refused.out
+    options = ("--device", "stm32mp25", "--export", "tensor", "--json")
+    whole = Said(capsys, "select", "mcu", *options).document()["model"]
+    assert Said(capsys, "check", whole["exported"], "--device", "stm32mp25").code == 0
+    manifest = json.loads(Path(whole["exported"], "manifest.json").read_text())
+    assert manifest["metrics"]["accuracy"]["device"] == TFLITE_FILE, "measured on the file with one scale a tensor"
+    file = Path(whole["exported"], TFLITE_FILE).stat().st_size
+    engine = device_profile("stm32mp25").engine_flash_bytes
+    assert manifest["metrics"]["flash_bytes"]["value"] == file + engine
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import toy_trials
 
 from paredown.evaluators.metrics.catalogue import EVALUATORS
 from paredown.evaluators.metrics.limit import BaselineLimit
+from paredown.evaluators.metrics.measurement import Objective, broken_limits
 from paredown.search.api.limits import limits_of
 from paredown.search.errors import ConfigError
 from paredown.search.study_file.json_schema import study_schema
@@ -17,6 +18,7 @@ from paredown.search.study_file.limits import default_limits, read_limit
 from paredown.search.study_file.objectives import read_objectives
 from paredown.search.study_file.schema import StudyConfig, checked_config
 from paredown.search.study_file.stored import with_default_limits
+from paredown.search.study_file.yaml_text import loaded
 from paredown.studies.front import Model
 from paredown.studies.study import Study
 
@@ -34,6 +36,10 @@ STUDY = {"study": "toy", "task": "digits", "objectives": NAMES}
         ("baseline + 1 pt", BaselineLimit(points=1), 0.91, "baseline + 1 pt"),
         ("0.5 x baseline", BaselineLimit(factor=0.5), 0.45, "0.5 x baseline"),
         (".5*baseline", BaselineLimit(factor=0.5), 0.45, "0.5 x baseline"),
+        ("1000000 x baseline", BaselineLimit(factor=1e6), 9e5, "1000000 x baseline"),
+        ("0.00001 x baseline", BaselineLimit(factor=1e-5), 9e-6, "0.00001 x baseline"),
+        ("baseline - 0.00001 pt", BaselineLimit(points=-1e-5), 0.8999999, "baseline - 0.00001 pt"),
+        ("baseline - 99.99999 pt", BaselineLimit(points=-99.99999), -0.0999999, "baseline - 99.99999 pt"),
         ("baseline", BaselineLimit(), 0.9, "baseline"),
         ("none", None, None, "none"),
         (None, None, None, "none"),
@@ -67,7 +73,9 @@ def test_what_is_no_limit_is_refused_with_what_is(written: Any) -> None:
     [
         ("size_bytes", "baseline - 2 pt", "'baseline - 2 pt' is not allowed: points are of shares such as accuracy"),
         ("size_bytes", "0 x baseline", "'0 x baseline' is not allowed; allowed: a factor above 0"),
+        ("size_bytes", f"{'9' * 320} x baseline", "is not allowed; allowed: a factor above 0"),
         ("accuracy", "baseline - 100 pt", "less than 100 pt"),
+        ("accuracy", "some", "'some' is not a limit; allowed: a number such as 0.95"),
         ("accuracy", 1.5, "no candidate can meet 1.5; allowed: above 0, at most 1"),
     ],
 )
@@ -123,9 +131,68 @@ def test_limits_of_a_choice_may_follow_from_the_baseline() -> None:
     half, near = limits_of({"size_bytes": "0.5 x baseline"}, {"accuracy": "baseline - 1 pt"}, baseline)
     assert half.limit == pytest.approx(0.5 * baseline["size_bytes"])
     assert near.limit == pytest.approx(baseline["accuracy"] - 0.01)
-    with pytest.raises(ConfigError, match="max size_bytes=baseline: the baseline has no size_bytes yet; allowed: a"):
+    with pytest.raises(ConfigError, match="max size_bytes=baseline: no baseline is known here; allowed: a number"):
         limits_of({"size_bytes": "baseline"}, {}, None)
+    with pytest.raises(ConfigError, match="max npu_cycles=baseline: the baseline has no npu_cycles; allowed: a number"):
+        limits_of({"npu_cycles": "baseline"}, {}, baseline)
+    with pytest.raises(ConfigError, match="min accuracy=97: no model can meet 97; allowed: at most 1"):
+        limits_of({}, {"accuracy": "97"}, baseline)
     with pytest.raises(ConfigError, match="max size_bytes=few: 'few' is not a limit; allowed: a number"):
         limits_of({"size_bytes": "few"}, {}, baseline)
     with pytest.raises(ConfigError, match="max macs=none: none is no limit here; leave it out"):
         limits_of({"macs": "none"}, {}, baseline)
+
+
+def test_a_limit_below_the_floor_of_its_metric_is_the_floor() -> None:
+    asked, floor = EVALUATORS["latency_ms"].metric, EVALUATORS["latency_ms"].metric.floor
+    fixed = Objective(asked, limit=0.001)
+    assert fixed.limit == floor
+    assert fixed.limit_text == "latency_ms <= 0.0200 ms (the lowest that can be told)"
+    assert broken_limits((fixed,), {"latency_ms": 0.0199}) == []
+    assert broken_limits((fixed,), {"latency_ms": 0.021}) == ["latency_ms 0.021 ms is above the limit 0.02"]
+    follows = Objective(asked, relative=BaselineLimit(factor=0.1)).resolved({"latency_ms": 0.08})
+    assert follows.limit_text == "latency_ms <= 0.0200 ms (0.1 x baseline; the lowest that can be told)"
+    assert Objective(asked, limit=0.03).limit_text == "latency_ms <= 0.0300 ms"
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (
+            {"limits": {"size_bytes": 60, 0: None}},
+            "limits: 0 is no metric: within {...}, a comma begins the next limit",
+        ),
+        ({"limits": {"latency_ms": 0, "5 x baseline": None}}, "limits: '5 x baseline' is no metric: within {...}"),
+        ({"limits": "60k"}, "limits: must be a mapping, such as {name: value} (got '60k')"),
+        ({"warm_start": "b"}, "warm_start: must be a list, such as [a, b] (got 'b')"),
+        ({"training": 5}, "training: must be a mapping, such as {name: value} (got 5)"),
+    ],
+)
+def test_a_value_of_the_wrong_shape_is_refused_with_the_right_one(changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"s.yaml: {said}")):
+        checked_config(STUDY | changed, "s.yaml", {})
+
+
+@pytest.mark.parametrize("section", ["limits", "space", "training", "distillation"])
+def test_a_section_with_nothing_in_it_is_as_if_it_were_not_there(section: str) -> None:
+    config = checked_config(STUDY | {section: None}, "s.yaml", {})
+    assert config == checked_config(STUDY, "s.yaml", {})
+    assert with_default_limits(config, None).limits == {"accuracy": "baseline - 3 pt"}
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("limits: {size_bytes: 60k, size_bytes: 70k}", 1),
+        ("limits: {accuracy: 0.9}\nseed: 1\n'limits': {size_bytes: 60k}", 3),
+        ('{"limits": {"accuracy": 0.9,\n "accuracy": 0.8}}', 2),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_with_both_places(text: str, line: int) -> None:
+    with pytest.raises(ConfigError, match=rf"s.yaml: .* stands here and in line 1; leave one out\s+in .*, line {line}"):
+        loaded(text, "s.yaml")
+
+
+def test_a_merged_mapping_may_be_overridden() -> None:
+    text = "a: &one {x: 1, y: 2}\nb:\n  <<: *one\n  y: 3\n"
+    assert loaded(text, "s.yaml", allows_aliases=True)["b"] == {"x": 1, "y": 3}
