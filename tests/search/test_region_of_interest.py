@@ -8,9 +8,11 @@ import pytest
 import toy_trials
 
 from paredown.evaluators.metrics.evaluation_input import Baseline
+from paredown.evaluators.metrics.measurement import Objective
 from paredown.search.api.study import Study as OpenStudy
 from paredown.search.drivers.driver import with_reference
-from paredown.search.errors import ConfigError
+from paredown.search.errors import ConfigError, SearchAborted
+from paredown.search.listener import ProgressListener
 from paredown.search.monitoring.status import status_lines, study_status
 from paredown.search.run import problem_of, search
 from paredown.search.samplers.catalogue import SAMPLERS
@@ -18,8 +20,10 @@ from paredown.search.samplers.sampler import Problem
 from paredown.search.study_file.objectives import stored_objectives
 from paredown.search.study_file.setup import Setup
 from paredown.search.trial.run_trial import run_trial
+from paredown.studies.choice import choose
 from paredown.studies.errors import NothingFits
 from paredown.studies.front import Model, hypervolume
+from paredown.studies.region import binding, binding_text, nearest
 from paredown.studies.report import write_report
 from paredown.studies.result import TrialResult
 from paredown.studies.study import Study
@@ -151,3 +155,46 @@ def test_a_front_inside_names_no_binding_limit(tmp_path: Path) -> None:
     assert all(model.feasible for model in front)
     write_report(shown.stored, tmp_path / "report.html")
     assert "The front reaches from accuracy 0." in (tmp_path / "report.html").read_text()
+
+
+def test_a_limit_that_no_network_can_keep_ends_the_search_once_the_baseline_is_known(tmp_path: Path) -> None:
+    setup = limited(tmp_path, accuracy="baseline + 50 pt")
+    for _ in range(2):  # the same command says it again
+        with pytest.raises(
+            SearchAborted, match=r"limits.accuracy: baseline \+ 50 pt is 1\..*no network can have more than 1"
+        ):
+            search(setup, f"sqlite:///{tmp_path}/s.db", run=toy_trials.good)
+    study = Study.open(f"sqlite:///{tmp_path}/s.db", "toy", stored_objectives)
+    assert study.baseline() is not None
+    assert study.counts()["done"] == 1
+
+
+def test_the_look_for_a_network_within_the_limits_is_shown(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+
+    class Told(ProgressListener):
+        def probed(self, done: int, total: int) -> None:
+            seen.append((done, total))
+
+    with pytest.raises(ConfigError, match="no candidate can meet 10"):
+        search(limited(tmp_path, macs=10), f"sqlite:///{tmp_path}/s.db", run=toy_trials.good, listener=Told())
+    total = seen[0][1]
+    assert seen == [(done, total) for done in range(total + 1)]
+    seen.clear()
+    search(limited(tmp_path, trials=1, macs="1G"), f"sqlite:///{tmp_path}/s.db", run=toy_trials.good, listener=Told())
+    assert seen == [(0, total), (total, total)]
+
+
+def test_a_device_that_runs_no_model_is_what_binds(tmp_path: Path) -> None:
+    study = searched(limited(tmp_path, trials=2, accuracy=0.1), tmp_path)
+    objectives = study.objectives
+    models = [replace(m, feasible=False, refusal="computes with fp32; f746 executes int8") for m in study.models()]
+    assert binding(models, objectives) == "device"
+    said = (
+        "the device of the study runs none of 2 models; the nearest is trial 0: computes with fp32; f746 executes int8"
+    )
+    assert binding_text(models, objectives) == said
+    with pytest.raises(NothingFits, match="the device of the study runs none of 2 models"):
+        choose(models, objectives, [Objective(objectives[0].metric, limit=0.2)])
+    able = replace(models[1], refusal="")
+    assert nearest([models[0], able], objectives) == [able, models[0]], "one that runs comes first"
