@@ -1,6 +1,7 @@
 """The device for which files are made and on which latency is measured: a processor and the runtime on it."""
 
 import functools
+import os
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -76,6 +77,11 @@ class Device:
 def this_device(threads: int = 1, batch_size: int = 1) -> Device:
     """Return this machine with ONNX Runtime on the given number of threads, at a batch size."""
     return replace(read_device(CPU_FILE, platform.machine(), threads), batch_size=batch_size)
+
+
+def cores_here() -> int:
+    """Return on how many cores of this machine this process may run."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def read_device(cpu_file: Path, machine: str, threads: int = 1) -> Device:

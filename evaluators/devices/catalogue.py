@@ -3,6 +3,7 @@
 import tomllib
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 from pydantic import ValidationError
@@ -11,8 +12,13 @@ from paredown.evaluators.device import this_device
 from paredown.evaluators.devices.profile import DeviceProfile, Figure, Memory
 from paredown.evaluators.errors import DeviceError
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 FOLDER = Path(__file__).parent
 HOST = "host"
+LONGEST_GIVEN = 80
+"""Characters of a wrong value that a message shows."""
 
 
 @cache
@@ -50,16 +56,38 @@ def read_profile(file: Path, where: str) -> DeviceProfile:
         DeviceError: The file is missing, is no TOML, or a key is wrong; the message names file and key.
     """
     try:
-        data = tomllib.loads(file.read_text())
-    except (OSError, UnicodeDecodeError) as error:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
         raise DeviceError(f"{where}: {file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    return described_profile(text, file, where)
+
+
+def described_profile(text: str, file: Path, where: str) -> DeviceProfile:
+    """Return the device that the text of a file describes, whether or not it is written yet.
+
+    Raises:
+        DeviceError: It is no TOML, or a key is wrong; the message names file and key.
+    """
+    try:
+        data = tomllib.loads(text)
+    except RecursionError:
+        raise DeviceError(f"{where}: {file} is no valid TOML: it is nested too deeply") from None
     except tomllib.TOMLDecodeError as error:
         raise DeviceError(f"{where}: {file} is no valid TOML: {error}") from error
+    except ValueError:
+        raise DeviceError(f"{where}: {file} is no valid TOML: a number has thousands of digits") from None
+    if not data:
+        raise DeviceError(
+            f"{where}: {file} has no keys; needed: those of a device file, such as {FOLDER / 'f746.toml'}"
+        )
     try:
         profile = DeviceProfile.model_validate(data)
     except ValidationError as error:
-        problems = [f"{file}: {'.'.join(map(str, p['loc']))}: {p['msg']} (got {p['input']!r})" for p in error.errors()]
-        raise DeviceError("\n".join(problems)) from None
+        raise DeviceError("\n".join(_problem(file, one) for one in error.errors())) from None
+    if profile.based_on is not None and profile.based_on not in device_ids()[1:]:
+        raise DeviceError(
+            f"{file}: based_on: device {profile.based_on!r} does not exist; allowed: {', '.join(device_ids()[1:])}"
+        )
     if profile.latency_predictor is None:
         return profile
     predictor = file.absolute().with_name(profile.latency_predictor)
@@ -68,6 +96,13 @@ def read_profile(file: Path, where: str) -> DeviceProfile:
             f"{file}: latency_predictor: there is no {predictor}; `paredown device profile --out {file}` makes it"
         )
     return profile.model_copy(update={"latency_predictor": str(predictor)})
+
+
+def _problem(file: Path, error: "ErrorDetails") -> str:
+    """Return a problem of one key in words; what was found is left out where it is a table, whose keys tell."""
+    given = "" if isinstance(error["input"], dict) else f" (got {repr(error['input'])[:LONGEST_GIVEN]})"
+    parts = [str(file), ".".join(map(str, error["loc"])), error["msg"].removeprefix("Value error, ")]
+    return ": ".join(part for part in parts if part) + given
 
 
 def host() -> DeviceProfile:

@@ -1,5 +1,6 @@
 """Multiply-accumulates of a model's file by class of operator: dense, convolution, depthwise, pointwise."""
 
+import struct
 from collections import defaultdict
 from math import prod
 from pathlib import Path
@@ -12,6 +13,8 @@ CONVOLUTIONS = frozenset({"Conv", "QLinearConv", "ConvInteger"})
 PRODUCTS = frozenset({"Gemm", "MatMul", "QLinearMatMul", "MatMulInteger", "QGemm"})
 WEIGHT = {"QLinearConv": 3, "QLinearMatMul": 3, "QGemm": 3}
 """Position of the second factor among the inputs, where it is not 1."""
+BROKEN = (struct.error, AttributeError, IndexError, OverflowError, TypeError, ValueError)
+"""What the generated classes of the TensorFlow Lite schema raise where a file is cut off or is none."""
 
 
 def operator_macs(file: Path) -> OperatorMacs:
@@ -21,12 +24,15 @@ def operator_macs(file: Path) -> OperatorMacs:
         file: ONNX, or TensorFlow Lite (`.tflite`).
 
     Raises:
-        DeviceError: The file is no ONNX model, or the shape of a product cannot be told.
+        DeviceError: The file is no model of its kind, or the shape of a product cannot be told.
     """
     if file.suffix == ".tflite":
         from paredown.evaluators.litert.tflite_macs import tflite_macs
 
-        return tflite_macs(file.read_bytes())
+        try:
+            return tflite_macs(file.read_bytes())
+        except BROKEN as error:
+            raise DeviceError(f"{file}: is no TensorFlow Lite model, or is damaged") from error
     import onnx
     from google.protobuf.message import DecodeError
 
@@ -39,6 +45,8 @@ def operator_macs(file: Path) -> OperatorMacs:
     for node in model.graph.node:
         if node.op_type not in CONVOLUTIONS | PRODUCTS:
             continue
+        if len(node.input) <= WEIGHT.get(node.op_type, 1) or not node.output:
+            raise DeviceError(f"{file}: is no ONNX model: {node.name or node.op_type} lacks an input or an output")
         weight, output = (shapes.get(name) for name in (node.input[WEIGHT.get(node.op_type, 1)], node.output[0]))
         if not weight or not output:
             raise DeviceError(f"{file}: the shape of {node.name or node.op_type} cannot be told")

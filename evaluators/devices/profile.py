@@ -1,12 +1,42 @@
 """What is known of a device: hardware and engine, each number with its source and how it was found."""
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from paredown.evaluators.devices.board_latency import predicts
+from paredown.evaluators.litert.target import NPUS
 
 DataType = Literal["fp32", "fp16", "int8"]
 Granularity = Literal["channel", "tensor"]
+FileFormat = Literal["onnx", "litert"]
+"""The exporters, by name: they lie above this package."""
+SMALLEST, LARGEST = 1e-9, 1e18
+"""Numbers of devices lie between, so that what is computed of them stays finite."""
+LONGEST_MS = 1e9
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False, le=LARGEST)]
+"""A finite number; strict, as a text or a boolean is none."""
+
+
+def _not_boolean(given: Any) -> Any:
+    if isinstance(given, bool):  # true equals 1
+        raise ValueError("a boolean is no number; allowed: 1, 4, 8 or 16")
+    return given
+
+
+ChannelMultiple = Annotated[Literal[1, 4, 8, 16], BeforeValidator(_not_boolean)]
+"""What channel pruning rounds numbers of channels to: its catalogue loads PyTorch."""
+Count = Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)]
 
 
 class Figure(BaseModel):
@@ -22,11 +52,11 @@ class Figure(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    value: float = Field(ge=0)
+    value: Number = Field(ge=0)
     kind: Literal["measured", "emulated", "predicted", "published"]
     source: str = Field(min_length=1)
-    low: float | None = Field(default=None, gt=0)
-    high: float | None = Field(default=None, gt=0)
+    low: Number | None = Field(default=None, gt=0)
+    high: Number | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _is_ordered(self) -> Self:
@@ -42,6 +72,15 @@ class Figure(BaseModel):
         return f"{self.value:g}" + (f" ({self.low:g} to {self.high:g})" if self.low is not None else "")
 
 
+def _positive(figure: Figure) -> Figure:
+    if figure.value < SMALLEST:
+        raise ValueError(f"value {figure.value:g} is not allowed; allowed: more than 0")
+    return figure
+
+
+PositiveFigure = Annotated[Figure, AfterValidator(_positive)]
+
+
 class Memory(BaseModel):
     """Memory of a device.
 
@@ -55,11 +94,22 @@ class Memory(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    ram_bytes: Figure
-    total_ram_bytes: Figure | None = None
-    flash_bytes: Figure | None = None
+    ram_bytes: PositiveFigure
+    total_ram_bytes: PositiveFigure | None = None
+    flash_bytes: PositiveFigure | None = None
     reserved_ram_bytes: Figure
     engine_flash_bytes: Figure | None = None
+
+    @field_validator("reserved_ram_bytes", "engine_flash_bytes")
+    @classmethod
+    def _leaves_room(cls, taken: Figure | None, info: ValidationInfo) -> Figure | None:
+        of = "ram_bytes" if info.field_name == "reserved_ram_bytes" else "flash_bytes"
+        all_of_it: Figure | None = info.data.get(of)  # None where it is wrong itself, too
+        if taken is not None and all_of_it is not None and taken.value >= all_of_it.value:
+            raise ValueError(
+                f"value {taken.value:.0f} leaves nothing of {of} for a model; allowed: less than {all_of_it.value:.0f}"
+            )
+        return taken
 
 
 class Calibration(BaseModel):
@@ -74,8 +124,17 @@ class Calibration(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     network: str
-    latency_ms: float = Field(gt=0)
-    operator_macs: dict[Literal["dense", "convolution", "depthwise", "pointwise"], float]
+    latency_ms: Number = Field(ge=SMALLEST, le=LONGEST_MS)
+    operator_macs: dict[Literal["dense", "convolution", "depthwise", "pointwise"], Annotated[Number, Field(ge=0)]]
+
+    @field_validator("operator_macs")
+    @classmethod
+    def _computes(cls, macs: dict[str, float]) -> dict[str, float]:
+        if sum(macs.values()) < 1:
+            raise ValueError(
+                "it has no multiply-accumulates; needed: those of dense, convolution, depthwise or pointwise operators"
+            )
+        return macs
 
 
 class DeviceProfile(BaseModel):
@@ -113,28 +172,42 @@ class DeviceProfile(BaseModel):
     processor: str
     engine: str
     engine_version: str = ""
-    format: str
+    format: FileFormat
     dtypes: tuple[DataType, ...] = Field(min_length=1)
     weight_granularity: Granularity = "channel"
-    channel_multiple: int = Field(default=1, ge=1)
+    channel_multiple: ChannelMultiple = 1
     npu: str | None = None
     note: str = ""
-    cores: Figure
+    cores: PositiveFigure
     clock_mhz: Figure
-    threads: int = Field(default=1, ge=1)
-    batch_size: int = Field(default=1, ge=1)
-    power_mw: Figure | None = None
+    threads: Count = 1
+    batch_size: Count = 1
+    power_mw: PositiveFigure | None = None
     memory: Memory
     latency_predictor: str | None = None
     based_on: str | None = None
     calibrations: tuple[Calibration, ...] = ()
 
-    @field_validator("power_mw")
+    @field_validator("npu")
     @classmethod
-    def _is_above_0(cls, figure: Figure | None) -> Figure | None:
-        if figure is not None and figure.value == 0:
-            raise ValueError("allowed: more than 0")
-        return figure
+    def _is_known_to_vela(cls, npu: str | None) -> str | None:
+        if npu is not None and npu not in NPUS:
+            raise ValueError(f"allowed: {', '.join(NPUS)}")
+        return npu
+
+    @field_validator("latency_predictor")
+    @classmethod
+    def _lies_beside(cls, name: str | None) -> str | None:
+        if name is not None and (not name or Path(name).name != name):
+            raise ValueError("allowed: the name of a file in the folder of the device file")
+        return name
+
+    @model_validator(mode="after")
+    def _has_a_clock(self) -> Self:
+        """Refuse a clock of 0, but of a computer that does not tell its own: nothing is computed of that."""
+        if self.clock_mhz.value < SMALLEST and (self.kind != "computer" or predicts(self)):
+            raise ValueError("clock_mhz: value 0 is not allowed; allowed: more than 0")
+        return self
 
     @property
     def is_int8_only(self) -> bool:

@@ -1,11 +1,11 @@
 """The device file of a machine that was profiled, and the predictor beside it."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from paredown.evaluators.devices.catalogue import host, read_profile
-from paredown.evaluators.devices.profile import DeviceProfile, Figure
+from paredown.evaluators.devices.profile import DeviceProfile
+from paredown.evaluators.devices.toml_text import replace_text, toml_lines
 from paredown.evaluators.latency.predictor import LatencyPredictor
 
 
@@ -18,23 +18,15 @@ def write_profiled(predictor: LatencyPredictor, out: Path, predictor_file: Path)
         predictor_file: File of the predictor, in the same folder.
     """
     predictor.save(predictor_file)
-    name = "".join(c if c.isalnum() else "-" for c in out.stem.lower()).strip("-")[:40] or "host"
+    name = "".join(c if c.isascii() and c.isalnum() else "-" for c in out.stem.lower()).strip("-")[:40] or "host"
     known = {key: value for key, value in host() if key not in ("memory", "id")}
     keys = {"id": name} | known | {"threads": predictor.facts["threads"], "batch_size": predictor.facts["batch_size"]}
     keys["latency_predictor"] = predictor_file.name
     memory = {key: value for key, value in host().memory}
-    lines = ["# Written by `paredown device profile`.", *_lines(keys), "", "[memory]", *_lines(memory)]
-    out.write_text("\n".join(lines) + "\n")
+    lines = ["# Written by `paredown device profile`.", *_stated(keys), "", "[memory]", *_stated(memory)]
+    replace_text(out, "\n".join(lines) + "\n")
     return read_profile(out, "--out")
 
 
-def _lines(keys: dict[str, Any]) -> list[str]:
-    return [f"{key} = {_toml(value)}" for key, value in keys.items() if value not in (None, (), "")]
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, Figure):
-        return f"{{ {', '.join(f'{key} = {_toml(part)}' for key, part in value if part is not None)} }}"
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(_toml, value))}]"
-    return json.dumps(value)
+def _stated(keys: dict[str, Any]) -> list[str]:
+    return toml_lines((key, value) for key, value in keys.items() if value not in (None, (), ""))

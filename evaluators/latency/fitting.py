@@ -6,7 +6,6 @@ the intervals. A member learns from the latencies of whole networks and from how
 
 import math
 import multiprocessing
-import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
+from paredown.evaluators.device import cores_here
 from paredown.evaluators.latency.instructions import Instructions, instructions_of
 from paredown.evaluators.latency.node_counts import counts_of, features
 from paredown.evaluators.latency.node_features import AT, CLASSES, MEASURES, Array
@@ -208,7 +208,7 @@ def _table_sum(data: _Data, member: _Member) -> Array:
 
 def _members(data: _Data, seconds: float, steps: int) -> list[_Member]:
     """Return one member for each fold, trained on the other ones; on as many cores as there are, one each."""
-    cores = min(FOLDS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    cores = min(FOLDS, cores_here())
     if cores == 1 or len(data.latencies) < FEWEST_IN_PARALLEL:
         return [_trained(data, fold, seconds / FOLDS, steps) for fold in range(FOLDS)]
     each = seconds / math.ceil(FOLDS / cores)

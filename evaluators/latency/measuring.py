@@ -1,11 +1,12 @@
 """Measures one model on this machine as a device says: threads, images of one run, and a reference beside it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paredown.evaluators.device import this_device
-from paredown.evaluators.errors import DeviceError
+from paredown.evaluators.errors import DeviceError, EvaluationError
 from paredown.evaluators.latency.apart import apart
 from paredown.evaluators.latency.instructions import KEY, instructions_here
 from paredown.evaluators.measurement_lock import measurement_lock
@@ -20,11 +21,14 @@ from paredown.evaluators.metrics.latency_ms import (
 from paredown.evaluators.metrics.measurement import Measurement
 
 if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
     from paredown.evaluators.devices.profile import DeviceProfile
 
 UNSTEADY = 0.03
 """Drift of the reference above which a measurement is to be repeated."""
 REFERENCE_SEED = 5
+MEASURED = "allowed: host, or a file that `paredown device profile` wrote here"
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ def measured(file: Path, profile: "DeviceProfile") -> MeasuredModel:
 
     Raises:
         DeviceError: The device runs other files, or is another machine.
-        EvaluationError: ONNX Runtime cannot load the model.
+        EvaluationError: ONNX Runtime cannot load or run the model; the message names the file.
     """
     from paredown.evaluators.devices.latency import predicted, predicts
     from paredown.evaluators.files.onnx_session import open_session
@@ -73,10 +77,11 @@ def measured(file: Path, profile: "DeviceProfile") -> MeasuredModel:
     _require_here(profile)
     threads, now = profile.threads, clock(profile.threads)
     model, shape = block_network(REFERENCE_SEED, "fp32")
-    session = open_session(file, threads)
-    entry = session.get_inputs()[0]
-    images = entry.shape[0] if isinstance(entry.shape[0], int) else profile.batch_size
-    run = batched(session, tuple(entry.shape[1:]), images)
+    try:
+        session = open_session(file, threads)
+    except EvaluationError as error:
+        raise EvaluationError(f"{file}: {error}") from error
+    run, images = _runnable(session, file, profile.batch_size)
     reference = batched(open_session(model, threads), shape, 1)
     with measurement_lock():
         first = median_with_interval(paired_times(reference, reference, PAIRS // 2, now)[0].slices)[0]
@@ -100,6 +105,31 @@ def measured(file: Path, profile: "DeviceProfile") -> MeasuredModel:
     )
 
 
+def _runnable(session: "InferenceSession", file: Path, batch_size: int) -> tuple[Callable[[], object], int]:
+    """Return what runs a session once, and on how many images; it has run, so that it can.
+
+    Raises:
+        EvaluationError: The model takes something else than images of one size.
+    """
+    entry = session.get_inputs()[0]
+    images = entry.shape[0] if entry.shape and isinstance(entry.shape[0], int) else batch_size
+    if (
+        len(session.get_inputs()) > 1
+        or entry.type != "tensor(float)"
+        or not all(isinstance(side, int) for side in entry.shape[1:])
+    ):
+        raise EvaluationError(
+            f"{file}: takes {', '.join(f'{one.type} {one.shape}' for one in session.get_inputs())}; allowed: one input "
+            "of floating-point numbers, of which the number of images alone may be left open"
+        )
+    run = batched(session, tuple(entry.shape[1:]), images)
+    try:
+        run()
+    except Exception as error:  # ONNX Runtime's exception classes share no root but Exception
+        raise EvaluationError(f"{file}: ONNX Runtime cannot run the model: {error}") from error
+    return run, images
+
+
 def _remarks(latency: Measurement, expected: Measurement | None, drift: float) -> list[str]:
     remarks = [apart(latency, expected)] if expected is not None else []
     if abs(drift) > UNSTEADY:
@@ -111,11 +141,12 @@ def _require_here(profile: "DeviceProfile") -> None:
     here = this_device()
     if profile.format != "onnx":
         raise DeviceError(
-            f"--device: {profile.id} runs {profile.format} files on {profile.engine}, not on this machine"
+            f"--device: {profile.id} runs {profile.format} files on {profile.engine}, not on this machine; {MEASURED}"
         )
-    if profile.latency_predictor is not None and profile.processor != here.name:
+    if profile.processor != here.name:
         raise DeviceError(
-            f"--device: {profile.id} is {profile.processor}, this machine is {here.name}; measure on that machine"
+            f"--device: this machine is not {profile.id}: that is {profile.processor}, this machine is {here.name}; "
+            f"{MEASURED}"
         )
     if profile.latency_predictor is not None:
         from paredown.evaluators.latency.predictor import load_predictor

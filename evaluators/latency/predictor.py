@@ -13,6 +13,7 @@ Source:
 
 import json
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -44,6 +45,11 @@ SEEN = (*FEATURES, *BESIDE)
 NOTHING = -1 / 3
 """What members see where no node is before another, or none after it."""
 MARGIN = 0.05
+UNREADABLE = (
+    *(ValueError, KeyError, TypeError, AttributeError, EOFError, RecursionError),
+    *(NotImplementedError, zipfile.BadZipFile, zlib.error),
+)
+"""What reading a file raises that holds something else, or is damaged."""
 FEWEST_NODES = 20
 """Nodes of a class in a profile below which nothing is known of it."""
 
@@ -226,12 +232,20 @@ def load_predictor(file: Path) -> LatencyPredictor:
             arrays = {name: np.asarray(stored[name]) for name in stored.files}
         facts: dict[str, Any] = json.loads(str(arrays.pop("facts")))
         known = tuple(facts.pop(name) for name in ("features", "classes", "measures"))
+        is_of_this_version = known == (list(SEEN), list(CLASSES), list(MEASURES)) and is_known(facts)
     except OSError as error:
         raise DeviceError(f"{file} cannot be read: {error.strerror or error}; {again}") from error
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DeviceError(f"{file} is no latency predictor: {error}; {again}") from error
-    if known != (list(SEEN), list(CLASSES), list(MEASURES)) or not is_known(facts):
+    except UNREADABLE as error:  # what NumPy says of it speaks of pickled objects
+        raise DeviceError(f"{file} is no latency predictor, or is damaged; {again}") from error
+    if not is_of_this_version:
         raise DeviceError(f"{file} was made by another version of paredown; {again}")
+    try:
+        return _predictor(facts, arrays)
+    except (KeyError, ValueError) as error:
+        raise DeviceError(f"{file} is no latency predictor, or is damaged; {again}") from error
+
+
+def _predictor(facts: dict[str, Any], arrays: dict[str, Array]) -> LatencyPredictor:
     count = sum(name.startswith("w") for name in arrays)
     layers = tuple((arrays[f"w{at}"], arrays[f"b{at}"]) for at in range(count))
     tables, mean, scale, low, high, counts = (

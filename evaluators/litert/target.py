@@ -4,6 +4,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 Granularity = Literal["channel", "tensor"]
+NPUS = (
+    *("ethos-u55-32", "ethos-u55-64", "ethos-u55-128", "ethos-u55-256", "ethos-u65-256", "ethos-u65-512"),
+    *("ethos-u85-128", "ethos-u85-256", "ethos-u85-512", "ethos-u85-1024", "ethos-u85-2048"),
+)
+"""What Vela compiles for, as its `--accelerator-config` takes it; Vela itself need not be installed."""
 NPU = "ethos-u55-128"
 """NPU for which cycles are predicted where no device is named, as Vela's `--accelerator-config` takes it."""
 

@@ -53,6 +53,7 @@ def show(name: DeviceName, as_json: AsJson = False) -> None:
     if as_json:
         print_json(profile.to_json())
         return
+    consequences = [*_consequences(profile), *_profiled(profile)]  # may be refused: before anything is printed
     for key, text in _facts(profile):
         typer.echo(f"{key:<20} {text}")
     typer.echo("")
@@ -63,7 +64,7 @@ def show(name: DeviceName, as_json: AsJson = False) -> None:
     typer.echo("")
     for metric, limit in profile.limits.items():
         typer.echo(f"{metric} <= {limit:.0f} ({size(limit)})")
-    for line in [*_consequences(profile), *_profiled(profile)]:
+    for line in consequences:
         typer.echo(line)
 
 
@@ -84,12 +85,16 @@ def calibrate(
     from paredown.evaluators.devices.calibrating import calibrated_file
     from paredown.evaluators.devices.catalogue import device_profile
     from paredown.evaluators.devices.operator_macs import operator_macs
+    from paredown.evaluators.devices.profile import LONGEST_MS, SMALLEST
 
-    if not ms > 0:
-        raise ConfigError(f"--ms: {ms:g} is not allowed; allowed: milliseconds above 0")
-    macs = operator_macs(network_file(model, "--model"))
+    if not SMALLEST <= ms <= LONGEST_MS:
+        raise ConfigError(f"--ms: {ms:g} is not allowed; allowed: milliseconds above 0, at most {LONGEST_MS:g}")
     before = device_profile(name, "DEVICE")
     target = out or Path(name if name.endswith(".toml") else f"{name}.toml")
+    check_device_file(target)
+    macs = operator_macs(file := network_file(model, "--model"))
+    if macs.total < 1:
+        raise ConfigError(f"--model: {file} has no convolution and no matrix product, so its latency tells nothing")
     after = calibrated_file(name, target, str(model), macs, ms)
     predicted = {"before": predict(before, macs), "after": predict(after, macs)}
     if as_json:
@@ -98,6 +103,16 @@ def calibrate(
     typer.echo(f"predicted before  {predicted['before']}")
     typer.echo(f"predicted now     {predicted['after']}")
     typer.echo(written_line(target))
+
+
+def check_device_file(out: Path) -> None:
+    """Refuse a place where no device file can be written.
+
+    Raises:
+        ConfigError: It does not end in `.toml`, as names of device files do, or its folder is missing.
+    """
+    if out.suffix != ".toml" or not out.absolute().parent.is_dir():
+        raise ConfigError(f"--out: {out} is not allowed; allowed: a file .toml in a folder that exists")
 
 
 def network_file(model: Path, where: str) -> Path:

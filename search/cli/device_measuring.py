@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paredown.search.cli.device import device, network_file, written_line
+from paredown.search.cli.device import check_device_file, device, network_file, written_line
 from paredown.search.cli.options import AsJson
 from paredown.search.cli.output import print_json, progress_console
 from paredown.search.errors import ConfigError
@@ -32,6 +32,7 @@ def profile(
     as_json: AsJson = False,
 ) -> None:
     """Profile this machine: measure random networks, and write a device file that predicts latency."""
+    from paredown.evaluators.device import cores_here
     from paredown.evaluators.devices.profiled_file import write_profiled
     from paredown.evaluators.latency.bench import Asked
     from paredown.evaluators.latency.profiling import number_formats, predictor_file, profiled
@@ -43,8 +44,9 @@ def profile(
         raise ConfigError(f"--formats: {formats!r} is without fp32, which the others are made of")
     if not SHORTEST_MIN <= minutes <= LONGEST_MIN:
         raise ConfigError(f"--minutes: {minutes:g} is not allowed; allowed: {SHORTEST_MIN:g} to {LONGEST_MIN:g}")
-    if out.suffix != ".toml" or not out.absolute().parent.is_dir():
-        raise ConfigError(f"--out: {out} is not allowed; allowed: a file .toml in a folder that exists")
+    if threads > (cores := cores_here()):
+        raise ConfigError(f"--threads: {threads} is not allowed; allowed: 1 to {cores}, the cores of this machine")
+    check_device_file(out)
     console = progress_console()
     asked = Asked(minutes, threads, batch_size, names)
     predictor = profiled(asked, lambda text: console.print(text, markup=False, highlight=False))

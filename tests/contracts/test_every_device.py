@@ -1,7 +1,13 @@
+from typing import get_args
+
 import pytest
+from ethosu.vela.architecture_features import Accelerator
 
 from paredown.evaluators.devices.catalogue import FOLDER, HOST, device_ids, device_profile
-from paredown.evaluators.devices.profile import Figure
+from paredown.evaluators.devices.profile import ChannelMultiple, Figure, FileFormat
+from paredown.evaluators.litert.target import NPUS
+from paredown.spaces.compression.catalogue import STEPS
+from paredown.studies.exporters.catalogue import EXPORTERS
 
 NEEDED = {
     *("host", "x86-avx2", "x86-vnni", "pi-zero-2w", "pi4", "pi5", "jetson-nano", "orin-nano", "coral", "stm32mp25"),
@@ -38,3 +44,9 @@ def test_every_device_leaves_room_for_a_model(name):
 def test_a_device_without_another_format_is_known_as_int8_only(name):
     profile = device_profile(name)
     assert profile.is_int8_only == (profile.format == "litert")
+
+
+def test_what_a_device_file_may_say_is_what_there_is():
+    assert set(get_args(FileFormat)) == set(EXPORTERS)
+    assert set(get_args(get_args(ChannelMultiple)[0])) == set(STEPS["channel_pruning"].knobs["multiple"].values)
+    assert list(NPUS) == Accelerator.member_list()

@@ -4,12 +4,14 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from commands import Said
+from onnx import TensorProto, helper
 from torch import nn
 
-from paredown.evaluators.device import this_device
-from paredown.evaluators.devices.catalogue import device_profile
+from paredown.evaluators.device import cores_here, this_device
+from paredown.evaluators.devices.catalogue import FOLDER, HOST, device_ids, device_profile
 from paredown.evaluators.devices.costs import device_costs
 from paredown.evaluators.devices.profiled_file import write_profiled
 from paredown.evaluators.latency.bench import Asked
@@ -17,12 +19,14 @@ from paredown.evaluators.latency.bench_processes import BenchProcesses
 from paredown.evaluators.latency.block_networks import block_network
 from paredown.evaluators.latency.fitting import fitted
 from paredown.evaluators.latency.instructions import INSTRUCTIONS, KEY, instructions_here
+from paredown.evaluators.latency.predictor import load_predictor
 from paredown.evaluators.latency.random_networks import RandomNetwork
 from paredown.evaluators.metrics.device_latency_ms import DEVICE_LATENCY_MS
 from paredown.evaluators.metrics.evaluation_input import EvaluationInput
 from paredown.spaces.candidate import Candidate
 
 pytestmark = pytest.mark.slow
+COMPUTERS = [name for name in device_ids() if name != HOST and device_profile(name).format == "onnx"]
 
 
 def network(seed: int) -> RandomNetwork:
@@ -57,6 +61,13 @@ def test_a_profiled_machine_is_a_device(
     assert Said(capsys, "device", "show", "host.toml", "--json").document()["profile"]["networks"] == 8
 
 
+def test_a_profile_may_have_any_name(folder: Path) -> None:
+    written = write_profiled(load_predictor(folder / "host.latency.npz"), folder / "Küche.toml", folder / "ü.npz")
+    assert written.id == "k-che"
+    assert written == device_profile("Küche.toml", "device", folder)
+    assert written.latency_predictor == str(folder / "ü.npz")
+
+
 def test_a_model_is_measured_beside_its_prediction(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -86,6 +97,21 @@ def test_threads_and_batch_belong_to_the_device(
     ("arguments", "said"),
     [
         (("measure", "model.onnx", "--device", "f746"), "f746 runs litert files"),
+        *((("measure", "model.onnx", "--device", name), f"this machine is not {name}: that is ") for name in COMPUTERS),
+        (
+            ("measure", "model.onnx", "--device", "copied.toml"),
+            "allowed: host, or a file that `paredown device profile`",
+        ),
+        (("measure", "cut.onnx"), "cut.onnx: ONNX Runtime cannot load the model: "),
+        (("measure", "words.onnx"), "words.onnx: takes tensor(int64) "),
+        (("measure", "nothing"), "nothing: no exported model"),
+        (
+            ("profile", "--threads", "9999"),
+            f"--threads: 9999 is not allowed; allowed: 1 to {cores_here()}, the cores of",
+        ),
+        (("show", "broken.toml"), "words.onnx is no latency predictor, or is damaged; make it again with"),
+        (("show", "array.toml"), "array.npy is no latency predictor, or is damaged; make it again with"),
+        (("show", "broken.toml", "--json"), "words.onnx is no latency predictor, or is damaged; make it again with"),
         (("measure", "gone.onnx"), "there is no gone.onnx"),
         (("measure", "model.onnx", "--device", "elsewhere.toml"), "elsewhere was profiled with "),
         (("profile", "--minutes", "0"), "--minutes: 0 is not allowed"),
@@ -103,9 +129,19 @@ def test_what_cannot_be_is_refused(
     said: str,
 ) -> None:
     monkeypatch.chdir(folder)
-    Path("alone.toml").write_text(Path("host.toml").read_text().replace("host.latency.npz", "gone.npz"))
+    for name, predictor in {"alone": "gone.npz", "broken": "words.onnx", "array": "array.npy"}.items():
+        Path(f"{name}.toml").write_text(Path("host.toml").read_text().replace("host.latency.npz", predictor))
+    np.save("array.npy", np.arange(3))
+    Path("copied.toml").write_text((FOLDER / "pi4.toml").read_text())
+    Path("cut.onnx").write_bytes(Path("model.onnx").read_bytes()[:1000])
+    words = [helper.make_tensor_value_info(name, TensorProto.INT64, (1, 4)) for name in ("words", "same")]
+    graph = helper.make_graph([helper.make_node("Identity", ["words"], ["same"])], "words", words[:1], words[1:])
+    opset = [helper.make_opsetid("", 17)]
+    Path("words.onnx").write_bytes(helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString())
+    Path("nothing").mkdir(exist_ok=True)
     refused = Said(capsys, "device", *arguments)
     assert (refused.code, said in refused.err) == (2, True), refused.err
+    assert (refused.out, "pickle" in refused.err) == ("", False)
 
 
 STUDY = """
