@@ -16,7 +16,7 @@ from paredown.evaluators.files.names import TEACHER_FILE
 from paredown.evaluators.tasks.spec import load_task
 from paredown.evaluators.training.data import TrainingData
 from paredown.evaluators.training.fit import OnEpoch, layout
-from paredown.evaluators.training.inference import recalibrate
+from paredown.evaluators.training.inference import recalibrate, score
 from paredown.search.trial.checkpoint_cache import CheckpointCache
 from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial.supernets import FREE, inherit, plan_facts, supernet_digest, task_facts
@@ -44,11 +44,13 @@ class Pretraining:
     Attributes:
         epochs: Number of epochs that ran.
         seconds: Seconds that it took when it was first done.
+        accuracy: Validation accuracy of the network.
         facts: Facts for the trial: the supernet that the network inherited from, and whether the network was cached.
     """
 
     epochs: int
     seconds: float
+    accuracy: float
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -88,9 +90,9 @@ def pretrain(
         network.load_state_dict(present_state(network, stored.state))
         network.to(memory_format=layout(network))  # type: ignore[call-overload]
         torch.manual_seed(plan.training.seed)
-        return Pretraining(
-            training_facts["epochs"], training_facts["seconds"], training_facts["facts"] | {"trained_before": key[:16]}
-        )
+        facts = training_facts["facts"] | {"trained_before": key[:16]}
+        accuracy = _accuracy(training_facts["curve"], network, data)
+        return Pretraining(training_facts["epochs"], training_facts["seconds"], accuracy, facts)
     curve: Curve = []
 
     def record(epoch: int, metrics: dict[str, float]) -> str:
@@ -110,7 +112,14 @@ def pretrain(
         training_facts = {"epochs": epochs, "seconds": seconds, "facts": facts, "curve": curve}
         cache.put(key, network.state_dict(), {"told": json.dumps(training_facts)})
     torch.manual_seed(plan.training.seed)  # later stages draw alike whether the network was trained or cached
-    return Pretraining(epochs, seconds, facts)
+    return Pretraining(epochs, seconds, _accuracy(curve, network, data), facts)
+
+
+def _accuracy(curve: Curve, network: nn.Module, data: TrainingData) -> float:
+    """Return that of the best epoch, whose weights the network has; of one that was not trained, measure it."""
+    if curve:
+        return max(metrics["accuracy"] for _, metrics in curve)
+    return score(network, data.validation, data.normalise)[0]
 
 
 def pretraining_digest(candidate: Candidate, plan: TrialPlan) -> str:

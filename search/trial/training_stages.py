@@ -18,7 +18,7 @@ from paredown.evaluators.files.names import TEACHER_FILE
 from paredown.evaluators.tasks.spec import load_task
 from paredown.evaluators.training.data import TrainingData
 from paredown.evaluators.training.fit import OnBatch, OnEpoch, fit, go_on
-from paredown.evaluators.training.inference import recalibrate
+from paredown.evaluators.training.inference import recalibrate, score
 from paredown.evaluators.training.loss_terms import BoundProximal, CombinedLoss, LossTerms, TeacherTargets
 from paredown.evaluators.training.teacher import teacher_outputs
 from paredown.search.trial.epoch_checkpoint import EpochCheckpoint, TrialCheckpoints
@@ -33,6 +33,8 @@ from paredown.spaces.knob import Knobs
 
 FINETUNE_RATE = 0.5
 """Peak learning rate of fine-tuning, as a share of that of training."""
+BROKEN = 0.5
+"""Share of its accuracy below which compression leaves a network that learns anew, at the full rate."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class TrainingStages:
                 self.data,
                 training,
                 epochs=training.finetune_epochs,
-                learning_rate=training.learning_rate * FINETUNE_RATE,
+                learning_rate=training.learning_rate * self._finetune_rate(network, pretraining),
                 deadline=deadline,
                 first_epoch=pretraining.epochs,
                 holds=list(held.values()),
@@ -108,6 +110,11 @@ class TrainingStages:
                 terms=replace(self._loss_terms, proximals=()),  # it recovers under the zeros that training gave
             )
         return {name: hold.skipped for name, hold in held.items() if hold.skipped}
+
+    def _finetune_rate(self, network: nn.Module, pretraining: Pretraining) -> float:
+        """Return the peak rate for a compressed network, as a share of that of training."""
+        left, _ = score(network, self.data.validation, self.data.normalise)
+        return 1.0 if left < BROKEN * pretraining.accuracy else FINETUNE_RATE
 
     def recalibrate(self, network: nn.Module) -> None:
         """Re-estimate the batch statistics of a trained network; a network that was not trained keeps its own."""
