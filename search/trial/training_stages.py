@@ -32,9 +32,19 @@ from paredown.spaces.families.family import ImageShape, longer_side
 from paredown.spaces.knob import Knobs
 
 FINETUNE_RATE = 0.5
-"""Peak learning rate of fine-tuning, as a share of that of training."""
+"""Peak learning rate of fine-tuning a network that still works, as a share of that of training."""
 BROKEN = 0.5
-"""Share of its accuracy below which compression leaves a network that learns anew, at the full rate."""
+"""Share of its accuracy below which compression leaves a network that is trained like a new one, at the full rate."""
+
+
+def finetune_rate(left: float, before: float) -> float:
+    """Return the peak learning rate of fine-tuning, as a share of that of training; decision 16 says why.
+
+    Args:
+        left: Accuracy of the compressed network.
+        before: Its accuracy before compression.
+    """
+    return 1.0 if left < BROKEN * before else FINETUNE_RATE
 
 
 @dataclass(frozen=True)
@@ -95,12 +105,13 @@ class TrainingStages:
         deadline = time.monotonic() + training.max_seconds - pretraining.seconds
         with contextlib.ExitStack() as stack:
             held = {name: stack.enter_context(enter(compressed)) for name, enter in self._finetunings().items()}
+            left, _ = score(network, self.data.validation, self.data.normalise)
             fit(
                 network,
                 self.data,
                 training,
                 epochs=training.finetune_epochs,
-                learning_rate=training.learning_rate * self._finetune_rate(network, pretraining),
+                learning_rate=training.learning_rate * finetune_rate(left, pretraining.accuracy),
                 deadline=deadline,
                 first_epoch=pretraining.epochs,
                 holds=list(held.values()),
@@ -110,11 +121,6 @@ class TrainingStages:
                 terms=replace(self._loss_terms, proximals=()),  # it recovers under the zeros that training gave
             )
         return {name: hold.skipped for name, hold in held.items() if hold.skipped}
-
-    def _finetune_rate(self, network: nn.Module, pretraining: Pretraining) -> float:
-        """Return the peak rate for a compressed network, as a share of that of training."""
-        left, _ = score(network, self.data.validation, self.data.normalise)
-        return 1.0 if left < BROKEN * pretraining.accuracy else FINETUNE_RATE
 
     def recalibrate(self, network: nn.Module) -> None:
         """Re-estimate the batch statistics of a trained network; a network that was not trained keeps its own."""

@@ -22,6 +22,7 @@ from paredown.evaluators.training.data import TrainingData
 from paredown.evaluators.training.fit import TrainingPlan
 from paredown.search.trial.plan import TrialPlan
 from paredown.search.trial.run_trial import check_untrained, run_trial
+from paredown.search.trial.training_stages import finetune_rate
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.errors import InfeasibleCandidate
 from paredown.spaces.knob import Value
@@ -251,3 +252,10 @@ def test_costs_that_are_known_are_not_measured_again(tmp_path: Path) -> None:
     check_untrained(SMALL, dataclasses.replace(plan, counted=tuple(known.items())))
     with pytest.raises(InfeasibleCandidate, match="onnx_bytes 1100 B is above"):
         check_untrained(SMALL, dataclasses.replace(plan, counted=tuple((known | {"onnx_bytes": 1100.0}).items())))
+
+
+@pytest.mark.parametrize(
+    ("left", "before", "rate"), [(0.44, 0.9, 1.0), (0.45, 0.9, 0.5), (0.9, 0.9, 0.5), (0.0, 0.0, 0.5)]
+)
+def test_a_broken_network_is_fine_tuned_at_the_full_rate(left: float, before: float, rate: float) -> None:
+    assert finetune_rate(left, before) == rate
