@@ -121,7 +121,7 @@ class Records:
     def target(self) -> DeviceProfile | None:
         """The device for which models are searched; None where the study names none."""
         stored = self.config.get("target")
-        return None if stored is None else DeviceProfile.model_validate(stored)
+        return None if stored is None else DeviceProfile.of_stored(stored)
 
     def _measured(self, *which: ColumnElement[bool]) -> dict[int, dict[str, Measurement]]:
         table = MeasurementRow

@@ -1,5 +1,6 @@
 """What is known of a device: hardware and engine, each number with its source and how it was found."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -208,6 +209,22 @@ class DeviceProfile(BaseModel):
         if self.clock_mhz.value < SMALLEST and (self.kind != "computer" or predicts(self)):
             raise ValueError("clock_mhz: value 0 is not allowed; allowed: more than 0")
         return self
+
+    @classmethod
+    def of_stored(cls, stored: Mapping[str, Any]) -> Self:
+        """Return the device of a study as it was stored, by this version or an earlier one that checked less.
+
+        Nothing is refused: the study is there.
+        """
+
+        def figure(data: Any) -> Figure | None:
+            return None if data is None else Figure.model_construct(**data)
+
+        figures = {name: figure(stored.get(name)) for name in ("cores", "clock_mhz", "power_mw")}
+        memory = Memory.model_construct(None, **{name: figure(data) for name, data in stored["memory"].items()})
+        calibrations = tuple(Calibration.model_construct(**one) for one in stored.get("calibrations", ()))
+        parts = {**figures, "memory": memory, "calibrations": calibrations, "dtypes": tuple(stored["dtypes"])}
+        return cls.model_construct(**{**stored, **parts})
 
     @property
     def is_int8_only(self) -> bool:

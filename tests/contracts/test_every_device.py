@@ -4,7 +4,7 @@ import pytest
 from ethosu.vela.architecture_features import Accelerator
 
 from paredown.evaluators.devices.catalogue import FOLDER, HOST, device_ids, device_profile
-from paredown.evaluators.devices.profile import ChannelMultiple, Figure, FileFormat
+from paredown.evaluators.devices.profile import ChannelMultiple, DeviceProfile, Figure, FileFormat
 from paredown.evaluators.litert.target import NPUS
 from paredown.spaces.compression.catalogue import STEPS
 from paredown.studies.exporters.catalogue import EXPORTERS
@@ -50,3 +50,13 @@ def test_what_a_device_file_may_say_is_what_there_is():
     assert set(get_args(FileFormat)) == set(EXPORTERS)
     assert set(get_args(get_args(ChannelMultiple)[0])) == set(STEPS["channel_pruning"].knobs["multiple"].values)
     assert list(NPUS) == Accelerator.member_list()
+
+
+@pytest.mark.parametrize("name", device_ids())
+def test_a_study_has_its_device_back_as_it_was_stored(name):
+    profile = device_profile(name)
+    stored = profile.model_dump(mode="json")
+    assert DeviceProfile.of_stored(stored) == profile
+    assert DeviceProfile.of_stored(stored).limits == profile.limits
+    older = stored | {"channel_multiple": 3, "latency_predictor": "/a/b.npz"}  # earlier versions stored such
+    assert DeviceProfile.of_stored(older).latency_predictor == "/a/b.npz"
