@@ -1,5 +1,6 @@
 """The command `search`: runs or continues a study."""
 
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +14,9 @@ from paredown.search.cli.stop_signals import STOPPED, end_at_once, raise_interru
 from paredown.search.drivers.process_server import begin_loading
 
 if TYPE_CHECKING:  # --help must not load it
+    from collections.abc import Sequence
+
+    from paredown.evaluators.metrics.measurement import Metric
     from paredown.search.api.front import Front
 
 
@@ -102,17 +106,20 @@ def search(
     if not finished.is_whole:
         console.print(finished.remark(opened.name, storage), markup=False, soft_wrap=True)
     following = (
-        f"front {opened.name} shows the nearest models" if front.binding else f"select {opened.name}{_example(front)}"
+        f"front {opened.name}, which shows the nearest models"
+        if front.binding
+        else f"select {opened.name}{_example(front, opened.stored.optimised_metrics)}"
     )
     console.print(f"{summary.reason}. Next: paredown {following}", markup=False)
     raise typer.Exit(STOPPED if summary.interrupted or not finished.is_whole else DONE)
 
 
-def _example(front: "Front") -> str:
+def _example(front: "Front", metrics: "Sequence[Metric]") -> str:
     """Return an option that narrows the choice to the cheaper half of a front, by its last cost."""
-    from paredown.evaluators.metrics.catalogue import known_metrics
-
-    known = known_metrics()
-    costs = [name for name in front.objectives if not known[name].higher_is_better]
+    costs = [metric.name for metric in metrics if not metric.higher_is_better]
     values = sorted(model[costs[-1]] for model in front) if costs else []
-    return f" --max {costs[-1]}={values[len(values) // 2]:.4g}" if values else ""
+    if not values:
+        return ""
+    middle = values[len(values) // 2]
+    rounded = math.ceil(middle) if middle >= 1000 else math.ceil(middle * 1000) / 1000  # up: the model keeps it
+    return f" --max {costs[-1]}={rounded}"

@@ -51,6 +51,8 @@ def found(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         (folder / "study.yaml").write_text(STUDY)
         said = Said(capsys, "search", "study.yaml")
         assert said.code == 0, said.err
+        option = said.err.rpartition("Next: paredown select mcu ")[2].split()
+        assert (option[0], Said(capsys, "select", "mcu", *option).code) == ("--max", 0), "the advice holds"
     return folder
 
 
