@@ -187,7 +187,7 @@ def test_a_limit_does_not_loosen_that_of_the_device(found: Path, capsys: pytest.
     assert free["limits"]["ram_bytes"] == device_profile("f746").limits["ram_bytes"]
     small = Path("small.toml")
     text = (DEVICES / "f746.toml").read_text().replace('id = "f746"', 'id = "small"')
-    small.write_text(re.sub(r"(ram_bytes = \{ value = )\d+", r"\g<1>20000", text))
+    small.write_text(re.sub(r"(?m)^(ram_bytes = \{ value = )\d+", r"\g<1>20000", text))
     for more in ((), ("--max", "ram_bytes=1M")):
         refused = Said(capsys, "select", "mcu", "--device", str(small), *more)
         assert (refused.code, "none of" in refused.err) == (2, True)
