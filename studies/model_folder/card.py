@@ -77,8 +77,8 @@ def _row(metric: Metric, found: dict[str, Any], reference: float | None) -> str:
 
 def _measured_elsewhere(exporter: Exporter) -> str:
     return (
-        f"`test_accuracy` was measured on `{exporter.model_file}`, all other metrics on the file that the search "
-        "measured, which is of another format."
+        f"`accuracy`, `test_accuracy` and what a device is told to cost are of `{exporter.model_file}`, all other "
+        "metrics of the file that the search measured, which is of another format."
     )
 
 
