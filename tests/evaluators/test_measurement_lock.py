@@ -94,7 +94,10 @@ def test_all_who_wait_measure_in_their_order_before_the_first_measures_again(tmp
 def test_nobody_waits_for_one_that_was_killed_while_it_waited(tmp_path: Path) -> None:
     with measurers(tmp_path, "P", "a", "b") as (holder, first, second):
         first.kill()
-        assert len(waiting()) == 1
+        until = time.monotonic() + 60
+        while len(waiting()) > 1:  # whoever looks whether a ticket is held holds it for that moment
+            assert time.monotonic() < until, "the ticket of one that was killed counts"
+            time.sleep(0.01)
         holder.go_on()
         second.wait_until_measuring()
         second.go_on()

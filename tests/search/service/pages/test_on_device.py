@@ -60,7 +60,7 @@ def with_flash(snapshot: Snapshot, limit: float | None = None) -> OnDevice:
         for m in able
     )
     limits = () if limit is None else (Objective(FLASH, False, limit),)
-    return OnDevice(models, (f"trial {refused.trial} computes with fp16",), limits)
+    return OnDevice(models, (f"trial {refused.trial} computes with fp16",), limits, frozenset({"flash_bytes"}))
 
 
 def test_an_answer_is_found_once_until_something_new_has_come(served: Served) -> None:
@@ -90,7 +90,9 @@ def test_the_best_model_that_a_device_can_run_is_chosen_within_its_limits_and_ot
     assert smaller.model["size_bytes"] < best["size_bytes"]
     loosened = with_flash(snapshot, best["flash_bytes"] - 1)
     given = {"flash_bytes": best["flash_bytes"]}
-    assert answer_on_device(loosened, snapshot, given, "f746").model.trial == best.trial, "a limit that is set counts"
+    assert answer_on_device(loosened, snapshot, given, "f746").model == tight.model, "a looser limit changes nothing"
+    with pytest.raises(NothingFits, match="f746 does not tell npu_cycles, so no limit on it can be judged"):
+        answer_on_device(seen, snapshot, {"npu_cycles": 5.0}, "f746")
 
 
 def test_a_device_that_runs_nothing_says_why(served: Served) -> None:
