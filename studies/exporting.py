@@ -67,6 +67,7 @@ def export_models(
             request = ExportRequest(
                 *(study.name, model, baseline, task, network, shape, artifact, known, left_alone, limits),
                 target=target or study.target,
+                is_other_device=target is not None and target != study.target,
                 models=finished,
             )
             test = write_model_folder(request, exporter, folder)

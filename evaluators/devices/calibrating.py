@@ -70,7 +70,7 @@ def _with_calibration(text: str, base: str, entry: dict[str, Any]) -> str:
         if tomllib.loads(longer) == wanted:
             return longer
     except tomllib.TOMLDecodeError:
-        pass
+        pass  # the calibrations stand in one line, and cannot go on below
     lines = toml_lines((key, value) for key, value in wanted.items() if key not in (MEMORY, CALIBRATIONS))
     lines += ["", f"[{MEMORY}]", *toml_lines(wanted[MEMORY].items())]
     for one in wanted[CALIBRATIONS]:

@@ -47,7 +47,8 @@ NOTHING = -1 / 3
 MARGIN = 0.05
 UNREADABLE = (
     *(ValueError, KeyError, TypeError, AttributeError, EOFError, RecursionError),
-    *(NotImplementedError, zipfile.BadZipFile, zlib.error),
+    *(zipfile.BadZipFile, zlib.error),
+    NotImplementedError,  # what `zipfile` raises of an archive that is packed in a way it does not know
 )
 """What reading a file raises that holds something else, or is damaged."""
 FEWEST_NODES = 20

@@ -34,8 +34,8 @@ class Recovering:
         """What was seen, for the facts of the trial; empty before compression."""
         return {COMPRESSED_KEY: dict(self._seen)} if self._seen else {}
 
-    def begin(self, network: nn.Module, data: TrainingData, first_epoch: int) -> None:
-        """Measure a network right after compression.
+    def begin(self, network: nn.Module, data: TrainingData, first_epoch: int) -> float:
+        """Measure a network right after compression, and return its accuracy.
 
         Args:
             network: The network.
@@ -49,6 +49,7 @@ class Recovering:
         self._first_epoch = first_epoch
         if reason := self._stops(MOMENTS[0], accuracy, "right after compression"):
             raise TrialStopped(reason)
+        return accuracy
 
     def after_epoch(self, epoch: int, metrics: Mapping[str, float]) -> str:
         """Return why the trial stops after an epoch, or an empty text."""

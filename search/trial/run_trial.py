@@ -231,9 +231,8 @@ class _Trial:
             with self.stopwatch.timed("compress"):
                 compressed = stages.compress(model)
             self._note_skipped(compressed.skipped)
-            self.recovering.begin(compressed.network, self.data, pretraining.epochs)
             with self.stopwatch.timed("finetune"):
-                self._note_skipped(stages.finetune(compressed, pretraining))
+                self._note_skipped(stages.finetune(compressed, pretraining, self.recovering.begin))
         stages.recalibrate(compressed.network)
         return compressed
 

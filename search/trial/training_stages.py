@@ -18,7 +18,7 @@ from paredown.evaluators.files.names import TEACHER_FILE
 from paredown.evaluators.tasks.spec import load_task
 from paredown.evaluators.training.data import TrainingData
 from paredown.evaluators.training.fit import OnBatch, OnEpoch, fit, go_on
-from paredown.evaluators.training.inference import recalibrate, score
+from paredown.evaluators.training.inference import recalibrate
 from paredown.evaluators.training.loss_terms import BoundProximal, CombinedLoss, LossTerms, TeacherTargets
 from paredown.evaluators.training.teacher import teacher_outputs
 from paredown.search.trial.epoch_checkpoint import EpochCheckpoint, TrialCheckpoints
@@ -35,6 +35,10 @@ FINETUNE_RATE = 0.5
 """Peak learning rate of fine-tuning a network that still works, as a share of that of training."""
 BROKEN = 0.5
 """Share of its accuracy below which compression leaves a network that is trained like a new one, at the full rate."""
+
+
+Begin = Callable[[nn.Module, TrainingData, int], float]
+"""(compressed network, data, number of the first epoch of fine-tuning) -> accuracy."""
 
 
 def finetune_rate(left: float, before: float) -> float:
@@ -94,8 +98,13 @@ class TrainingStages:
         """Return the trained network after the structural steps."""
         return apply_structural_steps(model, self.candidate, self.shape, self.data)
 
-    def finetune(self, compressed: Compressed, pretraining: Pretraining) -> Skipped:
+    def finetune(self, compressed: Compressed, pretraining: Pretraining, begin: Begin) -> Skipped:
         """Train a compressed network in place, in the time that pretraining has left.
+
+        Args:
+            compressed: The network.
+            pretraining: How it was trained.
+            begin: Measures the network as fine-tuning finds it, under its holds, and may stop the trial.
 
         Returns:
             Layers that each step does not hold, with the reason.
@@ -105,7 +114,7 @@ class TrainingStages:
         deadline = time.monotonic() + training.max_seconds - pretraining.seconds
         with contextlib.ExitStack() as stack:
             held = {name: stack.enter_context(enter(compressed)) for name, enter in self._finetunings().items()}
-            left, _ = score(network, self.data.validation, self.data.normalise)
+            left = begin(network, self.data, pretraining.epochs)
             fit(
                 network,
                 self.data,

@@ -41,6 +41,7 @@ class ExportRequest:
         skipped: Layers that each compression step left unchanged, with the reason.
         limits: Limits of the study by metric, each with its value and its text.
         target: Device that the file is made for; None where none is named.
+        is_other_device: Whether that is another device than the study's, so that the trial's costs are not its own.
         models: Models of the study, among which an int8 model has one in fp32.
     """
 
@@ -55,6 +56,7 @@ class ExportRequest:
     skipped: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     limits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     target: "DeviceProfile | None" = None
+    is_other_device: bool = False
     models: "Sequence[Model]" = ()
 
     def refusal(self, reason: str) -> ExportRefused:

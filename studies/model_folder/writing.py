@@ -25,7 +25,7 @@ from paredown.evaluators.tasks.input_format import InputFormat
 from paredown.evaluators.tasks.task import normalisation_at
 from paredown.spaces.exits.network import MultiExit
 from paredown.spaces.families.family import longer_side
-from paredown.studies.device_models import DEVICE_METRICS
+from paredown.studies.device_models import with_costs
 from paredown.studies.exporters.exporter import Exporter, ExportRequest, Manifest, Run
 from paredown.studies.front import deltas, faster_on_paper_only
 from paredown.studies.latency_remarks import Fp32Models, faster_in_fp32, is_noisy
@@ -76,10 +76,10 @@ def _measured(request: ExportRequest, exporter: Exporter, folder: Path, run: Run
         measured[ACCURACY.name] = replace(
             accuracy_on(request, run, "validation", ACCURACY.name), device=exporter.model_file
         )
-    if request.target is not None:
+    if request.is_other_device:
+        assert request.target is not None
         costs = device_costs(folder / exporter.model_file, request.model.candidate, request.target)
-        measured = {name: one for name, one in measured.items() if name not in DEVICE_METRICS}
-        measured |= costs.measurements
+        measured = dict(with_costs(replace(request.model, measurements=measured), costs.measurements, ()).measurements)
     return measured
 
 
@@ -88,10 +88,9 @@ def _manifest(
 ) -> Manifest:
     task, trial = request.task, request.model
     model = replace(trial, measurements=measured)
-    # The baseline was looked at on the study's device alone.
-    foreign = {n for n in DEVICE_METRICS if trial.values.get(n) != model.values.get(n)}
-    known = {n: m for n, m in request.baseline.measurements.items() if n not in foreign}
-    baseline = replace(request.baseline, measurements=known)
+    baseline = request.baseline
+    if request.is_other_device:  # the baseline was looked at on the study's device alone
+        baseline = with_costs(baseline, {}, ())
     takes = InputFormat.of(task, request.shape)
     normalise, has_exits = normalisation_at(task, longer_side(request.shape)), isinstance(request.network, MultiExit)
     return {

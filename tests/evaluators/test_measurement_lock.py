@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -60,6 +60,14 @@ class Measurer:
         self.process.communicate()
 
 
+def wait_until(holds: Callable[[], bool], otherwise: str) -> None:
+    """Wait until something holds of other processes, which tell nobody that they wait."""
+    until = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < until, otherwise
+        time.sleep(0.01)
+
+
 @contextmanager
 def measurers(folder: Path, *names: str) -> Iterator[list[Measurer]]:
     """Run a process that measures now and wants to measure once more, and others that wait, in their order."""
@@ -69,10 +77,7 @@ def measurers(folder: Path, *names: str) -> Iterator[list[Measurer]]:
             found.append(Measurer(name, folder, 1 if at else 2))
             if not at:
                 found[0].wait_until_measuring()
-            until = time.monotonic() + 60
-            while len(waiting()) < at:
-                assert time.monotonic() < until, f"{name} does not wait"
-                time.sleep(0.01)
+            wait_until(lambda at=at: len(waiting()) >= at, f"{name} does not wait")
         yield found
     finally:
         for each in found:
@@ -94,10 +99,8 @@ def test_all_who_wait_measure_in_their_order_before_the_first_measures_again(tmp
 def test_nobody_waits_for_one_that_was_killed_while_it_waited(tmp_path: Path) -> None:
     with measurers(tmp_path, "P", "a", "b") as (holder, first, second):
         first.kill()
-        until = time.monotonic() + 60
-        while len(waiting()) > 1:  # whoever looks whether a ticket is held holds it for that moment
-            assert time.monotonic() < until, "the ticket of one that was killed counts"
-            time.sleep(0.01)
+        # Whoever looks whether a ticket is held holds it for that moment.
+        wait_until(lambda: len(waiting()) == 1, "the ticket of one that was killed counts")
         holder.go_on()
         second.wait_until_measuring()
         second.go_on()

@@ -21,10 +21,12 @@ from paredown.evaluators.tasks.spec import TaskSpec, load_task
 from paredown.evaluators.training.data import TrainingData
 from paredown.evaluators.training.fit import TrainingPlan
 from paredown.search.trial.plan import TrialPlan
+from paredown.search.trial.pretraining import Pretraining
 from paredown.search.trial.run_trial import check_untrained, run_trial
-from paredown.search.trial.training_stages import finetune_rate
+from paredown.search.trial.training_stages import TrainingStages, finetune_rate
 from paredown.spaces.candidate import Candidate
 from paredown.spaces.errors import InfeasibleCandidate
+from paredown.spaces.families.catalogue import FAMILIES
 from paredown.spaces.knob import Value
 from paredown.studies.result import STOPPED_KEY, UNTRAINED_KEY, TrialResult
 
@@ -259,3 +261,21 @@ def test_costs_that_are_known_are_not_measured_again(tmp_path: Path) -> None:
 )
 def test_a_broken_network_is_fine_tuned_at_the_full_rate(left: float, before: float, rate: float) -> None:
     assert finetune_rate(left, before) == rate
+
+
+def test_fine_tuning_takes_the_rate_of_what_it_begins_with(tmp_path: Path) -> None:
+    pruned = dataclasses.replace(SMALL, steps={"channel_pruning": {"ratio": 0.25}})
+    task = load_task(DIGITS)
+    data = TrainingData.of(task, 8)
+
+    def weights(rate: float, before: float) -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        model = FAMILIES["mbconv"].build(KNOBS, (1, 8, 8), len(task.classes))
+        stages = TrainingStages(pruned, plan_in(tmp_path, rate=rate), (1, 8, 8), data, lambda epoch, metrics: "")
+        compressed = stages.compress(model)
+        stages.finetune(compressed, Pretraining(0, 0.0, before), lambda network, data, first_epoch: 0.3)
+        return dict(compressed.network.state_dict())
+
+    works, broken, twice = weights(6e-3, before=0.4), weights(6e-3, before=0.9), weights(12e-3, before=0.4)
+    assert all(torch.equal(broken[name], twice[name]) for name in broken), "the whole rate is twice the half"
+    assert not all(torch.equal(broken[name], works[name]) for name in broken)
