@@ -180,9 +180,7 @@ class Objective:
         sign = f"{self.metric.name} {'>=' if self.metric.higher_is_better else '<='}"
         if self.limit is None:
             return f"{sign} {self.relative}"
-        notes = [] if self.relative is None else [str(self.relative)]
-        notes += [FLOOR_NOTE] if self.metric.floor and self.limit == self.metric.floor else []
-        return f"{sign} {self.metric.format(self.limit)}" + (f" ({'; '.join(notes)})" if notes else "")
+        return f"{sign} {self.metric.format(self.limit)}{self._notes}"
 
     def violation(self, value: float, tolerance: float = 0.0) -> float:
         """Return by what share of the limit a value is beyond it; 0 or less where it is kept."""
@@ -200,8 +198,14 @@ class Objective:
     def describe(self, value: float) -> str:
         """Return in words how a value stands to the limit."""
         sign = "below the limit" if self.metric.higher_is_better else "above the limit"
-        written = "" if self.relative is None else f" ({self.relative})"
-        return f"{self.metric.name} {self.metric.with_unit(value)} is {sign} {self.limit:g}{written}"
+        return f"{self.metric.name} {self.metric.with_unit(value)} is {sign} {self.limit:g}{self._notes}"
+
+    @property
+    def _notes(self) -> str:
+        """Where a known limit comes from, in brackets; empty where it is just what the user wrote."""
+        notes = [] if self.relative is None else [str(self.relative)]
+        notes += [FLOOR_NOTE] if self.metric.floor and self.limit == self.metric.floor else []
+        return f" ({'; '.join(notes)})" if notes else ""
 
 
 def resolved_objectives(objectives: Iterable[Objective], baseline: Mapping[str, float]) -> tuple[Objective, ...]:

@@ -149,7 +149,9 @@ def test_a_limit_below_the_floor_of_its_metric_is_the_floor() -> None:
     assert fixed.limit == floor
     assert fixed.limit_text == "latency_ms <= 0.0200 ms (the lowest that can be told)"
     assert broken_limits((fixed,), {"latency_ms": 0.0199}) == []
-    assert broken_limits((fixed,), {"latency_ms": 0.021}) == ["latency_ms 0.021 ms is above the limit 0.02"]
+    assert broken_limits((fixed,), {"latency_ms": 0.021}) == [
+        "latency_ms 0.021 ms is above the limit 0.02 (the lowest that can be told)"
+    ]
     follows = Objective(asked, relative=BaselineLimit(factor=0.1)).resolved({"latency_ms": 0.08})
     assert follows.limit_text == "latency_ms <= 0.0200 ms (0.1 x baseline; the lowest that can be told)"
     assert Objective(asked, limit=0.03).limit_text == "latency_ms <= 0.0300 ms"
